@@ -1,0 +1,27 @@
+"""The one error a user of this project should ever have to read.
+
+Bad input ends with an `InputError`: a sentence that names the cause and the fix. Programs print the sentence without
+a traceback and exit with code 2; notebooks show it as the last line of the failed cell.
+
+>>> raise unknown_name("reward", "randon", ["random", "format"])
+Traceback (most recent call last):
+    ...
+spurious_rewards.errors.InputError: Unknown reward 'randon' (did you mean 'random'?); known: format, random.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """What the user gave cannot work; the message says why and what to do instead."""
+
+
+def unknown_name(kind: str, name: object, known: Iterable[str]) -> InputError:
+    """Build (not raise) the error for a name that is not in a closed set, with the nearest known name as a hint."""
+    names = sorted(known)
+    near = difflib.get_close_matches(str(name), names, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return InputError(f"Unknown {kind} {name!r}{hint}; known: {', '.join(names)}.")
