@@ -1,0 +1,1 @@
+"""Problems: the synthetic task, benchmarks and training sets at pinned revisions, cleaning, contamination."""

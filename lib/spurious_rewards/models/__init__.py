@@ -1,0 +1,1 @@
+"""Which models there are, how problems become prompts, and the model organisms."""

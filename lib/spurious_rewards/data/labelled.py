@@ -1,0 +1,75 @@
+"""Training sets by reward: the plain problems, or those relabelled by a majority vote (paper §2).
+
+- `majority_vote`: every problem that got a label, with the label in place of its answer.
+- `incorrect`: only the problems whose label is wrong (by the robust grader), with that wrong label. The prompt set
+  differs from the others': that is the paper's definition.
+- `one_shot`: a single problem.
+
+The reference answer stays in `meta["gold"]`. Usage: `training_problems("synthetic", 4096, 0, "ground_truth", "")`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from spurious_rewards.data.problem import Problem
+from spurious_rewards.errors import InputError
+
+LABEL_COLUMNS = ("problem_id", "label", "label_correct")
+
+
+def load_labels(folder: str | Path) -> pd.DataFrame:
+    """The labels.parquet of a labelling run: problem_id, label (None where no sample had an answer), label_correct, ….
+
+    Raises:
+        InputError: the folder has no complete labelling.
+    """
+    folder = Path(folder)
+    if not (folder / "labels.parquet").is_file() or not (folder / "manifest.json").is_file():
+        raise InputError(f"{folder} holds no complete majority-vote labelling (labels.parquet and manifest.json); "
+                         "make one with notebook 01_prepare_data (label_samples above 0) and give its folder.")
+    frame = pd.read_parquet(folder / "labels.parquet")
+    missing = [name for name in LABEL_COLUMNS if name not in frame]
+    if missing:
+        raise InputError(f"{folder}/labels.parquet lacks the columns {', '.join(missing)}; label again.")
+    return frame
+
+
+def relabelled(problems: Iterable[Problem], labels: pd.DataFrame, only_wrong: bool) -> list[Problem]:
+    """Problems with the majority label as answer; with `only_wrong` the subset whose label is wrong."""
+    table = labels.dropna(subset=["label"]).set_index("problem_id")
+    if only_wrong:
+        table = table[~table["label_correct"].astype(bool)]
+    label = table["label"].to_dict()
+    return [dataclasses.replace(problem, answer=label[problem.id], meta={**problem.meta, "gold": problem.answer})
+            for problem in problems if problem.id in label]
+
+
+def training_problems(train_set: str, n: int, seed: int, reward: str, labels: str) -> list[Problem]:
+    """The problems a run trains on.
+
+    Args:
+        train_set: name of a problem set.
+        n: how many are drawn from it (0: all), before relabelling.
+        seed: of the draw.
+        reward: reward expression; decides on relabelling.
+        labels: folder of a labelling run, for majority_vote and incorrect.
+
+    Raises:
+        InputError: missing data or labels, or no problem left.
+    """
+    from spurious_rewards.data.problem_sets import load_problems
+
+    problems = load_problems(train_set, n or None, seed)
+    if "majority_vote" in reward or "incorrect" in reward:
+        problems = relabelled(problems, load_labels(labels), only_wrong="incorrect" in reward)
+    if "one_shot" in reward:
+        problems = problems[:1]
+    if not problems:
+        raise InputError(f"No problem of {train_set} is left for reward {reward}: none of the labels in {labels} "
+                         "belongs to it; label the same train_set first.")
+    return problems

@@ -1,0 +1,244 @@
+"""The models by name: organisms, the PyPI wheel's SmolLM2, the paper's ten models on the hub, or any local folder.
+
+Hub revisions are the commits that public projects of 2025 and 2026 pin for these models. They were not checked against
+the hub, which was not reachable from the machine that wrote this, and none of the ten has been run by us.
+
+>>> resolve("qwen-like").task
+'synthetic'
+>>> resolve("Qwen/Qwen2.5-Math-7B").revision[:8]
+'b101308f'
+
+Usage: ``model, tokenizer = load("qwen-like")``
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spurious_rewards.data.hub import hub_reachable
+from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.models.smollm2 import NAME as SMOLLM2
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+KINDS = ("organism", "hub", "wheel", "path")
+DTYPES = ("float32", "bfloat16", "float16", "auto")
+WEIGHT_FILES = (
+    "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json",
+)  # fmt: skip
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
+DEFAULT_MODEL = "qwen-like"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model that can be loaded.
+
+    Attributes:
+        name: registry name, hub id or folder.
+        kind: "organism" (built by this project), "wheel" (from PyPI), "hub", or "path" (a local Transformers folder).
+        revision: the hub commit; None for everything that is not on the hub.
+        task: "synthetic" for organisms, "math" for models that know language; "any" for a folder, which does not say.
+        chat_template: whether the tokenizer is known to bring one; None where only the tokenizer can tell.
+        licence: of the weights.
+    """
+
+    name: str
+    kind: str
+    revision: str | None = None
+    task: str = "math"
+    chat_template: bool | None = None
+    licence: str = ""
+
+    def folder(self) -> str | Path:
+        """What to pass to `from_pretrained`: a folder, or the hub id (then with `revision`).
+
+        Raises:
+            InputError: the organism is not built, SmolLM2 cannot be prepared, or the folder is not a model.
+        """
+        if self.kind == "hub":
+            return self.name
+        if self.kind == "organism":
+            from spurious_rewards.models.organisms.locate import organism_folder
+
+            return organism_folder(self.name)
+        if self.kind == "wheel":
+            from spurious_rewards.models.smollm2 import smollm2_folder
+
+            return smollm2_folder()
+        return checked_folder(self.name)
+
+
+_APACHE, _LLAMA31, _LLAMA32 = "Apache-2.0", "Llama 3.1 Community License", "Llama 3.2 Community License"
+
+MODELS: dict[str, ModelSpec] = {
+    spec.name: spec
+    for spec in (
+        ModelSpec("qwen-like", "organism", task="synthetic", chat_template=True, licence=_APACHE),
+        ModelSpec("llama-like", "organism", task="synthetic", chat_template=True, licence=_APACHE),
+        ModelSpec("olmo-like", "organism", task="synthetic", chat_template=True, licence=_APACHE),
+        ModelSpec(SMOLLM2, "wheel", chat_template=True, licence=_APACHE),
+        ModelSpec("HuggingFaceTB/SmolLM2-135M-Instruct", "hub", "12fd25f77366fa6b3b4b768ec3050bf629380bac",
+                  chat_template=True, licence=_APACHE),
+        # The paper's ten (Fig. 3). Qwen2.5 base models bring a chat template; Llama and OLMo base models do not.
+        ModelSpec("Qwen/Qwen2.5-Math-7B", "hub", "b101308fe89651ea5ce025f25317fea6fc07e96e",
+                  chat_template=True, licence=_APACHE),
+        ModelSpec("Qwen/Qwen2.5-Math-1.5B", "hub", "4a83ca6e4526a4f2da3aa259ec36c259f66b2ab2",
+                  chat_template=True, licence=_APACHE),
+        ModelSpec("Qwen/Qwen2.5-7B", "hub", "d149729398750b98c0af14eb82c78cfe92750796",
+                  chat_template=True, licence=_APACHE),
+        ModelSpec("Qwen/Qwen2.5-1.5B", "hub", "8faed761d45a263340a0528343f099c05c9a4323",
+                  chat_template=True, licence=_APACHE),
+        ModelSpec("meta-llama/Llama-3.1-8B", "hub", "d04e592bb4f6aa9cfee91e2e20afa771667e1d4b",
+                  chat_template=False, licence=_LLAMA31),
+        ModelSpec("meta-llama/Llama-3.1-8B-Instruct", "hub", "0e9e39f249a16976918f6564b8830bc894c89659",
+                  chat_template=True, licence=_LLAMA31),
+        ModelSpec("meta-llama/Llama-3.2-3B", "hub", "13afe5124825b4f3751f836b40dafda64c1ed062",
+                  chat_template=False, licence=_LLAMA32),
+        ModelSpec("meta-llama/Llama-3.2-3B-Instruct", "hub", "0cb88a4f764b7a12671c53f0838cd831a0843b95",
+                  chat_template=True, licence=_LLAMA32),
+        ModelSpec("allenai/OLMo-2-1124-7B", "hub", "7df9a82518afdecae4e8c026b27adccc8c1f0032",
+                  chat_template=False, licence=_APACHE),
+        ModelSpec("allenai/OLMo-2-1124-7B-SFT", "hub", "1de02c0175118a9de5854aec80a1f970e701e928",
+                  chat_template=True, licence=_APACHE),
+    )
+}  # fmt: skip
+
+
+def resolve(name: str | Path) -> ModelSpec:
+    """The model of that name.
+
+    Args:
+        name: a name in `MODELS`; an organism of a prior dial ("qwen-like-p30", see `models.organisms`); or the path of
+            a local Transformers folder: anything that exists, is absolute, starts with "." or "~", or has two slashes.
+
+    Raises:
+        InputError: unknown name, with the nearest known one; or a path without a model in it.
+    """
+    text = str(name)
+    if text in MODELS:
+        return MODELS[text]
+    path = Path(text).expanduser()
+    if path.exists() or path.is_absolute() or text.startswith((".", "~")) or text.count("/") > 1:
+        return ModelSpec(str(checked_folder(path)), "path", task="any")
+    if _is_organism(text):
+        return ModelSpec(text, "organism", task="synthetic", chat_template=True, licence=_APACHE)
+    error = unknown_name("model", text, MODELS)
+    raise InputError(f"{error} Or give the path of a local model folder.")
+
+
+def checked_folder(folder: str | Path) -> Path:
+    """The folder, if it holds configuration, weights and tokenizer.
+
+    Raises:
+        InputError: it is missing, is a file, or lacks one of the three.
+    """
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise InputError(f"There is no model folder {path}; give a registry name or a folder with a model in it.")
+    if (path / "adapter_config.json").is_file() and not (path / "config.json").is_file():
+        raise InputError(f"Model folder {path} holds a PEFT adapter only; merge it into its base model and save that.")
+    for wanted, files in (
+        ("configuration", ("config.json",)),
+        ("weights", WEIGHT_FILES),
+        ("tokenizer", TOKENIZER_FILES),
+    ):
+        if not any((path / file).is_file() for file in files):
+            raise InputError(
+                f"Model folder {path} has no {wanted} ({' or '.join(files)}): the checkpoint is incomplete; give a "
+                "whole one, or run again what was to write it."
+            )
+    return path
+
+
+def load(name: str | Path, dtype: str = "float32") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a model (in evaluation mode, on the CPU) and its tokenizer.
+
+    Args:
+        name: as in `resolve`.
+        dtype: one of `DTYPES`; "auto" takes the checkpoint's.
+
+    Raises:
+        InputError: unknown name or dtype, incomplete or damaged folder, hub not reachable, or a tokenizer with more
+            tokens than the model has embeddings.
+    """
+    if dtype not in DTYPES:
+        raise unknown_name("dtype", dtype, DTYPES)
+    spec = resolve(name)
+    folder = spec.folder()
+    tokenizer = load_tokenizer(name)
+
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    kind = dtype if dtype == "auto" else getattr(torch, dtype)
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=kind, output_loading_info=True, **_hub_arguments(spec)
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise _unloadable(spec, error) from error
+    if missing := sorted(info["missing_keys"]):  # Transformers would only warn, and fill them with random numbers
+        raise InputError(
+            f"The checkpoint of {spec.name} lacks {len(missing)} of the model's weights ({missing[0]}, …): it is "
+            "damaged or of another architecture; make it again."
+        )
+    embeddings = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > embeddings:
+        raise InputError(
+            f"The tokenizer of {spec.name} has {len(tokenizer)} tokens, but the model only {embeddings} embeddings: "
+            "they do not belong together; give the folder that both were saved to."
+        )
+    return model.eval(), tokenizer
+
+
+def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
+    """Load the tokenizer alone; without a padding token it pads with the end-of-text token.
+
+    Raises:
+        InputError: as in `load`.
+    """
+    from transformers import AutoTokenizer
+
+    spec = resolve(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(spec.folder(), **_hub_arguments(spec))
+    except (OSError, ValueError, KeyError) as error:
+        raise _unloadable(spec, error) from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _hub_arguments(spec: ModelSpec) -> dict[str, Any]:
+    """Revision of a hub model; without a connection only earlier downloads are tried, so that failing is quick."""
+    if spec.kind != "hub":
+        return {}
+    return {"revision": spec.revision, "local_files_only": not hub_reachable()}
+
+
+def _is_organism(name: str) -> bool:
+    from spurious_rewards.models.organisms.recipe import recipe_named
+
+    try:
+        recipe_named(name)
+    except InputError:
+        return False
+    return True
+
+
+def _unloadable(spec: ModelSpec, error: Exception) -> InputError:
+    lines = str(error).strip().splitlines()
+    cause = (lines[0] if lines else type(error).__name__)[:200].rstrip(".")
+    if spec.kind == "hub":
+        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
+        return InputError(
+            f"Model {spec.name} cannot be loaded from the Hugging Face hub{offline}: {cause}; give this machine access "
+            "to the hub (and a token for gated models), or give the path of a local copy."
+        )
+    return InputError(f"Model {spec.name} cannot be loaded: {cause}; the checkpoint is damaged, make it again.")
