@@ -1,0 +1,1 @@
+"""GRPO with one clean cut at the clip: configuration, clip modes, trainer, diagnostics, resume."""

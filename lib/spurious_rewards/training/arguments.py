@@ -1,0 +1,110 @@
+"""From a `RunConfig` to TRL's `GRPOConfig`: every default of TRL that would change the loss is set here by hand.
+
+Usage: `grpo_arguments(config, folder)`; on a machine without a GPU the vLLM engines are refused, and
+`grpo_arguments(config, folder, world_size=8, dry_run=True)` builds the GPU settings without touching a device.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from spurious_rewards.errors import InputError
+from spurious_rewards.training.clip import trl_settings
+from spurious_rewards.training.config import RunConfig
+
+
+def world_size() -> int:
+    """Processes of this launch (torchrun and accelerate set WORLD_SIZE)."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def settings(config: RunConfig, folder: str | Path, processes: int) -> dict[str, Any]:
+    """Keyword arguments of `GRPOConfig`, as plain values (no torch needed).
+
+    Args:
+        config: the run.
+        folder: TRL's output folder (checkpoints).
+        processes: number of training processes.
+
+    Raises:
+        InputError: the batch does not divide among the processes.
+    """
+    plan = config.batch_plan(processes)
+    values: dict[str, Any] = {
+        "output_dir": str(folder),
+        # batches
+        "per_device_train_batch_size": plan.micro_batch,
+        "gradient_accumulation_steps": plan.gradient_accumulation,
+        "generation_batch_size": plan.rollouts,
+        "num_generations": config.group_size,
+        "num_iterations": 1,  # paper: each rollout is used once
+        "max_steps": config.rollout_batches * config.updates_per_batch,
+        "shuffle_dataset": False,  # the rows are in order already, see training.prompts
+        "dataloader_num_workers": 0,
+        "max_completion_length": config.max_completion_tokens,
+        # sampling
+        "temperature": config.temperature,
+        "top_p": 1.0,
+        "top_k": 0,
+        # the loss: nothing is left to a default
+        "loss_type": config.loss_averaging,
+        "beta": config.kl_beta,
+        "importance_sampling_level": config.importance_sampling,
+        "scale_rewards": "group" if config.advantage_scale == "std" else "none",
+        "multi_objective_aggregation": "sum_then_normalize",
+        "mask_truncated_completions": False,
+        "top_entropy_quantile": 1.0,
+        "entropy_coef": 0.0,
+        "delta": None,
+        "off_policy_mask_threshold": None,
+        "use_bias_correction_kl": False,
+        # optimizer
+        "optim": "adamw_torch" if config.optimizer == "adamw" else "sgd",
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": "constant",
+        "adam_beta1": config.adam_beta1,
+        "adam_beta2": config.adam_beta2,
+        "weight_decay": 0.0,  # released code
+        "max_grad_norm": config.max_grad_norm,
+        # precision: weights are loaded in fp32, bf16 is autocast over them
+        "bf16": config.precision == "bf16",
+        "fp16": False,
+        "gradient_checkpointing": False,
+        # seeds, logging, checkpoints
+        "seed": config.seed,
+        "data_seed": config.seed,
+        "logging_steps": 1,
+        "report_to": config.report_to,
+        "log_completions": False,
+        "disable_tqdm": True,
+        "save_strategy": "steps",
+        "save_steps": config.save_every_batches * config.updates_per_batch,
+        "save_total_limit": None,  # kept and removed in training.checkpoints, after a checkpoint is whole
+        "remove_unused_columns": False,
+    }
+    values.update(trl_settings(config.clip_mode, config.epsilon_low, config.epsilon_high))
+    if config.engine != "transformers":
+        values.update({
+            "use_vllm": True,
+            "vllm_mode": config.engine.removeprefix("vllm_"),
+            "vllm_importance_sampling_correction": False,  # not in the paper; the ratio is π_θ/π_old, nothing else
+        })
+    return values
+
+
+def grpo_arguments(config: RunConfig, folder: str | Path, processes: int | None = None) -> Any:
+    """The `GRPOConfig` of a run.
+
+    Raises:
+        InputError: a vLLM engine on a machine without a GPU, or batches that do not divide.
+    """
+    import torch
+    from trl import GRPOConfig
+
+    on_gpu = torch.cuda.is_available()
+    if config.engine != "transformers" and not on_gpu:
+        raise InputError(f"engine {config.engine} needs a GPU: TRL's vLLM rollouts fail at weight transfer on a CPU; "
+                         "use engine transformers here.")
+    return GRPOConfig(**settings(config, folder, processes or world_size()), use_cpu=not on_gpu)

@@ -1,0 +1,209 @@
+"""What one training run is: a frozen configuration whose defaults are the paper's, with the arithmetic of its batches.
+
+Each field says where its default comes from. "paper" is arXiv 2506.10947 (§2 and appendix, v1), "released code" the
+code published with it; a deviation is marked as one. Differences between TRL and the released code that stay:
+
+| what | released code (OpenRLHF family) | here (TRL 1.16) |
+|---|---|---|
+| loss averaging | token mean over packed micro-batches of 4 sequences | `bnpo` with micro_batch 4: equal; other sizes differ |
+| second whitening | all advantages of a rollout batch, token weighted | off; `whiten_advantages` switches it on |
+| ε in the advantage | 1e-9 | 1e-4 |
+| mini-batch order | shuffled replay buffer | shuffled rollouts (`shuffle_sequence_dict`), seeded |
+| old log-probs | recomputed by the training engine | the same |
+| prompts above the limit | filtered | filtered here, before TRL sees them (it has no limit of its own) |
+
+>>> config = RunConfig(reward="random", gamma=0.5)
+>>> config.batch_plan(world_size=8)
+BatchPlan(rollouts=1024, mini_batch=128, micro_batch=4, gradient_accumulation=4, micro_steps_per_rollout_batch=32)
+>>> RunConfig(clip_mode="nonee")
+Traceback (most recent call last):
+    ...
+spurious_rewards.errors.InputError: Unknown clip_mode 'nonee' (did you mean 'none'?); known: asymmetric, cispo, ...
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.rewards.names import check_reward
+from spurious_rewards.training.clip import band
+from spurious_rewards.workflow.config import Config, slug
+
+OPTIMIZERS = ("adamw", "sgd")
+LOSS_AVERAGING = ("bnpo", "grpo", "dr_grpo")
+IMPORTANCE_SAMPLING = ("token", "sequence")
+ADVANTAGE_SCALES = ("std", "none")
+PRECISIONS = ("fp32", "bf16")
+ENGINES = ("transformers", "vllm_colocate", "vllm_server")
+
+_AWAY = {"identity": False}  # changes where or how often something is written, never what is computed
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """How one rollout batch is cut up. All counts are sequences (rollouts) or steps, none is tokens."""
+
+    rollouts: int
+    """Rollouts per rollout batch over all processes: prompts_per_batch · group_size."""
+    mini_batch: int
+    """Rollouts per optimizer update over all processes."""
+    micro_batch: int
+    """Rollouts per forward pass of one process."""
+    gradient_accumulation: int
+    """Forward passes per update and process."""
+    micro_steps_per_rollout_batch: int
+    """Forward passes per rollout batch and process: TRL's `steps_per_generation`."""
+
+
+@dataclass(frozen=True)
+class RunConfig(Config):
+    """Everything that defines a training run. Equal configurations share a run folder."""
+
+    model: str = "Qwen/Qwen2.5-Math-7B"
+    """Registry name or folder (paper: Qwen2.5-Math-7B first, nine others beside it)."""
+    train_set: str = "deepscaler_clean"
+    """Problem set; paper: "DeepScaleR data". Deviation: cleaned of duplicates, contradictions and leaks."""
+    n_train_problems: int = 0
+    """Problems drawn from it; 0 takes all (about 40 000)."""
+    prompt_style: str = "qwen_default"
+    """How a problem becomes a prompt; paper: the model's default system prompt and chat template."""
+
+    reward: str = "ground_truth"
+    """Reward name, see `rewards.registry`; `A_and_B` and `inverse_A` compose."""
+    gamma: float = 0.5
+    """Probability of reward 1 under the random reward (paper §4: 0.5 unless said otherwise)."""
+    labels: str = ""
+    """Folder of a majority-vote labelling run, for the rewards majority_vote and incorrect."""
+    grader: str = "robust"
+    """Grader of the math rewards: `robust`, or `paper` for the released verifier's behaviour."""
+
+    clip_mode: str = "two_sided"
+    """See `training.clip.MODES`; paper: PPO's two-sided clip, and one ablation without it."""
+    epsilon_low: float = 0.2
+    """Paper: ε = 0.2."""
+    epsilon_high: float = 0.2
+    """Paper: ε = 0.2."""
+    reference_epsilon: float = 0.2
+    """ε of the *would-clip* fraction that is logged in every arm, the unclipped ones included."""
+    importance_sampling: str = "token"
+    """Ratio per token (paper), or one per sequence (GSPO)."""
+    loss_averaging: str = "bnpo"
+    """Token mean over a micro-batch (released code), sequence mean of token means (`grpo`), or `dr_grpo`."""
+    advantage_scale: str = "std"
+    """Paper eq. 1: divided by the group's standard deviation (ddof 1); `none` only centres."""
+    whiten_advantages: bool = False
+    """The released code's second, batch-wide normalisation; the paper does not mention it."""
+
+    prompts_per_batch: int = 64
+    """Paper: "batch size 64" prompts per step."""
+    group_size: int = 16
+    """Paper: 16 rollouts per prompt."""
+    updates_per_batch: int = 8
+    """Optimizer updates per rollout batch; paper: mini-batch 128 of 1024 rollouts, so 8. With 1 the clip is inert."""
+    rollout_batches: int = 300
+    """Length of the run; paper: 300 steps, a step being one rollout batch."""
+    micro_batch: int = 4
+    """Sequences per forward pass and process (released code: 4)."""
+    temperature: float = 1.0
+    """Of the rollouts; paper: 1."""
+    max_prompt_tokens: int = 1024
+    """Longer prompts are filtered out (released code: 1024)."""
+    max_completion_tokens: int = 3072
+    """Paper: 3072."""
+
+    optimizer: str = "adamw"
+    """`adamw` (paper), or `sgd` without momentum for the mechanism."""
+    learning_rate: float = 5e-7
+    """Paper: 5e-7, constant."""
+    adam_beta1: float = 0.9
+    """Released code: 0.9."""
+    adam_beta2: float = 0.95
+    """Released code: 0.95."""
+    max_grad_norm: float = 1.0
+    """Released code: 1.0."""
+    kl_beta: float = 0.0
+    """Paper: no KL term."""
+    precision: str = "bf16"
+    """`bf16` is autocast over fp32 master weights: a pure bf16 weight does not move at 5e-7."""
+    lora_rank: int = 0
+    """0 trains all weights (paper); above 0 a LoRA adapter of that rank, α = 2·rank, on all linear layers."""
+
+    engine: str = "transformers"
+    """Who writes the rollouts; the vLLM engines need a GPU."""
+    seed: int = 0
+    """Seeds problem order, sampling, mini-batch order and reward draws."""
+    allow_inert_clip: bool = False
+    """Accept numbers under which the clip cannot act (a control with one update per rollout batch)."""
+
+    clip_projection: bool = field(default=False, metadata=_AWAY)
+    """Also log the projection of the clip term's gradient on the update direction (one more backward pass)."""
+    save_every_batches: int = field(default=10, metadata=_AWAY)
+    """Rollout batches between checkpoints."""
+    keep_checkpoints: int = field(default=2, metadata=_AWAY)
+    """How many of the newest checkpoints stay; 0 keeps all."""
+    rollouts_kept_per_batch: int = field(default=64, metadata=_AWAY)
+    """Rollouts per rollout batch that go into rollouts.parquet, whole groups first."""
+    report_to: str = field(default="none", metadata=_AWAY)
+    """TRL's own `report_to`: none, tensorboard, trackio or wandb."""
+
+    def validate(self) -> None:
+        """Raise `InputError` for any value that cannot work, before a model is loaded."""
+        check_reward(self.reward, self.gamma, self.labels)
+        band(self.clip_mode, self.epsilon_low, self.epsilon_high)
+        for name, known in (("optimizer", OPTIMIZERS), ("loss_averaging", LOSS_AVERAGING), ("precision", PRECISIONS),
+                            ("importance_sampling", IMPORTANCE_SAMPLING), ("advantage_scale", ADVANTAGE_SCALES),
+                            ("engine", ENGINES), ("grader", ("robust", "paper")),
+                            ("report_to", ("none", "tensorboard", "trackio", "wandb"))):
+            if getattr(self, name) not in known:
+                raise unknown_name(name, getattr(self, name), known)
+        for name, least in (("prompts_per_batch", 1), ("group_size", 2), ("updates_per_batch", 1),
+                            ("rollout_batches", 1), ("micro_batch", 1), ("max_prompt_tokens", 1),
+                            ("max_completion_tokens", 1), ("save_every_batches", 1), ("keep_checkpoints", 0),
+                            ("n_train_problems", 0), ("lora_rank", 0), ("rollouts_kept_per_batch", 0), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} must be at least {least}, but it is {getattr(self, name)}.")
+        for name in ("temperature", "max_grad_norm", "reference_epsilon"):
+            if getattr(self, name) <= 0:
+                raise InputError(f"{name} must be above 0, but it is {getattr(self, name)}.")
+        if self.learning_rate < 0 or self.kl_beta < 0:
+            raise InputError("learning_rate and kl_beta must not be negative.")
+        if self.clip_mode in ("cispo", "none_released") and self.loss_averaging != "bnpo":
+            raise InputError(f"clip_mode {self.clip_mode} is defined for loss_averaging bnpo only, "
+                             f"not {self.loss_averaging}.")
+        if self.clip_mode in ("cispo", "none_released") and self.importance_sampling != "token":
+            raise InputError(f"clip_mode {self.clip_mode} works on token ratios; set importance_sampling to token.")
+        if not self.allow_inert_clip and (self.updates_per_batch == 1 or self.learning_rate == 0):
+            cause = ("with one update per rollout batch π_θ equals π_old" if self.updates_per_batch == 1
+                     else "with a learning rate of 0 π_θ never leaves π_old")
+            raise InputError(f"The clip is inert: {cause}, so every clip_mode gives the same run. Use several "
+                             "updates_per_batch (paper: 8), or set allow_inert_clip if this is the control you want.")
+        self.batch_plan(1)
+
+    def batch_plan(self, world_size: int) -> BatchPlan:
+        """Cut a rollout batch into mini-batches and micro-batches for `world_size` processes.
+
+        Raises:
+            InputError: the numbers do not divide; the message names them and one that works.
+        """
+        rollouts = self.prompts_per_batch * self.group_size
+        if rollouts % self.updates_per_batch:
+            raise InputError(f"{rollouts} rollouts (prompts_per_batch {self.prompts_per_batch} × group_size "
+                             f"{self.group_size}) cannot be cut into updates_per_batch {self.updates_per_batch} equal "
+                             "mini-batches; choose a divisor.")
+        mini_batch = rollouts // self.updates_per_batch
+        per_step = self.micro_batch * world_size
+        if mini_batch % per_step:
+            raise InputError(f"A mini-batch of {mini_batch} rollouts cannot be cut into micro_batch {self.micro_batch} "
+                             f"× {world_size} process(es); choose a micro_batch that divides "
+                             f"{mini_batch / world_size:g}.")
+        return BatchPlan(rollouts, mini_batch, self.micro_batch, mini_batch // per_step, rollouts // per_step)
+
+    def arm(self) -> str:
+        """A short readable name of what distinguishes this run: reward, clip mode, seed."""
+        reward = f"random{self.gamma:g}" if self.reward == "random" else self.reward
+        return f"{reward}-{self.clip_mode}-s{self.seed}"
+
+    def run_id(self) -> str:
+        """Folder name: what a person looks for, then the digest of everything that matters."""
+        return f"train-{slug(self.model)}-{self.arm()}-{self.digest()}"

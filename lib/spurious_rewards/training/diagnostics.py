@@ -1,0 +1,146 @@
+"""What is logged for every optimizer update, from the log-probabilities that the loss has computed anyway.
+
+Over the completion tokens of one mini-batch, with R = π_θ/π_old, A the advantage and ε the reference ε:
+
+| column | meaning |
+|---|---|
+| would_clip_high, would_clip_low | share of tokens with R > 1+ε, A > 0 and R < 1−ε, A < 0: in every arm, clipped or not |
+| would_clip_{high,low}_bin{i} | the same over the tokens whose π_old lies in bin i of `PI_OLD_BINS` |
+| clip_force_high, clip_force_low | mean over tokens of −R·A on would-clip tokens: the *signed* gradient, with respect to log π_θ(y_t), that the clip takes away |
+| ratio_q001 … ratio_q999, ratio_max | quantiles of R |
+| kl_old | estimate of KL(π_θ‖π_old): mean of R·log R − R + 1 (unbiased under π_old, never negative) |
+| mean_prob | mean π_θ of the sampled tokens |
+| code_frequency, box_rate, reward_mean, zero_variance_share, … | of the rollout batch, on its first update |
+
+Usage: `diagnostics.add(TokenBatch.of(...))` per micro-batch, `diagnostics.take(accelerator)` per update.
+"""  # noqa: E501
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, pstdev
+from typing import TYPE_CHECKING
+
+import torch
+
+from spurious_rewards.rewards.extraction import last_boxed
+from spurious_rewards.rewards.strategy import uses_code
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
+PI_OLD_BINS = (0.0, 0.1, 0.3, 0.5, 0.8333333, 1.0)
+"""Edges of π_old; the last bin has no upward exit at ε = 0.2, since π ≤ 1 < 1.2·0.8333."""
+
+QUANTILES = {"ratio_q001": 0.001, "ratio_q01": 0.01, "ratio_q50": 0.5, "ratio_q99": 0.99, "ratio_q999": 0.999}
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """The completion tokens of one micro-batch, flattened: four vectors of the same length."""
+
+    logp: Float[Tensor, " tokens"]
+    old_logp: Float[Tensor, " tokens"]
+    advantage: Float[Tensor, " tokens"]
+    entropy: Float[Tensor, " tokens"]
+
+    @classmethod
+    def of(
+        cls,
+        logp_B_T: Float[Tensor, "batch tokens"],
+        old_logp_B_T: Float[Tensor, "batch tokens"],
+        advantage_B: Float[Tensor, " batch"],
+        entropy_B_T: Float[Tensor, "batch tokens"],
+        mask_B_T: Int[Tensor, "batch tokens"],
+    ) -> TokenBatch:
+        """Keep the tokens where the mask is set."""
+        real = mask_B_T.bool()
+        advantage_B_T = advantage_B.unsqueeze(1).expand_as(logp_B_T)
+        return cls(logp_B_T[real], old_logp_B_T[real], advantage_B_T[real], entropy_B_T[real])
+
+
+class UpdateDiagnostics:
+    """Collects the micro-batches of one optimizer update and reduces them to the columns of the module's table."""
+
+    def __init__(self, reference_epsilon: float):
+        self.epsilon = reference_epsilon
+        self._parts: list[TokenBatch] = []
+
+    def add(self, tokens: TokenBatch) -> None:
+        """Take in one micro-batch."""
+        self._parts.append(tokens)
+
+    def take(self, accelerator: Accelerator | None = None) -> dict[str, float]:
+        """The columns of this update over all processes; starts the next update."""
+        columns = torch.stack([torch.cat([getattr(part, name).float() for part in self._parts])
+                               for name in ("logp", "old_logp", "advantage", "entropy")])  # (4, tokens)
+        self._parts = []
+        if accelerator is not None and accelerator.num_processes > 1:
+            padded = accelerator.pad_across_processes(columns.T.contiguous(), dim=0, pad_index=torch.nan)
+            columns = accelerator.gather(padded).T
+            columns = columns[:, ~columns[0].isnan()]
+        return token_statistics(*columns, epsilon=self.epsilon)
+
+
+def token_statistics(
+    logp: Float[Tensor, " tokens"],
+    old_logp: Float[Tensor, " tokens"],
+    advantage: Float[Tensor, " tokens"],
+    entropy: Float[Tensor, " tokens"],
+    epsilon: float,
+) -> dict[str, float]:
+    """The token columns of the module's table for one update."""
+    log_ratio = logp - old_logp
+    ratio = log_ratio.exp()
+    high = (ratio > 1 + epsilon) & (advantage > 0)
+    low = (ratio < 1 - epsilon) & (advantage < 0)
+    force = -ratio * advantage
+    edges = torch.tensor(PI_OLD_BINS[1:-1], device=logp.device)
+    which = torch.bucketize(old_logp.exp(), edges)
+    n_bins = len(PI_OLD_BINS) - 1
+    counts = torch.stack([torch.bincount(which, weights=w, minlength=n_bins)
+                          for w in (torch.ones_like(ratio), high.float(), low.float())])  # (3, bins)
+    quantiles = torch.quantile(ratio[: 2**24], torch.tensor(list(QUANTILES.values()), device=logp.device))
+    scalars = torch.stack([
+        high.float().mean(), low.float().mean(), (force * high).mean(), (force * low).mean(),
+        (ratio * log_ratio - ratio + 1).mean(), logp.exp().mean(), entropy.mean(), ratio.max(),
+    ])
+    names = ("would_clip_high", "would_clip_low", "clip_force_high", "clip_force_low", "kl_old", "mean_prob",
+             "token_entropy", "ratio_max")
+    result = dict(zip(names, scalars.tolist(), strict=True))
+    result.update(zip(QUANTILES, quantiles.tolist(), strict=True))
+    totals, highs, lows = counts.tolist()
+    for i in range(n_bins):
+        result[f"tokens_bin{i}"] = totals[i]
+        if totals[i]:
+            result[f"would_clip_high_bin{i}"] = highs[i] / totals[i]
+            result[f"would_clip_low_bin{i}"] = lows[i] / totals[i]
+    result["n_tokens"] = float(len(ratio))
+    return result
+
+
+def rollout_diagnostics(
+    texts: Sequence[str], rewards: Sequence[float], n_tokens: Sequence[int], ended: Sequence[bool], group_size: int
+) -> dict[str, float]:
+    """Figures of a whole rollout batch (all processes), logged with its first update.
+
+    Args:
+        texts: completions, group by group.
+        rewards: one per text.
+        n_tokens: completion lengths, in tokens.
+        ended: whether the completion ended by itself within the limit.
+        group_size: rollouts per prompt.
+    """
+    groups = [rewards[i : i + group_size] for i in range(0, len(rewards), group_size)]
+    return {
+        "reward_mean": fmean(rewards),
+        "reward_group_std": fmean(pstdev(group) for group in groups),
+        "zero_variance_share": fmean(float(min(group) == max(group)) for group in groups),
+        "code_frequency": fmean(float(uses_code(text)) for text in texts),
+        "box_rate": fmean(float(last_boxed(text) is not None) for text in texts),
+        "completion_tokens": fmean(n_tokens),
+        "ended_share": fmean(float(x) for x in ended),
+    }

@@ -1,0 +1,173 @@
+"""One training run, from configuration to run folder; interrupted, it goes on from its last whole checkpoint.
+
+    runs/<run_id>/config.json        the configuration
+                  metrics.parquet    one row per optimizer update, see training.diagnostics
+                  rollouts.parquet   a sample of the rollouts with reward, advantage and strategy
+                  checkpoints/       the newest ones, at rollout-batch boundaries
+                  model/             the trained model, a Transformers folder
+                  manifest.json      last: where it came from and what it holds
+
+Usage: `run = train(RunConfig(model="qwen-like", reward="random", ...))`, or notebook 02_train_grpo.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from spurious_rewards.data.labelled import training_problems
+from spurious_rewards.data.problem import Problem
+from spurious_rewards.errors import InputError
+from spurious_rewards.rewards.registry import build
+from spurious_rewards.rewards.strategy import uses_code, uses_code_structural
+from spurious_rewards.training import checkpoints
+from spurious_rewards.training.arguments import grpo_arguments, world_size
+from spurious_rewards.training.config import RunConfig
+from spurious_rewards.workflow.files import write_parquet
+from spurious_rewards.workflow.runs import RunFolder
+
+OnBatch = Callable[[pd.DataFrame], None]
+
+
+def train(config: RunConfig, on_batch: OnBatch | None = None, progress: bool = True) -> RunFolder:
+    """Train, or return the finished run of the same configuration.
+
+    Args:
+        config: the run.
+        on_batch: called with the metrics so far after every rollout batch (the live figure of the notebook).
+        progress: show a bar over rollout batches with the time left.
+
+    Raises:
+        InputError: bad configuration, model, data or reward; or the policy diverged to not-a-number.
+    """
+    run = RunFolder.open(config.run_id(), config)
+    if run.complete:
+        return run
+    with ExitStack() as stack:
+        if is_main_process():
+            stack.enter_context(run.lock())
+        if not run.complete:
+            problems = training_problems(config.train_set, config.n_train_problems, config.seed, config.reward,
+                                         config.labels)
+            _train(run, config, problems, on_batch, progress)
+    return run
+
+
+def is_main_process() -> bool:
+    """Whether this is rank 0 of the launch."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def _train(run: RunFolder, config: RunConfig, problems: list[Problem], on_batch: OnBatch | None, progress: bool) -> None:
+    from transformers import PrinterCallback
+    from transformers.utils.logging import disable_progress_bar
+
+    from spurious_rewards.training.callbacks import RunCallback
+
+    disable_progress_bar()
+    folder = run.path("checkpoints")
+    checkpoint = checkpoints.latest(folder) if is_main_process() else None
+    if world_size() > 1:
+        checkpoint = _agree_on(checkpoint)
+    trainer = make_trainer(config, problems, folder)
+    callback = RunCallback(config, trainer, checkpoint, on_batch, progress and is_main_process())
+    trainer.remove_callback(PrinterCallback)  # one line of JSON per update drowns a notebook
+    trainer.add_callback(callback)
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except RuntimeError as error:
+        if "probability tensor contains" in str(error):
+            raise InputError(
+                f"The policy diverged: its logits are not finite after update {trainer.state.global_step}. Lower "
+                f"learning_rate ({config.learning_rate:g}); what was measured until then is in {folder}."
+            ) from error
+        raise
+    if not is_main_process():
+        return
+    metrics, rollouts = callback.tables()
+    write_parquet(run.path("metrics.parquet"), metrics)
+    write_parquet(run.path("rollouts.parquet"), with_strategy(rollouts))
+    save_model(trainer, run.path("model"), config.lora_rank > 0)
+    checkpoints.prune(folder, config.keep_checkpoints)
+    run.finish({
+        "kind": "training", "arm": config.arm(), "seed": config.seed, "n_updates": len(metrics),
+        "n_rollout_batches": config.rollout_batches, "n_train_problems": len(problems),
+        "completion_tokens": int(metrics["completion_tokens"].fillna(0).sum() * config.prompts_per_batch
+                                 * config.group_size),
+        "processes": world_size(), "config": config.to_dict(),
+    })
+
+
+def make_trainer(config: RunConfig, problems: list[Problem], folder: str | Path) -> Any:
+    """The trainer of a run: model, tokenizer, rows, reward, all checked.
+
+    Raises:
+        InputError: unknown model, a tokenizer that does not fit it, prompts above the limit.
+    """
+    import torch
+    from datasets import Dataset
+
+    from spurious_rewards.models.registry import load
+    from spurious_rewards.training.prompts import training_rows
+    from spurious_rewards.training.trainer import ClipGRPOTrainer
+
+    args = grpo_arguments(config, folder)
+    torch.manual_seed(config.seed)
+    model, tokenizer = load(config.model)
+    if sum(parameter.numel() for parameter in model.parameters()) < 5_000_000:
+        torch.set_num_threads(1)  # on two contended threads a tiny model's step takes 10 to 40 times longer
+    rows = training_rows(problems, config, tokenizer)
+    return ClipGRPOTrainer(
+        run=config, model=model, args=args, processing_class=tokenizer, train_dataset=Dataset.from_list(rows),
+        reward_funcs=[build(config.reward, config.gamma, config.seed, config.grader)],
+        peft_config=lora(config.lora_rank) if config.lora_rank else None,
+    )
+
+
+def lora(rank: int) -> Any:
+    """LoRA on all linear layers with α = 2·rank and no dropout (ratios at the first update stay exactly 1)."""
+    from peft import LoraConfig
+
+    return LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
+
+
+def with_strategy(rollouts: pd.DataFrame) -> pd.DataFrame:
+    """Add both strategy detectors' verdicts to a table with a `text` column."""
+    return rollouts.assign(uses_code=[uses_code(text) for text in rollouts["text"]],
+                           uses_code_structural=[uses_code_structural(text) for text in rollouts["text"]])
+
+
+def save_model(trainer: Any, target: Path, merge: bool) -> None:
+    """Write model and tokenizer under a temporary name beside `target`, then rename; `merge` folds LoRA weights in."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".model-", dir=target.parent))
+    try:
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        if merge:
+            model = model.merge_and_unload()
+        model.save_pretrained(temporary)
+        trainer.processing_class.save_pretrained(temporary)
+        temporary.chmod(0o755)
+        if target.exists():
+            shutil.rmtree(target)
+        temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _agree_on(checkpoint: Path | None) -> Path | None:
+    """Rank 0's checkpoint, on every rank: only rank 0 cleans up and chooses."""
+    import torch.distributed as dist
+    from accelerate import PartialState
+
+    PartialState()  # starts the process group
+    box = [checkpoint]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]

@@ -1,0 +1,110 @@
+"""Rewards: definitions, composition, counter-based random draws, users' own functions, bad return values."""
+
+import math
+
+import pytest
+from spurious_rewards.errors import InputError
+from spurious_rewards.rewards.names import parse
+from spurious_rewards.rewards.registry import REGISTRY, build, register, uniform, unregister
+
+CODE = "```python\nprint(6 * 7)\n```\n```output\n42\n```\nThe answer is \\boxed{42}."
+WORDS = "Six times seven is 42, so the answer is \\boxed{42}."
+WRONG = "I think it is \\boxed{41}."
+EMPTY = "I do not know: \\boxed{ }."
+PROBLEM = {"prompt_id": "p", "answer": "42", "rollout_batch": 0, "sample": 0}
+
+
+def score(expression, texts, **options):
+    return build(expression, **options).score(texts, [PROBLEM] * len(texts))
+
+
+def test_definitions():
+    texts = [CODE, WORDS, WRONG, EMPTY]
+    assert score("ground_truth", texts) == [1, 1, 0, 0]
+    assert score("inverse", texts) == [0, 0, 1, 1]
+    assert score("format", texts) == [1, 1, 1, 0]
+    assert score("python", texts) == [1, 0, 0, 0]
+    assert score("no_python", texts) == [0, 1, 1, 1]
+
+
+def test_composition():
+    assert parse("ground_truth_and_no_python") == ("and", ("ground_truth",), ("no_python",))
+    assert score("ground_truth_and_no_python", [CODE, WORDS, WRONG]) == [0, 1, 0]
+    assert score("inverse_format", [CODE, EMPTY]) == [0, 1]
+    assert score("format_and_inverse_python", [CODE, WORDS, EMPTY]) == [0, 1, 0]
+
+
+def test_no_repetition_counts_ten_in_a_row():
+    unit = "0123456789"  # ten characters: the shortest repetition that counts
+    assert score("no_repetition", [unit * 9, unit * 10, "ab" * 200, "short"]) == [1, 0, 0, 1]
+    assert score("no_repetition", ["012345678" * 10]) == [1]  # nine characters, ten times: 9·10 = 90 < ten of ten
+
+
+def test_format_looks_into_nested_braces():
+    assert score("format", ["\\boxed{\\frac{1}{2}}", "\\boxed{{}}", "\\boxed{{x}}", "boxed{3}"]) == [1, 0, 1, 0]
+
+
+def test_random_is_a_pure_function_of_its_counters():
+    problems = [{"prompt_id": f"p{i}", "answer": "", "rollout_batch": b, "sample": s}
+                for b in range(5) for i in range(20) for s in range(16)]
+    one = build("random", gamma=0.5, seed=1).score(["a"] * len(problems), problems)
+    shuffled = build("random", gamma=0.5, seed=1).score([CODE] * len(problems), problems[::-1])
+    assert one == shuffled[::-1], "neither order nor text may matter"
+    assert one != build("random", gamma=0.5, seed=2).score(["a"] * len(problems), problems)
+    # 1600 draws at γ = 0.5: mean within 4 standard errors, 4·0.5/√1600 = 0.05
+    assert abs(sum(one) / len(one) - 0.5) < 0.05
+    assert sum(build("random", gamma=0.0).score(["a"] * 1600, problems)) == 0
+    assert sum(build("random", gamma=1.0).score(["a"] * 1600, problems)) == 1600
+
+
+def test_random_draws_are_nested_in_gamma_and_uniform():
+    values = [uniform(0, b, "p", s) for b in range(100) for s in range(16)]
+    assert all(0 <= v < 1 for v in values)
+    assert abs(sum(values) / len(values) - 0.5) < 4 * math.sqrt(1 / 12 / 1600)
+
+
+def test_users_register_in_three_lines_and_can_forget():
+    @register("has_digit")
+    def has_digit(texts, problems, **options):
+        return [float(any(c.isdigit() for c in text)) for text in texts]
+
+    try:
+        assert score("has_digit_and_format", [WORDS, "no"]) == [1, 0]
+        with pytest.raises(InputError, match="registered already"):
+            register("has_digit")
+    finally:
+        unregister("has_digit")
+    with pytest.raises(InputError, match="Unknown reward"):
+        build("has_digit")
+    with pytest.raises(InputError, match="composition"):
+        register("a_and_b")
+
+
+@pytest.mark.parametrize("returned, words", [
+    ([1.0], "returned 1 values for 2 texts"), ([1.0, None], "returned None for text 1"),
+    ([float("nan"), 0.0], "returned nan for text 0"), (["1", 0], "returned '1'"), (1.0, "returned float, not a list"),
+])
+def test_bad_return_values_are_named(returned, words):
+    @register("bad")
+    def bad(texts, problems, **options):
+        return returned
+
+    try:
+        with pytest.raises(InputError, match=words):
+            score("bad", ["a", "b"])
+    finally:
+        unregister("bad")
+
+
+def test_every_reward_is_documented():
+    for name, spec in REGISTRY.items():
+        assert spec.definition and spec.source != "user" and spec.range == (0.0, 1.0), name
+
+
+def test_trl_signature():
+    reward = build("ground_truth")
+    assert reward.__name__ == "ground_truth"
+    columns = {"prompt_id": ["a", "b"], "answer": ["42", "7"], "rollout_batch": [0, 0], "sample": [0, 1]}
+    assert reward(completions=[CODE, CODE], prompts=["x", "y"], **columns) == [1.0, 0.0]
+    chat = [[{"role": "assistant", "content": WORDS}]] * 2
+    assert reward(completions=chat, **columns) == [1.0, 0.0]

@@ -1,0 +1,102 @@
+"""The run configuration: the paper's numbers, the arithmetic of batches, and one clear error for each bad input."""
+
+import dataclasses
+import json
+
+import pytest
+from spurious_rewards.errors import InputError
+from spurious_rewards.training.arguments import settings
+from spurious_rewards.training.config import RunConfig
+
+
+def test_defaults_are_the_papers():
+    config = RunConfig()
+    plan = config.batch_plan(8)
+    # 64 prompts × 16 rollouts = 1024; mini-batch 128 → 8 updates; 8 processes × 4 sequences × 4 accumulation = 128
+    assert (plan.rollouts, plan.mini_batch, plan.gradient_accumulation) == (1024, 128, 4)
+    assert plan.micro_steps_per_rollout_batch == 32
+    assert (config.learning_rate, config.adam_beta1, config.adam_beta2) == (5e-7, 0.9, 0.95)
+    assert (config.epsilon_low, config.epsilon_high, config.kl_beta, config.temperature) == (0.2, 0.2, 0.0, 1.0)
+    assert (config.max_completion_tokens, config.rollout_batches) == (3072, 300)
+
+
+def test_trl_settings_leave_no_loss_default_open():
+    values = settings(RunConfig(), "folder", 8)
+    assert values["gradient_accumulation_steps"] % values["generation_batch_size"] != 0
+    # the clip can bind: ga is no multiple of (steps per generation · iterations) = 1024 / (4·8) = 32
+    assert values["gradient_accumulation_steps"] % 32 != 0
+    assert values["max_steps"] == 300 * 8
+    assert values["loss_type"] == "bnpo"
+    assert (values["epsilon"], values["epsilon_high"]) == (0.2, 0.2)
+    assert values["multi_objective_aggregation"] == "sum_then_normalize"
+    json.dumps(values, allow_nan=False)
+    none = settings(RunConfig(clip_mode="none"), "folder", 8)
+    assert (none["epsilon"], none["epsilon_high"]) == (1.0, 1e9)
+    assert {k: v for k, v in values.items() if "epsilon" not in k} == \
+        {k: v for k, v in none.items() if "epsilon" not in k}, "the arms differ in the clip alone"
+
+
+@pytest.mark.parametrize("change, words", [
+    ({"reward": "randon"}, "did you mean 'random'"),
+    ({"clip_mode": "nonee"}, "did you mean 'none'"),
+    ({"gamma": 1.5}, r"gamma is a probability and must lie in \[0, 1\]"),
+    ({"gamma": "0.5"}, "gamma must be float"),
+    ({"learning_rate": float("nan")}, "finite"),
+    ({"epsilon_low": 0.0}, "epsilon_low must lie in"),
+    ({"epsilon_high": -0.2}, "epsilon_high must be above 0"),
+    ({"updates_per_batch": 7}, "equal mini-batches"),
+    ({"micro_batch": 3}, "choose a micro_batch that divides 128"),
+    ({"updates_per_batch": 1, "micro_batch": 4}, "The clip is inert: with one update per rollout batch"),
+    ({"learning_rate": 0.0}, "The clip is inert: with a learning rate of 0"),
+    ({"reward": "majority_vote"}, "needs labels"),
+    ({"reward": "format_and_incorrect"}, "Reward incorrect needs labels"),
+    ({"engine": "vlm_server"}, "did you mean 'vllm_server'"),
+    ({"optimizer": "adam"}, "did you mean 'adamw'"),
+    ({"group_size": 1}, "group_size must be at least 2"),
+    ({"clip_mode": "cispo", "loss_averaging": "grpo"}, "bnpo only"),
+    ({"seed": True}, "seed must be int"),
+])
+def test_bad_input_ends_with_one_sentence(change, words):
+    with pytest.raises(InputError, match=words) as caught:
+        RunConfig(**change)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_misspelt_field_is_an_error():
+    with pytest.raises(InputError, match="did you mean 'clip_mode'"):
+        RunConfig.from_mapping({"clip_mod": "none"})
+
+
+def test_eight_processes_that_do_not_divide():
+    with pytest.raises(InputError, match="8 process"):
+        RunConfig(prompts_per_batch=8, group_size=8).batch_plan(8)  # mini-batch 8 < 4 × 8
+
+
+def test_inert_control_is_possible_when_asked_for():
+    assert RunConfig(updates_per_batch=1, allow_inert_clip=True).batch_plan(8).gradient_accumulation == 32
+
+
+def test_run_id_changes_with_what_matters_only():
+    base = RunConfig()
+    assert dataclasses.replace(base, save_every_batches=3).run_id() == base.run_id()
+    assert dataclasses.replace(base, seed=1).run_id() != base.run_id()
+    assert dataclasses.replace(base, reward="random", gamma=0.3).run_id().startswith(
+        "train-qwen2.5-math-7b-random0.3-two_sided-s0-")
+
+
+def test_from_namespace_takes_options_and_refuses_doubles():
+    config = RunConfig.from_namespace({"seed": 3, "unrelated": object()}, "temperature: 0.7, whiten_advantages: true")
+    assert (config.seed, config.temperature, config.whiten_advantages) == (3, 0.7, True)
+    with pytest.raises(InputError, match="seed is a parameter"):
+        RunConfig.from_namespace({"seed": 3}, "seed: 4")
+
+
+def test_vllm_is_refused_without_a_gpu():
+    import torch
+    from spurious_rewards.training.arguments import grpo_arguments
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(InputError, match="needs a GPU"):
+        grpo_arguments(RunConfig(engine="vllm_colocate"), "folder")
+    assert settings(RunConfig(engine="vllm_server"), "folder", 8)["vllm_mode"] == "server"

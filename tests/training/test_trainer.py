@@ -1,0 +1,203 @@
+"""The patch: each clip mode of the trainer is the pure function, bit for bit; the clip acts where it should."""
+
+import hashlib
+import inspect
+
+import pandas as pd
+import pytest
+import tiny
+import torch
+from spurious_rewards.errors import InputError
+from spurious_rewards.rewards.registry import register, unregister
+from spurious_rewards.training import run as run_module
+from spurious_rewards.training.advantages import group_advantages
+from spurious_rewards.training.clip import MODES, surrogate
+from spurious_rewards.training.run import make_trainer, train
+from spurious_rewards.training.trainer import ClipGRPOTrainer, trimmed
+from trl import GRPOTrainer
+
+EPSILONS = {"asymmetric": {"epsilon_low": 0.2, "epsilon_high": 0.28}}
+
+
+@pytest.fixture(autouse=True)
+def runs_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPURIOUS_RUNS_DIR", str(tmp_path / "runs"))
+
+
+class ExplicitTrainer(ClipGRPOTrainer):
+    """The same loop with the loss written out: token mean of −surrogate, nothing of TRL's loss."""
+
+    def _compute_loss(self, model, inputs):
+        inputs = trimmed(inputs)
+        ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
+        mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
+        logp, _, _ = self._get_per_token_logps_and_entropies(
+            model, ids, mask, inputs["completion_ids"].size(1), compute_entropy=True)
+        tokens = inputs["completion_mask"]
+        objective = surrogate(logp - inputs["old_per_token_logps"], inputs["advantages"].unsqueeze(1),
+                              self.run.clip_mode, self.run.epsilon_low, self.run.epsilon_high, logp)
+        return -(objective * tokens).sum() / tokens.sum() / self.current_gradient_accumulation_steps
+
+
+def weights_after(trainer_class, config, folder, monkeypatch):
+    """Final weights of a run with another trainer class, and the number of updates."""
+    monkeypatch.setattr("spurious_rewards.training.trainer.ClipGRPOTrainer", trainer_class)
+    trainer = make_trainer(config, tiny.problems(), folder)
+    trainer.train()
+    return {name: p.detach().clone() for name, p in trainer.model.named_parameters()}, trainer.state.global_step
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_trainer_equals_the_pure_function_bit_for_bit(mode, tmp_path, monkeypatch):
+    config = tiny.config(clip_mode=mode, **EPSILONS.get(mode, {}))
+    ours, n_updates = weights_after(ClipGRPOTrainer, config, tmp_path / "a", monkeypatch)
+    explicit, _ = weights_after(ExplicitTrainer, config, tmp_path / "b", monkeypatch)
+    assert n_updates == 16
+    assert all(torch.equal(ours[name], explicit[name]) for name in ours)
+
+
+@pytest.fixture(scope="module")
+def two_arms(tmp_path_factory):
+    """Metrics and rollouts of the same run with and without the clip."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPURIOUS_RUNS_DIR", str(tmp_path_factory.mktemp("arms")))
+        runs = {mode: train(tiny.config(clip_mode=mode), progress=False) for mode in ("two_sided", "none")}
+        return {mode: (pd.read_parquet(r.path("metrics.parquet")), pd.read_parquet(r.path("rollouts.parquet")),
+                       r.manifest()) for mode, r in runs.items()}
+
+
+def test_the_clip_acts_on_later_updates_and_never_on_the_first(two_arms):
+    clipped, unclipped = two_arms["two_sided"][0], two_arms["none"][0]
+    first = clipped["update_in_batch"] == 1
+    assert (clipped.loc[first, "clip_fraction"] == 0).all()
+    # π_old comes from another batch composition, so the ratio is 1 up to float32 rounding
+    assert (clipped.loc[first, "ratio_max"] - 1).abs().max() < 1e-4 and clipped.loc[first, "kl_old"].max() < 1e-6
+    assert clipped.loc[~first, "clip_fraction"].mean() > 0
+    assert (unclipped["clip_fraction"] == 0).all()
+    assert unclipped.loc[~first, "would_clip_high"].mean() > 0, "the would-clip fraction is logged in every arm"
+    torch.testing.assert_close(torch.tensor(clipped["would_clip_high"]), torch.tensor(clipped["clip_fraction_high"]))
+
+
+def test_arms_share_rollouts_rewards_and_the_first_loss_to_the_last_bit(two_arms):
+    (one, rollouts_one, _), (two, rollouts_two, _) = two_arms["two_sided"], two_arms["none"]
+    assert one["surrogate_loss"].iloc[0].hex() == two["surrogate_loss"].iloc[0].hex()
+    assert one["grad_norm"].iloc[0] == two["grad_norm"].iloc[0]
+    columns = ["prompt", "text", "reward", "advantage"]
+    batch_0 = [frame[frame["rollout_batch"] == 0][columns].reset_index(drop=True) for frame in
+               (rollouts_one, rollouts_two)]
+    pd.testing.assert_frame_equal(*batch_0)
+    # later texts may differ, the reward draws may not: they know seed, batch, problem and sample alone
+    keys = ["rollout_batch", "prompt_id", "sample"]
+    pd.testing.assert_frame_equal(rollouts_one[[*keys, "reward"]], rollouts_two[[*keys, "reward"]])
+
+
+def test_advantages_are_those_of_the_pure_function(two_arms):
+    _, rollouts, _ = two_arms["two_sided"]
+    for _, batch in rollouts.groupby("rollout_batch"):
+        rewards = torch.tensor(batch["reward"].to_numpy()).float().view(-1, 4)
+        assert batch["prompt_id"].to_numpy().reshape(-1, 4).T.tolist() == [batch["prompt_id"].tolist()[::4]] * 4
+        torch.testing.assert_close(group_advantages(rewards).flatten(),
+                                   torch.tensor(batch["advantage"].to_numpy()).float())
+
+
+def test_metrics_are_complete(two_arms):
+    metrics, _, manifest = two_arms["two_sided"]
+    assert metrics["update"].tolist() == list(range(1, 17))
+    assert metrics["update_in_batch"].tolist() == [1, 2, 3, 4] * 4
+    once_per_batch = ["reward_mean", "code_frequency", "zero_variance_share", "completion_tokens",
+                      "seconds_generation", "seconds_rewards", "seconds_rollout_batch"]
+    assert (metrics[once_per_batch].notna().sum() == 4).all()
+    every = ["loss", "surrogate_loss", "grad_norm", "entropy", "kl_old", "mean_prob", "ratio_q50", "tokens_bin0",
+             "clip_force_high"]
+    assert metrics[every].notna().all().all()
+    assert manifest["n_updates"] == 16 and manifest["config"]["clip_mode"] == "two_sided"
+
+
+def test_a_finished_run_is_not_computed_again(monkeypatch):
+    config = tiny.config(rollout_batches=1)
+    run = train(config, progress=False)
+    monkeypatch.setattr(run_module, "_train", lambda *a: pytest.fail("trained again"))
+    assert train(config, progress=False).run_id == run.run_id
+
+
+def test_one_update_per_rollout_batch_makes_all_modes_equal():
+    changes = {"updates_per_batch": 1, "allow_inert_clip": True, "rollout_batches": 2}
+    metrics = [pd.read_parquet(train(tiny.config(clip_mode=mode, **changes), progress=False).path("metrics.parquet"))
+               for mode in ("two_sided", "none")]
+    assert metrics[0]["surrogate_loss"].tolist() == metrics[1]["surrogate_loss"].tolist()
+
+
+def test_group_without_variance_does_not_move_the_policy():
+    """γ = 1 rewards everything: all advantages are 0, so nothing may change (the optimizer has no weight decay)."""
+    run = train(tiny.config(gamma=1.0, rollout_batches=2), progress=False)
+    metrics = pd.read_parquet(run.path("metrics.parquet"))
+    assert (metrics["grad_norm"] == 0).all()
+    assert (metrics["zero_variance_share"].dropna() == 1).all()
+
+
+def test_whitening_changes_the_advantages_and_is_off_by_default(two_arms):
+    run = train(tiny.config(whiten_advantages=True, rollout_batches=1, rollouts_kept_per_batch=16), progress=False)
+    rollouts = pd.read_parquet(run.path("rollouts.parquet"))
+    weighted = (rollouts["advantage"] * rollouts["n_tokens"]).sum() / rollouts["n_tokens"].sum()
+    variance = (rollouts["advantage"] ** 2 * rollouts["n_tokens"]).sum() / rollouts["n_tokens"].sum()
+    assert weighted == pytest.approx(0, abs=1e-5) and variance == pytest.approx(1, abs=1e-4)
+    plain = two_arms["two_sided"][1].query("rollout_batch == 0")
+    weighted = (plain["advantage"] * plain["n_tokens"]).sum() / plain["n_tokens"].sum()
+    assert abs(weighted) > 1e-4
+
+
+def test_lora_trains_an_adapter_and_saves_a_whole_model():
+    from spurious_rewards.models.registry import load
+
+    run = train(tiny.config(lora_rank=4, rollout_batches=1), progress=False)
+    model, _ = load(str(run.path("model")))
+    base, _ = load("qwen-like")
+    changed = [name for name, p in model.named_parameters() if not torch.equal(p, base.get_parameter(name))]
+    assert changed and all("proj" in name for name in changed), "LoRA touches linear layers only"
+    metrics = pd.read_parquet(run.path("metrics.parquet"))
+    assert abs(metrics["ratio_max"].iloc[0] - 1) < 1e-4 and metrics["clip_fraction"].iloc[1:].max() > 0
+
+
+@pytest.mark.parametrize("changes", [{"loss_averaging": "grpo"}, {"loss_averaging": "dr_grpo"},
+                                     {"importance_sampling": "sequence"}, {"optimizer": "sgd", "learning_rate": 0.5},
+                                     {"precision": "bf16"}, {"advantage_scale": "none"}])
+def test_other_settings_run(changes):
+    metrics = pd.read_parquet(train(tiny.config(rollout_batches=1, **changes), progress=False).path("metrics.parquet"))
+    assert metrics["grad_norm"].gt(0).all() and metrics["surrogate_loss"].notna().all()
+
+
+def test_a_reward_that_returns_none_stops_before_the_first_update():
+    @register("broken")
+    def broken(texts, problems, **options):
+        return [None] * len(texts)
+
+    try:
+        with pytest.raises(InputError, match="Reward broken returned None"):
+            train(tiny.config(reward="broken"), progress=False)
+    finally:
+        unregister("broken")
+
+
+def test_prompts_above_the_limit():
+    with pytest.raises(InputError, match="longer than max_prompt_tokens 2"):
+        train(tiny.config(max_prompt_tokens=2), progress=False)
+
+
+# What the patch relies on in TRL 1.16.0, by hash of the source. When one changes: read the new source, see that
+# (1) `_compute_loss` still reads old_per_token_logps and num_items_in_batch from `inputs` and calls
+# `_get_per_token_logps_and_entropies(..., compute_entropy=True)` once; (2) rollouts are still logged in
+# `self._logs` in the order of the batch; (3) the loss of every mode still equals the pure function (test above).
+UPSTREAM = {
+    "_compute_loss": "80295546bbdbf6f7",
+    "_get_per_token_logps_and_entropies": "ea73c3909275851d",
+    "_generate_and_score_completions": "1fa48922792dcd5c",
+    "_prepare_inputs": "f824e7fb07147956",
+    "_calculate_rewards": "736ae29b083840b5",
+    "training_step": "9e18632f7dd8e8d8",
+}
+
+
+@pytest.mark.parametrize("name", UPSTREAM)
+def test_upstream_source_is_the_one_that_was_read(name):
+    digest = hashlib.sha256(inspect.getsource(getattr(GRPOTrainer, name)).encode()).hexdigest()[:16]
+    assert digest == UPSTREAM[name], f"TRL's {name} has changed: see the comment above UPSTREAM"
