@@ -4,8 +4,13 @@ The packages stand in layers; each imports only what stands before it in this li
 `errors`, `workflow`, `data`, `models`, `rewards`, `generation`, `training`, `evaluation`, `mechanism`, `reporting`.
 """
 
+import warnings
+
 __version__ = "0.1.0"
 
 LAYERS = (
     "errors", "workflow", "data", "models", "rewards", "generation", "training", "evaluation", "mechanism", "reporting",
 )
+
+# tqdm.auto, which the Hugging Face libraries import, asks for ipywidgets; plain text bars survive in notebooks on disk.
+warnings.filterwarnings("ignore", message="IProgress not found")

@@ -1,0 +1,1 @@
+"""Evaluation cells and their records, statistics, majority labels, strategy analysis."""

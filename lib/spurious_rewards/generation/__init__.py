@@ -1,0 +1,1 @@
+"""One interface over generation engines: prompts in, samples with log-probabilities out."""

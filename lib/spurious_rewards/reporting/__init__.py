@@ -1,0 +1,1 @@
+"""From records to tables, figures, claims and the results page."""

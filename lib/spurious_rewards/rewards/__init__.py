@@ -1,0 +1,1 @@
+"""Answer extraction and grading, the strategy detector, the reward registry."""

@@ -1,0 +1,142 @@
+"""From the runs of a profile to three committed tables of records, from which every other table is computed.
+
+    results/records/<profile>/runs.parquet      one row per training run: its configuration and cost
+    results/records/<profile>/metrics.parquet   one row per optimizer update of every run
+    results/records/<profile>/samples.parquet   one row per evaluated answer, without its text
+    results/manifests/<profile>/<run_id>.json   the manifest of every run that a number rests on
+
+Usage: `records = collect("micro"); save(records, results_dir())`, later `load("micro", results_dir())`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from spurious_rewards.errors import InputError
+from spurious_rewards.evaluation.records import load_records
+from spurious_rewards.training.config import RunConfig
+from spurious_rewards.workflow.files import atomic_path, write_json, write_parquet
+from spurious_rewards.workflow.paths import project_root
+from spurious_rewards.workflow.profiles import job_results, load_profile
+from spurious_rewards.workflow.runs import RunFolder
+
+BULKY = ("text", "prompt")
+"""Columns of the evaluation records that stay in the run folder."""
+
+ALWAYS = ("reward", "clip_mode")
+
+
+@dataclass(frozen=True)
+class Records:
+    """What was measured for one profile."""
+
+    profile: str
+    runs: pd.DataFrame
+    metrics: pd.DataFrame
+    samples: pd.DataFrame
+    manifests: dict[str, dict[str, Any]]
+
+    def arm_columns(self) -> list[str]:
+        """Fields of the training configuration, other than the seed, in which the runs of this profile differ."""
+        names = [name for name in _identity_fields() if name in self.runs and name != "seed"]
+        return [name for name in names
+                if name in ALWAYS or self.runs[name].astype(str).nunique() > 1] if len(self.runs) else list(ALWAYS)
+
+
+def results_dir() -> Path:
+    """The committed results folder."""
+    return project_root() / "results"
+
+
+def collect(profile: str) -> Records:
+    """Read every complete run that the executed notebooks of a profile name.
+
+    Raises:
+        InputError: no notebook of the profile has been executed, or none was an evaluation.
+    """
+    run_ids = list(dict.fromkeys(run_id for job in job_results(profile) for run_id in job["run_ids"]))
+    folders = [RunFolder.load(run_id) for run_id in run_ids]
+    manifests = {folder.run_id: folder.manifest() for folder in folders}
+    training = [folder for folder in folders if manifests[folder.run_id].get("kind") == "training"]
+    evaluations = [folder for folder in folders if manifests[folder.run_id].get("kind") == "evaluation"]
+    if not evaluations:
+        raise InputError(f"Profile {profile} has no evaluation yet; run `make reproduce PROFILE={profile}` first.")
+    runs = pd.DataFrame([_run_row(manifests[folder.run_id]) for folder in training])
+    metrics = pd.concat([pd.read_parquet(folder.path("metrics.parquet")).assign(run_id=folder.run_id)
+                         for folder in training], ignore_index=True) if training else pd.DataFrame()
+    samples = load_records(evaluations)
+    samples = samples.assign(boxed=samples["text"].str.contains(r"\boxed{", regex=False)).drop(columns=list(BULKY))
+    return Records(profile, runs, metrics, samples, manifests)
+
+
+def _run_row(manifest: dict[str, Any]) -> dict[str, Any]:
+    cost = {name: manifest[name] for name in ("seconds", "sessions", "peak_memory_mb", "completion_tokens", "n_updates",
+                                              "commit", "dirty")}
+    return {"run_id": manifest["run_id"], **manifest["config"], **cost}
+
+
+def _identity_fields() -> list[str]:
+    return list(RunConfig().identity())
+
+
+def save(records: Records, results: Path) -> None:
+    """Write records and manifests under `results` (existing ones of the profile are replaced)."""
+    folder = results / "records" / records.profile
+    for name in ("runs", "metrics", "samples"):
+        write_parquet(folder / f"{name}.parquet", getattr(records, name))
+    manifests = results / "manifests" / records.profile
+    if manifests.exists():
+        for old in manifests.glob("*.json"):
+            if old.stem not in records.manifests:
+                old.unlink()
+    for run_id, manifest in records.manifests.items():
+        write_json(manifests / f"{run_id}.json", manifest)
+
+
+def load(profile: str, results: Path) -> Records:
+    """Read what `save` wrote.
+
+    Raises:
+        InputError: nothing was saved for the profile.
+    """
+    folder = results / "records" / profile
+    if not (folder / "samples.parquet").is_file():
+        raise InputError(f"{results} holds no records of profile {profile}; run `make reproduce PROFILE={profile}`.")
+    frames = {name: pd.read_parquet(folder / f"{name}.parquet") for name in ("runs", "metrics", "samples")}
+    manifests = {path.stem: json.loads(path.read_text()) for path in
+                 sorted((results / "manifests" / profile).glob("*.json"))}
+    return Records(profile, frames["runs"], frames["metrics"], frames["samples"], manifests)
+
+
+def saved_profiles(results: Path) -> list[str]:
+    """Profiles with committed records, `micro` first."""
+    names = sorted(path.parent.name for path in (results / "records").glob("*/samples.parquet"))
+    return sorted(names, key=lambda name: name != "micro")
+
+
+def copy_notebooks(profile: str, results: Path) -> list[Path]:
+    """Copy the executed notebooks that a reader would open: the first of each kind in the profile."""
+    copied: dict[str, Path] = {}
+    for job in load_profile(profile).jobs:
+        if job.notebook not in copied and job.output_notebook.is_file():
+            target = results / "notebooks" / profile / f"{job.notebook}.ipynb"
+            with atomic_path(target) as temporary:
+                shutil.copyfile(job.output_notebook, temporary)
+            copied[job.notebook] = target
+    return list(copied.values())
+
+
+def has_runs(profile: str) -> bool:
+    """Whether this machine holds finished evaluations of the profile."""
+    return any(job["run_ids"] for job in job_results(profile) if job["notebook"] == "03_evaluate")
+
+
+def available(profile: str) -> Records:
+    """The runs of this machine if there are any, else the committed records."""
+    return collect(profile) if has_runs(profile) else load(profile, results_dir())

@@ -1,0 +1,73 @@
+"""Writing: files, the page, figures with and without a browser."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+from spurious_rewards.errors import InputError
+from spurious_rewards.reporting import collect, figures, report
+from spurious_rewards.reporting.tables import all_tables
+
+
+def written(records, tmp_path, monkeypatch, browser=None):
+    monkeypatch.setattr(figures, "browser_path", lambda: browser)
+    collect.save(records, tmp_path)
+    report.write_tables(all_tables(records), tmp_path / "tables" / "toy")
+    return figures.write(figures.all_figures(records), tmp_path / "figures" / "toy")
+
+
+def test_the_page_shows_tables_and_figures(records, tmp_path, monkeypatch):
+    note = written(records, tmp_path, monkeypatch)
+    assert "No PNG was written" in note and "BROWSER_PATH" in note
+    page = report.rebuild(tmp_path).read_text()
+    for part in ("two_sided", "figures/toy/code_frequency.html", "tables/toy/arms.csv", "paper-reported", "not run",
+                 "make reproduce PROFILE=paper", "commit abc", "2 seeds per arm"):
+        assert part in page, part
+    html = (tmp_path / "figures/toy/code_frequency.html").read_text()
+    assert "../plotly.min.js" in html and len(html) < 100_000
+    assert (tmp_path / "figures/plotly.min.js").stat().st_size > 1_000_000
+
+
+def test_tables_can_be_recomputed_from_the_saved_records(records, tmp_path, monkeypatch):
+    written(records, tmp_path, monkeypatch)
+    again = all_tables(collect.load("toy", tmp_path))
+    for name, table in again.items():
+        assert table.to_csv(index=False) == (tmp_path / "tables/toy" / f"{name}.csv").read_text()
+
+
+def test_old_manifests_of_a_profile_go(records, tmp_path):
+    folder = tmp_path / "manifests" / "toy"
+    folder.mkdir(parents=True)
+    (folder / "gone.json").write_text("{}")
+    collect.save(records, tmp_path)
+    assert sorted(path.stem for path in folder.glob("*.json")) == sorted(records.manifests)
+
+
+def test_missing_records(tmp_path):
+    with pytest.raises(InputError, match="make reproduce PROFILE=nothing"):
+        collect.load("nothing", tmp_path)
+
+
+def test_markdown_cells():
+    table = pd.DataFrame({"a": ["x|y", None], "b": [0.123456, float("inf")]})
+    assert report.markdown(table) == "| a | b |\n| --- | --- |\n| x\\|y | 0.1235 |\n| – | ∞ |\n"
+
+
+def test_live_figure_is_plain_json(records):
+    metrics = records.metrics[records.metrics["run_id"] == "clip-0"]
+    figure = figures.LiveFigure("toy").figure(metrics)
+    assert len(json.loads(figure.to_json())["data"]) == 4
+
+
+@pytest.mark.browser
+def test_png_where_a_browser_exists(records, tmp_path, monkeypatch):
+    browser = figures.browser_path()
+    assert browser, "make test-browser needs a Chrome-family browser (BROWSER_PATH)"
+    note = written(records, tmp_path, monkeypatch, browser)
+    assert "PNGs were written" in note
+    first = (tmp_path / "figures/toy/accuracy_greedy.png").read_bytes()
+    assert first.startswith(b"\x89PNG") and len(first) > 5_000
+    shutil.rmtree(tmp_path / "figures")
+    written(records, tmp_path, monkeypatch, browser)
+    assert (tmp_path / "figures/toy/accuracy_greedy.png").read_bytes() == first, "PNGs are byte-stable"

@@ -1,0 +1,62 @@
+"""Tables from hand-made records, with the arithmetic."""
+
+import dataclasses
+
+import pandas as pd
+import pytest
+from spurious_rewards.reporting.claims import claims_table
+from spurious_rewards.reporting.tables import BASE, all_tables, arms, clip_activity, clip_effect, first_updates
+
+
+def test_arms(records):
+    table = arms(records).set_index("arm")
+    assert table.index.tolist() == [BASE, "random γ=0.5, two_sided", "random γ=0.5, none"]
+    # base 2/4; clip (3 + 4)/8; none (1 + 2)/8
+    assert table["accuracy"].tolist() == [0.5, 0.875, 0.375]
+    assert table["accuracy_change"].iloc[1:].tolist() == [0.375, -0.125]
+    assert table["code"].tolist() == [0.75, 1.0, 0.625]
+    assert (table["n_seeds"].tolist(), table["n_problems"].unique().tolist()) == ([1, 2, 2], [4])
+    assert (table["accuracy_low"] <= table["accuracy"]).all() and (table["accuracy"] <= table["accuracy_high"]).all()
+    # language answers of `none`: problems 2, 3 of seed 0 (0 right), problem 3 of seed 1 (0 right); code: 3 of 5
+    assert table.loc["random γ=0.5, none", ["accuracy_code", "accuracy_language"]].tolist() == [0.6, 0.0]
+
+
+def test_clip_effect_is_paired_by_seed(records):
+    (row,) = clip_effect(records).to_dict("records")
+    # accuracy: seed 0: 3/4 − 1/4 = 0.5, seed 1: 4/4 − 2/4 = 0.5; code: 4/4 − 2/4 = 0.5 and 4/4 − 3/4 = 0.25
+    assert row["accuracy_difference"] == 0.5 and row["accuracy_difference_per_seed"] == "+0.5000 +0.5000"
+    assert row["code_difference"] == 0.375
+    # t(0.975, 1) = 12.706; s = 0.25/√2 = 0.17678; half width 12.706·0.17678/√2 = 1.5883
+    assert row["code_difference_high"] == pytest.approx(0.375 + 1.5883, abs=1e-3)
+    assert (row["n_seeds"], row["seeds"], row["clip_mode"]) == (2, "0 1", "two_sided")
+
+
+def test_clip_activity_and_control(records):
+    activity = clip_activity(records).set_index("arm")
+    assert activity["clip_fraction_update_1_max"].tolist() == [0, 0]
+    assert activity["clip_fraction_later_mean"].tolist() == [0.02, 0]
+    assert activity["code_frequency_first"].tolist() == [0.5, 0.5]
+    assert activity["code_frequency_last"].tolist() == pytest.approx([0.7, 0.7])
+    control = first_updates(records)
+    assert control["equal"].all() and control["losses"].iloc[0] == f"{(0.125).hex()} {(0.125).hex()}"
+    changed = records.metrics.copy()
+    changed.loc[(changed["run_id"] == "none-1") & (changed["update"] == 1), "surrogate_loss"] += 1e-12
+    assert first_updates(dataclasses.replace(records, metrics=changed))["equal"].tolist() == [True, False]
+
+
+def test_claims_follow_from_the_records(records):
+    table = claims_table([records]).set_index("claim")
+    assert len(table) == 11
+    # base 0.5, random + clip 0.875: +37.5 points
+    assert table.loc["C1", "measured"].startswith("random +37.5 [")
+    assert table.loc["C4", "verdict"] == "undecided", "two seeds, limits ±159 points"
+    assert table.loc["C5", "measured"].endswith("to 100.0 %")
+    assert table.loc["C6", "verdict"] == "undecided", "three code and one language answers are too few"
+    assert (table.loc[["C2", "C7", "C9", "C11"], "verdict"] == "not run").all()
+
+
+def test_a_profile_without_training_has_only_arms(records):
+    base = dataclasses.replace(records, runs=records.runs.iloc[:0], metrics=pd.DataFrame(),
+                               samples=records.samples[records.samples["trained_run"] == ""])
+    tables = all_tables(base)
+    assert list(tables) == ["arms"] and tables["arms"]["arm"].tolist() == [BASE]
