@@ -1,0 +1,95 @@
+# `make setup` and `make reproduce` are all that a first visitor needs; `make help` lists the rest.
+#
+# Every target that needs the environment creates or updates .venv by itself, when the lock file has changed. To use an
+# environment that exists already (conda, a container), name its Python: `make reproduce PY=python`.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+PROFILE ?= micro
+CORES ?=
+TEST_PROCESSES ?= 2
+VENV ?= .venv
+LOCK ?= requirements/cpu.lock.txt
+# The first of these that runs and is 3.11: a version manager may put a name on the PATH that runs nothing.
+PYTHON ?= $(shell for name in python3.11 python3 python; do \
+	"$$name" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && command -v "$$name" && break; done)
+
+ifeq ($(origin PY),undefined)
+PY := $(VENV)/bin/python
+# Named after this folder: an environment that was moved with its checkout still points to the old place.
+READY := $(VENV)/.ready-$(shell echo "$(CURDIR)" | cksum | cut -d' ' -f1)
+endif
+
+# Every process computes with one thread unless told otherwise: tiny models are many times slower with more.
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: help setup reproduce check test test-slow test-browser lint lab organisms doctor lock clean distclean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "Profiles: $(patsubst profiles/%.yaml,%,$(wildcard profiles/*.yaml)), as in: make reproduce PROFILE=micro"
+
+setup: $(READY) ## create or update .venv from the lock file
+	@echo "The environment is ready: $(PY)"
+
+reproduce: $(READY) ## run all jobs of PROFILE (default micro) that are not done; CORES=n limits it, DRY_RUN=1 only lists
+	@$(PY) -m spurious_rewards.workflow.reproduce $(PROFILE) $(if $(CORES),--cores $(CORES)) $(if $(DRY_RUN),--dry-run)
+
+check: $(READY) ## validate every profile against the notebooks and configurations; nothing runs
+	@set -e; for path in profiles/*.yaml; do \
+	  $(PY) -m spurious_rewards.workflow.profiles check "$$(basename "$$path" .yaml)" | sed -n '1p;$$p'; done
+
+test: $(READY) ## the default tests
+	$(PY) -m pytest -n $(TEST_PROCESSES) --dist loadfile
+
+test-slow: $(READY) ## tests that take minutes each
+	$(PY) -m pytest -m slow
+
+test-browser: $(READY) ## tests that draw figures or pages in a Chrome-family browser (BROWSER_PATH)
+	$(PY) -m pytest -m browser
+
+lint: $(READY) ## style and unused code
+	$(PY) -m ruff check lib tests notebooks
+
+lab: $(READY) ## open the notebooks in JupyterLab
+	cd notebooks && "$(if $(findstring /,$(PY)),$(abspath $(PY)),$(PY))" -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root)
+
+organisms: $(READY) ## build the model organisms again, about 8 minutes each on one core
+	$(PY) -m spurious_rewards.models.organisms build-all
+
+doctor: $(READY) ## what this machine has and lacks
+	@$(PY) -m spurious_rewards.workflow.doctor
+
+lock: $(READY) ## resolve requirements/*.in again into the lock files
+	$(PY) -m pip install --quiet uv
+	$(PY) -m uv pip compile requirements/cpu.in -o requirements/cpu.lock.txt --python-version 3.11 --universal \
+	  --override requirements/cpu-overrides.txt --no-header --no-annotate $(UV_FLAGS)
+	$(PY) -m uv pip compile requirements/gpu.in -o requirements/gpu.lock.txt --python-version 3.11 \
+	  --python-platform x86_64-manylinux_2_28 --no-header --no-annotate $(UV_FLAGS)
+
+clean: ## remove caches; with RUNS=yes also runs/, that is, everything computed here
+	rm -rf .snakemake .pytest_cache .ruff_cache .hypothesis build
+	find lib tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+	$(if $(filter yes,$(RUNS)),rm -rf runs,@echo "runs/ is kept; make clean RUNS=yes removes it too.")
+
+distclean: clean ## clean, and remove .venv
+	rm -rf $(VENV) lib/*.egg-info
+
+# Holds the hash of what it was made from: after a mere change of times (git checkout) nothing is installed again.
+$(VENV)/.ready-%: $(LOCK) pyproject.toml
+	@set -e; wanted="$$(cat $(LOCK) pyproject.toml | cksum)"; \
+	if [ "$$(cat $@ 2>/dev/null)" = "$$wanted" ] && $(VENV)/bin/python -c 'import spurious_rewards' 2>/dev/null; then \
+	  touch $@; exit 0; fi; \
+	rm -f $@; \
+	if ! $(VENV)/bin/python -m pip --version > /dev/null 2>&1; then \
+	  if [ -z "$(PYTHON)" ]; then \
+	    echo "Python 3.11 is needed and not found; install it (Debian: apt install python3.11 python3.11-venv) or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 2; fi; \
+	  if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+	    echo "$(PYTHON) cannot make virtual environments; install the missing part (Debian: apt install python3.11-venv)." >&2; exit 2; fi; \
+	  echo "Creating $(VENV) with $(PYTHON)"; $(PYTHON) -m venv --clear $(VENV); \
+	fi; \
+	echo "Installing $(LOCK) into $(VENV)"; \
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $(LOCK); \
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .; \
+	echo "$$wanted" > $@

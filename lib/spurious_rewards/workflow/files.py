@@ -1,0 +1,84 @@
+"""Writing so that a reader never sees half a file: write to a temporary name beside the target, then rename.
+
+>>> import tempfile, pathlib
+>>> target = pathlib.Path(tempfile.mkdtemp()) / "sub" / "a.json"
+>>> write_json(target, {"b": 1}); read_json(target)
+{'b': 1}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spurious_rewards.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@contextmanager
+def atomic_path(target: str | Path) -> Iterator[Path]:
+    """Yield a temporary path in the target's folder; on a clean exit it is renamed to `target`, else removed.
+
+    The temporary name keeps the target's suffix, so that writers that look at it (`.parquet`, `.ipynb`) behave.
+
+    Raises:
+        InputError: the disk is full or the folder is not writable.
+    """
+    target = Path(target)
+    temporary: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        os.replace(temporary, target)
+    except OSError as error:
+        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+            raise InputError(f"No space left on the disk while writing {target}: free some space and run again; "
+                             "what was already finished is kept.") from error
+        if error.errno in (13, 30):  # EACCES, EROFS
+            raise InputError(f"Cannot write {target}: the folder is not writable; choose another one.") from error
+        raise
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(target: str | Path, text: str) -> None:
+    """Write `text` as UTF-8, atomically."""
+    with atomic_path(target) as path:
+        path.write_text(text, encoding="utf-8")
+
+
+def write_json(target: str | Path, value: Any) -> None:
+    """Write `value` as strict JSON (no NaN or Infinity), atomically, keys in their given order."""
+    write_text(target, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(source: str | Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(Path(source).read_text(encoding="utf-8"))
+
+
+def write_parquet(target: str | Path, frame: pd.DataFrame) -> None:
+    """Write a data frame as parquet (zstd, no index), atomically."""
+    with atomic_path(target) as path:
+        frame.to_parquet(path, index=False, compression="zstd")
+
+
+def sha256_file(source: str | Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with open(source, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,215 @@
+"""Everything a profile holds, by one command: checks first, then the DAG, with progress, and safe to interrupt.
+
+Finished jobs are kept whatever happens; the same command again does what is missing, and nothing if nothing is.
+
+Usage: python -m spurious_rewards.workflow.reproduce micro [--cores 2] [--dry-run]
+
+Exit code 0: all jobs are done; 1: some failed; 2: bad input, nothing ran; 130: interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from spurious_rewards.errors import InputError
+from spurious_rewards.workflow.execute import exit_code
+from spurious_rewards.workflow.locks import exclusive, sign
+from spurious_rewards.workflow.notebook import NotebookError
+from spurious_rewards.workflow.paths import code_root, project_root, runs_dir
+from spurious_rewards.workflow.profiles import Profile, forget_outdated, load_profile, table
+from spurious_rewards.workflow.progress import Progress, duration
+from spurious_rewards.workflow.provenance import hardware
+from spurious_rewards.workflow.stages import profile_folder
+
+STOP_SECONDS = 30
+"""How long an interrupted Snakemake may take to stop its notebooks before it is killed."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line, run, and return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m spurious_rewards.workflow.reproduce", description="Run all jobs of a profile that are not done."
+    )
+    parser.add_argument("profile", help="name of a file in profiles/, without .yaml")
+    parser.add_argument("--cores", type=int, default=hardware()["cores"], help="default: all usable cores")
+    parser.add_argument("--dry-run", action="store_true", help="check everything and print the jobs; nothing runs")
+    options = parser.parse_args(arguments)
+
+    def program() -> None:
+        for request in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(request) != signal.SIG_IGN:  # nohup stays nohup
+                signal.signal(request, signal.default_int_handler)
+        reproduce(options.profile, options.cores, options.dry_run)
+
+    return exit_code(program)
+
+
+def reproduce(name: str, cores: int, dry_run: bool = False) -> None:
+    """Run all jobs of profile `name` that are not done, `cores` at a time.
+
+    Raises:
+        InputError: something is wrong that can be seen before anything runs.
+        NotebookError: jobs failed; the message names each with its sentence and its log.
+    """
+    began = time.monotonic()
+    if cores < 1:
+        raise InputError(f"--cores must be at least 1, but it is {cores}.")
+    profile = load_profile(name)
+    missing = missing_requirements(profile)
+    if dry_run:
+        print(table(profile))
+        print("\n".join(f"To run it here: {sentence}" for sentence in missing) or "This machine can run it.")
+        return
+    if missing:
+        raise InputError(" ".join(missing))
+    with exclusive(runs_dir() / ".reproduce.lock", "This checkout's runs folder") as lock:
+        for job in forget_outdated(profile):
+            print(f"Job {job.name} was done, but it has changed or files of it are gone; it runs again.")
+        done_before = sum(job.result_file.is_file() for job in profile.jobs)
+        print(f"Profile {name}: {len(profile.jobs)} jobs, {done_before} done before, {cores} cores.", flush=True)
+        status = _run_snakemake(profile, cores, lock)
+    unfinished = [job for job in profile.jobs if not job.result_file.is_file()]
+    if status or unfinished:
+        raise NotebookError(_failures(profile, len(profile.jobs) - len(unfinished)))
+    print(f"All {len(profile.jobs)} jobs of profile {name} are done ({duration(time.monotonic() - began)}).")
+    for output in dict.fromkeys(output for job in profile.jobs for output in job.outputs):
+        print(f"Written: {project_root() / output}")
+    print(f"Executed notebooks: {profile_folder(name) / 'notebooks'}")
+
+
+def missing_requirements(profile: Profile) -> list[str]:
+    """One sentence per thing that this machine lacks to run the profile; empty if it can.
+
+    `gpu` asks for a GPU that nvidia-smi lists. `data` asks that `SPURIOUS_DATA_DIR`, if it is set, is a folder; unset,
+    the data come from the hub and the notebook that loads them says so if it cannot.
+    """
+    machine = hardware()
+    runs_dir().mkdir(parents=True, exist_ok=True)
+    sentences = []
+    if "gpu" in profile.requires and not machine["gpus"]:
+        sentences.append(f"Profile {profile.name} needs a GPU, and nvidia-smi lists none; run it where there is one.")
+    folder = os.environ.get("SPURIOUS_DATA_DIR")
+    if "data" in profile.requires and folder and not Path(folder).is_dir():
+        sentences.append(f"SPURIOUS_DATA_DIR is {folder}, which is no folder; correct it, or unset it to use the hub.")
+    for resource, have, unit in (("memory_mb", machine["memory_gb"] * 1000, "MB of memory"),
+                                 ("gpus", len(machine["gpus"]), "GPUs")):  # fmt: skip
+        largest = max(profile.jobs, key=lambda job, resource=resource: job.resources[resource])
+        if (need := largest.resources[resource]) > have and (have or "gpu" not in profile.requires):
+            sentences.append(f"Job {largest.name} needs {need} {unit}, and this machine has {have:.0f}.")
+    free_gb = shutil.disk_usage(runs_dir()).free / 1e9
+    if free_gb < profile.disk_gb:
+        sentences.append(
+            f"Profile {profile.name} needs {profile.disk_gb:g} GB of disk, and {runs_dir()} has {free_gb:.1f} GB free; "
+            "free some, or set SPURIOUS_RUNS_DIR to a folder on a larger disk."
+        )
+    if not os.access(runs_dir(), os.W_OK):
+        sentences.append(f"{runs_dir()} is not writable; set SPURIOUS_RUNS_DIR to a folder that is.")
+    return sentences
+
+
+def _command(profile: Profile, cores: int) -> list[str]:
+    root = code_root()
+    if root is None:
+        raise InputError("The Snakefile is not there; install the package from a checkout (pip install -e .).")
+    machine = hardware()
+    return [
+        sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile"), "--directory", str(project_root()),
+        "--cores", str(cores), "--keep-going",
+        # Changed notebooks, parameters and needs are found by content in `forget_outdated`; what is left for Snakemake
+        # is that the result of an earlier job is newer.
+        "--rerun-triggers", "mtime",
+        # A result file is renamed into place when all is done: one that exists is whole, even if its job was stopped
+        # before Snakemake took note of its end.
+        "--ignore-incomplete",
+        "--nolock",  # our own lock vanishes with its process; Snakemake's would have to be removed by hand
+        "--resources", f"mem_mb={int(machine['memory_gb'] * 1000)}", f"gpus={len(machine['gpus'])}",
+        "--config", f"profile={profile.name}",
+    ]  # fmt: skip
+
+
+def _run_snakemake(profile: Profile, cores: int, lock: int) -> int:
+    """Run the DAG, show progress, and return Snakemake's exit code; on Ctrl-C stop everything it started."""
+    log = profile_folder(profile.name) / "snakemake.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    process = subprocess.Popen(
+        _command(profile, cores), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True,
+        errors="replace", cwd=project_root(),
+        start_new_session=True,  # a process group of its own, which we stop as a whole
+        pass_fds=[lock],  # the lock stays while Snakemake lives, even if this process is killed
+    )  # fmt: skip
+    sign(lock, process.pid)
+    progress = Progress(profile)
+    lines: queue.Queue[str | None] = queue.Queue()
+    threading.Thread(target=_read_lines, args=(process, log, lines), daemon=True).start()
+    try:
+        while True:
+            try:
+                line = lines.get(timeout=1)
+            except queue.Empty:
+                progress.tick()
+                continue
+            if line is None:
+                break
+            progress.feed(line)
+        return process.wait()
+    except KeyboardInterrupt:
+        progress.clear()
+        print("\nStopping the running notebooks ...", file=sys.stderr, flush=True)
+        _stop(process)
+        done = sum(job.result_file.is_file() for job in profile.jobs)
+        print(f"Run the same command again: {done} finished jobs of {len(profile.jobs)} are kept.", file=sys.stderr)
+        raise
+    finally:
+        progress.clear()
+
+
+def _read_lines(process: subprocess.Popen[str], log: Path, lines: queue.Queue[str | None]) -> None:
+    """Copy Snakemake's output line by line to its log file and into the queue; None marks the end."""
+    with log.open("w", encoding="utf-8") as copy:
+        for line in process.stdout:
+            copy.write(line)
+            copy.flush()
+            lines.put(line)
+    lines.put(None)
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    """End Snakemake and all it started, gently first; further Ctrl-C make it no faster and no messier."""
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for request, seconds in ((signal.SIGINT, STOP_SECONDS), (signal.SIGTERM, 10), (signal.SIGKILL, 10)):
+        try:
+            os.killpg(process.pid, request)
+            process.wait(seconds)
+            break
+        except subprocess.TimeoutExpired:
+            continue
+        except ProcessLookupError:
+            break
+    signal.signal(signal.SIGINT, previous)
+
+
+def _failures(profile: Profile, done: int) -> str:
+    """What failed, each with the last line of its log, which is the executor's one sentence."""
+    failed = []
+    for job in profile.jobs:
+        ready = all(profile.job(name).result_file.is_file() for name in job.needs)
+        if not job.result_file.is_file() and ready and job.log_file.is_file():
+            lines = job.log_file.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            failed.append(f"  {job.name}: {lines[-1] if lines else 'no message'}\n    log: {job.log_file}")
+    log = profile_folder(profile.name) / "snakemake.log"
+    head = f"Not all jobs of profile {profile.name} are done: {done} of {len(profile.jobs)}."
+    tail = "Run the same command again when the cause is mended; finished jobs are kept."
+    return "\n".join([head, *(failed or [f"  Snakemake stopped; see {log}"]), tail])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

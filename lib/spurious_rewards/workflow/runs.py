@@ -1,0 +1,197 @@
+"""The run folder: `config.json` first, data files between, `manifest.json` last; a manifest means the run is whole.
+
+A run whose manifest exists is never computed again; one without is resumed by its owner. Only one process at a time
+works in a run folder.
+
+>>> import tempfile, os
+>>> os.environ["SPURIOUS_RUNS_DIR"] = tempfile.mkdtemp()
+>>> run = RunFolder.open("demo-seed0", {"seed": 0})
+>>> with run.lock():
+...     run.complete or run.finish({"n_problems": 40})
+>>> run.complete, run.manifest()["n_problems"]
+(True, 40)
+>>> del os.environ["SPURIOUS_RUNS_DIR"]
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from spurious_rewards.errors import InputError
+from spurious_rewards.workflow.config import Config
+from spurious_rewards.workflow.files import read_json, write_json
+from spurious_rewards.workflow.locks import exclusive
+from spurious_rewards.workflow.paths import runs_dir
+from spurious_rewards.workflow.provenance import peak_memory_mb, provenance
+
+__all__ = ["RunFolder", "provenance", "runs_dir"]
+
+
+class RunFolder:
+    """One run: `runs/<run_id>/`."""
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        self._start: tuple[datetime, float] = (datetime.now(UTC), time.monotonic())
+        self._provenance: dict[str, Any] | None = None
+
+    @classmethod
+    def open(cls, run_id: str, config: Config | Mapping[str, Any]) -> Self:
+        """Create the folder of `run_id` and write `config.json`, or find the folder of the same configuration.
+
+        Args:
+            run_id: the folder's name.
+            config: a mapping is compared as a whole; of a `Config` only the identity is compared, so that fields that
+                do not change what is computed may differ when a run is resumed.
+
+        Raises:
+            InputError: the folder holds another configuration, or `run_id` is no folder name.
+        """
+        run = cls(_folder(run_id))
+        given = config.to_dict() if isinstance(config, Config) else dict(config)
+        given = json.loads(json.dumps(given, allow_nan=False))  # tuples become lists, as in the file
+        if not run.path("config.json").is_file():
+            write_json(run.path("config.json"), given)
+            return run
+        stored = run.config()
+        names = list(config.identity()) if isinstance(config, Config) else sorted({*stored, *given})
+        absent = object()
+        different = [name for name in names if stored.get(name, absent) != given.get(name, absent)]
+        if different:
+            shown = ", ".join(f"{name}: {stored.get(name)!r} there, {given.get(name)!r} here" for name in different[:3])
+            raise InputError(
+                f"Run folder {run.folder} holds another configuration ({shown}); choose another run id or move that "
+                "folder away."
+            )
+        return run
+
+    @classmethod
+    def load(cls, run_id: str) -> Self:
+        """The existing run of that id.
+
+        Raises:
+            InputError: there is no such run.
+        """
+        run = cls(_folder(run_id))
+        if not run.path("config.json").is_file():
+            raise InputError(f"There is no run {run_id!r} in {runs_dir()}; run the notebook that makes it first.")
+        return run
+
+    @staticmethod
+    def manifest_path(run_id: str) -> Path:
+        """Where the manifest of that run is or would be."""
+        return _folder(run_id) / "manifest.json"
+
+    def __repr__(self) -> str:
+        return f"RunFolder({self.run_id!r}, {'complete' if self.complete else 'not complete'})"
+
+    @property
+    def run_id(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @property
+    def complete(self) -> bool:
+        """Whether the manifest is there, that is, whether everything else is."""
+        return self.path("manifest.json").is_file()
+
+    def path(self, name: str) -> Path:
+        """The path of a file of the run (it need not exist)."""
+        return self.folder / name
+
+    def config(self) -> dict[str, Any]:
+        """The configuration the run was opened with first."""
+        return _read(self.path("config.json"))
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest of a complete run.
+
+        Raises:
+            InputError: the run is not complete.
+        """
+        if not self.complete:
+            raise InputError(
+                f"Run {self.run_id} is not complete (no manifest.json in {self.folder}); run it to its end."
+            )
+        return _read(self.path("manifest.json"))
+
+    @contextmanager
+    def lock(self) -> Iterator[Self]:
+        """Be the only process that works in this folder.
+
+        Time and provenance of the manifest count from here. A session that ends with an error or Ctrl-C is listed in
+        `sessions.json`, so the seconds of a resumed run are those of all its sessions (a killed one leaves no trace).
+
+        Raises:
+            InputError: another process holds the run; the sentence names it.
+        """
+        with exclusive(self.path(".lock"), f"Run {self.run_id}"):
+            self._start = (datetime.now(UTC), time.monotonic())
+            self._provenance = None if self.complete else provenance()
+            try:
+                yield self
+            finally:
+                if self._provenance is not None and not self.complete:
+                    self._record_session()
+                self._provenance = None
+
+    def finish(self, extra: Mapping[str, Any] | None = None) -> None:
+        """Write `manifest.json`, the last file of the run.
+
+        Args:
+            extra: what the run adds (counts, hashes, tokens, …), JSON-ready, beside the provenance.
+
+        Raises:
+            ValueError: `extra` repeats a key of the provenance.
+        """
+        sessions = self._record_session()
+        common = {
+            "run_id": self.run_id,
+            "started": sessions[-1]["started"],
+            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(sum(session["seconds"] for session in sessions), 3),
+            "sessions": len(sessions),
+            "peak_memory_mb": peak_memory_mb(),
+            **(self._provenance or provenance()),
+        }
+        repeated = sorted(set(common) & set(extra or {}))
+        if repeated:
+            raise ValueError(f"The manifest sets these keys itself: {', '.join(repeated)}.")
+        write_json(self.path("manifest.json"), {**common, **(extra or {})})
+
+    def _record_session(self) -> list[dict[str, Any]]:
+        """Append this session (start, seconds so far) to `sessions.json` and return all of them."""
+        path = self.path("sessions.json")
+        started, clock = self._start
+        this = {
+            "started": started.isoformat(timespec="seconds"),
+            "seconds": round(time.monotonic() - clock, 3),
+        }
+        sessions = [*(_read(path) if path.is_file() else []), this]
+        write_json(path, sessions)
+        return sessions
+
+
+def all_runs() -> list[RunFolder]:
+    """Every run of the runs folder, complete or not, sorted by id."""
+    return [RunFolder(path.parent) for path in sorted(runs_dir().glob("*/config.json"))]
+
+
+def _folder(run_id: str) -> Path:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+=-]*", run_id):
+        raise InputError(f"Run id {run_id!r} is no folder name; use letters, digits, dot, hyphen and underscore.")
+    return runs_dir() / run_id
+
+
+def _read(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path} is damaged ({error}); delete the folder {path.parent} and run again.") from error

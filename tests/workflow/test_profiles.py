@@ -1,0 +1,168 @@
+"""Profiles against their notebooks, and what finished jobs leave."""
+
+import pytest
+
+from spurious_rewards.errors import InputError
+from spurious_rewards.workflow.files import write_json
+from spurious_rewards.workflow.parameters import source_digest
+from spurious_rewards.workflow.profiles import (
+    forget_outdated,
+    identity,
+    job_result,
+    job_results,
+    load_profile,
+    main,
+    profile_names,
+    run_job,
+)
+from spurious_rewards.workflow.reproduce import missing_requirements, reproduce
+from spurious_rewards.workflow.runs import RunFolder
+
+STAGES = """
+stages:
+  train: {notebook: train, grid: {seed: [0, 1]}}
+  report: {notebook: report, needs: [train], outputs: [results/page.html]}
+"""
+
+
+@pytest.fixture
+def profile(project, notebook):
+    """Writes `profiles/toy.yaml` over two notebooks and returns its loader."""
+    notebook("train", "1", parameters="seed: int = 0\nsize: float = 1.0\noptions: str = ''")
+    notebook("report", "1", parameters="profile: str = 'micro'\nsize: float = 2.0")
+
+    def load(text=STAGES, name="toy"):
+        (project / "profiles" / f"{name}.yaml").write_text(text)
+        return load_profile(name)
+
+    return load
+
+
+def test_common_parameters_and_the_profiles_name_go_where_they_are_known(profile):
+    jobs = profile("common: {size: 3}" + STAGES).jobs
+    assert [job.parameters for job in jobs] == [
+        {"size": 3.0, "seed": 0}, {"size": 3.0, "seed": 1}, {"size": 3.0, "profile": "toy"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("stage: {}", "Unknown key in toy.yaml 'stage' (did you mean 'stages'?)"),
+        ("status: done\nstages: {}", "Unknown status of profile toy 'done'"),
+        ("requires: [gpus]\nstages: {}", "Unknown requirement of profile toy 'gpus' (did you mean 'gpu'?)"),
+        ("requires: gpu\nstages: {}", "Requires of toy.yaml must be a list of names"),
+        ("disk_gb: much\nstages: {}", "disk_gb of profile toy must be a number"),
+        ("description: x", "Stages of toy.yaml must be a mapping"),
+        ("common: {sise: 3}" + STAGES, "Unknown parameter in common of profile toy 'sise' (did you mean 'size'?)"),
+        ("stages: {train: {notebook: tran}}", "There is no notebook"),
+        ("stages: {train: {notebook: train, parameters: {sed: 1}}}", "Unknown parameter of train.ipynb (job train)"),
+        ("stages: {train: {notebook: train, grid: {seed: [0, x]}}}", "Parameter seed must be int, but 'x' is str"),
+        ("stages: {train: {notebook: train, config: no.Such}}", "There is no configuration class no.Such"),
+    ],
+)
+def test_a_mistake_is_found_before_anything_runs(profile, text, sentence):
+    with pytest.raises(InputError) as caught:
+        profile(text)
+    assert sentence in str(caught.value)
+
+
+def test_parameters_are_checked_against_the_stages_configuration_class(profile, project, monkeypatch):
+    (project / "toy_config.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from spurious_rewards.errors import InputError\n"
+        "from spurious_rewards.workflow.config import Config\n"
+        "@dataclass(frozen=True)\n"
+        "class ToyConfig(Config):\n"
+        "    seed: int = 0\n"
+        "    speed: float = 1.0\n"
+        "    def validate(self):\n"
+        "        if self.seed > 1 or self.speed < 0: raise InputError('too much')\n"
+    )
+    monkeypatch.syspath_prepend(str(project))
+    stage = "stages: {{train: {{notebook: train, config: toy_config.ToyConfig, parameters: {}}}}}"
+    assert len(profile(stage.format("{seed: 1, options: 'speed: 5e-1'}")).jobs) == 1
+    for values in ("{seed: 2}", "{options: 'speed: -1'}"):
+        with pytest.raises(InputError, match=r"train.ipynb \(job train\): too much"):
+            profile(stage.format(values))
+
+
+def test_an_unknown_profile_names_the_known_ones(profile, capsys):
+    profile()
+    assert profile_names() == ["toy"]
+    assert main(["check", "tyo"]) == 2
+    assert capsys.readouterr().err == "Unknown profile 'tyo' (did you mean 'toy'?); known: toy.\n"
+    assert main(["check", "toy"]) == 0
+    assert "train-seed1  train  seed=1\n" in capsys.readouterr().out
+
+
+def test_results_of_jobs_are_read_by_reference(profile, project, monkeypatch):
+    jobs = profile().jobs
+    with pytest.raises(InputError, match="Job toy/train-seed0 is not done; run it first: make reproduce PROFILE=toy"):
+        job_result("toy/train-seed0")
+    with pytest.raises(InputError, match="did you mean 'train-seed1'"):
+        job_result("toy/train-sed1")
+    with pytest.raises(InputError, match="no reference to a job"):
+        job_result("train-seed0")
+    with pytest.raises(InputError, match="toy/train-seed0 is not done"):
+        run_job(jobs[-1])  # the report needs both trainings
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    run_job(jobs[0])
+    result = job_result("toy/train-seed0")
+    assert result == {
+        "profile": "toy", "job": "train-seed0", "stage": "train", "notebook": "train",
+        "notebook_digest": source_digest(project / "notebooks" / "train.ipynb"),
+        "parameters": {"seed": 0, "size": 1.0, "options": ""}, "needs": [], "run_ids": [],
+    }  # fmt: skip
+    assert job_results("toy") == job_results("toy", "train") == [result]
+    assert job_results("toy", "report") == []
+    with pytest.raises(InputError, match="Unknown stage of profile toy 'trian'"):
+        job_results("toy", "trian")
+
+
+def test_a_job_is_done_only_as_the_profile_wants_it(profile, project):
+    found = profile()
+    train, _, report = found.jobs
+    run = RunFolder.open("a", {})
+    run.finish()
+    outputs = [train.output_notebook, report.output_notebook, project / "results" / "page.html"]
+    for path in (*outputs, train.result_file, report.result_file):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    done = identity(train) | {"run_ids": ["a"]}
+    write_json(train.result_file, done)
+    write_json(report.result_file, identity(report) | {"run_ids": []})
+    assert forget_outdated(found) == []
+    outputs[-1].unlink()
+    assert forget_outdated(found) == [report] and not report.result_file.exists()
+    run.path("manifest.json").unlink()
+    assert forget_outdated(found) == [train]
+    run.finish()
+    write_json(train.result_file, done)
+    assert forget_outdated(found) == []
+    changed = profile("common: {size: 3}" + STAGES)  # it was done with size 1
+    assert [job.name for job in forget_outdated(changed)] == ["train-seed0"]
+
+
+def test_what_the_machine_lacks_is_said_before_anything_runs(profile, project, monkeypatch):
+    monkeypatch.setenv("SPURIOUS_DATA_DIR", str(project / "nowhere"))
+    text = "requires: [data]\ndisk_gb: 1e9\nstages: {train: {notebook: train, resources: {memory_mb: 100000000}}}"
+    sentences = missing_requirements(profile(text))
+    assert [sentence.split(",")[0].split(";")[0] for sentence in sentences] == [
+        f"SPURIOUS_DATA_DIR is {project / 'nowhere'}",
+        "Job train needs 100000000 MB of memory",
+        "Profile toy needs 1e+09 GB of disk",
+    ]
+    with pytest.raises(InputError, match="is no folder; correct it"):
+        reproduce("toy", 1)
+    assert not (project / "runs" / "profiles").exists()
+    monkeypatch.setattr("spurious_rewards.workflow.reproduce.hardware", lambda: {"gpus": [], "memory_gb": 16.0})
+    sentences = missing_requirements(profile("requires: [gpu]" + STAGES))
+    assert sentences == ["Profile toy needs a GPU, and nvidia-smi lists none; run it where there is one."]
+
+
+def test_a_dry_run_runs_nothing(profile, project, capsys):
+    profile()
+    reproduce("toy", 1, dry_run=True)
+    assert "3 jobs\nThis machine can run it.\n" in capsys.readouterr().out
+    assert not (project / "runs" / "profiles").exists()

@@ -1,0 +1,141 @@
+"""Run folders: identity, completeness, one process at a time, provenance."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+
+import pytest
+
+from spurious_rewards.errors import InputError
+from spurious_rewards.workflow import provenance as provenance_module
+from spurious_rewards.workflow.config import Config
+from spurious_rewards.workflow.paths import project_root, runs_dir
+from spurious_rewards.workflow.runs import RunFolder, all_runs
+
+HOLDER = """
+import sys, time
+from spurious_rewards.workflow.runs import RunFolder
+with RunFolder.open("a", {"x": 1}).lock():
+    print("locked", flush=True)
+    time.sleep(60)
+"""
+
+
+@dataclass(frozen=True)
+class Example(Config):
+    gamma: float = 0.5
+    batch_size: int = field(default=8, metadata={"identity": False})
+
+
+def test_a_run_is_complete_when_its_manifest_is_there(project):
+    run = RunFolder.open("a", {"x": 1})
+    assert run.folder == project / "runs" / "a" and not run.complete
+    assert run.config() == {"x": 1}
+    with pytest.raises(InputError, match="not complete"):
+        run.manifest()
+    with run.lock():
+        run.finish({"n_problems": 40})
+    manifest = RunFolder.load("a").manifest()
+    assert manifest["run_id"] == "a" and manifest["n_problems"] == 40
+    assert manifest["python"].startswith("3.11") and manifest["versions"]["torch"].startswith("2.")
+    assert manifest["hardware"]["cores"] >= 1 and manifest["peak_memory_mb"] > 1
+    assert manifest["seconds"] >= 0 and manifest["started"] <= manifest["ended"]
+    assert [one.run_id for one in all_runs()] == ["a"]
+
+
+def test_another_configuration_in_the_folder_is_an_error(project):
+    RunFolder.open("a", {"x": 1, "y": (1, 2)})
+    RunFolder.open("a", {"y": [1, 2], "x": 1})  # the same after a round trip through JSON
+    with pytest.raises(InputError, match="x: 1 there, 2 here"):
+        RunFolder.open("a", {"x": 2, "y": [1, 2]})
+    with pytest.raises(InputError, match="another configuration"):
+        RunFolder.open("a", {"x": 1})
+
+
+def test_fields_outside_the_identity_may_differ(project):
+    RunFolder.open("a", Example(batch_size=8))
+    assert RunFolder.open("a", Example(batch_size=4)).config()["batch_size"] == 8
+    with pytest.raises(InputError, match="gamma"):
+        RunFolder.open("a", Example(gamma=0.3))
+
+
+@pytest.mark.parametrize("run_id", ["", "../a", "a/b", ".a"])
+def test_a_run_id_must_be_a_folder_name(project, run_id):
+    with pytest.raises(InputError, match="no folder name"):
+        RunFolder.open(run_id, {})
+
+
+def test_unknown_and_damaged_runs_are_named(project):
+    with pytest.raises(InputError, match="no run 'b'"):
+        RunFolder.load("b")
+    run = RunFolder.open("a", {})
+    run.path("config.json").write_text('{"x": ')
+    with pytest.raises(InputError, match="damaged"):
+        RunFolder.open("a", {})
+
+
+def test_the_manifest_keeps_its_own_keys(project):
+    with pytest.raises(ValueError, match="commit"):
+        RunFolder.open("a", {}).finish({"commit": "mine"})
+
+
+def test_a_resumed_run_counts_the_seconds_of_all_sessions(project, monkeypatch):
+    clock = iter([10.0, 13.0, 100.0, 104.0])  # session 1: 3 s, session 2: 4 s
+    monkeypatch.setattr("spurious_rewards.workflow.runs.time.monotonic", lambda: next(clock))
+    run = RunFolder.__new__(RunFolder)
+    run.folder, run._start, run._provenance = project / "runs" / "a", None, None
+    with pytest.raises(RuntimeError), run.lock():
+        raise RuntimeError("interrupted")
+    with run.lock():
+        run.finish()
+    assert (run.manifest()["seconds"], run.manifest()["sessions"]) == (7.0, 2)
+
+
+def test_a_second_process_is_told_who_holds_the_run_and_a_killed_holder_is_no_obstacle(project):
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "locked\n"
+        run = RunFolder.open("a", {"x": 1})
+        for _ in range(2):  # the failed attempt must not wipe the holder's name
+            with pytest.raises(InputError, match=f"Run a is in use by process {holder.pid} on "), run.lock():
+                pass
+    finally:
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+        holder.stdout.close()
+    with run.lock():
+        assert str(os.getpid()) in run.path(".lock").read_text()
+
+
+def test_the_root_is_found_from_a_subfolder(project, monkeypatch):
+    (project / "notebooks").mkdir()
+    monkeypatch.chdir(project / "notebooks")
+    assert project_root() == project and runs_dir() == project / "runs"
+    monkeypatch.setenv("SPURIOUS_RUNS_DIR", str(project / "elsewhere"))
+    assert runs_dir() == project / "elsewhere"
+
+
+def test_provenance_works_without_git_and_names_the_notebook(project, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv(provenance_module.NOTEBOOK_VARIABLE, "02_train_grpo")
+    found = provenance_module.provenance()
+    assert (found["commit"], found["dirty"], found["notebook"]) == ("unknown", "unknown", "02_train_grpo")
+    json.dumps(found, allow_nan=False)
+
+
+def test_the_commit_and_dirt_are_those_of_the_checkout(project, monkeypatch):
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    subprocess.run(["git", "init", "-q"], check=True)
+    (project / "results").mkdir()
+    (project / "results" / "a.csv").write_text("1")
+    subprocess.run([*git, "add", "-A"], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "x"], check=True)
+    monkeypatch.setattr(provenance_module, "code_root", lambda: project)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    (project / "results" / "a.csv").write_text("2")  # written by the report: no dirt
+    assert provenance_module.git_state() == (commit, False)
+    (project / "pyproject.toml").write_text("# changed")
+    assert provenance_module.git_state() == (commit, True)
