@@ -1,0 +1,125 @@
+"""One evaluation cell: generate, grade with both graders, detect the strategy, one record per (problem, sample).
+
+    runs/<eval_id>/config.json       the cell
+                   records.parquet   the records, see RECORD_COLUMNS
+                   manifest.json     last: provenance, hashes of problems and model, engine, summary
+
+A cell can stop at any moment and goes on where it stopped (`evaluation.parts`); one whose manifest exists is not
+computed again, but problems and model files are compared with those it was made from.
+
+Usage: `run = evaluate(EvalConfig(model="qwen-like", n_problems=200)); records = load_records([run.run_id])`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from spurious_rewards.data.problem import Problem
+from spurious_rewards.errors import InputError
+from spurious_rewards.evaluation.config import EvalConfig
+from spurious_rewards.evaluation.parts import check_inputs, generate_in_parts, problems_of, remove_parts
+from spurious_rewards.evaluation.records import jsonable, summarise
+from spurious_rewards.generation.engine import Sample
+from spurious_rewards.models.prompts import answer_format, answer_prefix
+from spurious_rewards.rewards.grading import grade
+from spurious_rewards.rewards.strategy import uses_code, uses_code_structural
+from spurious_rewards.training.checkpoints import MARKER, all_checkpoints
+from spurious_rewards.workflow.files import write_parquet
+from spurious_rewards.workflow.runs import RunFolder
+
+RECORD_COLUMNS = {
+    "problem_id": "id within the problem set",
+    "sample": "index of the sample, from 0",
+    "seed": "sampling seed of the cell",
+    "prompt": "rendered prompt, exactly as fed to the model, with the forced beginning of the answer if there is one",
+    "text": "the answer: what it was forced to begin with, then the generated text without special tokens",
+    "n_tokens": "generated tokens, the end-of-sequence token included",
+    "logprob": "sum of the sampled tokens' log-probabilities (temperature 1, nats)",
+    "finish_reason": "stop, or length if max_new_tokens cut it",
+    "extracted": "final answer found by the robust grader, null if none",
+    "gold": "reference answer",
+    "correct": "verdict of the robust grader",
+    "reason": "its reason code",
+    "correct_paper": "verdict of the paper's grader",
+    "extracted_paper": "the answer that one found",
+    "uses_code": "code reasoning by the paper's detector",
+    "uses_code_structural": "code reasoning by the structural detector",
+    "family": "kind of problem where the set knows one",
+    "level": "difficulty where the set knows one",
+}
+_DTYPES = {"extracted": "str", "extracted_paper": "str", "family": "str", "level": "Int64"}
+
+
+def evaluate(config: EvalConfig, progress: bool = True) -> RunFolder:
+    """Compute one cell, or return it if it is there.
+
+    Args:
+        config: the cell.
+        progress: show a bar with rate and time left.
+
+    Raises:
+        InputError: unknown model, benchmark, prompt style or engine; context overflow; another process computes the
+            cell; or its problems or model files have changed since it was started.
+    """
+    run = RunFolder.open(config.eval_id(), config)
+    model = evaluated_model(config)
+    problems = problems_of(config, config.benchmark)
+    if run.complete:
+        check_inputs(run, model, problems)
+        return run
+
+    def rows_of(problem: Problem, prompt: str, samples: Sequence[Sample]) -> list[dict[str, Any]]:
+        return [record(problem, prompt, index, sample, config) for index, sample in enumerate(samples)]
+
+    with run.lock():
+        if not run.complete:
+            frame, facts = generate_in_parts(run, config, model, problems, rows_of, _DTYPES, progress)
+            write_parquet(run.path("records.parquet"), frame[list(RECORD_COLUMNS)])
+            run.finish({"kind": "evaluation", "config": config.to_dict(), "seed": config.seed,
+                        "n_records": len(frame), **facts, "summary": jsonable(summarise(frame))})
+        remove_parts(run)
+    return run
+
+
+def evaluated_model(config: EvalConfig) -> str:
+    """Registry name or folder of the weights a cell evaluates.
+
+    Raises:
+        InputError: the training run is missing, not complete or of another model, or the checkpoint does not exist.
+    """
+    if not config.trained_run:
+        return config.model
+    trained = RunFolder.load(config.trained_run)
+    base = trained.config()["model"]
+    if base != config.model:
+        raise InputError(f"Run {config.trained_run} trained {base!r}, not {config.model!r}: set model={base!r}.")
+    if config.checkpoint == 0:
+        trained.manifest()  # raises if the run is not complete
+        return str(trained.path("model"))
+    whole = {int(path.name.rsplit("-", 1)[-1]): path for path in all_checkpoints(trained.path("checkpoints"))
+             if (path / MARKER).is_file()}
+    if config.checkpoint not in whole:
+        raise InputError(f"Run {config.trained_run} has no checkpoint after update {config.checkpoint}; it has "
+                         f"{', '.join(map(str, whole)) or 'none'} (keep_checkpoints=0 keeps all while training).")
+    return str(whole[config.checkpoint])
+
+
+def record(problem: Problem, prompt: str, index: int, sample: Sample, config: EvalConfig) -> dict[str, Any]:
+    """The record of one sample, keys as in `RECORD_COLUMNS`."""
+    text, style = answer_prefix(config.prompt_style) + sample.text, answer_format(config.prompt_style)
+    robust = grade(text, problem.answer, mode="robust", style=style)
+    paper = grade(text, problem.answer, mode="paper", style=style)
+    level = problem.meta.get("level")
+    return {
+        "problem_id": problem.id, "sample": index, "seed": config.seed, "prompt": prompt, "text": text,
+        "n_tokens": len(sample.token_ids), "logprob": float(sample.logprobs.sum(dtype="float64")),
+        "finish_reason": sample.finish_reason, "extracted": robust.extracted, "gold": problem.answer,
+        "correct": robust.correct, "reason": robust.reason, "correct_paper": paper.correct,
+        "extracted_paper": paper.extracted, "uses_code": uses_code(text),
+        "uses_code_structural": uses_code_structural(text),
+        "family": problem.meta.get("family", problem.meta.get("subject")),
+        "level": pd.NA if level is None else int(level),
+    }

@@ -1,0 +1,172 @@
+"""Reading the records of many evaluations, and the figures of a cell: accuracy, strategy, length, each with interval.
+
+Accuracies are proportions in [0, 1]. With one sample per problem the intervals are Wilson's; with k samples per problem
+they come from a bootstrap over problems, because the samples of one problem are not independent. `n_problems`, `k`,
+`n_code` and `n_language` say what they rest on.
+
+Usage: `summary(load_records(eval_ids), by=["run_id"])`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from spurious_rewards.errors import InputError
+from spurious_rewards.evaluation.statistics import (
+    Interval,
+    bootstrap_mean,
+    bootstrap_ratio,
+    bootstrap_ratio_difference,
+    mcnemar,
+    paired_permutation,
+    pass_at_k,
+    wilson,
+)
+from spurious_rewards.workflow.runs import RunFolder
+
+CELL_COLUMNS = ("model", "trained_run", "checkpoint", "benchmark", "prompt_style", "temperature", "top_p", "n_samples",
+                "max_new_tokens", "engine", "dtype")
+ARM_COLUMNS = {"reward": "reward", "gamma": "gamma", "clip_mode": "clip_mode", "seed": "train_seed"}
+"""Fields of the training configuration that go with the records, and their column names."""
+
+
+def load_records(runs: Iterable[str | RunFolder]) -> pd.DataFrame:
+    """Records of complete evaluations, one below the other, with what each cell was in columns of its own.
+
+    Added columns: `run_id`, `CELL_COLUMNS` from the evaluation's configuration, `ARM_COLUMNS` from that of the
+    training run (null for an untrained model).
+
+    Raises:
+        InputError: an evaluation does not exist or is not complete, or there is none.
+    """
+    frames = []
+    for run in runs:
+        folder = RunFolder.load(run) if isinstance(run, str) else run
+        folder.manifest()  # raises if the evaluation is not complete
+        config = folder.config()
+        cell = {"run_id": folder.run_id, **{name: config[name] for name in CELL_COLUMNS}}
+        trained = RunFolder.load(config["trained_run"]).config() if config["trained_run"] else {}
+        arm = {column: trained.get(name) for name, column in ARM_COLUMNS.items()}
+        frames.append(pd.read_parquet(folder.path("records.parquet")).assign(**cell, **arm))
+    if not frames:
+        raise InputError("There are no evaluations to load: run notebook 03_evaluate first.")
+    frame = pd.concat(frames, ignore_index=True)
+    return frame.astype({"reward": "str", "clip_mode": "str", "gamma": "float64", "train_seed": "Int64"})
+
+
+def summary(records: pd.DataFrame, by: Sequence[str] = ("run_id",)) -> pd.DataFrame:
+    """One row per group of records (a cell, or a family of problems within one), columns as in `summarise`."""
+    rows = [{**dict(zip(by, key, strict=True)), **summarise(group)}
+            for key, group in records.groupby(list(by), sort=False, dropna=False)]
+    return pd.DataFrame(rows)
+
+
+def summarise(records: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
+    """The figures of one cell.
+
+    `accuracy` is pass@1 (one sample) or avg@k, by the robust grader; `accuracy_paper` by the paper's; `pass_at_k` is
+    at k = samples per problem. `accuracy_code` and `accuracy_language` are the accuracies of answers with and without
+    code reasoning. Each of these comes with `_low` and `_high` (95 %). `parsable` is the share of answers in which an
+    answer was found, `boxed` the share with a box, `detectors_agree` how often the two detectors say the same.
+    """
+    if records.empty:
+        raise InputError("There are no records to summarise.")
+    by_problem = records.groupby("problem_id", sort=False)
+    samples = by_problem.size()
+    if samples.nunique() != 1:
+        raise InputError(f"The problems of one cell have between {samples.min()} and {samples.max()} samples: group "
+                         "the records by run_id.")
+    k = int(samples.iloc[0])
+    code = records["uses_code"].astype(bool)
+    every = pd.Series(True, index=records.index)
+    figures: dict[str, Any] = {"n_problems": len(samples), "k": k}
+    for name, event, given in (
+        ("accuracy", records["correct"], every), ("accuracy_paper", records["correct_paper"], every),
+        ("code", code, every), ("accuracy_code", records["correct"], code),
+        ("accuracy_language", records["correct"], ~code), ("parsable", records["extracted"].notna(), every),
+    ):
+        interval = share(event.astype(bool), given, records["problem_id"], k, seed)
+        figures |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
+    correct = by_problem["correct"].sum().to_numpy()
+    return figures | {
+        "n_code": int(code.sum()), "n_language": int((~code).sum()),
+        "pass_at_k": float(np.mean(pass_at_k(k, correct, k))),
+        "code_structural": float(records["uses_code_structural"].mean()),
+        "detectors_agree": float((code == records["uses_code_structural"]).mean()),
+        "boxed": float(records["text"].str.contains(r"\boxed{", regex=False).mean()),
+        "mean_tokens": float(records["n_tokens"].mean()),
+        "cut_off": float((records["finish_reason"] == "length").mean()),
+    }
+
+
+def share(event: pd.Series, given: pd.Series, problem: pd.Series, k: int, seed: int = 0) -> Interval:
+    """Share of `event` among the records that are `given`: Wilson for k = 1, else a bootstrap over problems."""
+    if k == 1:
+        return wilson(int((event & given).sum()), int(given.sum()))
+    return bootstrap_ratio(*_per_problem(event, given, problem), seed)
+
+
+def code_advantage(records: pd.DataFrame, seed: int = 0) -> Interval:
+    """Accuracy of answers with code minus accuracy of those without, with a bootstrap over problems."""
+    code, correct = records["uses_code"].astype(bool), records["correct"].astype(bool)
+    return bootstrap_ratio_difference(_per_problem(correct, code, records["problem_id"]),
+                                      _per_problem(correct, ~code, records["problem_id"]), seed)
+
+
+def _per_problem(event: pd.Series, given: pd.Series, problem: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Per problem: records that are given and the event, records that are given."""
+    counts = pd.DataFrame({"hits": event & given, "given": given}).groupby(problem.to_numpy(), sort=False).sum()
+    return counts["hits"].to_numpy(), counts["given"].to_numpy()
+
+
+def correct_matrix(records: pd.DataFrame, arms: Sequence[str]) -> np.ndarray:
+    """Share of correct samples, shape (arms, problems), arms being run ids in the given order (for `statistics`).
+
+    Raises:
+        InputError: the runs were not evaluated on the same problems.
+    """
+    table = records.pivot_table(index="run_id", columns="problem_id", values="correct", aggfunc="mean", sort=False)
+    missing = [arm for arm in arms if arm not in table.index]
+    if missing or table.loc[list(arms)].isna().to_numpy().any():
+        raise InputError(f"These runs cannot be compared problem by problem: "
+                         f"{'no records of ' + missing[0] if missing else 'their problems differ'}.")
+    return table.loc[list(arms)].to_numpy(dtype=float)
+
+
+def compare(records: pd.DataFrame, before: str, after: str, seed: int = 0) -> dict[str, Any]:
+    """Two evaluations on the same problems, paired by problem: accuracy difference, its interval, a test.
+
+    The interval is a bootstrap over problems; the test is McNemar's exact one where both have one sample per problem,
+    else a sign-flip permutation of the problems' differences.
+    """
+    one_P, two_P = correct_matrix(records, [before, after])
+    interval = bootstrap_mean(two_P - one_P, seed)
+    binary = np.isin([one_P, two_P], (0.0, 1.0)).all()
+    test = mcnemar(one_P, two_P) if binary else paired_permutation(one_P, two_P, seed)
+    return {"before": before, "after": after, "n_problems": interval.n, "difference": interval.estimate,
+            "low": interval.low, "high": interval.high, "p_value": test.p_value,
+            "test": "McNemar, exact" if binary else "paired permutation"}
+
+
+def pass_curve(records: pd.DataFrame, ks: Sequence[int], seed: int = 0) -> pd.DataFrame:
+    """Unbiased pass@k of one cell for each k: columns k, pass_at_k, low, high (bootstrap over problems).
+
+    Raises:
+        InputError: a k below 1 or above the number of samples per problem.
+    """
+    by_problem = records.groupby("problem_id", sort=False)["correct"]
+    n_P, correct_P = by_problem.size().to_numpy(), by_problem.sum().to_numpy()
+    intervals = [bootstrap_mean(pass_at_k(n_P, correct_P, k), seed) for k in ks]
+    return pd.DataFrame({"k": list(ks), "pass_at_k": [interval.estimate for interval in intervals],
+                         "low": [interval.low for interval in intervals],
+                         "high": [interval.high for interval in intervals]})
+
+
+def jsonable(figures: dict[str, Any]) -> dict[str, Any]:
+    """The same with None for numbers that do not exist, as strict JSON wants it."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in figures.items()}

@@ -1,0 +1,163 @@
+"""What code reasoning has to do with a gain: Table 1's identity, and the switches of Fig 7 / Table 2.
+
+- `consistency`: overall accuracy must equal freq · acc(code) + (1 − freq) · acc(language). The paper's row for
+  Qwen2.5-Math-7B does not (it prints the language frequency, 35.0, in place of the language accuracy, 28.0).
+- Switches: a problem answered with code before and with language after training is CL; CC, LC and LL likewise. The
+  partial contribution of a subset d is C_d = Σ_{x∈d} (correct_after − correct_before) / Σ_{x} (correct_after −
+  correct_before), averaged over rewards in Table 2.
+
+>>> consistency(65.0, 60.9, 35.0, 49.4).language_accuracy_implied.__round__(1)
+28.0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from spurious_rewards.errors import InputError
+from spurious_rewards.evaluation.statistics import Interval, bootstrap_mean, bootstrap_ratio
+
+SWITCHES = ("CC", "CL", "LC", "LL")
+"""First letter before, second after training: C code, L language."""
+
+Counts = Mapping[str, Sequence[int]]
+"""Switch → (problems, of these correct before, correct after)."""
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """How far a row of Table 1 is from its identity, all numbers in per cent."""
+
+    residual: float
+    tolerance: float
+    language_accuracy_implied: float
+
+    @property
+    def consistent(self) -> bool:
+        """Whether rounding alone explains the residual."""
+        return bool(abs(self.residual) <= self.tolerance)
+
+
+def consistency(code_frequency: float, accuracy_code: float, accuracy_language: float, accuracy: float,
+                rounding: float = 0.05) -> Consistency:
+    """Check freq · acc_code + (1 − freq) · acc_language = accuracy, in per cent.
+
+    Args:
+        code_frequency: share of answers with code.
+        accuracy_code: accuracy of answers with code (any number if there are none).
+        accuracy_language: accuracy of the others (any number if there are none).
+        accuracy: overall accuracy.
+        rounding: half a unit of the last printed digit, 0 for unrounded numbers; all four are rounded, so that the
+            residual may reach rounding · (2 + |acc_code − acc_language| / 100).
+    """
+    f = code_frequency / 100
+    code_part = f * accuracy_code if f > 0 else 0.0
+    language_part = (1 - f) * accuracy_language if f < 1 else 0.0
+    spread = abs(accuracy_code - accuracy_language) if 0 < f < 1 else 0.0
+    return Consistency(
+        residual=float(code_part + language_part - accuracy),
+        tolerance=float(rounding * (2 + spread / 100) + 1e-9),
+        language_accuracy_implied=float((accuracy - code_part) / (1 - f)) if f < 1 else float("nan"),
+    )
+
+
+def with_identity(summary: pd.DataFrame) -> pd.DataFrame:
+    """A summary of `evaluation.records` with `identity_residual` (points) and `identity_holds` for each cell.
+
+    Measured cells satisfy the identity exactly, whatever the number of samples; a False means damaged records.
+    """
+    checks = [consistency(100 * row.code, 100 * row.accuracy_code, 100 * row.accuracy_language, 100 * row.accuracy,
+                          rounding=0.0) for row in summary.itertuples()]
+    return summary.assign(identity_residual=[check.residual for check in checks],
+                          identity_holds=[check.consistent for check in checks])
+
+
+# ------------------------------------------------------------------------------------------------------- switches
+
+
+def switches(before: pd.DataFrame, after: pd.DataFrame, detector: str = "uses_code") -> pd.DataFrame:
+    """Per problem: `switch`, `before`, `after` (verdicts as 0/1), indexed by problem_id.
+
+    Args:
+        before: records of the untrained model, one sample per problem.
+        after: records of the trained model on the same problems.
+        detector: column that says whether an answer uses code.
+
+    Raises:
+        InputError: several samples per problem, or other problems.
+    """
+    for name, frame in (("before", before), ("after", after)):
+        if frame["problem_id"].duplicated().any():
+            raise InputError(f"A strategy switch needs one answer per problem, but the records {name} training hold "
+                             "several samples: use a greedy evaluation.")
+    one, two = before.set_index("problem_id"), after.set_index("problem_id")
+    if set(one.index) != set(two.index):
+        raise InputError("The evaluations before and after training were made on different problems.")
+    two = two.loc[one.index]
+    letters = {True: "C", False: "L"}
+    return pd.DataFrame({
+        "switch": [letters[bool(a)] + letters[bool(b)] for a, b in zip(one[detector], two[detector], strict=True)],
+        "before": one["correct"].astype(int), "after": two["correct"].astype(int)}, index=one.index)
+
+
+def switch_counts(table: pd.DataFrame) -> dict[str, tuple[int, int, int]]:
+    """The integer counts of Fig 7 from `switches`: switch → (n, correct before, correct after)."""
+    return {d: (int((table["switch"] == d).sum()), int(table.loc[table["switch"] == d, "before"].sum()),
+                int(table.loc[table["switch"] == d, "after"].sum())) for d in SWITCHES}
+
+
+def contributions(counts: Counts) -> pd.DataFrame:
+    """One row per switch: n, frequency, accuracy before and after, gain, contribution; all but n in per cent.
+
+    `gain` is in points of overall accuracy, so the gains add up to the total one. `contribution` is null where the
+    total gain is zero, and may be negative.
+    """
+    check_counts(counts)
+    total = sum(counts[d][0] for d in SWITCHES)
+    total_gain = sum(counts[d][2] - counts[d][1] for d in SWITCHES)
+    rows = []
+    for d in SWITCHES:
+        n, correct_before, correct_after = counts[d]
+        gained = correct_after - correct_before
+        rows.append({"switch": d, "n": n, "frequency": 100 * n / total,
+                     "accuracy_before": 100 * correct_before / n if n else np.nan,
+                     "accuracy_after": 100 * correct_after / n if n else np.nan,
+                     "gain": 100 * gained / total,
+                     "contribution": 100 * gained / total_gain if total_gain else np.nan})
+    return pd.DataFrame(rows)
+
+
+def mean_contributions(counts_by_reward: Mapping[str, Counts]) -> tuple[pd.Series, float]:
+    """Table 2: contributions averaged over rewards (per cent, by switch), and the mean total gain in points."""
+    if not counts_by_reward:
+        raise InputError("Contributions are averaged over rewards, but there is none.")
+    tables = [contributions(counts) for counts in counts_by_reward.values()]
+    mean = pd.concat([table.set_index("switch")["contribution"] for table in tables], axis=1).mean(axis=1, skipna=False)
+    return mean.loc[list(SWITCHES)], float(np.mean([table["gain"].sum() for table in tables]))
+
+
+def contribution_intervals(table: pd.DataFrame, seed: int = 0) -> dict[str, Interval]:
+    """Bootstrap over problems for each C_d (a proportion, from `switches`), and for `gain`, the total mean difference.
+
+    C_d is a ratio whose denominator is the total gain: where the interval of `gain` holds 0, those of the C_d are
+    wide and mean little.
+    """
+    gained = (table["after"] - table["before"]).to_numpy()
+    intervals = {d: bootstrap_ratio(np.where(table["switch"] == d, gained, 0), gained, seed) for d in SWITCHES}
+    return intervals | {"gain": bootstrap_mean(gained, seed)}
+
+
+def check_counts(counts: Counts) -> None:
+    """Raise `InputError` unless there are counts for the four switches with correct ≤ n."""
+    if set(counts) != set(SWITCHES):
+        raise InputError(f"Switch counts need exactly the keys {', '.join(SWITCHES)}, not {', '.join(sorted(counts))}.")
+    for d, (n, correct_before, correct_after) in counts.items():
+        if not (0 <= correct_before <= n and 0 <= correct_after <= n):
+            raise InputError(f"Switch {d} has {n} problems, so it cannot have {correct_before} correct before and "
+                             f"{correct_after} after.")
+    if not sum(counts[d][0] for d in SWITCHES):
+        raise InputError("There are no problems in the switch counts.")

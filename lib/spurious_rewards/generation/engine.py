@@ -1,0 +1,140 @@
+"""What a generation engine takes and gives, and the registry of engines by name.
+
+An engine turns prompt texts into samples. Whatever the engine, the same things hold:
+
+- The random numbers of a sample are a function of (seed, key of its problem, index of the sample) and of nothing
+  else: not of the other prompts, their order, or how they were batched. What remains is floating-point: kernels may
+  round differently in another batch, and a tie broken the other way changes the rest of that sample.
+- `token_ids` ends with the end-of-sequence token if the model wrote one (finish reason "stop"); `text` has no special
+  tokens.
+- `logprobs` are the model's own log-probabilities (temperature 1, no nucleus) of the sampled tokens, in float32.
+
+>>> Sampling(temperature=0.6, max_new_tokens=64, n_samples=8)
+Sampling(temperature=0.6, top_p=1.0, max_new_tokens=64, n_samples=8, seed=0)
+>>> create("vllm", "qwen-like")
+Traceback (most recent call last):
+    ...
+spurious_rewards.errors.InputError: Engine 'vllm' is not part of this installation: install the vllm extra on a ...
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from spurious_rewards.errors import InputError, unknown_name
+
+if TYPE_CHECKING:
+    import numpy as np
+    from tqdm import tqdm
+
+ENGINES: dict[str, str] = {"transformers": "spurious_rewards.generation.transformers_engine"}
+"""Name of an engine → module with a function `from_model_name(model, batch_size, dtype)`."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to decode. Temperature 0 is greedy; `max_new_tokens` counts the end-of-sequence token."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_new_tokens: int = 512
+    n_samples: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.temperature >= 0:
+            raise InputError(f"temperature must be 0 (greedy) or more, but it is {self.temperature}.")
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"top_p must lie in (0, 1], but it is {self.top_p}.")
+        if self.max_new_tokens < 1 or self.n_samples < 1:
+            raise InputError(f"max_new_tokens and n_samples must be at least 1, but they are {self.max_new_tokens} "
+                             f"and {self.n_samples}.")
+        if self.temperature == 0 and self.n_samples > 1:
+            raise InputError(f"Greedy decoding gives {self.n_samples} equal samples: set n_samples to 1 or a "
+                             "temperature above 0.")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One generated answer; `logprobs[i]` belongs to `token_ids[i]`."""
+
+    text: str
+    token_ids: list[int]
+    logprobs: np.ndarray  # (T,) float32
+    finish_reason: Literal["stop", "length"]
+
+
+class Engine(Protocol):
+    """The interface that evaluation, labels and probes are written against."""
+
+    tokenizer: Any
+
+    def generate(self, prompts: Sequence[str], sampling: Sampling, keys: Sequence[str],
+                 bar: tqdm | None = None) -> list[list[Sample]]:
+        """`n_samples` samples per prompt, in the order of the prompts.
+
+        Args:
+            prompts: rendered prompt texts, P of them.
+            sampling: decoding parameters.
+            keys: P distinct names (problem ids) that seed the prompts' random numbers.
+            bar: a progress bar to advance by one per finished sample.
+
+        Raises:
+            InputError: a prompt is empty, or prompt and `max_new_tokens` together exceed the model's context.
+        """
+        ...
+
+    def prompt_lengths(self, prompts: Sequence[str]) -> list[int]:
+        """Number of tokens of each prompt."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Engine, version, dtype, device, batch settings: what else a number depends on."""
+        ...
+
+
+def create(name: str, model: str, batch_size: int = 32, dtype: str = "float32") -> Engine:
+    """Load `model` (a registry name or a folder) into the engine called `name`.
+
+    Raises:
+        InputError: unknown engine, an engine that is not installed, or a model that cannot be loaded.
+    """
+    check_engine(name)
+    return importlib.import_module(ENGINES[name]).from_model_name(model, batch_size, dtype)
+
+
+def check_engine(name: str) -> None:
+    """Raise `InputError` for an engine that does not exist or is not installed; nothing is loaded."""
+    if name == "vllm":
+        raise InputError("Engine 'vllm' is not part of this installation: install the vllm extra on a machine it "
+                         "supports, or use engine='transformers'.")
+    if name not in ENGINES:
+        raise unknown_name("engine", name, [*ENGINES, "vllm"])
+
+
+def encode(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
+    """Token ids of rendered prompts, with exactly one beginning-of-sequence token where the tokenizer uses one.
+
+    A chat template writes the token as text, a raw prompt does not; encoding both the same way would double or lose
+    it.
+    """
+    bos = tokenizer.bos_token
+    return [tokenizer(p, add_special_tokens=not (bos and p.startswith(bos)))["input_ids"] for p in prompts]
+
+
+def check_request(prompt_ids: Sequence[Sequence[int]], keys: Sequence[str], max_new_tokens: int,
+                  context: int | None) -> None:
+    """Raise `InputError` for prompts no engine can answer faithfully; nothing is ever cut silently."""
+    if len(prompt_ids) != len(keys) or len(set(keys)) != len(keys):
+        raise InputError(f"Each of the {len(prompt_ids)} prompts needs a key of its own, but the {len(keys)} keys hold "
+                         f"{len(set(keys))} different ones.")
+    for key, ids in zip(keys, prompt_ids, strict=True):
+        if not ids:
+            raise InputError(f"The prompt of {key} is empty: it has no tokens.")
+        if context is not None and len(ids) + max_new_tokens > context:
+            raise InputError(f"The prompt of {key} has {len(ids)} tokens; with max_new_tokens={max_new_tokens} that "
+                             f"exceeds the model's context of {context}: lower max_new_tokens to at most "
+                             f"{max(context - len(ids), 0)} or leave the problem out.")
