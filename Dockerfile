@@ -17,5 +17,6 @@ RUN python3.11 -m venv .venv \
 
 COPY . .
 RUN .venv/bin/pip install --no-deps -e .
-ENV PATH=/artifact/.venv/bin:$PATH
+# `make` uses this environment as it is instead of installing the CPU lock over it.
+ENV PATH=/artifact/.venv/bin:$PATH PY=/artifact/.venv/bin/python
 CMD ["make", "lab"]

@@ -65,6 +65,7 @@ lock: $(READY) ## resolve requirements/*.in again into the lock files
 	$(PY) -m pip install --quiet uv
 	$(PY) -m uv pip compile requirements/cpu.in -o requirements/cpu.lock.txt --python-version 3.11 --universal \
 	  --override requirements/cpu-overrides.txt --no-header --no-annotate $(UV_FLAGS)
+	sed -i.bak "/sys_platform == 'never'/d" requirements/cpu.lock.txt && rm requirements/cpu.lock.txt.bak
 	$(PY) -m uv pip compile requirements/gpu.in -o requirements/gpu.lock.txt --python-version 3.11 \
 	  --python-platform x86_64-manylinux_2_28 --no-header --no-annotate $(UV_FLAGS)
 

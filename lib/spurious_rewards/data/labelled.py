@@ -40,7 +40,18 @@ def load_labels(folder: str | Path) -> pd.DataFrame:
 
 
 def relabelled(problems: Iterable[Problem], labels: pd.DataFrame, only_wrong: bool) -> list[Problem]:
-    """Problems with the majority label as answer; with `only_wrong` the subset whose label is wrong."""
+    """Problems with the majority label as answer; with `only_wrong` the subset whose label is wrong.
+
+    Problems none of whose samples had an answer are left out.
+
+    Raises:
+        InputError: the labelling does not cover every problem: it was made for other ones.
+    """
+    problems = list(problems)
+    missing = {problem.id for problem in problems} - set(labels["problem_id"])
+    if missing:
+        raise InputError(f"{len(missing)} of {len(problems)} problems have no row in the labelling (first: "
+                         f"{min(missing)}); label the same train_set, number of problems and problem_seed as the run.")
     table = labels.dropna(subset=["label"]).set_index("problem_id")
     if only_wrong:
         table = table[~table["label_correct"].astype(bool)]
@@ -55,7 +66,7 @@ def training_problems(train_set: str, n: int, seed: int, reward: str, labels: st
     Args:
         train_set: name of a problem set.
         n: how many are drawn from it (0: all), before relabelling.
-        seed: of the draw.
+        seed: of the draw (a run's `problem_seed`).
         reward: reward expression; decides on relabelling.
         labels: folder of a labelling run, for majority_vote and incorrect.
 
@@ -70,6 +81,6 @@ def training_problems(train_set: str, n: int, seed: int, reward: str, labels: st
     if "one_shot" in reward:
         problems = problems[:1]
     if not problems:
-        raise InputError(f"No problem of {train_set} is left for reward {reward}: none of the labels in {labels} "
-                         "belongs to it; label the same train_set first.")
+        raise InputError(f"No problem of {train_set} is left for reward {reward}: the labelling in {labels} has no "
+                         f"{'wrong ' if 'incorrect' in reward else ''}label; label more problems.")
     return problems

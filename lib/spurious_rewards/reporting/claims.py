@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from spurious_rewards.evaluation.records import code_advantage
 from spurious_rewards.evaluation.statistics import Interval
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.tables import BASE, arms, clip_effect, with_arms
@@ -107,16 +108,14 @@ def code_is_amplified(records: Records) -> Finding:
 
 
 def code_is_better(records: Records) -> Finding:
-    """C6: the base model's accuracy with and without code, and whether Wilson's limits overlap."""
-    from spurious_rewards.evaluation.statistics import proportion_difference
-
+    """C6: the base model's accuracy with code minus without, with a bootstrap over problems."""
     samples = with_arms(records)
     base = samples[(samples["arm"] == BASE) & (samples["temperature"] > 0)]
     base = base if len(base) else samples[samples["arm"] == BASE]
     code, language = (base[base["uses_code"].astype(bool) == flag]["correct"].astype(bool) for flag in (True, False))
     if len(code) < 10 or len(language) < 10:
         return f"only {len(code)} code and {len(language)} language answers", "undecided"
-    difference = proportion_difference(int(code.sum()), len(code), int(language.sum()), len(language))
+    difference = code_advantage(base)
     return (f"with code {100 * code.mean():.1f} %, without {100 * language.mean():.1f} %: "
             f"{points(difference)} points ({len(code)} and {len(language)} answers)"), sign(difference)
 
