@@ -1,0 +1,128 @@
+"""What a bandit experiment showed, each number with its 95 % interval over seeds.
+
+Shares have Wilson intervals, means Student's t (final probabilities pile up near 0 and 1, so at ≥ 500 seeds it rests on
+the central limit theorem), medians the interval from order statistics, which assumes no distribution.
+
+    summary(simulate(BanditConfig(clip_mode="high_only")).per_seed)["share_up_ci"]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
+
+from spurious_rewards.errors import InputError
+from spurious_rewards.mechanism.bandit import PROBABILITY_EDGES
+
+if TYPE_CHECKING:
+    from spurious_rewards.mechanism.bandit import BanditResult
+
+LEVEL = 0.95
+
+
+MEANS = {
+    "mean_change": "change",
+    "logit_change": "logit_change",
+    "entropy_change": "entropy_change",
+    "clip_fraction_high": "clipped_high",
+    "clip_fraction_low": "clipped_low",
+    "outside_fraction_high": "outside_high",
+    "outside_fraction_low": "outside_low",
+    "unclipped_gradient": "unclipped",
+    "added_gradient": "added",
+}
+"""Reported means and the value per seed that each is the mean of."""
+
+
+def summary(per_seed: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Estimates over seeds from `BanditResult.per_seed`; each `name` comes with `name_ci` = [low, high].
+
+    Returns:
+        share_up: share of seeds in which the initially likelier arm ended above its prior (share_down: below).
+        mean_change, median_change: change of that arm's probability; logit_change: mean change of its log-odds.
+        entropy_change: mean, in nats. clip_fraction_high/low: share of rollouts whose gradient the mode clipped.
+        outside_fraction_high/low: share that lay beyond ε in the clipped direction, also in modes that do not clip.
+        unclipped_gradient: mean gradient of the unclipped objective in the likelier arm's logit, per update.
+        added_gradient: what the clip mode adds to that on average: signed, so that noise averages out and bias stays.
+        motion_rms: root mean square change of the log-odds per rollout batch.
+    """
+    change = np.asarray(per_seed["change"])
+    seeds = len(change)
+    found: dict[str, Any] = {"n_seeds": seeds}
+    for name, hits in (("share_up", change > 0), ("share_down", change < 0)):
+        share = float(hits.mean())
+        low, high = proportion_confint(int(hits.sum()), seeds, alpha=1 - LEVEL, method="wilson")
+        found[name], found[name + "_ci"] = share, _pair((min(low, share), max(high, share)))  # rounding at 0 and 1
+    found["median_change"], found["median_change_ci"] = median_interval(change)
+    for name, column in MEANS.items():
+        found[name], found[name + "_ci"] = mean_interval(np.asarray(per_seed[column]))
+    square, bounds = mean_interval(np.asarray(per_seed["motion_squared"]))
+    found["motion_rms"] = square**0.5
+    found["motion_rms_ci"] = [max(bound, 0.0) ** 0.5 for bound in bounds]
+    return found
+
+
+def paired(per_seed: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Mean difference to another mode with the same seeds, hence the same random numbers, with t intervals.
+
+    Raises:
+        InputError: the two do not have the same number of seeds.
+    """
+    if len(per_seed["change"]) != len(reference["change"]):
+        raise InputError(f"Paired experiments need the same seeds, but these have {len(per_seed['change'])} and "
+                         f"{len(reference['change'])}.")
+    found: dict[str, Any] = {}
+    for name in ("change", "logit_change", "entropy_change"):
+        difference = np.asarray(per_seed[name]) - np.asarray(reference[name])
+        found["paired_" + name], found[f"paired_{name}_ci"] = mean_interval(difference)
+    return found
+
+
+def mean_interval(values: np.ndarray) -> tuple[float, list[float]]:
+    """Mean and its Student t interval.
+
+    >>> mean, (low, high) = mean_interval(np.array([1.0, 2.0, 3.0]))
+    >>> mean, round(high - mean, 3)  # t(0.975, 2) · 1 / √3 = 4.303 / 1.732
+    (2.0, 2.484)
+    """
+    half = stats.t.ppf(0.5 + LEVEL / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    mean = float(values.mean())
+    return mean, [mean - float(half), mean + float(half)]
+
+
+def median_interval(values: np.ndarray) -> tuple[float, list[float]]:
+    """Median and its interval from order statistics: no assumption on the distribution."""
+    interval = stats.quantile_test(values, p=0.5).confidence_interval(LEVEL)
+    return float(np.median(values)), _pair(interval)
+
+
+def traces(result: BanditResult) -> pd.DataFrame:
+    """Mean and interval over seeds of the likelier arm's probability and of the entropy, after each rollout batch."""
+    rows = []
+    for name, values in result.trace.items():
+        for batch, at_batch in enumerate(values):
+            mean, (low, high) = mean_interval(at_batch)
+            rows.append({"batch": batch, "quantity": name, "mean": mean, "ci_low": low, "ci_high": high})
+    return pd.DataFrame(rows)
+
+
+def by_probability(result: BanditResult) -> pd.DataFrame:
+    """Clip fractions by π_old of the rollout's arm: share of a bin's rollouts clipped and outside the band, per update.
+
+    `rollouts` is their expected number, seeds and rollout batches together; empty bins are left out. Arms of one seed
+    share a policy, so no interval is given here: compare seeds instead.
+    """
+    frame = pd.DataFrame({"p_low": PROBABILITY_EDGES[:-1], "p_high": PROBABILITY_EDGES[1:], **result.bins})
+    for name in ("clipped_high", "clipped_low", "outside_high", "outside_low"):
+        frame[name] = frame[name] / frame["rollouts"].where(frame["rollouts"] > 0)
+    return frame[frame["rollouts"] > 0].reset_index(drop=True)
+
+
+def _pair(interval: Any) -> list[float]:
+    low, high = interval
+    return [float(low), float(high)]

@@ -1,0 +1,253 @@
+"""The bandit map: which settings make an uninformative reward favour the likelier arm, each cell over many seeds.
+
+A sweep is a list of experiments around one base; a cell is one experiment. Every finished cell is a file in the run
+folder, so an interrupted map goes on where it stopped and a cell shared by two sweeps is computed once. Modes of one
+setting share their random numbers, so the table also gives the paired difference to `none`.
+
+    python -m spurious_rewards.mechanism.sweeps --size committed --out results
+
+computes 1000 seeds per cell at the paper's 64 × 16 rollouts and 8 updates (about 20 minutes on one core) and writes
+tables/mechanism/bandit_map.csv, bandit_bins.csv and manifests/mechanism/bandit_map.json below `--out`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.mechanism.config import PRIORS, BanditConfig
+from spurious_rewards.training import clip
+from spurious_rewards.workflow.files import sha256_file, write_json, write_parquet, write_text
+from spurious_rewards.workflow.runs import RunFolder
+
+SIZES = {
+    "committed": {"groups": 64, "group_size": 16, "batches": 100, "seeds": 1000},
+    "notebook": {"groups": 8, "group_size": 16, "batches": 25, "seeds": 1000},
+}
+"""Rollouts, horizon and seeds of a map. `notebook` has an eighth of the rollouts, hence smaller SGD steps (below)."""
+STEPS = {
+    "committed": {"sgd": (0.5, 1.0, 2.0, 4.0), "adamw": (0.003, 0.01, 0.03, 0.1)},
+    "notebook": {"sgd": (0.35, 0.7), "adamw": (0.01, 0.03)},
+}
+"""Step sizes. The noise of one SGD update grows as step / √(rollouts per mini-batch)."""
+BASE_STEP = {"committed": {"sgd": 2.0, "adamw": 0.03}, "notebook": {"sgd": 0.7, "adamw": 0.03}}
+"""Step size of the sweeps that vary something else."""
+MAIN_MODES = ("two_sided", "none", "high_only", "low_only")
+UPDATES = {"committed": (1, 2, 4, 8, 16, 32, 64), "notebook": (1, 2, 4, 8, 16)}
+GAMMAS = {
+    "committed": (0.0, 0.001, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.999, 1.0),
+    "notebook": (0.0, 0.001, 0.3, 0.5, 0.7, 1.0),
+}
+EPSILONS = {"committed": (0.05, 0.1, 0.2, 0.3, 0.4, 0.8), "notebook": (0.1, 0.2, 0.4)}
+
+
+def _cells(size: str, sweep: dict[str, Iterable[Any]], **fixed: Any) -> list[BanditConfig]:
+    """All combinations of `sweep` for both optimizers at their base step, in a stable order."""
+    combinations: list[dict[str, Any]] = [{}]
+    for name, values in sweep.items():
+        combinations = [{**known, name: value} for known in combinations for value in values]
+    return [
+        BanditConfig(**{**SIZES[size], "optimizer": optimizer, "step_size": step, **fixed, **combination})
+        for optimizer, step in BASE_STEP[size].items()
+        for combination in combinations
+    ]
+
+
+def step_sweep(size: str) -> list[BanditConfig]:
+    """Every clip mode at every step size of both optimizers, two arms of 0.65 and 0.35."""
+    return [
+        BanditConfig(**SIZES[size], optimizer=optimizer, step_size=step, clip_mode=mode)
+        for optimizer, steps in STEPS[size].items()
+        for step in steps
+        for mode in clip.MODES
+    ]
+
+
+def prior_sweep(size: str) -> list[BanditConfig]:
+    """Prior shapes: two arms, one nearly certain, one dominant of eight, flat, Zipf."""
+    return _cells(size, {"prior": PRIORS, "clip_mode": MAIN_MODES})
+
+
+def epsilon_sweep(size: str) -> list[BanditConfig]:
+    """The distance of both exits."""
+    return _cells(size, {"epsilon": EPSILONS[size], "clip_mode": ("two_sided", "none")})
+
+
+def updates_sweep(size: str) -> list[BanditConfig]:
+    """Mini-batches per rollout batch at a fixed number of rollouts; with one, the clip is inert."""
+    return _cells(size, {"updates": UPDATES[size], "clip_mode": ("two_sided", "none")})
+
+
+def gamma_sweep(size: str) -> list[BanditConfig]:
+    """The coin's bias; 0 and 1 give no advantage at all."""
+    return _cells(size, {"gamma": GAMMAS[size], "clip_mode": ("two_sided", "none")})
+
+
+def whitened_sweep(size: str) -> list[BanditConfig]:
+    """The coin's bias with the released code's second whitening, which magnifies rare rewards."""
+    return _cells(size, {"gamma": (0.001, 0.3, 0.5, 0.7), "clip_mode": ("two_sided", "none")}, whiten=True)
+
+
+def motion_sweep(size: str) -> list[BanditConfig]:
+    """M updates against one update with M times the step.
+
+    For SGD both move the logits equally far to first order; for AdamW, whose M normalised steps do not add up like
+    that, `motion_rms` says how far each moved.
+    """
+    many = _cells(size, {"clip_mode": ("two_sided", "none")})
+    return [
+        *many,
+        *(BanditConfig(**{**c.to_dict(), "updates": 1, "step_size": c.step_size * c.updates}) for c in many),
+    ]
+
+
+SWEEPS: dict[str, Callable[[str], list[BanditConfig]]] = {
+    "step": step_sweep,
+    "prior": prior_sweep,
+    "epsilon": epsilon_sweep,
+    "updates": updates_sweep,
+    "gamma": gamma_sweep,
+    "whitened": whitened_sweep,
+    "motion": motion_sweep,
+}
+"""All sweeps by name; each takes a size of `SIZES`."""
+NOTEBOOK_SWEEPS = ("step", "updates", "gamma")
+"""What notebook 05 runs by default, within a minute."""
+
+
+def run_cell(config: BanditConfig, folder: str | Path) -> pd.DataFrame:
+    """Per-seed results of one experiment, [S rows], computed unless `folder` has them.
+
+    Writes `<digest>.bins.parquet` (clip fractions by π_old) and then `<digest>.parquet`, whose existence means the cell
+    is finished.
+    """
+    target = Path(folder) / f"{config.digest()}.parquet"
+    if not target.is_file():
+        from spurious_rewards.mechanism.bandit import simulate
+        from spurious_rewards.mechanism.summary import by_probability
+
+        result = simulate(config)
+        write_parquet(bins_path(config, folder), by_probability(result))
+        write_parquet(target, pd.DataFrame(result.per_seed).assign(cell_seconds=result.seconds))
+    return pd.read_parquet(target)
+
+
+def bins_path(config: BanditConfig, folder: str | Path) -> Path:
+    """Where `run_cell` keeps a cell's clip fractions by π_old."""
+    return Path(folder) / f"{config.digest()}.bins.parquet"
+
+
+def run_sweep(name: str, size: str, folder: str | Path) -> pd.DataFrame:
+    """One sweep as a tidy table: a row per cell with its settings, estimates, intervals and paired differences.
+
+    Args:
+        name: one of `SWEEPS`.
+        size: one of `SIZES`.
+        folder: where finished cells are kept.
+
+    Raises:
+        InputError: unknown name or size.
+    """
+    from spurious_rewards.mechanism.summary import paired, summary
+
+    cells = sweep_cells(name, size)
+    rows = []
+    for config in cells:
+        per_seed = run_cell(config, folder)
+        row: dict[str, Any] = {"sweep": name, "cell": config.digest(), **config.to_dict()}
+        row |= {"epsilon_high": config.epsilons[1], **summary(per_seed)}
+        unclipped = BanditConfig(**{**config.to_dict(), "clip_mode": "none"})
+        if unclipped in cells and config.clip_mode != "none":
+            row |= paired(per_seed, run_cell(unclipped, folder))
+        rows.append(row | {"seconds": round(per_seed["cell_seconds"].iloc[0], 2)})
+    return _flat(rows)
+
+
+def run_bins(name: str, size: str, folder: str | Path) -> pd.DataFrame:
+    """Clip fractions by π_old of every cell of a sweep that has been run, a row per cell and bin."""
+    tables = [
+        pd.read_parquet(bins_path(config, folder)).assign(sweep=name, cell=config.digest(), clip_mode=config.clip_mode)
+        for config in sweep_cells(name, size)
+    ]
+    table = pd.concat(tables, ignore_index=True)
+    return table[["sweep", "cell", "clip_mode", *table.columns.drop(["sweep", "cell", "clip_mode"])]]
+
+
+def sweep_cells(name: str, size: str) -> list[BanditConfig]:
+    """The experiments of one sweep."""
+    if name not in SWEEPS:
+        raise unknown_name("sweep", name, SWEEPS)
+    if size not in SIZES:
+        raise unknown_name("size", size, SIZES)
+    return SWEEPS[name](size)
+
+
+def run_map(
+    size: str = "notebook", names: Iterable[str] = NOTEBOOK_SWEEPS
+) -> tuple[pd.DataFrame, pd.DataFrame, RunFolder]:
+    """Several sweeps of one size: (map, clip fractions by π_old, run folder).
+
+    The run folder is named by the size and a hash of its cells.
+    """
+    cells = {name: [config.digest() for config in sweep_cells(name, size)] for name in names}
+    key = hashlib.sha256(json.dumps(cells).encode()).hexdigest()[:10]
+    run = RunFolder.open(f"bandit-map-{size}-{key}", {"size": size, "cells": cells})
+    with run.lock():
+        table = pd.concat([run_sweep(name, size, run.path("cells")) for name in cells], ignore_index=True)
+        bins = pd.concat([run_bins(name, size, run.path("cells")) for name in cells], ignore_index=True)
+        if not run.complete:
+            run.finish({"n_cells": table["cell"].nunique(), "seeds_per_cell": SIZES[size]["seeds"]})
+    return table, bins, run
+
+
+def _flat(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Rows with `name_ci` = [low, high] as columns `name_ci_low` and `name_ci_high`."""
+    flat = []
+    for row in rows:
+        flat.append({})
+        for name, value in row.items():
+            if name.endswith("_ci"):
+                flat[-1] |= {name + "_low": value[0], name + "_high": value[1]}
+            else:
+                flat[-1][name] = value
+    return pd.DataFrame(flat)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line: compute or finish a map and write its tables and manifest."""
+    parser = argparse.ArgumentParser(prog="python -m spurious_rewards.mechanism.sweeps", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("--size", default="notebook", help=f"one of {', '.join(SIZES)} (default notebook)")
+    parser.add_argument("--out", default="results", help="folder that gets tables/ and manifests/ (default results)")
+    options = parser.parse_args(arguments)
+    try:
+        if options.size not in SIZES:
+            raise unknown_name("size", options.size, SIZES)
+        import torch
+
+        torch.set_num_threads(1)
+        table, bins, run = run_map(options.size, SWEEPS)
+        tables = Path(options.out) / "tables" / "mechanism"
+        write_text(tables / "bandit_map.csv", table.to_csv(index=False, float_format="%.6g"))
+        write_text(tables / "bandit_bins.csv", bins.to_csv(index=False, float_format="%.6g"))
+        write_json(Path(options.out) / "manifests" / "mechanism" / "bandit_map.json", {
+            **run.manifest(), "size": options.size, "tables": {
+                name: sha256_file(tables / name) for name in ("bandit_map.csv", "bandit_bins.csv")},
+        })  # fmt: skip
+        print(f"{len(table)} cells of {SIZES[options.size]['seeds']} seeds -> {tables}/bandit_map.csv")
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
