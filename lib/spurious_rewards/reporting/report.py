@@ -17,6 +17,7 @@ import pandas as pd
 from spurious_rewards.reporting import collect, figures
 from spurious_rewards.reporting.claims import claims_table
 from spurious_rewards.reporting.collect import Records
+from spurious_rewards.reporting.mechanism_figures import map_figures
 from spurious_rewards.reporting.tables import all_tables
 from spurious_rewards.workflow.files import write_text
 from spurious_rewards.workflow.profiles import load_profile, profile_names
@@ -25,11 +26,16 @@ CAPTIONS = {
     "arms": "Accuracy and code frequency of every arm, with the change from the base model (95 % limits over problems "
             "and seeds).",
     "clip_effect": "Each clip mode minus `none`, paired by seed (95 % t limits over seeds).",
-    "clip_activity": "Where the clip acts: share of tokens clipped at update 1 of a rollout batch (must be 0) and later.",
+    "clip_activity": "Where the clip acts: share of tokens clipped at update 1 of a rollout batch (must be 0) and "
+                     "later.",
     "first_updates": "Control: arms that differ in the clip alone have bit-equal losses at the first update.",
     "runs": "What each training run cost, and the commit it came from.",
     "claims": "The paper's claims beside what was measured here. Figures in the third column are paper-reported.",
 }
+
+BANDIT_MAP = Path("tables/mechanism/bandit_map.csv")
+MECHANISM = ("No language and nothing to learn: a policy over two arms, rewards that are coin flips, the trainer's own "
+             "surrogate and advantages. Notebook 05_clip_mechanism derives what to expect and recomputes it.")
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,10 @@ def write_report(profile: str, results: Path | None = None) -> Report:
 def rebuild(results: Path) -> Path:
     """Write the claims table and `index.html` from the committed records of all profiles."""
     profiles = [collect.load(name, results) for name in collect.saved_profiles(results)]
-    write_tables({"claims": claims_table(profiles)}, results / "tables")
+    bandit = pd.read_csv(results / BANDIT_MAP) if (results / BANDIT_MAP).is_file() else None
+    if bandit is not None:
+        figures.write(map_figures(bandit), results / "figures" / "mechanism")
+    write_tables({"claims": claims_table(profiles, bandit)}, results / "tables")
     write_text(results / "index.html", page(profiles, results))
     return results / "index.html"
 
@@ -89,18 +98,16 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def page(profiles: list[Records], results: Path) -> str:
-    """The static page: claims first, then each profile's tables and figures, then what was not run and how to run it."""
+    """The static page: claims, the clip alone, each profile, then what was not run and how to run it."""
     parts = [section("Claims", "claims", results / "tables" / "claims.csv", results)]
+    if (results / BANDIT_MAP).is_file():
+        parts.append(f"<h2 id='mechanism'>The clip alone: a softmax bandit</h2><p>{MECHANISM} "
+                     f"<a href='{BANDIT_MAP.as_posix()}'>All cells as CSV</a>.</p>")
+        parts += drawn(results / "figures" / "mechanism", results)
     for records in profiles:
         parts.append(f"<h2 id='{records.profile}'>Profile {records.profile}</h2>"
                      f"<p>{html.escape(describe(records))}</p>")
-        for path in sorted((results / "figures" / records.profile).glob("*.html")):
-            png = path.with_suffix(".png")
-            link = path.relative_to(results).as_posix()
-            shown = (f"<img src='{png.relative_to(results).as_posix()}' alt='{path.stem}'>" if png.is_file() else
-                     f"<iframe src='{link}' title='{path.stem}' loading='lazy'></iframe>")
-            parts.append(f"<figure>{shown}<figcaption><a href='{link}'>{path.stem} (interactive)</a></figcaption>"
-                         "</figure>")
+        parts += drawn(results / "figures" / records.profile, results)
         for path in sorted((results / "tables" / records.profile).glob("*.csv")):
             parts.append(section(path.stem, path.stem, path, results))
         notebooks = sorted((results / "notebooks" / records.profile).glob("*.ipynb"))
@@ -114,6 +121,18 @@ def page(profiles: list[Records], results: Path) -> str:
                         f"<code>make reproduce PROFILE={p.name}</code> — <b>not run</b></li>" for p in rest)
         parts.append(f"<h2>Not run here</h2><ul>{items}</ul>")
     return TEMPLATE.format(body="\n".join(parts))
+
+
+def drawn(folder: Path, results: Path) -> list[str]:
+    """Each figure of a folder: its PNG if there is one, else the interactive page in a frame."""
+    parts = []
+    for path in sorted(folder.glob("*.html")):
+        png = path.with_suffix(".png")
+        link = path.relative_to(results).as_posix()
+        shown = (f"<img src='{png.relative_to(results).as_posix()}' alt='{path.stem}'>" if png.is_file() else
+                 f"<iframe src='{link}' title='{path.stem}' loading='lazy'></iframe>")
+        parts.append(f"<figure>{shown}<figcaption><a href='{link}'>{path.stem} (interactive)</a></figcaption></figure>")
+    return parts
 
 
 def describe(records: Records) -> str:

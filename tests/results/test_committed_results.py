@@ -1,0 +1,92 @@
+"""Every committed number leads back to a run: tables are recomputed from the committed records and compared."""
+
+import json
+import re
+
+import nbformat
+import pandas as pd
+import pytest
+from spurious_rewards.reporting import collect, report
+from spurious_rewards.reporting.claims import claims_table
+from spurious_rewards.reporting.tables import all_tables
+from spurious_rewards.workflow.paths import code_root
+
+RESULTS = code_root() / "results"
+PROFILES = collect.saved_profiles(RESULTS)
+
+
+def test_the_default_profile_is_committed():
+    assert "micro" in PROFILES
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_tables_are_those_of_the_records(profile):
+    tables = all_tables(collect.load(profile, RESULTS))
+    folder = RESULTS / "tables" / profile
+    assert sorted(path.stem for path in folder.glob("*.csv")) == sorted(tables)
+    for name, table in tables.items():
+        committed = pd.read_csv(folder / f"{name}.csv")
+        again = pd.read_csv(pd.io.common.StringIO(table.to_csv(index=False)))
+        pd.testing.assert_frame_equal(committed, again, rtol=1e-9)
+
+
+def test_claims_are_those_of_the_records():
+    tables = [collect.load(profile, RESULTS) for profile in PROFILES]
+    bandit = pd.read_csv(RESULTS / report.BANDIT_MAP)
+    committed = pd.read_csv(RESULTS / "tables" / "claims.csv", keep_default_na=False)
+    pd.testing.assert_frame_equal(committed, claims_table(tables, bandit).reset_index(drop=True), check_dtype=False)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_run_behind_a_number_has_its_manifest(profile):
+    records = collect.load(profile, RESULTS)
+    needed = set(records.runs.get("run_id", [])) | set(records.samples["run_id"]) | \
+        set(records.samples["trained_run"].dropna()) - {""}
+    assert needed <= set(records.manifests)
+    for manifest in records.manifests.values():
+        assert {"commit", "dirty", "lock_hashes", "versions", "hardware", "seconds", "started"} <= set(manifest)
+        assert re.fullmatch(r"[0-9a-f]{40}", manifest["commit"])
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_arms_of_the_ablation_are_comparable_and_the_clip_acts(profile):
+    tables = all_tables(collect.load(profile, RESULTS))
+    assert tables["first_updates"]["equal"].all()
+    activity = tables["clip_activity"]
+    assert (activity["clip_fraction_update_1_max"] == 0).all()
+    unclipped = activity["arm"].str.contains("none")
+    assert (activity.loc[unclipped, "clip_fraction_later_mean"] == 0).all()
+    if profile == "micro":
+        assert (activity.loc[~unclipped, "clip_fraction_later_mean"] > 0).all()
+
+
+def test_executed_notebooks_hold_text_and_figures_only():
+    notebooks = sorted((RESULTS / "notebooks").glob("*/*.ipynb"))
+    assert {path.stem for path in notebooks if path.parent.name == "micro"} == {
+        path.stem for path in (code_root() / "notebooks").glob("*.ipynb")}
+    allowed = {"text/plain", "text/html", "text/markdown", "text/latex", "image/png",
+               "application/vnd.plotly.v1+json"}
+    for path in notebooks:
+        for cell in nbformat.read(path, 4).cells:
+            for output in cell.get("outputs", []):
+                assert set(output.get("data", {})) <= allowed, path
+                assert output["output_type"] != "error", path
+
+
+def test_the_page_links_to_files_that_exist():
+    page = (RESULTS / "index.html").read_text()
+    links = re.findall(r"(?:href|src)='([^'#]+)'", page)
+    assert links and not [link for link in links if not (RESULTS / link).exists() and "plotly.min.js" not in link]
+
+
+def test_no_machine_path_is_committed():
+    for path in RESULTS.rglob("*"):
+        if path.suffix in {".json", ".csv", ".md", ".ipynb", ".html"} and path.name != "plotly.min.js":
+            text = path.read_text(encoding="utf-8")
+            assert not re.search(r"/(home|root|Users|work)/\w", text), path
+            if path.suffix == ".json":
+                json.loads(text)
+
+
+def test_captions_cover_every_table():
+    assert {name for profile in PROFILES for name in all_tables(collect.load(profile, RESULTS))} <= set(report.CAPTIONS)
