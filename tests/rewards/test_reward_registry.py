@@ -3,6 +3,7 @@
 import math
 
 import pytest
+
 from spurious_rewards.errors import InputError
 from spurious_rewards.rewards.names import parse
 from spurious_rewards.rewards.registry import REGISTRY, build, register, uniform, unregister

@@ -56,9 +56,9 @@ def register(name: str, range: tuple[float, float] = (0.0, 1.0), source: str = "
         InputError: the name is taken, or contains `_and_` or starts with `inverse_`, which compose names.
     """
     if name in REGISTRY:
-        raise InputError(f"A reward named {name!r} is registered already; choose another name or unregister it first.")
+        raise InputError(f"A reward {name!r} is registered already; choose another name or unregister it first.")
     if "_and_" in name or name.startswith("inverse_"):
-        raise InputError(f"Reward name {name!r} would be read as a composition; avoid '_and_' and a leading 'inverse_'.")
+        raise InputError(f"Reward name {name!r} reads as a composition; avoid '_and_' and a leading 'inverse_'.")
 
     def add(function: RewardFunction) -> RewardFunction:
         REGISTRY[name] = RewardSpec(name, function, range, source)

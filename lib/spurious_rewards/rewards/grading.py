@@ -1,0 +1,245 @@
+r"""Is the final answer of a model's text equal to the reference answer? Two modes, one record.
+
+- `robust` (default): extraction of the last balanced box, canonical spelling, string equality, structural and exact
+  rational comparison, and only then math-verify in a killable process.
+- `paper`: the behaviour of the verifier released with the paper, its quirks included (`paper_grader`).
+
+`grade` never raises for any text: a pair that cannot be decided is wrong, and the record says why.
+
+>>> grade(r"… so the answer is $\boxed{\dfrac{2}{4}}$.", "0.5")
+Grade(correct=True, extracted='\\dfrac{2}{4}', reason='number_equal')
+>>> grade(r"… so \boxed{5", "5")
+Grade(correct=False, extracted=None, reason='truncated_box')
+>>> same_answer("1, -2", "-2,1"), same_answer("(1,2)", "(2,1)")
+(True, False)
+
+Usage: `python -m spurious_rewards.rewards.grading --mode robust|paper --cases FILE.jsonl`; the last line is JSON.
+With `--disagreements TABLE.csv --reasons REASONS.json` it also writes TABLE.csv and TABLE.md, one row per case that is
+judged otherwise than expected, with the reason given for its id.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.rewards import worker_client
+from spurious_rewards.rewards.cases import command, print_json, read_cases, run
+from spurious_rewards.rewards.compare import Verdict, compare
+from spurious_rewards.rewards.extraction import extract_answer, is_truncated, last_boxed
+from spurious_rewards.rewards.normalization import normalize
+from spurious_rewards.workflow.files import read_json, write_text
+
+MODES = ("robust", "paper")
+MAX_ANSWER = 5000  # characters of an answer that is compared by more than string equality
+
+REASONS: dict[str, str] = {
+    "string_equal": "the canonical strings are equal",
+    "number_equal": "the exact values are equal, or a long decimal is the rounded value",
+    "text_equal": "the same words or choice letter",
+    "structure_equal": "the same list, tuple, interval or matrix, entry by entry",
+    "identity_equal": "expressions with unknowns agree at two arbitrary points, exactly or to 130 digits",
+    "symbolic_equal": "math-verify takes the expressions for equal",
+    "no_answer": "the text holds no answer",
+    "truncated_box": "a box is opened and never closed",
+    "empty_gold": "the reference answer is empty",
+    "number_differs": "the values differ",
+    "text_differs": "other words or another choice letter",
+    "structure_differs": "another number of entries, other brackets, or a relation against a value",
+    "unit_differs": "both sides carry a unit and they disagree",
+    "base_differs": "the same digits in different number bases",
+    "identity_differs": "expressions with unknowns differ at an arbitrary point",
+    "symbolic_differs": "math-verify tells the expressions apart",
+    "guard_length": "too long for the symbolic engine; not equal as strings",
+    "guard_nesting": "nested too deeply for the symbolic engine",
+    "guard_power": "an exponent or power tower too large for the symbolic engine",
+    "guard_factorial": "a factorial or binomial too large for the symbolic engine",
+    "guard_sum": "a sum, product or integral with large bounds, not given to the symbolic engine",
+    "unparsable": "math-verify cannot parse one side",
+    "timeout": "math-verify was killed after three seconds",
+    "memory": "math-verify reached its memory limit",
+    "engine_error": "math-verify raised an error",
+    "failed": "the comparison before math-verify raised an error: a bug of this package",
+    "worker_died": "the math-verify process died on this pair",
+    "worker_busy": "no math-verify process became free in time",
+    "worker_failed": "the math-verify process could not be started",
+    "paper_equal": "paper mode: judged equal",
+    "paper_differs": "paper mode: judged different",
+}
+
+
+class Grade(NamedTuple):
+    """Verdict of one mode on one text; `reason` is a key of `REASONS`."""
+
+    correct: bool
+    extracted: str | None
+    reason: str
+
+
+def grade(prediction: str, gold: str, mode: str = "robust", style: str = "boxed", fallback: bool = True) -> Grade:
+    """Grade a model's text against a reference answer.
+
+    Args:
+        prediction: the completion.
+        gold: the reference answer, bare, in `$…$` or in a box.
+        mode: one of `MODES`.
+        style: answer style of the prompt, one of `extraction.STYLES`.
+        fallback: whether an answer outside a box counts (robust mode).
+
+    Raises:
+        InputError: unknown mode or style, or an argument that is not a string.
+    """
+    if not isinstance(prediction, str) or not isinstance(gold, str):
+        kinds = f"{type(prediction).__name__} and {type(gold).__name__}"
+        raise InputError(f"Prediction and gold must be text, but they are {kinds}: convert them with str() first.")
+    if mode == "paper":
+        from spurious_rewards.rewards.paper_grader import grade_as_paper
+
+        return Grade(*grade_as_paper(prediction, gold, style))
+    if mode != "robust":
+        raise unknown_name("grading mode", mode, MODES)
+    extracted = extract_answer(prediction, style, fallback)
+    if extracted is None:
+        return Grade(False, None, "truncated_box" if is_truncated(prediction) else "no_answer")
+    correct, reason = _safely_judge(extracted, gold)
+    return Grade(correct, extracted, reason)
+
+
+def same_answer(a: str, b: str) -> bool:
+    """Whether two bare answers are equal (robust rules); empty answers equal nothing."""
+    return _safely_judge(a, b)[0]
+
+
+class _Transient(Exception):
+    """A verdict that says nothing about the pair (no worker was free): must not enter the cache."""
+
+
+def _safely_judge(prediction: str, gold: str) -> Verdict:
+    """`judge`, where an error in this code on some unforeseen text costs one verdict and not a training run."""
+    try:
+        return judge(prediction, gold)
+    except _Transient as transient:
+        return False, str(transient)
+    except Exception:  # the reason code makes it visible in every record
+        return False, "failed"
+
+
+@lru_cache(maxsize=100_000)
+def judge(prediction: str, gold: str) -> Verdict:
+    """Robust comparison of an extracted answer with a reference answer."""
+    gold = _bare_gold(gold)
+    if not gold:
+        return False, "empty_gold"
+    if prediction.strip() == gold:
+        return True, "string_equal"
+    if max(len(prediction), len(gold)) > MAX_ANSWER:
+        return False, "guard_length"
+    a, b = normalize(prediction), normalize(gold)
+    if not a:
+        return False, "no_answer"
+    if not b:
+        return False, "empty_gold"
+    verdict = compare(a, b)
+    if verdict[1] in ("worker_busy", "worker_failed"):
+        raise _Transient(verdict[1])
+    if not verdict[0] and "," in prediction and "," in gold and (_GROUPED.search(prediction) or _GROUPED.search(gold)):
+        spread = [_GROUPED.sub(lambda match: match.group().replace(",", ", "), text) for text in (prediction, gold)]
+        if (normalize(spread[0]), normalize(spread[1])) != (a, b):
+            again = compare(normalize(spread[0]), normalize(spread[1]))
+            return again if again[0] else verdict
+    return verdict
+
+
+_GROUPED = re.compile(r"(?<!\d)\d{1,3}(?:,\d{3})+(?!\d)")
+
+
+def _bare_gold(gold: str) -> str:
+    """A reference answer that is a whole solution with a box counts as the box's content."""
+    gold = gold.strip()
+    boxed = last_boxed(gold) if "boxed" in gold else None
+    return boxed if boxed is not None else gold
+
+
+# ---------------------------------------------------------------- command line
+
+_COLUMNS = ("id", "source", "prediction", "gold", "expected", "judged", "extracted", "reason_code",
+            "who_is_right_and_why")
+
+
+def _style(case: dict[str, Any]) -> str:
+    """The case's answer style; if it names none, a text with a closed answer tag is in R1 style."""
+    return case.get("style") or ("r1" if "</answer>" in case["prediction"] else "boxed")
+
+
+def disagreement_rows(cases: list[dict[str, Any]], mode: str, reasons: dict[str, str]) -> list[dict[str, str]]:
+    """One row per case that is judged otherwise than expected, the end of a long prediction standing for it.
+
+    Raises:
+        InputError: a disagreement has no reason although reasons are given.
+    """
+    rows = []
+    for number, case in enumerate(cases):
+        result = grade(case["prediction"], case["gold"], mode, _style(case))
+        if result.correct == case["expected"]:
+            continue
+        name = str(case.get("id", number))
+        if reasons and name not in reasons:
+            raise InputError(f"Case {name} is judged otherwise than expected and has no reason: add one for this id.")
+        values = (name, case.get("source", ""), case["prediction"][-200:], case["gold"], case["expected"],
+                  result.correct, result.extracted, result.reason, reasons.get(name, ""))
+        rows.append({column: str(value) for column, value in zip(_COLUMNS, values, strict=True)})
+    return rows
+
+
+def write_disagreements(path: str | Path, rows: list[dict[str, str]], total: int) -> None:
+    """Write the rows as CSV and, beside it, as a Markdown table."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, stream.getvalue())
+    lines = [f"{len(rows)} of {total} cases are judged otherwise than expected.", "",
+             "| " + " | ".join(_COLUMNS) + " |", "|" + "---|" * len(_COLUMNS)]
+    for row in rows:
+        cells = [re.sub(r"\s+", " ", row[column]).replace("|", "\\|") for column in _COLUMNS]
+        lines.append("| " + " | ".join(cells) + " |")
+    write_text(Path(path).with_suffix(".md"), "\n".join(lines) + "\n")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Judge labelled cases; the last line printed is JSON."""
+    parser = argparse.ArgumentParser(description="Accuracy of the grader on labelled cases.")
+    parser.add_argument("--mode", choices=MODES, default="robust", help="which grader (default: robust)")
+    parser.add_argument("--cases", required=True, help="JSON lines: prediction, gold, expected; maybe style, id")
+    parser.add_argument("--disagreements", help="write this CSV table (and .md beside it)")
+    parser.add_argument("--reasons", help="JSON object: case id to reason, for the table")
+    options = parser.parse_args(arguments)
+    cases = read_cases(options.cases, {"prediction": str, "gold": str, "expected": bool})
+    worker_client.warm_up()  # so that the first case does not pay for the import
+    summary, _ = run(cases, lambda case: judge_case(case, options.mode), "expected")
+    if options.disagreements:
+        reasons = read_json(options.reasons) if options.reasons else {}
+        write_disagreements(options.disagreements, disagreement_rows(cases, options.mode, reasons), len(cases))
+    print_json(summary)
+
+
+def judge_case(case: dict[str, Any], mode: str) -> bool:
+    """Verdict on one labelled case; a comparison that failed inside counts as a crash.
+
+    Raises:
+        RuntimeError: the comparison raised an error.
+    """
+    result = grade(case["prediction"], case["gold"], mode, _style(case))
+    if result.reason in ("failed", "worker_failed"):
+        raise RuntimeError(result.reason)
+    return result.correct
+
+
+if __name__ == "__main__":
+    command(main)
