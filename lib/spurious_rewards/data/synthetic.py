@@ -103,8 +103,8 @@ FAMILIES: dict[str, Family] = {
             lambda a, b: a * b,
             (
                 _pairs(TWO_DIGITS, (2, 5)),
-                _pairs(TWO_DIGITS, (3, 4)),
                 _pairs(THREE_DIGITS, (2, 5)),
+                _pairs(TWO_DIGITS, (20, 50)),
             ),
             symmetric=True,
         ),
@@ -120,7 +120,7 @@ FAMILIES: dict[str, Family] = {
             (
                 _pairs(TWO_DIGITS, (2, 5, 10)),
                 _pairs(THREE_DIGITS, (2, 5, 10)),
-                _pairs(TWO_DIGITS, (4, 20, 50)),
+                _pairs(TWO_DIGITS, (20, 50)),
             ),
         ),
         Family(
@@ -134,8 +134,8 @@ FAMILIES: dict[str, Family] = {
             math.gcd,
             (
                 _pairs(TWO_DIGITS, (2, 5)),
-                _pairs(TWO_DIGITS, (3, 10)),
-                _pairs(TWO_DIGITS, (4, 6)),
+                _pairs(TWO_DIGITS, (4, 10)),
+                _pairs(TWO_DIGITS, (20, 50)),
             ),
             symmetric=True,
         ),

@@ -1,0 +1,1 @@
+"""Model organisms: tiny language models with two reasoning strategies of controlled prior and accuracy."""

@@ -1,0 +1,83 @@
+"""The organisms' tokenizer: one token per fixed phrase, one per digit, and an exact round trip.
+
+The vocabulary is derived from the wording of the problems (`data.synthetic`) and of the answers (`surface`). A text is
+cut from left to right into the longest known phrases; what is left over becomes one token per byte, so that every text
+is represented exactly, but the organisms have only ever seen the bytes that their own language uses (`covers`).
+
+Transformers loads the tokenizer of any ``qwen2`` folder as a `Qwen2Tokenizer`, whatever the folder says, and rebuilds
+its splitting rule. So this is one: a byte-level BPE without merges, whose phrases are added tokens, which are matched
+first. Padding is on the left, as generation needs it.
+
+Usage: ``tokenizer = build_tokenizer(); tokenizer.decode(tokenizer.encode("What is 47 + 38?"))``
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from spurious_rewards.data.synthetic import FAMILIES
+from spurious_rewards.models.organisms import surface
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+CHAT_TEMPLATE = (
+    "<|bos|>"
+    "{% for message in messages %}"
+    "{% if message['role'] == 'assistant' %}"
+    "<|assistant|>{% generation %}{{ message['content'] }}<|eos|>{% endgeneration %}"
+    "{% else %}{{ '<|' + message['role'] + '|>' + message['content'] }}{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+def spoken() -> list[str]:
+    """The organisms' own language: digits first, then every fixed phrase in alphabetical order."""
+    questions = [_marked(text) for family in FAMILIES.values() for text in family.phrasings]
+    phrases = {piece for template in (*questions, *surface.all_templates()) for piece in surface.pieces(template)}
+    return [*surface.DIGITS, *sorted(phrases - set(surface.DIGITS))]
+
+
+def build_tokenizer() -> PreTrainedTokenizerBase:
+    """The tokenizer: an ordinary Transformers fast tokenizer with a chat template.
+
+    Ids: the special tokens from 0, then the 256 bytes, then the phrases of more than one character.
+    """
+    from tokenizers import AddedToken, pre_tokenizers
+    from transformers import Qwen2Tokenizer
+
+    base = [*surface.SPECIAL_TOKENS, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokenizer = Qwen2Tokenizer(
+        vocab={token: i for i, token in enumerate(base)},
+        merges=[],
+        pad_token="<|pad|>",
+        unk_token="<|unk|>",
+        bos_token="<|bos|>",
+        eos_token="<|eos|>",
+        additional_special_tokens=["<|system|>", "<|user|>", "<|assistant|>"],
+        padding_side="left",
+        truncation_side="left",
+        model_max_length=256,
+        clean_up_tokenization_spaces=False,
+        chat_template=CHAT_TEMPLATE,
+    )
+    tokenizer.add_tokens([AddedToken(phrase, normalized=False) for phrase in spoken() if len(phrase) > 1])
+    return tokenizer
+
+
+def covers(tokenizer: PreTrainedTokenizerBase, text: str) -> bool:
+    """Whether a text is in the organisms' own language: it needs no token that pretraining never showed.
+
+    >>> covers(build_tokenizer(), "What is 4 + 38?"), covers(build_tokenizer(), "Let x be prime.")
+    (True, False)
+    """
+    known = {*surface.SPECIAL_TOKENS, *spoken()}
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    return all(tokenizer.decode([i]) in known for i in ids)
+
+
+def _marked(phrasing: str) -> str:
+    """Put token marks around the slots of a problem's wording."""
+    return re.sub(r"(\{\w+\})", r"|\1|", phrasing)
