@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from spurious_rewards.errors import InputError
 from spurious_rewards.training.advantages import group_advantages, whiten
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from spurious_rewards.errors import InputError
 from spurious_rewards.training import clip
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import pytest
+
 from spurious_rewards.errors import InputError
 from spurious_rewards.training.arguments import settings
 from spurious_rewards.training.config import RunConfig
@@ -93,6 +94,7 @@ def test_from_namespace_takes_options_and_refuses_doubles():
 
 def test_vllm_is_refused_without_a_gpu():
     import torch
+
     from spurious_rewards.training.arguments import grpo_arguments
 
     if torch.cuda.is_available():

@@ -13,6 +13,7 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import load_file
+
 from spurious_rewards.training import checkpoints
 from spurious_rewards.training.run import train
 
@@ -75,6 +76,22 @@ def test_checkpoints_lie_on_rollout_batch_boundaries_and_old_ones_go(uninterrupt
     found = checkpoints.all_checkpoints(uninterrupted.path("checkpoints"))
     assert [path.name for path in found] == ["checkpoint-16", "checkpoint-24"]  # of 8, 16, 24: the newest two
     assert all((path / checkpoints.MARKER).is_file() for path in found)
+
+
+def test_a_checkpoint_that_is_being_removed_does_not_count(tmp_path, monkeypatch):
+    for update in (8, 16, 24):
+        checkpoints.seal(tmp_path / f"checkpoint-{update}", pd.DataFrame({"update": [update]}), pd.DataFrame())
+
+    def die(path):
+        raise Killed
+
+    monkeypatch.setattr(checkpoints.shutil, "rmtree", die)
+    with pytest.raises(Killed):
+        checkpoints.prune(tmp_path, 1)
+    assert not (tmp_path / "checkpoint-8" / checkpoints.MARKER).exists()
+    monkeypatch.undo()
+    assert checkpoints.latest(tmp_path).name == "checkpoint-24"
+    assert [path.name for path in checkpoints.all_checkpoints(tmp_path)] == ["checkpoint-16", "checkpoint-24"]
 
 
 @pytest.mark.slow

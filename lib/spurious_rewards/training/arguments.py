@@ -1,11 +1,12 @@
 """From a `RunConfig` to TRL's `GRPOConfig`: every default of TRL that would change the loss is set here by hand.
 
-Usage: `grpo_arguments(config, folder)`; on a machine without a GPU the vLLM engines are refused, and
-`grpo_arguments(config, folder, world_size=8, dry_run=True)` builds the GPU settings without touching a device.
+Usage: `grpo_arguments(config, folder)`. On a machine without a GPU the vLLM engines are refused;
+`dry_run(config, processes=8)` builds and checks the settings of another machine without touching a device.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 from typing import Any
@@ -85,26 +86,80 @@ def settings(config: RunConfig, folder: str | Path, processes: int) -> dict[str,
         "remove_unused_columns": False,
     }
     values.update(trl_settings(config.clip_mode, config.epsilon_low, config.epsilon_high))
-    if config.engine != "transformers":
+    if config.engine.startswith("vllm"):
         values.update({
             "use_vllm": True,
             "vllm_mode": config.engine.removeprefix("vllm_"),
-            "vllm_importance_sampling_correction": False,  # not in the paper; the ratio is π_θ/π_old, nothing else
+            "vllm_gpu_memory_utilization": config.vllm_gpu_memory,
+            "vllm_tensor_parallel_size": config.vllm_tensor_parallel,
+            "vllm_max_model_length": config.max_prompt_tokens + config.max_completion_tokens,
+            "vllm_enable_sleep_mode": config.engine == "vllm_colocate",  # its memory is free during the updates
+            "vllm_server_host": config.vllm_server_host,
+            "vllm_server_port": config.vllm_server_port,
+            # off: not in the paper, the ratio is π_θ/π_old and nothing else. TRL's default is on.
+            "vllm_importance_sampling_correction": config.vllm_correction != "none",
         })
+        if config.vllm_correction != "none":
+            values["vllm_importance_sampling_mode"] = config.vllm_correction
+            values["vllm_importance_sampling_clip_max"] = config.vllm_correction_max
     return values
 
 
-def grpo_arguments(config: RunConfig, folder: str | Path, processes: int | None = None) -> Any:
-    """The `GRPOConfig` of a run.
+REPORT_PACKAGES = {"tensorboard": ("tensorboard", "tensorboardX"), "trackio": ("trackio",), "wandb": ("wandb",)}
+"""Packages that serve each value of `report_to`, any one of them."""
+
+
+def check_report_to(report_to: str) -> None:
+    """Raise `InputError` if no package that `report_to` needs is installed."""
+    packages = REPORT_PACKAGES.get(report_to, ())
+    if packages and not any(importlib.util.find_spec(package) for package in packages):
+        raise InputError(f"report_to {report_to} needs the package {packages[0]}, which is not installed; "
+                         f"pip install {packages[0]}, or set report_to to none.")
+
+
+def grpo_arguments(config: RunConfig, folder: str | Path) -> Any:
+    """The `GRPOConfig` of a run in this launch.
 
     Raises:
-        InputError: a vLLM engine on a machine without a GPU, or batches that do not divide.
+        InputError: a vLLM engine on a machine without a GPU or without vLLM, a missing package of `report_to`, or
+            batches that do not divide among the processes of this launch.
     """
+    check_report_to(config.report_to)
     import torch
-    from trl import GRPOConfig
 
     on_gpu = torch.cuda.is_available()
-    if config.engine != "transformers" and not on_gpu:
-        raise InputError(f"engine {config.engine} needs a GPU: TRL's vLLM rollouts fail at weight transfer on a CPU; "
-                         "use engine transformers here.")
-    return GRPOConfig(**settings(config, folder, processes or world_size()), use_cpu=not on_gpu)
+    if config.engine.startswith("vllm"):
+        if not on_gpu:
+            raise InputError(f"engine {config.engine} needs a GPU: TRL's vLLM rollouts fail at weight transfer on a "
+                             "CPU; use engine transformers here.")
+        if not importlib.util.find_spec("vllm"):
+            raise InputError(f"engine {config.engine} needs the package vllm, which is not installed; install "
+                             "requirements/gpu.lock.txt, or use engine transformers.")
+    values = settings(config, folder, world_size())
+    from trl import GRPOConfig
+
+    return GRPOConfig(**values, use_cpu=not on_gpu)
+
+
+def dry_run(config: RunConfig, processes: int, folder: str | Path = "dry-run") -> Any:
+    """The `GRPOConfig` that a launch with `processes` processes on GPUs would use, built and checked by TRL itself.
+
+    Nothing is loaded and no device is touched, so the settings of eight GPUs can be validated on a laptop; only
+    whether the model fits and vLLM starts remains open.
+
+    Raises:
+        InputError: the batches do not divide, or TRL refuses the settings; the message repeats its reason.
+    """
+    from trl import GRPOConfig
+
+    class Elsewhere(GRPOConfig):
+        """Reports the size of the launch that is meant, not of this one."""
+
+        world_size = property(lambda self: processes)
+
+    try:
+        return Elsewhere(**settings(config, folder, processes), use_cpu=True)
+    except (ValueError, ImportError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"TRL refuses these settings for {processes} processes: {error}") from error

@@ -59,6 +59,14 @@ class RunCallback(TrainerCallback):
                 row[name] = value
         self.rows.append(row)
 
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Start the clock of the optimizer (gradient clipping counts as backward)."""
+        self._optimizer_began = time.perf_counter()
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Log the phases of this update."""
+        self.trainer.log_update_times(time.perf_counter() - self._optimizer_began)
+
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Note when a rollout batch is done (its row is logged right after)."""
         self._at_boundary = state.global_step % self.config.updates_per_batch == 0
@@ -84,11 +92,12 @@ class RunCallback(TrainerCallback):
         first["seconds_tokens_rate"] = first["completion_tokens"] * n_rollouts / seconds
         self.bar.set_postfix(reward=f"{first['reward_mean']:.2f}", code=f"{first['code_frequency']:.2f}", refresh=False)
         self.bar.update(1)
-        if self.on_batch is not None:
+        if self.on_batch is not None and self.trainer.is_world_process_zero():
             self.on_batch(pd.DataFrame(self.rows))
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Seal the checkpoint that the trainer has just written, then drop old ones."""
+        self.trainer.accelerator.wait_for_everyone()  # every process writes the state of its own generators there
         if state.is_world_process_zero:
             folder = Path(args.output_dir)
             metrics, rollouts = self.tables()

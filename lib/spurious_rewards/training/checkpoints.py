@@ -49,7 +49,11 @@ def load_tables(checkpoint: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def prune(folder: str | Path, keep: int) -> None:
-    """Remove all but the newest `keep` whole checkpoints; 0 keeps all."""
+    """Remove all but the newest `keep` whole checkpoints; 0 keeps all.
+
+    The mark of a checkpoint goes first: a process that dies while removing leaves nothing that counts.
+    """
     if keep:
         for checkpoint in [path for path in all_checkpoints(folder) if (path / MARKER).is_file()][:-keep]:
+            (checkpoint / MARKER).unlink()
             shutil.rmtree(checkpoint)

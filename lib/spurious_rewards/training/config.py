@@ -1,16 +1,23 @@
 """What one training run is: a frozen configuration whose defaults are the paper's, with the arithmetic of its batches.
 
 Each field says where its default comes from. "paper" is arXiv 2506.10947 (§2 and appendix, v1), "released code" the
-code published with it; a deviation is marked as one. Differences between TRL and the released code that stay:
+code published with it; a deviation is marked as one. Where the two codes differ, and what is done about it:
 
-| what | released code (OpenRLHF family) | here (TRL 1.16) |
+| what | released code (OpenRLHF family) | here, and where in TRL 1.16's `GRPOTrainer` |
 |---|---|---|
-| loss averaging | token mean over packed micro-batches of 4 sequences | `bnpo` with micro_batch 4: equal; other sizes differ |
-| second whitening | all advantages of a rollout batch, token weighted | off; `whiten_advantages` switches it on |
-| ε in the advantage | 1e-9 | 1e-4 |
-| mini-batch order | shuffled replay buffer | shuffled rollouts (`shuffle_sequence_dict`), seeded |
-| old log-probs | recomputed by the training engine | the same |
-| prompts above the limit | filtered | filtered here, before TRL sees them (it has no limit of its own) |
+| loss averaging | token mean over packed micro-batches of 4 sequences | `bnpo` at micro_batch 4 is equal (`_compute_loss`: sum·mask / mask.sum(), then / accumulation steps); other sizes differ; TRL's default is `dapo` |
+| ε of the advantage | 1e-9, std with ddof 1 | 1e-4, ddof 1 (`_generate_and_score_completions`) |
+| second whitening | all advantages of a rollout batch, token weighted | off; `whiten_advantages` adds it after TRL's (`advantages.whiten`) |
+| mini-batch order | shuffled replay buffer, so a group spreads over mini-batches | rollouts shuffled once per rollout batch (`_prepare_inputs`, `shuffle_sequence_dict`), seeded; groups spread likewise |
+| log π_old | recomputed by the training engine | the same, but only if gradient_accumulation_steps is no multiple of steps_per_generation (`_generate_and_score_completions`); else the ratio is 1 throughout, which `validate` refuses |
+| clip | min(R·A, clip(R)·A); its "no clip" is −π·A | `_compute_loss`, coef_1 and coef_2; `none` opens the band, `none_released` is the released variant |
+| prompts above the limit | filtered | filtered here (`training.prompts`): TRL has no limit of its own |
+| top-k, top-p of rollouts | off | `top_k=0`, `top_p=1.0`, set by hand |
+| vLLM's probabilities against the trainer's | not corrected | `vllm_correction` none; TRL's default corrects (`vllm_importance_sampling_mode` sequence_mask) |
+| AdamW | β (0.9, 0.95) | the same, set by hand; TRL's default β₂ is 0.999 |
+
+Checkpoints lie on rollout-batch boundaries by construction: `save_steps` is save_every_batches · updates_per_batch, so
+there is no setting that would have to be corrected.
 
 >>> config = RunConfig(reward="random", gamma=0.5)
 >>> config.batch_plan(world_size=8)
@@ -19,7 +26,7 @@ BatchPlan(rollouts=1024, mini_batch=128, micro_batch=4, gradient_accumulation=4,
 Traceback (most recent call last):
     ...
 spurious_rewards.errors.InputError: Unknown clip_mode 'nonee' (did you mean 'none'?); known: asymmetric, cispo, ...
-"""
+"""  # noqa: E501
 
 from __future__ import annotations
 
@@ -35,7 +42,8 @@ LOSS_AVERAGING = ("bnpo", "grpo", "dr_grpo")
 IMPORTANCE_SAMPLING = ("token", "sequence")
 ADVANTAGE_SCALES = ("std", "none")
 PRECISIONS = ("fp32", "bf16")
-ENGINES = ("transformers", "vllm_colocate", "vllm_server")
+ENGINES = ("transformers", "shared_prefix", "vllm_colocate", "vllm_server")
+VLLM_CORRECTIONS = ("none", "token_truncate", "token_mask", "sequence_truncate", "sequence_mask")
 
 _AWAY = {"identity": False}  # changes where or how often something is written, never what is computed
 
@@ -66,6 +74,8 @@ class RunConfig(Config):
     """Problem set; paper: "DeepScaleR data". Deviation: cleaned of duplicates, contradictions and leaks."""
     n_train_problems: int = 0
     """Problems drawn from it; 0 takes all (about 40 000)."""
+    problem_seed: int = 0
+    """Of that draw. Apart from `seed`, so that seeds share their problems and labels made once serve them all."""
     prompt_style: str = "qwen_default"
     """How a problem becomes a prompt; paper: the model's default system prompt and chat template."""
 
@@ -130,14 +140,33 @@ class RunConfig(Config):
     """0 trains all weights (paper); above 0 a LoRA adapter of that rank, α = 2·rank, on all linear layers."""
 
     engine: str = "transformers"
-    """Who writes the rollouts; the vLLM engines need a GPU."""
+    """Who writes the rollouts: `transformers` (TRL's own use of `generate`), `shared_prefix` (the same model, a prompt
+    read once per group, see `training.rollouts`: faster for tiny models), or vLLM, which needs a GPU."""
+    vllm_correction: str = "none"
+    """Importance correction of π_old against vLLM's own probabilities (TRL's `vllm_importance_sampling_mode`); `none`
+    keeps the ratio π_θ/π_old, as the paper's. TRL's default is sequence_mask."""
+    vllm_correction_max: float = 3.0
+    """Above it the correction is truncated or masked (TRL: 3)."""
     seed: int = 0
-    """Seeds problem order, sampling, mini-batch order and reward draws."""
+    """Seeds the order of problems, sampling, mini-batch order and reward draws."""
     allow_inert_clip: bool = False
     """Accept numbers under which the clip cannot act (a control with one update per rollout batch)."""
 
+    diagnostics: bool = field(default=True, metadata=_AWAY)
+    """Log ratios, would-clip fractions and their like for every update, see `training.diagnostics`."""
+    top1_prob: bool = field(default=True, metadata=_AWAY)
+    """With them the mean top-1 probability (one projection of the completion tokens more, about 1 % of an update)."""
+    vllm_gpu_memory: float = field(default=0.3, metadata=_AWAY)
+    """Share of each GPU's memory that colocated vLLM takes (TRL: 0.3)."""
+    vllm_tensor_parallel: int = field(default=1, metadata=_AWAY)
+    """GPUs per vLLM copy, colocated (TRL: 1)."""
+    vllm_server_host: str = field(default="127.0.0.1", metadata=_AWAY)
+    """Where `trl vllm-serve` listens, for engine vllm_server."""
+    vllm_server_port: int = field(default=8000, metadata=_AWAY)
+    """Its port."""
     clip_projection: bool = field(default=False, metadata=_AWAY)
-    """Also log the projection of the clip term's gradient on the update direction (one more backward pass)."""
+    """Also log the signed gradient of the clip term along the motion since the rollout batch began, see
+    `training.clip_projection` (one more backward pass)."""
     save_every_batches: int = field(default=10, metadata=_AWAY)
     """Rollout batches between checkpoints."""
     keep_checkpoints: int = field(default=2, metadata=_AWAY)
@@ -153,19 +182,22 @@ class RunConfig(Config):
         band(self.clip_mode, self.epsilon_low, self.epsilon_high)
         for name, known in (("optimizer", OPTIMIZERS), ("loss_averaging", LOSS_AVERAGING), ("precision", PRECISIONS),
                             ("importance_sampling", IMPORTANCE_SAMPLING), ("advantage_scale", ADVANTAGE_SCALES),
-                            ("engine", ENGINES), ("grader", ("robust", "paper")),
+                            ("engine", ENGINES), ("vllm_correction", VLLM_CORRECTIONS), ("grader", ("robust", "paper")),
                             ("report_to", ("none", "tensorboard", "trackio", "wandb"))):
             if getattr(self, name) not in known:
                 raise unknown_name(name, getattr(self, name), known)
         for name, least in (("prompts_per_batch", 1), ("group_size", 2), ("updates_per_batch", 1),
                             ("rollout_batches", 1), ("micro_batch", 1), ("max_prompt_tokens", 1),
                             ("max_completion_tokens", 1), ("save_every_batches", 1), ("keep_checkpoints", 0),
-                            ("n_train_problems", 0), ("lora_rank", 0), ("rollouts_kept_per_batch", 0), ("seed", 0)):
+                            ("n_train_problems", 0), ("lora_rank", 0), ("rollouts_kept_per_batch", 0), ("seed", 0),
+                            ("problem_seed", 0), ("vllm_tensor_parallel", 1), ("vllm_server_port", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} must be at least {least}, but it is {getattr(self, name)}.")
-        for name in ("temperature", "max_grad_norm", "reference_epsilon"):
+        for name in ("temperature", "max_grad_norm", "reference_epsilon", "vllm_correction_max", "vllm_gpu_memory"):
             if getattr(self, name) <= 0:
                 raise InputError(f"{name} must be above 0, but it is {getattr(self, name)}.")
+        if self.vllm_gpu_memory > 1:
+            raise InputError(f"vllm_gpu_memory is a share of the GPU's memory, at most 1, not {self.vllm_gpu_memory}.")
         if self.learning_rate < 0 or self.kl_beta < 0:
             raise InputError("learning_rate and kl_beta must not be negative.")
         if self.clip_mode in ("cispo", "none_released") and self.loss_averaging != "bnpo":

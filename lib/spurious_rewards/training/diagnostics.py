@@ -10,7 +10,13 @@ Over the completion tokens of one mini-batch, with R = π_θ/π_old, A the advan
 | ratio_q001 … ratio_q999, ratio_max | quantiles of R |
 | kl_old | estimate of KL(π_θ‖π_old): mean of R·log R − R + 1 (unbiased under π_old, never negative) |
 | mean_prob | mean π_θ of the sampled tokens |
+| top1_prob | mean over tokens of max_v π_θ(v), the probability of the likeliest token (see training.head) |
 | code_frequency, box_rate, reward_mean, zero_variance_share, … | of the rollout batch, on its first update |
+| clip_fraction, clip_fraction_high, clip_fraction_low | TRL's own, of the arm's band: mean over micro-batches, where the would-clip columns are means over tokens; equal at one micro-batch per update and ε equal to the reference |
+| clip_projection, clip_cosine, clip_gradient_norm, motion_norm | on request, see training.clip_projection |
+| seconds_forward, seconds_backward, seconds_optimizer, seconds_diagnostics | wall time of the update's phases on this process |
+| seconds_generation, seconds_rewards, seconds_old_logps, seconds_rollouts | of the rollout batch, on its first update; rollouts holds the other three |
+| seconds_step, seconds_rollout_batch, seconds_tokens_rate | whole update; whole rollout batch with its updates; completion tokens per second over it |
 
 Usage: `diagnostics.add(TokenBatch.of(...))` per micro-batch, `diagnostics.take(accelerator)` per update.
 """  # noqa: E501
@@ -40,12 +46,13 @@ QUANTILES = {"ratio_q001": 0.001, "ratio_q01": 0.01, "ratio_q50": 0.5, "ratio_q9
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """The completion tokens of one micro-batch, flattened: four vectors of the same length."""
+    """The completion tokens of one micro-batch, flattened: vectors of the same length."""
 
     logp: Float[Tensor, " tokens"]
     old_logp: Float[Tensor, " tokens"]
     advantage: Float[Tensor, " tokens"]
     entropy: Float[Tensor, " tokens"]
+    top1_logp: Float[Tensor, " tokens"] | None = None
 
     @classmethod
     def of(
@@ -55,11 +62,12 @@ class TokenBatch:
         advantage_B: Float[Tensor, " batch"],
         entropy_B_T: Float[Tensor, "batch tokens"],
         mask_B_T: Int[Tensor, "batch tokens"],
+        top1_logp: Float[Tensor, " tokens"] | None = None,
     ) -> TokenBatch:
-        """Keep the tokens where the mask is set."""
+        """Keep the tokens where the mask is set; `top1_logp` holds these tokens only, already."""
         real = mask_B_T.bool()
         advantage_B_T = advantage_B.unsqueeze(1).expand_as(logp_B_T)
-        return cls(logp_B_T[real], old_logp_B_T[real], advantage_B_T[real], entropy_B_T[real])
+        return cls(logp_B_T[real], old_logp_B_T[real], advantage_B_T[real], entropy_B_T[real], top1_logp)
 
 
 class UpdateDiagnostics:
@@ -75,8 +83,9 @@ class UpdateDiagnostics:
 
     def take(self, accelerator: Accelerator | None = None) -> dict[str, float]:
         """The columns of this update over all processes; starts the next update."""
+        names = [name for name in TokenBatch.__dataclass_fields__ if getattr(self._parts[0], name) is not None]
         columns = torch.stack([torch.cat([getattr(part, name).float() for part in self._parts])
-                               for name in ("logp", "old_logp", "advantage", "entropy")])  # (4, tokens)
+                               for name in names])  # (4 or 5, tokens)
         self._parts = []
         if accelerator is not None and accelerator.num_processes > 1:
             padded = accelerator.pad_across_processes(columns.T.contiguous(), dim=0, pad_index=torch.nan)
@@ -90,6 +99,8 @@ def token_statistics(
     old_logp: Float[Tensor, " tokens"],
     advantage: Float[Tensor, " tokens"],
     entropy: Float[Tensor, " tokens"],
+    top1_logp: Float[Tensor, " tokens"] | None = None,
+    *,
     epsilon: float,
 ) -> dict[str, float]:
     """The token columns of the module's table for one update."""
@@ -107,10 +118,11 @@ def token_statistics(
     scalars = torch.stack([
         high.float().mean(), low.float().mean(), (force * high).mean(), (force * low).mean(),
         (ratio * log_ratio - ratio + 1).mean(), logp.exp().mean(), entropy.mean(), ratio.max(),
+        *(() if top1_logp is None else (top1_logp.exp().mean(),)),
     ])
     names = ("would_clip_high", "would_clip_low", "clip_force_high", "clip_force_low", "kl_old", "mean_prob",
-             "token_entropy", "ratio_max")
-    result = dict(zip(names, scalars.tolist(), strict=True))
+             "token_entropy", "ratio_max", "top1_prob")
+    result = dict(zip(names, scalars.tolist(), strict=False))
     result.update(zip(QUANTILES, quantiles.tolist(), strict=True))
     totals, highs, lows = counts.tolist()
     for i in range(n_bins):

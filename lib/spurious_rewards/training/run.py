@@ -54,7 +54,7 @@ def train(config: RunConfig, on_batch: OnBatch | None = None, progress: bool = T
         if is_main_process():
             stack.enter_context(run.lock())
         if not run.complete:
-            problems = training_problems(config.train_set, config.n_train_problems, config.seed, config.reward,
+            problems = training_problems(config.train_set, config.n_train_problems, config.problem_seed, config.reward,
                                          config.labels)
             _train(run, config, problems, on_batch, progress)
     return run
@@ -65,7 +65,8 @@ def is_main_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def _train(run: RunFolder, config: RunConfig, problems: list[Problem], on_batch: OnBatch | None, progress: bool) -> None:
+def _train(run: RunFolder, config: RunConfig, problems: list[Problem], on_batch: OnBatch | None,
+           progress: bool) -> None:
     from transformers import PrinterCallback
     from transformers.utils.logging import disable_progress_bar
 
@@ -76,25 +77,26 @@ def _train(run: RunFolder, config: RunConfig, problems: list[Problem], on_batch:
     checkpoint = checkpoints.latest(folder) if is_main_process() else None
     if world_size() > 1:
         checkpoint = _agree_on(checkpoint)
+        _read_numbered_cpus()
     trainer = make_trainer(config, problems, folder)
     callback = RunCallback(config, trainer, checkpoint, on_batch, progress and is_main_process())
     trainer.remove_callback(PrinterCallback)  # one line of JSON per update drowns a notebook
     trainer.add_callback(callback)
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    except RuntimeError as error:
-        if "probability tensor contains" in str(error):
+    except (RuntimeError, FloatingPointError) as error:
+        if isinstance(error, FloatingPointError) or "probability tensor contains" in str(error):
             raise InputError(
                 f"The policy diverged: its logits are not finite after update {trainer.state.global_step}. Lower "
                 f"learning_rate ({config.learning_rate:g}); what was measured until then is in {folder}."
             ) from error
         raise
+    save_model(trainer, run.path("model"), config.lora_rank > 0)
     if not is_main_process():
         return
     metrics, rollouts = callback.tables()
     write_parquet(run.path("metrics.parquet"), metrics)
     write_parquet(run.path("rollouts.parquet"), with_strategy(rollouts))
-    save_model(trainer, run.path("model"), config.lora_rank > 0)
     checkpoints.prune(folder, config.keep_checkpoints)
     run.finish({
         "kind": "training", "arm": config.arm(), "seed": config.seed, "n_updates": len(metrics),
@@ -109,7 +111,9 @@ def make_trainer(config: RunConfig, problems: list[Problem], folder: str | Path)
     """The trainer of a run: model, tokenizer, rows, reward, all checked.
 
     Raises:
-        InputError: unknown model, a tokenizer that does not fit it, prompts above the limit.
+        InputError: unknown model, a tokenizer that does not fit it, prompts above the limit, an engine or logger that
+            this machine lacks, batches that do not divide among the processes, LoRA or `clip_projection` in a launch
+            that shards the weights.
     """
     import torch
     from datasets import Dataset
@@ -124,11 +128,25 @@ def make_trainer(config: RunConfig, problems: list[Problem], folder: str | Path)
     if sum(parameter.numel() for parameter in model.parameters()) < 5_000_000:
         torch.set_num_threads(1)  # on two contended threads a tiny model's step takes 10 to 40 times longer
     rows = training_rows(problems, config, tokenizer)
-    return ClipGRPOTrainer(
+    trainer = ClipGRPOTrainer(
         run=config, model=model, args=args, processing_class=tokenizer, train_dataset=Dataset.from_list(rows),
         reward_funcs=[build(config.reward, config.gamma, config.seed, config.grader)],
         peft_config=lora(config.lora_rank) if config.lora_rank else None,
     )
+    if config.lora_rank:
+        refuse_sharded(trainer.accelerator, "lora_rank")
+    if config.engine == "shared_prefix":
+        refuse_sharded(trainer.accelerator, "engine shared_prefix")
+    if config.clip_projection:
+        refuse_sharded(trainer.accelerator, "clip_projection")
+    return trainer
+
+
+def refuse_sharded(accelerator: Any, field: str) -> None:
+    """Raise `InputError` where a process holds a part of the weights only, which `field` cannot work with."""
+    if accelerator.distributed_type.value in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
+        raise InputError(f"{field} needs whole weights on every process, but this launch shards them "
+                         f"({accelerator.distributed_type.value}); switch {field} off, or launch without sharding.")
 
 
 def lora(rank: int) -> Any:
@@ -145,14 +163,21 @@ def with_strategy(rollouts: pd.DataFrame) -> pd.DataFrame:
 
 
 def save_model(trainer: Any, target: Path, merge: bool) -> None:
-    """Write model and tokenizer under a temporary name beside `target`, then rename; `merge` folds LoRA weights in."""
+    """Write model and tokenizer under a temporary name beside `target`, then rename; `merge` folds LoRA weights in.
+
+    Every process calls it: under FSDP and ZeRO-3 each holds a part of the weights, which are gathered on the first.
+    """
+    accelerator = trainer.accelerator
+    state = accelerator.get_state_dict(trainer.model_wrapped) if not merge else None
+    if not accelerator.is_main_process:
+        return
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".model-", dir=target.parent))
     try:
-        model = trainer.accelerator.unwrap_model(trainer.model)
+        model = accelerator.unwrap_model(trainer.model)
         if merge:
             model = model.merge_and_unload()
-        model.save_pretrained(temporary)
+        model.save_pretrained(temporary, state_dict=state)
         trainer.processing_class.save_pretrained(temporary)
         temporary.chmod(0o755)
         if target.exists():
@@ -171,3 +196,14 @@ def _agree_on(checkpoint: Path | None) -> Path | None:
     box = [checkpoint]
     dist.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def _read_numbered_cpus() -> None:
+    """Let `torch.load` map a checkpoint to `cpu:0`, which is how Trainer calls the CPU of a distributed launch.
+
+    Torch knows the location `cpu` only and would stop with "don't know how to restore data location" on resume.
+    """
+    import torch
+
+    torch.serialization.register_package(
+        100, lambda storage: None, lambda storage, location: storage if location.startswith("cpu:") else None)

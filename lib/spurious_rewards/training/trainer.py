@@ -8,8 +8,12 @@ not are reached by what the stock loss is given:
   averaging is `bnpo` as in every other mode.
 
 Added beside that, without a forward pass of its own: the log-probabilities that the loss computes anyway are captured
-for the diagnostics; mini-batches are trimmed to their own longest row (TRL pads all to the longest of the rollout
-batch); reward draws get the rollout's index within its group; the optional second whitening of the released code.
+for the diagnostics; on request the signed clip gradient (`training.clip_projection`); reward draws get the rollout's
+index within its group; the optional second whitening of the released code.
+
+Left out, because it costs time and changes nothing: padding (TRL pads every mini-batch, and the pass for log π_old, to
+the longest row of the rollout batch; here each is cut to its own longest), the head at prompt positions
+(`training.head`), a collated copy of the whole rollout batch for every micro-batch, a model card per checkpoint.
 
 Usage: `ClipGRPOTrainer(run=config, model=model, args=grpo_arguments(config, folder), ...)`; see `training.run`.
 """
@@ -17,14 +21,21 @@ Usage: `ClipGRPOTrainer(run=config, model=model, args=grpo_arguments(config, fol
 from __future__ import annotations
 
 import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from trl import GRPOTrainer
 
 from spurious_rewards.training.advantages import whiten
+from spurious_rewards.training.clip import NEVER_HIGH, NEVER_LOW
+from spurious_rewards.training.clip_projection import ClipProjection
 from spurious_rewards.training.config import RunConfig
 from spurious_rewards.training.diagnostics import TokenBatch, UpdateDiagnostics, rollout_diagnostics
+from spurious_rewards.training.head import CompletionHead
+from spurious_rewards.training.rollouts import sample
 
 
 class ClipGRPOTrainer(GRPOTrainer):
@@ -39,37 +50,51 @@ class ClipGRPOTrainer(GRPOTrainer):
         self.run = run
         self.rollouts: list[dict[str, Any]] = []
         self.own_columns: set[str] = set()
-        self._loss = 0.0
-        self._captured: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._losses: list[torch.Tensor] = []
+        self._captured: tuple[torch.Tensor, torch.Tensor, Any] | None = None
+        self._replay = False
+        self._seconds: dict[str, float] = defaultdict(float)
         super().__init__(*args, **kwargs)
+        self.data_collator, self.train_dataset = Rows, self.train_dataset.to_list()
+        policy = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+        self._head = CompletionHead(policy, self.temperature, run.diagnostics and run.top1_prob)
         self._diagnostics = UpdateDiagnostics(run.reference_epsilon)
+        self._projection = ClipProjection() if run.clip_projection else None
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """None: a run folder has a manifest."""
 
     # Rollouts: once per rollout batch
 
-    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+    def _generate_and_score_completions(self, inputs: Rows) -> dict[str, Any]:
         start = self.accelerator.process_index * len(inputs)
+        if self._projection is not None:
+            self._projection.begin(self.model)
         inputs = [{**row, "sample": row["occurrence"] * self.num_generations + (start + i) % self.num_generations}
                   for i, row in enumerate(inputs)]
-        self._seconds = {"generation": 0.0, "rewards": 0.0}
-        began = time.perf_counter()
-        output = super()._generate_and_score_completions(inputs)
-        if self.run.whiten_advantages:
-            output["advantages"] = self._whitened(output)
-        total = time.perf_counter() - began
-        self._log_rollouts(inputs, output, {**self._seconds, "old_logps": total - sum(self._seconds.values())})
+        with self._timed("rollouts"):
+            output = super()._generate_and_score_completions(inputs)
+            if self.run.whiten_advantages:
+                output["advantages"] = self._whitened(output)
+            self._log_rollouts(inputs, output)
+        for name in ("generation", "rewards", "old_logps", "rollouts"):
+            self._log(f"seconds_{name}", self._seconds[name])
         return output
 
     def _generate(self, prompts: list) -> tuple:
-        began = time.perf_counter()
-        result = super()._generate(prompts)
-        self._seconds["generation"] += time.perf_counter() - began
-        return result
+        with self._timed("generation"):
+            return super()._generate(prompts)
+
+    def _generate_single_turn(self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any) -> tuple:
+        if self.run.engine != "shared_prefix":
+            return super()._generate_single_turn(prompt_ids, *args, **kwargs)
+        model = self.accelerator.unwrap_model(self.model_wrapped)
+        return sample(model, prompt_ids, self.max_completion_length, self.temperature, self.eos_token_ids,
+                      self._tokenizer.pad_token_id), None
 
     def _calculate_rewards(self, *args: Any) -> torch.Tensor:
-        began = time.perf_counter()
-        result = super()._calculate_rewards(*args)
-        self._seconds["rewards"] += time.perf_counter() - began
-        return result
+        with self._timed("rewards"):
+            return super()._calculate_rewards(*args)
 
     def _whitened(self, output: dict[str, Any]) -> torch.Tensor:
         local = output["advantages"]
@@ -78,15 +103,17 @@ class ClipGRPOTrainer(GRPOTrainer):
         rank = self.accelerator.process_index
         return everywhere[rank * len(local) : (rank + 1) * len(local)]
 
-    def _log_rollouts(self, inputs: list[dict[str, Any]], output: dict[str, Any], seconds: dict[str, float]) -> None:
+    def _log_rollouts(self, inputs: list[dict[str, Any]], output: dict[str, Any]) -> None:
         n_local, n_all = len(inputs), len(inputs) * self.accelerator.num_processes
         texts = list(self._logs["completion"])[-n_all:]
         rewards = list(self._logs["rewards"][self.reward_func_names[0]])[-n_all:]
         advantages = self.accelerator.gather(output["advantages"]).tolist()
         n_tokens = self.accelerator.gather(output["completion_mask"].sum(dim=1)).tolist()
-        ended = self.accelerator.gather((output["completion_ids"] == self._tokenizer.eos_token_id).any(dim=1)).tolist()
+        ends = torch.tensor(self.eos_token_ids, device=output["completion_ids"].device)
+        is_end = torch.isin(output["completion_ids"], ends) & output["completion_mask"].bool()  # not the padding
+        ended = self.accelerator.gather(is_end.any(dim=1)).tolist()
         summary = rollout_diagnostics(texts, rewards, n_tokens, ended, self.num_generations)
-        for name, value in {**summary, **{f"seconds_{k}": v for k, v in seconds.items()}}.items():
+        for name, value in summary.items():
             self._log(name, value)
         keep = min(self.run.rollouts_kept_per_batch, n_local)
         for i in range(keep):
@@ -104,41 +131,126 @@ class ClipGRPOTrainer(GRPOTrainer):
 
     # The loss: once per micro-batch
 
-    def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, **kwargs):
-        logps, entropies, aux = super()._get_per_token_logps_and_entropies(
-            model, input_ids, attention_mask, logits_to_keep, **kwargs
-        )
-        if entropies is not None:  # only the loss asks for entropies; the pass for π_old does not
-            self._captured = (logps, entropies)
-        return logps, entropies, aux
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """TRL's, with the time that it does not spend on rollouts and forward pass taken as the backward pass."""
+        parts = ("rollouts", "forward", "diagnostics")
+        before, began = sum(self._seconds[name] for name in parts), time.perf_counter()
+        result = super().training_step(*args, **kwargs)
+        inside = sum(self._seconds[name] for name in parts) - before
+        self._seconds["backward"] += time.perf_counter() - began - inside
+        return result
+
+    def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, batch_size=None,
+                                           compute_entropy=False, **kwargs):
+        if self._replay:  # the loss is evaluated again on the same forward pass, for the clip projection
+            return self._captured
+        pass_ = super()._get_per_token_logps_and_entropies
+        images_or_experts = any(value is not None and value is not False for value in kwargs.values())
+        if compute_entropy or batch_size is None or images_or_experts:
+            result = pass_(model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **kwargs)
+        else:  # π_old and the reference policy, for the whole rollout batch: similar lengths together, each trimmed
+            with self._timed("old_logps"):
+                logps = input_ids.new_zeros((len(input_ids), logits_to_keep), dtype=torch.float32)
+                for rows in attention_mask.sum(dim=1).argsort(stable=True).split(batch_size):
+                    n_prompt = input_ids.size(1) - logits_to_keep
+                    ids, mask = input_ids[rows], attention_mask[rows]
+                    real = mask.any(dim=0)
+                    left, right = int(real[:n_prompt].sum()), int(real[n_prompt:].sum())
+                    part = slice(n_prompt - left, n_prompt + right)
+                    logps[rows, :right] = pass_(model, ids[:, part], mask[:, part], right)[0].float()
+            result = logps, None, None
+        if compute_entropy:  # only the loss asks for entropies
+            self._captured = result
+        return result
 
     def _compute_loss(self, model, inputs: dict[str, Any]) -> torch.Tensor:
-        inputs = trimmed(inputs)
-        given = dict(inputs)
-        if self.run.clip_mode == "none_released":
-            given["old_per_token_logps"] = torch.zeros_like(inputs["old_per_token_logps"])
-        elif self.run.clip_mode == "cispo":
-            steps_and_processes = self.args.steps_per_generation * self.accelerator.num_processes
-            given["num_items_in_batch"] = inputs["completion_mask"].sum() * steps_and_processes
-        loss = super()._compute_loss(model, given)
+        with self._timed("forward"):
+            inputs = trimmed(inputs)
+            given = dict(inputs)
+            if self.run.clip_mode == "none_released":
+                given["old_per_token_logps"] = torch.zeros_like(inputs["completion_mask"], dtype=torch.float32)
+            elif self.run.clip_mode == "cispo":
+                steps_and_processes = self.args.steps_per_generation * self.accelerator.num_processes
+                given["num_items_in_batch"] = inputs["completion_mask"].sum() * steps_and_processes
+            loss = super()._compute_loss(model, given)
         if self.model.training:
-            self._loss += loss.item()
-            logps, entropies = self._captured
-            old = inputs.get("old_per_token_logps")
-            self._diagnostics.add(TokenBatch.of(
-                logps.detach(), logps.detach() if old is None else old, inputs["advantages"], entropies.detach(),
-                inputs["completion_mask"]))
-            if self.accelerator.sync_gradients:
-                for name, value in self._diagnostics.take(self.accelerator).items():
-                    self._log(name, value)
-                self._log("surrogate_loss", self._loss)
-                self._loss = 0.0
-        self._captured = None
+            with self._timed("diagnostics"):
+                self._diagnose(model, inputs, given, loss)
+        self._captured = self._head.top1_logp = None
         return loss
+
+    def _diagnose(self, model: Any, inputs: dict[str, Any], given: dict[str, Any], loss: torch.Tensor) -> None:
+        self._losses.append(loss.detach())
+        if self._projection is not None:
+            self._projection.add(*self._with_and_without_clip(model, inputs, given))
+        if self.run.diagnostics:
+            logps, entropies, _ = self._captured
+            logps = logps.detach()
+            self._diagnostics.add(TokenBatch.of(
+                logps, inputs.get("old_per_token_logps", logps), inputs["advantages"], entropies.detach(),
+                inputs["completion_mask"], self._head.top1_logp))
+        if not self.accelerator.sync_gradients:
+            return
+        columns = {"surrogate_loss": float(torch.stack(self._losses).sum())}
+        self._losses = []
+        if self.run.diagnostics:
+            columns |= self._diagnostics.take(self.accelerator)
+        if self._projection is not None:
+            columns |= self._projection.take(self.accelerator)
+        for name, value in columns.items():
+            self._log(name, value)
+
+    def _with_and_without_clip(self, model: Any, inputs: dict[str, Any], given: dict[str, Any]) -> list[torch.Tensor]:
+        """TRL's loss of this micro-batch with the arm's band (unclipped arms: the reference band), and without one."""
+        if self.run.clip_mode in ("none", "none_released"):
+            given, band = inputs, (self.run.reference_epsilon, self.run.reference_epsilon)
+        else:
+            band = (self.epsilon_low, self.epsilon_high)
+        kept = self.epsilon_low, self.epsilon_high, self._metrics
+        self._replay, self._metrics = True, {"train": defaultdict(list)}
+        losses = []
+        for self.epsilon_low, self.epsilon_high in (band, (NEVER_LOW, NEVER_HIGH)):
+            losses.append(super()._compute_loss(model, given))
+        self._replay = False
+        self.epsilon_low, self.epsilon_high, self._metrics = kept
+        return losses
+
+    def log_update_times(self, optimizer_seconds: float) -> None:
+        """Log the seconds of the phases of the update that has just been made."""
+        for name in ("forward", "backward", "diagnostics"):
+            self._log(f"seconds_{name}", self._seconds[name])
+        self._log("seconds_optimizer", optimizer_seconds)
+        self._seconds.clear()
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self._seconds[name] += time.perf_counter() - began
 
     def _log(self, name: str, value: float) -> None:
         self.own_columns.add(name)
         self._metrics["train" if self.model.training else "eval"][name].append(value)
+
+
+class Rows:
+    """The rows of a rollout batch as one object, which passes through collation and device placement untouched.
+
+    TRL hands the rows of the whole rollout batch to every micro-step and reads them in the first one only; as a list of
+    dicts they would be walked through each time.
+    """
+
+    def __init__(self, rows: list[dict[str, Any]]):
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.rows)
+
+    def __contains__(self, name: object) -> bool:  # Trainer asks for "labels" and "input_ids"
+        return False
 
 
 def trimmed(inputs: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,116 @@
+r"""Start a training run from the command line, on one process or many: the same run folder as from the notebook.
+
+One device:            python -m spurious_rewards.training.launch --config run.yaml --set seed=1
+Several GPUs:          accelerate launch --config_file profiles/accelerate/eight_gpu_fsdp.yaml \
+                           -m spurious_rewards.training.launch --config run.yaml
+Two processes on CPU:  torchrun --nproc_per_node 2 -m spurious_rewards.training.launch --config run.yaml
+
+`--config` takes YAML or JSON with fields of `RunConfig`, or the `config.json` of a run folder (also one that was
+started in the notebook: it goes on there). On a CPU `accelerate launch` silently starts a single process, so `command`
+uses torchrun there.
+
+Usage: `launch_run(config, hardware="eight_gpu_fsdp")` from a notebook, which waits and returns the finished run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.training.config import RunConfig
+from spurious_rewards.workflow.paths import project_root
+from spurious_rewards.workflow.runs import RunFolder
+from spurious_rewards.workflow.yaml_text import read_mapping
+
+MODULE = "spurious_rewards.training.launch"
+
+
+def read_config(path: str | Path | None, changes: Sequence[str] = ()) -> RunConfig:
+    """The configuration in a YAML or JSON file, with `name=value` changes on top (values are YAML).
+
+    Raises:
+        InputError: no such file, not a mapping, an unknown or mistyped field, or a change without `=`.
+    """
+    values = {}
+    if path is not None:
+        if not Path(path).is_file():
+            raise InputError(f"There is no configuration file {path}; give YAML or JSON with fields of RunConfig.")
+        values = read_mapping(Path(path).read_text(encoding="utf-8"), str(path))
+    for change in changes:
+        name, equals, value = change.partition("=")
+        if not equals:
+            raise InputError(f"--set takes name=value, not {change!r}.")
+        values |= read_mapping(f"{name.strip()}: {value}" if value else f"{name.strip()}: ''", f"--set {change}")
+    return RunConfig.from_mapping(values)
+
+
+def hardware_files() -> dict[str, Path]:
+    """Accelerate's configuration files by hardware: profiles/accelerate/*.yaml."""
+    return {path.stem: path for path in sorted((project_root() / "profiles" / "accelerate").glob("*.yaml"))}
+
+
+def command(config_file: str | Path, hardware: str, processes: int = 0) -> list[str]:
+    """The command line that trains the configuration in `config_file` on that hardware.
+
+    Args:
+        config_file: YAML or JSON.
+        hardware: a name in `hardware_files()`; "cpu" uses torchrun, the others `accelerate launch`.
+        processes: number of processes; 0 takes the file's (2 on a CPU).
+
+    Raises:
+        InputError: unknown hardware.
+    """
+    files = hardware_files()
+    if hardware not in files:
+        raise unknown_name("hardware", hardware, files)
+    if hardware == "cpu":
+        start = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes or 2)]
+    else:
+        count = ["--num_processes", str(processes)] if processes else []
+        start = ["-m", "accelerate.commands.launch", "--config_file", str(files[hardware]), *count]
+    return [sys.executable, *start, "-m", MODULE, "--config", str(config_file)]
+
+
+def launch_run(config: RunConfig, hardware: str, processes: int = 0) -> RunFolder:
+    """Train in processes of their own and wait; a finished run returns at once.
+
+    Raises:
+        InputError: unknown hardware, or the launch failed; its own output says why.
+    """
+    run = RunFolder.open(config.run_id(), config)
+    if not run.complete:
+        done = subprocess.run(command(run.path("config.json"), hardware, processes), check=False)
+        if done.returncode or not run.complete:
+            raise InputError(f"The launch of {run.run_id} on {hardware} ended with exit code {done.returncode}; "
+                             "see its output above. Started again, it goes on from its last checkpoint.")
+    return run
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train one run; prints its folder."""
+    parser = argparse.ArgumentParser(prog=f"python -m {MODULE}", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", help="YAML or JSON file with fields of RunConfig")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change one field")
+    parser.add_argument("--progress", action="store_true", help="show a bar over rollout batches")
+    options = parser.parse_args(arguments)
+    try:
+        config = read_config(options.config, options.set)
+
+        from spurious_rewards.training.run import is_main_process, train
+
+        run = train(config, progress=options.progress)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if is_main_process():
+        print(run.folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""Bad input ends with one sentence, and before any update."""
+
+import json
+
+import pytest
+import tiny
+
+from spurious_rewards.errors import InputError
+from spurious_rewards.models.registry import load
+from spurious_rewards.rewards.registry import register, unregister
+from spurious_rewards.training.arguments import check_report_to, dry_run, grpo_arguments
+from spurious_rewards.training.config import VLLM_CORRECTIONS, RunConfig
+from spurious_rewards.training.run import make_trainer, train
+
+
+@pytest.fixture(autouse=True)
+def runs_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPURIOUS_RUNS_DIR", str(tmp_path / "runs"))
+
+
+@pytest.mark.parametrize("values, words", [
+    (lambda n: [None] * n, "returned None for text 0"),
+    (lambda n: [1.0] * (n - 1) + [float("nan")], "returned nan for text 15"),
+    (lambda n: [1.0] * (n + 1), "returned 17 values for 16 texts"),
+    (lambda n: 1.0, "returned float, not a list of 16 numbers"),
+])
+def test_a_broken_reward_stops_before_the_first_update(values, words, tmp_path):
+    register("broken")(lambda texts, problems, **options: values(len(texts)))
+    try:
+        config = tiny.config(reward="broken")
+        with pytest.raises(InputError, match=f"Reward broken {words}"):
+            train(config, progress=False)
+    finally:
+        unregister("broken")
+    assert not list((tmp_path / "runs").glob("*/checkpoints/checkpoint-*"))
+
+
+def test_prompts_above_the_limit():
+    with pytest.raises(InputError, match="longer than max_prompt_tokens 2"):
+        train(tiny.config(max_prompt_tokens=2), progress=False)
+
+
+def test_a_tokenizer_of_another_model(tmp_path):
+    model, tokenizer = load("qwen-like")
+    tokenizer.add_tokens([f"<extra {i}>" for i in range(10)])
+    model.save_pretrained(tmp_path / "mixed")
+    tokenizer.save_pretrained(tmp_path / "mixed")
+    with pytest.raises(InputError, match="has 396 tokens, but the model only 386 embeddings"):
+        make_trainer(tiny.config(model=str(tmp_path / "mixed")), tiny.problems(), tmp_path)
+
+
+def test_processes_that_do_not_divide(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(InputError, match=r"3 process\(es\)"):
+        grpo_arguments(tiny.config(), "folder")
+
+
+@pytest.mark.parametrize("name", ["trackio", "wandb", "tensorboard"])
+def test_a_logger_that_is_not_installed(name, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda package: None)
+    with pytest.raises(InputError, match=f"needs the package {name}, which is not installed"):
+        train(tiny.config(report_to=name), progress=False)
+
+
+@pytest.mark.parametrize("engine", ["transformers", "shared_prefix"])
+def test_a_policy_that_diverges_says_so(engine):
+    config = tiny.config(engine=engine, optimizer="sgd", learning_rate=1e30, max_grad_norm=1e9, rollout_batches=2)
+    with pytest.raises(InputError, match="The policy diverged: its logits are not finite after update 4"):
+        train(config, progress=False)
+
+
+def test_no_logger_needs_no_package(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda package: None)
+    check_report_to("none")
+
+
+@pytest.mark.parametrize("engine", ["transformers", "vllm_colocate", "vllm_server"])
+def test_the_papers_settings_hold_on_eight_gpus_for_every_engine(engine):
+    arguments = dry_run(RunConfig(engine=engine), processes=8)
+    # 1024 rollouts / (4 sequences × 8 processes) = 32 micro-steps per rollout batch, 4 per update
+    assert (arguments.steps_per_generation, arguments.gradient_accumulation_steps) == (32, 4)
+    assert arguments.generation_batch_size == 1024
+    assert arguments.use_vllm == (engine != "transformers")
+    if arguments.use_vllm:
+        assert (arguments.vllm_mode, arguments.vllm_importance_sampling_correction) == (engine[5:], False)
+        assert arguments.vllm_max_model_length == 1024 + 3072
+
+
+@pytest.mark.parametrize("correction", VLLM_CORRECTIONS)
+def test_vllm_importance_correction(correction):
+    config = RunConfig(engine="vllm_colocate", vllm_correction=correction, vllm_correction_max=2.0)
+    arguments = dry_run(config, processes=8)
+    assert arguments.vllm_importance_sampling_correction == (correction != "none")
+    if correction != "none":
+        assert (arguments.vllm_importance_sampling_mode, arguments.vllm_importance_sampling_clip_max) == (correction, 2)
+
+
+def test_a_dry_run_refuses_what_does_not_divide():
+    with pytest.raises(InputError, match=r"7 process\(es\)"):
+        dry_run(RunConfig(), processes=7)
+    with pytest.raises(InputError, match="did you mean 'token_mask'"):
+        RunConfig(vllm_correction="token_mas")
+    with pytest.raises(InputError, match="at most 1"):
+        RunConfig(vllm_gpu_memory=30.0)
+
+
+def test_settings_are_plain_json():
+    from spurious_rewards.training.arguments import settings
+
+    for engine in ("transformers", "vllm_colocate", "vllm_server"):
+        json.dumps(settings(RunConfig(engine=engine), "folder", 8), allow_nan=False)
