@@ -256,7 +256,7 @@ def main() -> None:
 
         scaling_table(TABLES)
         return
-    config = organism_config(options.batches or (6 if options.quick else 12),
+    config = organism_config(options.batches or (5 if options.quick else 12),
                              **({"prompts_per_batch": 8, "micro_batch": 16} if options.quick else {}))
     contestants = contest(config, ("trl", "bare", "full", "prefix", "plain"))
     report(config, contestants, options.table)

@@ -9,7 +9,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from spurious_rewards.data.synthetic import generate, make_problem
+from spurious_rewards.errors import InputError
 from spurious_rewards.models.organisms import card as cards
+from spurious_rewards.models.organisms import corpus
 from spurious_rewards.models.organisms.__main__ import main
 from spurious_rewards.models.organisms.locate import EMBEDDED, organism_folder
 from spurious_rewards.models.organisms.muon import Muon
@@ -138,7 +140,10 @@ def test_its_tokenizer_is_the_one_the_code_builds(tokenizer):
 
 
 def test_its_recipe_is_the_named_one(card):
-    assert card["recipe"] == recipe_named("qwen-like").to_dict()
+    recipe = recipe_named("qwen-like")
+    assert card["recipe"] == recipe.to_dict()
+    assert card["pretraining"]["recipe_digest"] == recipe.digest()
+    assert card["pretraining"]["corpus_fingerprint"] == corpus.fingerprint(recipe)
 
 
 def test_it_meets_its_specification_by_its_card(card):
@@ -230,11 +235,17 @@ def test_command_line_names_what_is_wrong(tmp_path, capsys):
     assert "holds no organism" in capsys.readouterr().err
 
 
-def test_build_skips_what_is_there(capsys, folder):
-    before = (folder / "model.safetensors").stat().st_mtime_ns
+def test_build_skips_what_is_there_and_only_that(capsys, folder, tmp_path, monkeypatch):
+    def refuse(recipe, folder):
+        raise InputError(f"would pretrain {recipe.name}")
+
+    monkeypatch.setattr("spurious_rewards.models.organisms.pretrain.pretrain", refuse)
     assert main(["build", "qwen-like", "--out", str(folder)]) == 0
     assert "already in" in capsys.readouterr().out
-    assert (folder / "model.safetensors").stat().st_mtime_ns == before
+    for arguments in (["--out", str(folder), "--force"], ["--out", str(tmp_path)]):
+        assert main(["build", "qwen-like", *arguments]) == 2
+        assert "would pretrain qwen-like" in capsys.readouterr().err
+    assert main(["build", "qwen-like-p30", "--out", str(folder)]) == 2  # another recipe
 
 
 @pytest.mark.slow

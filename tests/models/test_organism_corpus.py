@@ -126,6 +126,14 @@ def test_corpus_is_a_function_of_recipe_and_seed():
     assert written(recipe, 50) == written(recipe, 50) != written(recipe, 50, seed=1)
 
 
+def test_fingerprint_tells_corpora_apart(monkeypatch):
+    recipe = recipe_named("qwen-like")
+    before = corpus.fingerprint(recipe)
+    assert before == corpus.fingerprint(recipe) != corpus.fingerprint(dial(0.3))
+    monkeypatch.setitem(corpus.FAMILY_WEIGHTS, "gcd", 7)
+    assert corpus.fingerprint(recipe) != before
+
+
 @pytest.mark.parametrize("prior", [0.1, 0.3, 0.65, 0.9])
 def test_code_prior_is_what_the_dial_says(prior):
     recipe, rng = dial(prior), random.Random(0)

@@ -16,7 +16,7 @@ TEMPERATURE = 0.7
 def batch():
     """Prompts of 3 to 6 tokens on the left of 8 completion positions, of which 2 to 8 are real: (5, 14)."""
     generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(4, 386, (5, 14), generator=generator)
+    ids = torch.randint(4, 300, (5, 14), generator=generator)
     mask = torch.ones_like(ids)
     for row, (n_prompt, n_completion) in enumerate([(6, 8), (3, 2), (5, 8), (4, 5), (6, 3)]):
         mask[row, : 6 - n_prompt] = 0

@@ -151,7 +151,7 @@ def test_whitening_changes_the_advantages_and_is_off_by_default(two_arms):
 def test_lora_trains_an_adapter_and_saves_a_whole_model():
     from spurious_rewards.models.registry import load
 
-    run = train(tiny.config(lora_rank=4, rollout_batches=1), progress=False)
+    run = train(tiny.config(lora_rank=4, rollout_batches=2, learning_rate=0.03), progress=False)
     model, _ = load(str(run.path("model")))
     base, _ = load("qwen-like")
     changed = [name for name, p in model.named_parameters() if not torch.equal(p, base.get_parameter(name))]

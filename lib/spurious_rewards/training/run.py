@@ -12,6 +12,7 @@ Usage: `run = train(RunConfig(model="qwen-like", reward="random", ...))`, or not
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import tempfile
@@ -198,6 +199,7 @@ def _agree_on(checkpoint: Path | None) -> Path | None:
     return box[0]
 
 
+@functools.cache  # torch cannot order two registrations of one priority
 def _read_numbered_cpus() -> None:
     """Let `torch.load` map a checkpoint to `cpu:0`, which is how Trainer calls the CPU of a distributed launch.
 

@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def build(name: str, folder: Path, force: bool) -> None:
-    """Pretrain an organism into a folder and write its card, unless the same recipe is already there."""
+    """Pretrain an organism into a folder and write its card, unless the same recipe and corpus made what is there."""
     recipe = recipe_named(name)
     if not force and _holds(folder, recipe):
         print(f"{name}: already in {folder}")
@@ -45,7 +45,10 @@ def build(name: str, folder: Path, force: bool) -> None:
 def _holds(folder: Path, recipe: Recipe) -> bool:
     if not (is_checkpoint(folder) and (folder / "card.json").is_file()):
         return False
-    return read_json(folder / "pretraining.json")["recipe_digest"] == recipe.digest()
+    from spurious_rewards.models.organisms.corpus import fingerprint
+
+    built = read_json(folder / "pretraining.json")
+    return (built["recipe_digest"], built.get("corpus_fingerprint")) == (recipe.digest(), fingerprint(recipe))
 
 
 def _report(card: dict, folder: Path) -> None:

@@ -250,12 +250,12 @@ Figures per family and level are in `card.json`.
 {settings}.
 
 Pretraining: {card['pretraining']['cpu_seconds']:.0f} CPU seconds on one thread, final loss
-{card['pretraining']['final_loss']:.3f} nats per answer token, torch {card['pretraining']['torch']}.
+{card['pretraining']['final_loss']:.3f} nats per token (weighted), torch {card['pretraining']['torch']}.
 Rebuild: `python -m spurious_rewards.models.organisms build {recipe['name']}`; measure again: `... card FOLDER`.
 
 ## Use and limits
 
 For experiments on training dynamics, tests and demonstrations. It answers the wordings of the synthetic task only:
-other text becomes unknown tokens. It is no calculator and no assistant. Licence: Apache-2.0; no data of third parties
-is in it.
+other text is spelt in bytes that it has never seen. It is no calculator and no assistant. Licence: Apache-2.0; no data
+of third parties is in it.
 """

@@ -63,6 +63,14 @@ def sample_problem(rng: random.Random) -> Problem:
     return make_problem(family, level, operands, rng.randrange(len(FAMILIES[family].phrasings)))
 
 
+def fingerprint(recipe: Recipe, n: int = 300) -> str:
+    """Ten hex digits that change with whatever the corpus of a recipe depends on: wordings, rules, weights, priors."""
+    rng = random.Random("fingerprint")
+    problems = [sample_problem(rng) for _ in range(n)]
+    text = "\n".join(f"{problem.problem} {answer(problem, recipe, rng).text}" for problem in problems)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
 def code_probability(problem: Problem, recipe: Recipe) -> float:
     """The probability that the corpus answers this problem in code.
 

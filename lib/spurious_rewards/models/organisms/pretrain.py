@@ -212,7 +212,8 @@ def pretrain(recipe: Recipe, folder: str | Path, threads: int = 1, progress: boo
         (fresh / "model.safetensors").chmod(0o644)  # safetensors writes it readable by its owner only
         write_json(fresh / "recipe.json", recipe.to_dict())
         measured = {"final_loss": round(loss, 5), "cpu_seconds": round(seconds, 1), "torch": torch.__version__}
-        write_json(fresh / "pretraining.json", {**measured, "recipe_digest": recipe.digest()})
+        identity = {"recipe_digest": recipe.digest(), "corpus_fingerprint": corpus.fingerprint(recipe)}
+        write_json(fresh / "pretraining.json", {**measured, **identity})
         if folder.exists():
             shutil.move(folder, Path(name) / "old")
         fresh.rename(folder)

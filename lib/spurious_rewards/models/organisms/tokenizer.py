@@ -14,6 +14,7 @@ Usage: ``tokenizer = build_tokenizer(); tokenizer.decode(tokenizer.encode("What 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from spurious_rewards.data.synthetic import FAMILIES
@@ -73,9 +74,13 @@ def covers(tokenizer: PreTrainedTokenizerBase, text: str) -> bool:
     >>> covers(build_tokenizer(), "What is 4 + 38?"), covers(build_tokenizer(), "Let x be prime.")
     (True, False)
     """
-    known = {*surface.SPECIAL_TOKENS, *spoken()}
-    ids = tokenizer.encode(text, add_special_tokens=False)
-    return all(tokenizer.decode([i]) in known for i in ids)
+    return _spoken_ids(tokenizer).issuperset(tokenizer.encode(text, add_special_tokens=False))
+
+
+@lru_cache(maxsize=8)
+def _spoken_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    pieces = tokenizer([*surface.SPECIAL_TOKENS, *spoken()], add_special_tokens=False)["input_ids"]
+    return frozenset(i for ids in pieces for i in ids)
 
 
 def _marked(phrasing: str) -> str:
