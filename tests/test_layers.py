@@ -4,6 +4,7 @@ import ast
 from pathlib import Path
 
 import pytest
+
 import spurious_rewards
 from spurious_rewards import LAYERS
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+
 from spurious_rewards.workflow.notebook import check_source
 from spurious_rewards.workflow.parameters import notebook_parameters
 from spurious_rewards.workflow.paths import code_root

@@ -8,6 +8,7 @@ import sys
 import nbformat
 import pandas as pd
 import pytest
+
 from spurious_rewards.errors import InputError
 from spurious_rewards.workflow.execute import main
 from spurious_rewards.workflow.notebook import execute

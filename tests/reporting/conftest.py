@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.training.config import RunConfig
 

@@ -5,6 +5,7 @@ import shutil
 
 import pandas as pd
 import pytest
+
 from spurious_rewards.errors import InputError
 from spurious_rewards.reporting import collect, figures, report
 from spurious_rewards.reporting.tables import all_tables

@@ -4,6 +4,7 @@ import dataclasses
 
 import pandas as pd
 import pytest
+
 from spurious_rewards.reporting.claims import claims_table
 from spurious_rewards.reporting.tables import BASE, all_tables, arms, clip_activity, clip_effect, first_updates
 

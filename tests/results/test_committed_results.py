@@ -6,6 +6,7 @@ import re
 import nbformat
 import pandas as pd
 import pytest
+
 from spurious_rewards.reporting import collect, report
 from spurious_rewards.reporting.claims import claims_table
 from spurious_rewards.reporting.tables import all_tables

@@ -1,8 +1,10 @@
 """The paper's claims, row by row: what it says, what was measured here, and a verdict that follows from stated rules.
 
 A verdict is computed from the records: `consistent` or `against` if the 95 % limits exclude 0 on that side, `undecided`
-if they include it, `not run` if the records do not speak to the claim. Nothing is typed in by hand but the paper's
-words. What small models show is no statement about Qwen2.5-Math-7B: the scale stands beside every number.
+if they include it, `not run` if the records do not speak to the claim. For a change from the base model two intervals
+must agree: over problems and seeds (bootstrap), and over seeds alone (Student's t), which two seeds make very wide.
+Nothing is typed in by hand but the paper's words. What small models show is no statement about Qwen2.5-Math-7B: the
+scale stands beside every number.
 
 Usage: `claims_table([load("micro", results_dir())])`.
 """
@@ -52,6 +54,15 @@ def _greedy(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["temperature"] == 0]
 
 
+def change(row: pd.Series, name: str) -> tuple[str, str]:
+    """Text and verdict of an arm's change from the base model; both intervals must agree on the side."""
+    whole = _interval(row, f"{name}_change", row["n_seeds"])
+    seeds = Interval(row[f"{name}_change"], row[f"{name}_change_seeds_low"], row[f"{name}_change_seeds_high"],
+                     row["n_seeds"])
+    text = f"{points(whole)} points, over seeds alone {points(seeds).split(' ', 1)[1]}"
+    return text, sign(whole) if sign(whole) == sign(seeds) else "undecided"
+
+
 def _interval(row: pd.Series, name: str, n: int) -> Interval:
     return Interval(row[name], row[f"{name}_low"], row[f"{name}_high"], n)
 
@@ -68,11 +79,9 @@ def random_reward_gain(records: Records) -> Finding:
     row, truth = _arm(records, "random"), _arm(records, "ground_truth")
     if row is None:
         return NOT_RUN
-    interval = _interval(row, "accuracy_change", row["n_seeds"])
-    beside = "" if truth is None else (f"; ground truth "
-                                       f"{points(_interval(truth, 'accuracy_change', truth['n_seeds']))}")
-    return f"random {points(interval)} points{beside} ({row['n_seeds']} seeds, {row['n_problems']} problems)", \
-        sign(interval)
+    text, verdict = change(row, "accuracy")
+    beside = "" if truth is None else f"; ground truth {change(truth, 'accuracy')[0]}"
+    return f"random {text}{beside} ({row['n_seeds']} seeds, {row['n_problems']} problems)", verdict
 
 
 def weaker_rewards(records: Records) -> Finding:
@@ -80,8 +89,8 @@ def weaker_rewards(records: Records) -> Finding:
     row = _arm(records, "format")
     if row is None:
         return NOT_RUN
-    interval = _interval(row, "accuracy_change", row["n_seeds"])
-    return f"format {points(interval)} points ({row['n_seeds']} seeds, {row['n_problems']} problems)", sign(interval)
+    text, verdict = change(row, "accuracy")
+    return f"format {text} ({row['n_seeds']} seeds, {row['n_problems']} problems)", verdict
 
 
 def clip_is_the_cause(records: Records) -> Finding:
@@ -103,8 +112,8 @@ def code_is_amplified(records: Records) -> Finding:
     row = _arm(records, "random")
     if row is None:
         return NOT_RUN
-    interval = _interval(row, "code_change", row["n_seeds"])
-    return f"code frequency {points(interval)} points, to {100 * row['code']:.1f} %", sign(interval)
+    text, verdict = change(row, "code")
+    return f"code frequency {text}, to {100 * row['code']:.1f} %", verdict
 
 
 def code_is_better(records: Records) -> Finding:

@@ -1,7 +1,7 @@
 """From records to `results/`: tables (CSV and Markdown), figures, claims, and one static page that links them.
 
-Usage: `write_report("micro")` collects and writes all; `rebuild(results_dir())` rewrites the page and the claims from
-what is committed, without any run.
+Usage: `write_report("micro")` collects and writes all; `rebuild(results_dir())` rewrites tables and page
+from what is committed, without any run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from spurious_rewards.workflow.profiles import load_profile, profile_names
 
 CAPTIONS = {
     "arms": "Accuracy and code frequency of every arm, with the change from the base model (95 % limits over problems "
-            "and seeds).",
+            "and seeds; `_seeds_` limits: over seeds alone).",
     "clip_effect": "Each clip mode minus `none`, paired by seed (95 % t limits over seeds).",
     "clip_activity": "Where the clip acts: share of tokens clipped at update 1 of a rollout batch (must be 0) and "
                      "later.",
@@ -58,14 +58,15 @@ def write_report(profile: str, results: Path | None = None) -> Report:
     collect.save(records, results)
     collect.copy_notebooks(profile, results)
     records = collect.load(profile, results)  # what a reader of the committed files would see
-    write_tables(all_tables(records), results / "tables" / profile)
     note = figures.write(figures.all_figures(records), results / "figures" / profile)
     return Report(rebuild(results), records, note)
 
 
 def rebuild(results: Path) -> Path:
-    """Write the claims table and `index.html` from the committed records of all profiles."""
+    """Write all tables and `index.html` again from the committed records of all profiles."""
     profiles = [collect.load(name, results) for name in collect.saved_profiles(results)]
+    for records in profiles:
+        write_tables(all_tables(records), results / "tables" / records.profile)
     bandit = pd.read_csv(results / BANDIT_MAP) if (results / BANDIT_MAP).is_file() else None
     if bandit is not None:
         figures.write(map_figures(bandit), results / "figures" / "mechanism")

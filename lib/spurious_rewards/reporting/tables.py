@@ -2,6 +2,8 @@
 
 Proportions are in [0, 1]. `_low` and `_high` are 95 % limits: over problems and seeds for arms (hierarchical
 bootstrap), Student's t over seeds for paired differences between clip modes (two seeds give wide limits, and should).
+A bootstrap over two seeds understates what another seed could bring, so changes carry `_seeds_low` and `_seeds_high`
+too: Student's t over seeds alone.
 
 Usage: `for name, table in all_tables(records).items(): ...`
 """
@@ -68,7 +70,10 @@ def arms(records: Records) -> pd.DataFrame:
                 values = matrix(group, column)
                 row |= limits(name, hierarchical_bootstrap(values))
                 if len(base) and arm != BASE:
-                    row |= limits(f"{name}_change", hierarchical_bootstrap(values - matrix(base, column)))
+                    change = values - matrix(base, column)
+                    row |= limits(f"{name}_change", hierarchical_bootstrap(change))
+                    over_seeds = t_interval(change.mean(axis=1))
+                    row |= {f"{name}_change_seeds_low": over_seeds.low, f"{name}_change_seeds_high": over_seeds.high}
             rows.append(row | over_answers(group))
     return pd.DataFrame(rows)
 
