@@ -36,14 +36,17 @@ PROBLEMS = [Problem("a", "?", "1", "s", {"level": 1}), Problem("b", "?", "2", "s
 
 
 def test_training_sets_from_labels():
-    majority, incorrect = lb.majority_set(PROBLEMS, LABELS), lb.incorrect_subset(PROBLEMS, LABELS)
+    labelled = PROBLEMS[:3]
+    majority, incorrect = lb.majority_set(labelled, LABELS), lb.incorrect_subset(labelled, LABELS)
     assert [(p.id, p.answer, p.meta["gold"]) for p in majority] == [("a", "1", "1"), ("b", "9", "2")]
     assert [(p.id, p.answer, p.meta["gold"]) for p in incorrect] == [("b", "9", "2")]
     assert majority[0].meta["level"] == 1 and "gold" not in PROBLEMS[0].meta
     with pytest.raises(InputError, match="has a wrong label"):
         lb.incorrect_subset(PROBLEMS[:1], LABELS)
     with pytest.raises(InputError, match="has a label"):
-        lb.majority_set(PROBLEMS[2:], LABELS)
+        lb.majority_set(PROBLEMS[2:3], LABELS)
+    with pytest.raises(InputError, match=r"1 of 4 problems have no row in the labelling \(first: d\)"):
+        lb.majority_set(PROBLEMS, LABELS)
 
 
 def test_label_accuracy_counts_labelled_problems_only():

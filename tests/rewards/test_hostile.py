@@ -96,8 +96,9 @@ def test_inside_a_notebook():
         "from spurious_rewards.rewards.grading import grade",
         "rows = []\nfor prediction, gold in HOSTILE:\n    started = time.perf_counter()\n"
         "    result = grade(prediction, gold)\n    rows.append((time.perf_counter() - started, result.correct))",
-        "import resource\nchildren = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss\n"
-        "own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        # The kernel's own peak from /proc: its ru_maxrss starts at that of the process that spawned it.
+        "import re, resource\nchildren = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss\n"
+        "own = int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])\n"
         r"alive = grade(r'\boxed{y-3=2x}', 'y=2x+3').correct" "\n"
         "print(json.dumps([len(rows), max(rows)[0], any(c for _, c in rows), alive, (own + children) * 1024]))",
     ]

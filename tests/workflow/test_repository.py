@@ -1,5 +1,6 @@
 """The project's own notebooks, profiles and Makefile."""
 
+import os
 import subprocess
 
 import pytest
@@ -39,5 +40,7 @@ def test_make_says_what_it_offers_and_what_is_missing(tmp_path):
     done = subprocess.run(["make", "help"], capture_output=True, text=True, check=True)
     assert "make reproduce" in done.stdout and "micro" in done.stdout
     arguments = ["make", "setup", f"VENV={tmp_path / 'venv'}", "PYTHON="]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    # without the variables that `make test` itself was called with
+    clean = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKEOVERRIDES", "PY")}
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, env=clean)
     assert done.returncode == 2 and done.stderr.startswith("Python 3.11 is needed and not found; install it (Debian: ")

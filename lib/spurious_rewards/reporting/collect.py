@@ -11,7 +11,6 @@ Usage: `records = collect("micro"); save(records, results_dir())`, later `load("
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,9 @@ import pandas as pd
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.records import load_records
 from spurious_rewards.training.config import RunConfig
-from spurious_rewards.workflow.files import atomic_path, write_json, write_parquet
+from spurious_rewards.workflow.files import write_json, write_parquet
 from spurious_rewards.workflow.paths import project_root
-from spurious_rewards.workflow.profiles import job_results, load_profile
+from spurious_rewards.workflow.profiles import job_results
 from spurious_rewards.workflow.runs import RunFolder
 
 BULKY = ("text", "prompt")
@@ -118,18 +117,6 @@ def saved_profiles(results: Path) -> list[str]:
     """Profiles with committed records, `micro` first."""
     names = sorted(path.parent.name for path in (results / "records").glob("*/samples.parquet"))
     return sorted(names, key=lambda name: name != "micro")
-
-
-def copy_notebooks(profile: str, results: Path) -> list[Path]:
-    """Copy the executed notebooks that a reader would open: the first of each kind in the profile."""
-    copied: dict[str, Path] = {}
-    for job in load_profile(profile).jobs:
-        if job.notebook not in copied and job.output_notebook.is_file():
-            target = results / "notebooks" / profile / f"{job.notebook}.ipynb"
-            with atomic_path(target) as temporary:
-                shutil.copyfile(job.output_notebook, temporary)
-            copied[job.notebook] = target
-    return list(copied.values())
 
 
 def has_runs(profile: str) -> bool:

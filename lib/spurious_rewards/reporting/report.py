@@ -56,7 +56,6 @@ def write_report(profile: str, results: Path | None = None) -> Report:
     results = results or collect.results_dir()
     records = collect.collect(profile)
     collect.save(records, results)
-    collect.copy_notebooks(profile, results)
     records = collect.load(profile, results)  # what a reader of the committed files would see
     note = figures.write(figures.all_figures(records), results / "figures" / profile)
     return Report(rebuild(results), records, note)
@@ -111,10 +110,8 @@ def page(profiles: list[Records], results: Path) -> str:
         parts += drawn(results / "figures" / records.profile, results)
         for path in sorted((results / "tables" / records.profile).glob("*.csv")):
             parts.append(section(path.stem, path.stem, path, results))
-        notebooks = sorted((results / "notebooks" / records.profile).glob("*.ipynb"))
-        links = ", ".join(f"<a href='{n.relative_to(results).as_posix()}'>{n.stem}</a>" for n in notebooks)
-        parts.append(f"<p>Executed notebooks: {links or 'none'}. Manifests: "
-                     f"<a href='manifests/{records.profile}/'>manifests/{records.profile}</a>.</p>")
+        parts.append(f"<p>Executed notebooks: <a href='notebooks/{records.profile}/'>notebooks/{records.profile}</a>. "
+                     f"Manifests: <a href='manifests/{records.profile}/'>manifests/{records.profile}</a>.</p>")
     measured = {records.profile for records in profiles}
     rest = [load_profile(name) for name in profile_names() if name not in measured]
     if rest:

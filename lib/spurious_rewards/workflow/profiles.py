@@ -22,6 +22,7 @@ import dataclasses
 import functools
 import importlib
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ from typing import Any
 from spurious_rewards.errors import InputError, unknown_name
 from spurious_rewards.workflow.config import Config
 from spurious_rewards.workflow.execute import exit_code
-from spurious_rewards.workflow.files import read_json, write_json
+from spurious_rewards.workflow.files import atomic_path, read_json, write_json
 from spurious_rewards.workflow.notebook import check_source, execute
 from spurious_rewards.workflow.parameters import Defaults, check_parameters, notebook_parameters, source_digest
 from spurious_rewards.workflow.paths import project_root
@@ -187,6 +188,17 @@ def forget_outdated(profile: Profile) -> list[Job]:
             job.result_file.unlink()
             outdated.append(job)
     return outdated
+
+
+def copy_notebooks(profile: Profile, folder: Path) -> list[Path]:
+    """Copy the executed notebooks that a reader would open, the first of each kind, and return the copies."""
+    copied: dict[str, Path] = {}
+    for job in profile.jobs:
+        if job.notebook not in copied and job.output_notebook.is_file():
+            copied[job.notebook] = folder / f"{job.notebook}.ipynb"
+            with atomic_path(copied[job.notebook]) as temporary:
+                shutil.copyfile(job.output_notebook, temporary)
+    return list(copied.values())
 
 
 def table(profile: Profile) -> str:

@@ -25,7 +25,7 @@ from spurious_rewards.workflow.execute import exit_code
 from spurious_rewards.workflow.locks import exclusive, sign
 from spurious_rewards.workflow.notebook import NotebookError
 from spurious_rewards.workflow.paths import code_root, project_root, runs_dir
-from spurious_rewards.workflow.profiles import Profile, forget_outdated, load_profile, table
+from spurious_rewards.workflow.profiles import Profile, copy_notebooks, forget_outdated, load_profile, table
 from spurious_rewards.workflow.progress import Progress, duration
 from spurious_rewards.workflow.provenance import hardware
 from spurious_rewards.workflow.stages import profile_folder
@@ -83,6 +83,8 @@ def reproduce(name: str, cores: int, dry_run: bool = False) -> None:
     print(f"All {len(profile.jobs)} jobs of profile {name} are done ({duration(time.monotonic() - began)}).")
     for output in dict.fromkeys(output for job in profile.jobs for output in job.outputs):
         print(f"Written: {project_root() / output}")
+    if done_before < len(profile.jobs):
+        copy_notebooks(profile, project_root() / "results" / "notebooks" / name)
     print(f"Executed notebooks: {profile_folder(name) / 'notebooks'}")
 
 
