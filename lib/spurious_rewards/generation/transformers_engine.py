@@ -32,6 +32,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.generation.engine import Sample, Sampling, check_request, encode
+from spurious_rewards.generation.kv_cache import empty_cache
 
 TINY_PARAMETERS = 5_000_000
 
@@ -105,7 +106,8 @@ class TransformersEngine:
         try:
             output_B_T = self.model.generate(
                 input_B_T.to(device), attention_mask=mask_B_T.to(device), do_sample=False,
-                max_new_tokens=sampling.max_new_tokens, logits_processor=LogitsProcessorList([chooser]))
+                max_new_tokens=sampling.max_new_tokens, logits_processor=LogitsProcessorList([chooser]),
+                past_key_values=empty_cache(self.model, width + sampling.max_new_tokens))
         except torch.OutOfMemoryError as error:
             raise InputError(f"The device ran out of memory with batch_size={self.batch_size}: use a smaller "
                              "one.") from error

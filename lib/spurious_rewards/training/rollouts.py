@@ -14,11 +14,11 @@ Usage: `sample(model, prompt_ids, max_new_tokens=64, temperature=1.0, eos=[3], p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
+from spurious_rewards.generation.kv_cache import empty_cache
 from spurious_rewards.generation.transformers_engine import sample_at
 
 if TYPE_CHECKING:
@@ -26,48 +26,6 @@ if TYPE_CHECKING:
 
 DROP_SHARE = 8
 """Ended rollouts are dropped when they are at least one in so many: each drop copies the cache once."""
-
-
-class BufferedLayer(DynamicLayer):
-    """Keys and values of one attention layer in a buffer with room for `capacity` positions."""
-
-    def __init__(self, capacity: int):
-        super().__init__()
-        self.capacity, self.length = capacity, 0
-        self.buffers: list[torch.Tensor] = []  # keys, values: (rows, heads, capacity, width)
-
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any,
-               **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write the new positions and return all so far, as views."""
-        if not self.buffers:
-            self.is_initialized = True
-            self.buffers = [x.new_empty((*x.shape[:2], self.capacity, x.shape[3])) for x in (key_states, value_states)]
-        end = self.length + key_states.shape[2]
-        for buffer, states in zip(self.buffers, (key_states, value_states), strict=True):
-            buffer[:, :, self.length : end] = states
-        self.length = end
-        self.keys, self.values = (buffer[:, :, :end] for buffer in self.buffers)
-        return self.keys, self.values
-
-    def get_seq_length(self) -> int:
-        """Positions so far."""
-        return self.length
-
-    def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keep these rows, in this order; a row may appear several times."""
-        for i, buffer in enumerate(self.buffers):
-            kept = buffer.new_empty((len(indices), *buffer.shape[1:]))
-            kept[:, :, : self.length] = buffer[indices, :, : self.length]
-            self.buffers[i] = kept
-        self.keys, self.values = (buffer[:, :, : self.length] for buffer in self.buffers)
-
-
-def empty_cache(model: PreTrainedModel, capacity: int) -> Cache:
-    """A cache for `capacity` positions; models with sliding windows or other caches get the one of Transformers."""
-    config = model.config.get_text_config()
-    if set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}:
-        return Cache(layers=[BufferedLayer(capacity) for _ in range(config.num_hidden_layers)])
-    return DynamicCache(config=config)
 
 
 @torch.no_grad()
