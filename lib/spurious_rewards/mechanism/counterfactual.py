@@ -1,0 +1,225 @@
+"""The paired counterfactual: what the clip does to a language model in one rollout batch, everything else being equal.
+
+`counterfactual_config` has the design and the stopping rule, `replay` the updates, `probe_set` the quantities,
+`effects` the table. Every setting (optimizer, step size) is a run folder; every few pairs are a file in it, so an
+interrupted setting goes on where it stopped, and two processes can share the settings:
+
+    python -m spurious_rewards.mechanism.counterfactual --size committed --settings sgd
+    python -m spurious_rewards.mechanism.counterfactual --size committed --settings adamw    (beside it)
+    python -m spurious_rewards.mechanism.counterfactual --size committed --out results       (finds both, writes)
+
+`committed` is 200 to 300 pairs at six settings, 1.5 (SGD) or 2 (AdamW) CPU-seconds each; `notebook` is six pairs at
+two settings. Below `--out` it writes
+
+    tables/mechanism/counterfactual.csv                      see `effects`
+    records/mechanism/counterfactual.parquet                 a row per setting, pair and clip mode
+    records/mechanism/counterfactual_problems.parquet        differences to `none` per probe problem
+    records/mechanism/counterfactual_checkpoints.parquet     what the checkpoint shows on the probe set
+    manifests/mechanism/counterfactual.json                  last
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from spurious_rewards.errors import InputError
+from spurious_rewards.mechanism.counterfactual_config import REFERENCE, CounterfactualConfig, configs
+from spurious_rewards.mechanism.effects import PER_PROBLEM, effects, entropy_half_width, unpaired
+from spurious_rewards.workflow.files import read_json, sha256_file, write_json, write_parquet, write_text
+from spurious_rewards.workflow.runs import RunFolder
+
+KEYS = ("model", "optimizer", "learning_rate")
+"""What tells the settings of one table apart."""
+PAIRS, PROBLEMS, START = "pairs.parquet", "problems.parquet", "start.json"
+
+
+def run(config: CounterfactualConfig, progress: bool = True) -> RunFolder:
+    """Compute the pairs of one setting until its stopping rule is met, or return the finished run.
+
+    Args:
+        config: the setting.
+        progress: show a bar over pairs with the time left to `max_pairs`.
+
+    Raises:
+        InputError: bad model, data or reward; the policy diverged; the run was begun from another checkpoint or with
+            other software, so that its pairs would not go together; or arms of a pair did not consume the same.
+    """
+    folder = RunFolder.open(config.run_id(), config)
+    if folder.complete:
+        return folder
+    with folder.lock():
+        if not folder.complete:
+            _run(folder, config, progress)
+    return folder
+
+
+def _run(folder: RunFolder, config: CounterfactualConfig, progress: bool) -> None:
+    from spurious_rewards.mechanism.probe_set import ProbeSet
+    from spurious_rewards.mechanism.replay import Arms
+
+    arms = Arms(config)
+    probe = ProbeSet.sample(config, arms.model, arms.tokenizer)
+    start = {"checkpoint_sha": arms.checkpoint_hash(), "probe_sha": probe.sha, "probe_tokens": probe.n_tokens,
+             "bin_tokens": probe.bin_tokens.tolist(),
+             "checkpoint": {name: value for name, value in probe.checkpoint.scalars().items() if np.isfinite(value)}}
+    if not folder.path(START).is_file():
+        write_json(folder.path(START), start)
+    if any(read_json(folder.path(START))[name] != start[name] for name in ("checkpoint_sha", "probe_sha")):
+        raise InputError(f"{folder.folder} was begun from another checkpoint or with other versions of the software, "
+                         "so its pairs do not go with new ones; move that folder away and run again.")
+    looks, n_done = [], 0
+    with tqdm(total=config.max_pairs, desc=f"{config.model} {config.setting()}", unit="pair", mininterval=2,
+              disable=not progress) as bar:
+        for look in config.looks():
+            for first in range(n_done, look, config.pairs_per_part):
+                numbers = range(first, min(first + config.pairs_per_part, look))
+                _part(folder, config, arms, probe, numbers)
+                bar.update(len(numbers))
+            n_done = look
+            half_width = entropy_half_width(_parts(folder, "pairs", config, look))
+            looks.append({"pairs": look, "entropy_half_width": half_width})
+            if half_width <= config.target_half_width:
+                break
+    pairs, problems = (_parts(folder, name, config, n_done) for name in ("pairs", "problems"))
+    if wrong := unpaired(pairs):
+        raise InputError(f"The arms of pair {wrong[0]} did not start alike or did not consume the same rollouts; this "
+                         "is a fault of the program, not of the data, and the run is of no use.")
+    write_parquet(folder.path(PAIRS), pairs)
+    write_parquet(folder.path(PROBLEMS), problems)
+    folder.finish({"kind": "counterfactual", "config": config.to_dict(), "seed": config.seed, "n_pairs": n_done,
+                   "looks": looks, "target_half_width": config.target_half_width, **start,
+                   "files": {name: sha256_file(folder.path(name)) for name in (PAIRS, PROBLEMS)}})
+    for path in folder.path("parts").glob("*.parquet"):
+        path.unlink()
+
+
+def _part(folder: RunFolder, config: CounterfactualConfig, arms: Any, probe: Any, numbers: range) -> None:
+    """Compute these pairs unless their file is there; the file of the pairs is written last."""
+    target = _part_path(folder, "pairs", numbers.start)
+    if target.is_file() and len(pd.read_parquet(target, columns=["pair"])) == len(numbers) * len(config.modes):
+        return
+    rows, by_problem = [], []
+    for pair in numbers:
+        draw = arms.draw(pair)
+        readings = {}
+        for mode in config.modes:
+            facts = arms.replay(mode, draw)
+            readings[mode] = probe.measure(arms.model)
+            rows.append({**{name: getattr(config, name) for name in KEYS}, "clip_mode": mode, "pair": pair, **facts,
+                         **readings[mode].scalars()})
+        reference = readings[REFERENCE].per_problem
+        for mode in config.modes:
+            if mode != REFERENCE:
+                by_problem.append({**{name: getattr(config, name) for name in KEYS}, "clip_mode": mode, "pair": pair,
+                                   **{name: (readings[mode].per_problem[name] - reference[name]).astype(np.float32)
+                                      for name in PER_PROBLEM}})
+    write_parquet(_part_path(folder, "problems", numbers.start), pd.DataFrame(by_problem))
+    write_parquet(target, _narrow(pd.DataFrame(rows)))
+
+
+def _part_path(folder: RunFolder, name: str, first: int) -> Path:
+    return folder.path(f"parts/{name}-{first:05d}.parquet")
+
+
+def _parts(folder: RunFolder, name: str, config: CounterfactualConfig, n_pairs: int) -> pd.DataFrame:
+    """The first `n_pairs` pairs, from their files."""
+    found = sorted(folder.path("parts").glob(f"{name}-*.parquet"))
+    frame = pd.concat([pd.read_parquet(path) for path in found], ignore_index=True)
+    frame = frame[frame["pair"] < n_pairs].sort_values("pair", kind="stable").reset_index(drop=True)
+    per_pair = len(config.modes) - (name == "problems")
+    if len(frame) != n_pairs * per_pair:
+        raise InputError(f"{folder.path('parts')} holds {len(frame)} rows where {n_pairs * per_pair} belong; delete "
+                         "that folder and run again.")
+    return frame
+
+
+def _narrow(rows: pd.DataFrame) -> pd.DataFrame:
+    """Numbers in single precision, which halves the records; the step size stays as it was written."""
+    floats = [name for name in rows.select_dtypes("float64") if name != "learning_rate"]
+    lists = {name: [np.asarray(values, dtype=np.float32) for values in rows[name]]
+             for name in rows.columns if isinstance(rows[name].iloc[0], list)}
+    return rows.astype({name: "float32" for name in floats}).assign(**lists)
+
+
+def records(folders: Sequence[RunFolder]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """(pairs, differences per probe problem, checkpoints) of finished runs, one below the other.
+
+    `checkpoints` has a row per run: its setting, number of pairs, and what the checkpoint shows on the probe set.
+
+    Raises:
+        InputError: a run is not complete.
+    """
+    manifests = [folder.manifest() for folder in folders]
+    pairs, problems = (pd.concat([pd.read_parquet(folder.path(name)) for folder in folders], ignore_index=True)
+                       for name in (PAIRS, PROBLEMS))
+    checkpoints = pd.DataFrame([{**{name: m["config"][name] for name in KEYS}, "n_pairs": m["n_pairs"],
+                                 **m["checkpoint"]} for m in manifests])
+    return pairs, problems, checkpoints
+
+
+def run_size(size: str = "notebook", only: str = "", progress: bool = True) -> tuple[pd.DataFrame, list[RunFolder]]:
+    """Every setting of a size, computed or found: (table of effects, run folders)."""
+    folders = [run(config, progress) for config in configs(size, only)]
+    return effects(*records(folders)), folders
+
+
+def write_results(name: str, folders: Sequence[RunFolder], out: str | Path) -> pd.DataFrame:
+    """Table, records and manifest of finished runs below `out`, the manifest last; returns the table."""
+    out = Path(out)
+    files = {f"tables/mechanism/{name}.csv": "", f"records/mechanism/{name}.parquet": "",
+             f"records/mechanism/{name}_problems.parquet": "", f"records/mechanism/{name}_checkpoints.parquet": ""}
+    frames = records(folders)
+    table = effects(*frames)
+    write_text(out / f"tables/mechanism/{name}.csv", csv_text(table))
+    for path, frame in zip(list(files)[1:], frames, strict=True):
+        write_parquet(out / path, frame)
+    manifests = [folder.manifest() for folder in folders]
+    write_json(out / "manifests" / "mechanism" / f"{name}.json", {
+        "kind": "counterfactual", "stopping_rule": {
+            "quantity": "two_sided − none, token entropy: half width of the 95 % t interval over pairs",
+            **{key: manifests[0]["config"][key] for key in ("min_pairs", "look_every", "max_pairs", "relevant_effect",
+                                                            "precision")}},
+        "n_pairs": {m["run_id"]: m["n_pairs"] for m in manifests},
+        "seconds": round(sum(m["seconds"] for m in manifests), 1),
+        "files": {path: sha256_file(out / path) for path in files}, "runs": manifests})
+    return table
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """A table as it is committed: six digits."""
+    return table.to_csv(index=False, float_format="%.6g")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line: compute or find settings, and write the results."""
+    parser = argparse.ArgumentParser(prog="python -m spurious_rewards.mechanism.counterfactual", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", default="notebook", help="notebook (default) or committed")
+    parser.add_argument("--settings", default="", help="only settings that begin so, e.g. sgd or 'adamw 0.001,sgd 1'")
+    parser.add_argument("--out", default="", help="folder that gets tables/, records/ and manifests/")
+    options = parser.parse_args(arguments)
+    try:
+        if options.out and options.settings:
+            raise InputError("--out writes the table of all settings; leave --settings out.")
+        for config in configs(options.size, options.settings):
+            folder = run(config)
+            print(f"{config.setting()}: {folder.manifest()['n_pairs']} pairs in {folder.folder}", flush=True)
+        if options.out:
+            table = write_results("counterfactual", [run(config) for config in configs(options.size)], options.out)
+            print(f"{len(table)} rows -> {options.out}/tables/mechanism/counterfactual.csv")
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
