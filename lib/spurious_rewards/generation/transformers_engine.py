@@ -31,6 +31,7 @@ from tqdm import tqdm
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
 from spurious_rewards.errors import InputError
+from spurious_rewards.generation.attention import use_grouped_decoding
 from spurious_rewards.generation.engine import Sample, Sampling, check_request, encode
 from spurious_rewards.generation.kv_cache import empty_cache
 
@@ -52,6 +53,7 @@ class TransformersEngine:
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, but it is {batch_size}.")
         self.model = model.eval()
+        use_grouped_decoding(self.model)
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.tiny = sum(p.numel() for p in model.parameters()) < TINY_PARAMETERS
