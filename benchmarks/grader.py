@@ -23,14 +23,16 @@ import logging
 import os
 import random
 import re
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.rewards import normalization, paper_grader, worker_client
-from spurious_rewards.rewards.cases import command, print_json
+from spurious_rewards.rewards.cases import print_json
 from spurious_rewards.rewards.grading import grade, judge
+from spurious_rewards.workflow.command_line import exit_code
 from spurious_rewards.workflow.files import write_text
 
 Pair = tuple[str, str]  # text, gold
@@ -149,4 +151,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command(main)
+    sys.exit(exit_code(main))

@@ -1,4 +1,4 @@
-"""The one error a user of this project should ever have to read.
+"""The errors a user of this project should ever have to read.
 
 Bad input ends with an `InputError`: a sentence that names the cause and the fix. Programs print the sentence without
 a traceback and exit with code 2; notebooks show it as the last line of the failed cell.
@@ -17,6 +17,10 @@ from collections.abc import Iterable
 
 class InputError(ValueError):
     """What the user gave cannot work; the message says why and what to do instead."""
+
+
+class NotebookError(Exception):
+    """A notebook failed for a reason other than bad input; the message says where and where to look."""
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> InputError:

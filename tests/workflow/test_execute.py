@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from spurious_rewards.errors import InputError
+from spurious_rewards.errors import InputError, NotebookError
 from spurious_rewards.workflow.execute import main
-from spurious_rewards.workflow.notebook import NotebookError, check_source, execute
+from spurious_rewards.workflow.notebook import check_source, execute
 from spurious_rewards.workflow.runs import RunFolder
 
 
@@ -60,7 +60,7 @@ def test_a_failed_execution_keeps_the_earlier_good_one(notebook, project, capsys
     output.parent.mkdir()
     output.write_text("the earlier good one")
     sentence = "γ = 1.5 is no probability; use 0 to 1."
-    source = f"from spurious_rewards.errors import InputError\nraise InputError({sentence!r})"
+    source = f"from spurious_rewards.errors import InputError, NotebookError\nraise InputError({sentence!r})"
     path = str(notebook("toy", "print('before')", source, "open('after', 'w')"))
     assert main([path, str(output)]) == 2  # bad input inside the notebook: its own sentence, nothing else
     assert capsys.readouterr().err == sentence + "\n"

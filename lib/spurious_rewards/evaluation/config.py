@@ -68,9 +68,7 @@ class GenerationConfig(Config):
             raise unknown_name("dtype", self.dtype, DTYPES)
         if self.problem_order not in ORDERS:
             raise unknown_name("problem_order", self.problem_order, ORDERS)
-        for name, least in (("n_problems", 0), ("problem_seed", 0), ("seed", 0), ("batch_size", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, but it is {getattr(self, name)}.")
+        self.check_at_least({"n_problems": 0, "problem_seed": 0, "seed": 0, "batch_size": 1})
 
     def sampling(self) -> Sampling:
         """The decoding parameters for the engine."""

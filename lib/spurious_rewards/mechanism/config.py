@@ -72,9 +72,7 @@ class BanditConfig(Config):
                                   ("advantage scale", self.scale, advantages.SCALES)):  # fmt: skip
             if name not in known:
                 raise unknown_name(kind, name, known)
-        for name, least in (("groups", 1), ("group_size", 2), ("updates", 1), ("batches", 1), ("seeds", 2)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, but it is {getattr(self, name)}.")
+        self.check_at_least({"groups": 1, "group_size": 2, "updates": 1, "batches": 1, "seeds": 2})
         if self.rollouts % self.updates:
             raise InputError(f"groups·group_size = {self.rollouts} rollouts do not divide into {self.updates} equal "
                              "mini-batches; choose updates among its divisors.")

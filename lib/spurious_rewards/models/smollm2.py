@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spurious_rewards.errors import InputError
+from spurious_rewards.workflow.command_line import exit_code
 from spurious_rewards.workflow.files import sha256_file, write_json
 from spurious_rewards.workflow.paths import runs_dir as default_runs_dir
 
@@ -178,12 +179,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--runs-dir", help="folder of runs; the model goes into its subfolder models")
     options = parser.parse_args(arguments)
-    try:
-        print(smollm2_folder(options.runs_dir))
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: print(smollm2_folder(options.runs_dir)))
 
 
 if __name__ == "__main__":

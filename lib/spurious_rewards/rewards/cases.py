@@ -13,7 +13,6 @@ Usage: `from spurious_rewards.rewards.cases import read_cases, run`
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -76,12 +75,3 @@ def run(cases: list[Case], judge: Callable[[Case], bool], label: str) -> tuple[d
 def print_json(value: Mapping[str, Any]) -> None:
     """Print one JSON line."""
     print(json.dumps(value, ensure_ascii=False, allow_nan=False))
-
-
-def command(main: Callable[[], None]) -> None:
-    """Run a command line: bad input prints one sentence and exits with code 2."""
-    try:
-        main()
-    except InputError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)

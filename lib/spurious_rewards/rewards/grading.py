@@ -24,16 +24,18 @@ import argparse
 import csv
 import io
 import re
+import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from spurious_rewards.errors import InputError, unknown_name
 from spurious_rewards.rewards import worker_client
-from spurious_rewards.rewards.cases import command, print_json, read_cases, run
+from spurious_rewards.rewards.cases import print_json, read_cases, run
 from spurious_rewards.rewards.compare import Verdict, compare
 from spurious_rewards.rewards.extraction import extract_answer, is_truncated, last_boxed
 from spurious_rewards.rewards.normalization import normalize
+from spurious_rewards.workflow.command_line import exit_code
 from spurious_rewards.workflow.files import read_json, write_text
 
 MODES = ("robust", "paper")
@@ -242,4 +244,4 @@ def judge_case(case: dict[str, Any], mode: str) -> bool:
 
 
 if __name__ == "__main__":
-    command(main)
+    sys.exit(exit_code(main))

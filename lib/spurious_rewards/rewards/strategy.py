@@ -128,6 +128,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    from spurious_rewards.rewards.cases import command
+    import sys
 
-    command(main)
+    from spurious_rewards.workflow.command_line import exit_code
+
+    sys.exit(exit_code(main))

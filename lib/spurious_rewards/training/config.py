@@ -1,18 +1,22 @@
 """What one training run is: a frozen configuration whose defaults are the paper's, with the arithmetic of its batches.
 
 Each field says where its default comes from. "paper" is arXiv 2506.10947 (§2 and appendix, v1), "released code" the
-code published with it; a deviation is marked as one. Where the two codes differ, and what is done about it:
+code published with it, github.com/ruixin31/Rethink_RLVR at 7de70c2; a deviation is marked as one. Where the two codes
+differ, and what is done about it (S is code/scripts/rlvr_deepscaler_grpo_qwen_random.sh, L code/ttrl/models/loss.py, E
+code/ttrl/trainer/experience_maker.py, T code/ttrl/trainer/ppo_trainer.py and replay_buffer.py; S and L were read, what E
+and T do is second-hand):
 
-| what | released code (OpenRLHF family) | here, and where in TRL 1.16's `GRPOTrainer` |
+| what | released code (OpenRLHF family), where | here, and where in TRL 1.16's `GRPOTrainer` |
 |---|---|---|
-| loss averaging | token mean over packed micro-batches of 4 sequences | `bnpo` at micro_batch 4 is equal (`_compute_loss`: sum·mask / mask.sum(), then / accumulation steps); other sizes differ; TRL's default is `dapo` |
-| ε of the advantage | 1e-9, std with ddof 1 | 1e-4, ddof 1 (`_generate_and_score_completions`) |
-| second whitening | all advantages of a rollout batch, token weighted | off; `whiten_advantages` adds it after TRL's (`advantages.whiten`) |
-| mini-batch order | shuffled replay buffer, so a group spreads over mini-batches | rollouts shuffled once per rollout batch (`_prepare_inputs`, `shuffle_sequence_dict`), seeded; groups spread likewise |
-| log π_old | recomputed by the training engine | the same, but only if gradient_accumulation_steps is no multiple of steps_per_generation (`_generate_and_score_completions`); else the ratio is 1 throughout, which `validate` refuses |
-| clip | min(R·A, clip(R)·A); its "no clip" is −π·A | `_compute_loss`, coef_1 and coef_2; `none` opens the band, `none_released` is the released variant |
-| prompts above the limit | filtered | filtered here (`training.prompts`): TRL has no limit of its own |
-| top-k, top-p of rollouts | off | `top_k=0`, `top_p=1.0`, set by hand |
+| loss averaging | L `PolicyLoss`: mean over each row's tokens, then over rows; with S `--packing_samples --micro_train_batch_size 4` four sequences are one row, hence their token mean | `bnpo` at micro_batch 4 is equal (`_compute_loss`: sum·mask / mask.sum(), then / accumulation steps); other sizes differ; TRL's default is `dapo` |
+| ε of the advantage | E, S `--advantage_estimator group_norm`: 1e-9, std with ddof 1 | 1e-4, ddof 1 (`_generate_and_score_completions`) |
+| second whitening | E: all advantages of a rollout batch, token weighted | off; `whiten_advantages` adds it after TRL's (`advantages.whiten`) |
+| mini-batch order | T: shuffled replay buffer, so a group spreads over mini-batches | rollouts shuffled once per rollout batch (`_prepare_inputs`, `shuffle_sequence_dict`), seeded; groups spread likewise |
+| log π_old | T: recomputed by the training engine | the same, but only if gradient_accumulation_steps is no multiple of steps_per_generation (`_generate_and_score_completions`); else the ratio is 1 throughout, which `validate` refuses |
+| clip | L `PolicyLoss`: min(R·A, clip(R)·A), clip_eps 0.2; its "no clip", `PolicyLossWoOldLogProbs`, is −π·A | `_compute_loss`, coef_1 and coef_2; `none` opens the band, `none_released` is the released variant |
+| KL | S `--use_kl_loss --init_kl_coef 0.00`: computed, weighted 0 | `beta=0.0`: not computed |
+| prompts above the limit | S `--prompt_max_len 1024` | filtered here (`training.prompts`): TRL has no limit of its own |
+| top-k, top-p of rollouts | S `--temperature 1.0`, both off | `top_k=0`, `top_p=1.0`, set by hand |
 | vLLM's probabilities against the trainer's | not corrected | `vllm_correction` none; TRL's default corrects (`vllm_importance_sampling_mode` sequence_mask) |
 | AdamW | β (0.9, 0.95) | the same, set by hand; TRL's default β₂ is 0.999 |
 
@@ -186,13 +190,11 @@ class RunConfig(Config):
                             ("report_to", ("none", "tensorboard", "trackio", "wandb"))):
             if getattr(self, name) not in known:
                 raise unknown_name(name, getattr(self, name), known)
-        for name, least in (("prompts_per_batch", 1), ("group_size", 2), ("updates_per_batch", 1),
-                            ("rollout_batches", 1), ("micro_batch", 1), ("max_prompt_tokens", 1),
-                            ("max_completion_tokens", 1), ("save_every_batches", 1), ("keep_checkpoints", 0),
-                            ("n_train_problems", 0), ("lora_rank", 0), ("rollouts_kept_per_batch", 0), ("seed", 0),
-                            ("problem_seed", 0), ("vllm_tensor_parallel", 1), ("vllm_server_port", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, but it is {getattr(self, name)}.")
+        self.check_at_least({
+            "prompts_per_batch": 1, "group_size": 2, "updates_per_batch": 1, "rollout_batches": 1, "micro_batch": 1,
+            "max_prompt_tokens": 1, "max_completion_tokens": 1, "save_every_batches": 1, "keep_checkpoints": 0,
+            "n_train_problems": 0, "lora_rank": 0, "rollouts_kept_per_batch": 0, "seed": 0, "problem_seed": 0,
+            "vllm_tensor_parallel": 1, "vllm_server_port": 1})
         for name in ("temperature", "max_grad_norm", "reference_epsilon", "vllm_correction_max", "vllm_gpu_memory"):
             if getattr(self, name) <= 0:
                 raise InputError(f"{name} must be above 0, but it is {getattr(self, name)}.")

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from spurious_rewards.errors import InputError, unknown_name
 from spurious_rewards.training.config import RunConfig
+from spurious_rewards.workflow.command_line import exit_code
 from spurious_rewards.workflow.paths import project_root
 from spurious_rewards.workflow.runs import RunFolder
 from spurious_rewards.workflow.yaml_text import read_mapping
@@ -98,18 +99,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change one field")
     parser.add_argument("--progress", action="store_true", help="show a bar over rollout batches")
     options = parser.parse_args(arguments)
-    try:
+
+    def program() -> None:
         config = read_config(options.config, options.set)
 
         from spurious_rewards.training.run import is_main_process, train
 
         run = train(config, progress=options.progress)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    if is_main_process():
-        print(run.folder)
-    return 0
+        if is_main_process():
+            print(run.folder)
+
+    return exit_code(program)
 
 
 if __name__ == "__main__":

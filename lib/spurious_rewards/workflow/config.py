@@ -70,6 +70,12 @@ class Config:
             raise InputError(f"{', '.join(twice)} is a parameter of this notebook; set it there, not in options.")
         return cls.from_mapping({**values, **more})
 
+    def check_at_least(self, least: Mapping[str, float]) -> None:
+        """Raise `InputError` for the first field that is below its entry in `least`."""
+        for name, smallest in least.items():
+            if getattr(self, name) < smallest:
+                raise InputError(f"{name} must be at least {smallest}, but it is {getattr(self, name)}.")
+
     def to_dict(self) -> dict[str, Any]:
         """All fields, in their order."""
         return asdict(self)

@@ -9,14 +9,13 @@ Exit code 0: done; 2: bad input (one sentence says what); 1: the notebook failed
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.workflow.notebook import NotebookError, execute
+from spurious_rewards.workflow.command_line import exit_code
+from spurious_rewards.workflow.notebook import execute
 from spurious_rewards.workflow.parameters import check_parameters, from_text, notebook_parameters
 from spurious_rewards.workflow.yaml_text import read_mapping
 
@@ -44,26 +43,6 @@ def main(arguments: list[str] | None = None) -> int:
         execute(options.notebook, options.output, values, options.output_file, options.verbose)
 
     return exit_code(run)
-
-
-def exit_code(program: Callable[[], None]) -> int:
-    """Run a program of this package and turn its outcome into an exit code, with one sentence on standard error.
-
-    A termination request (SIGTERM, from a scheduler or `kill`) is taken like Ctrl-C, so that kernels are shut down.
-    """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        program()
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except NotebookError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        return 130
-    return 0
 
 
 def _mapping(path: Path) -> dict[str, Any]:

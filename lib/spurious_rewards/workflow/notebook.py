@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spurious_rewards.errors import InputError
+from spurious_rewards.errors import InputError, NotebookError
 from spurious_rewards.workflow.completion import MARKER, find_marker
 from spurious_rewards.workflow.locks import exclusive
 from spurious_rewards.workflow.parameters import check_parameters, notebook_parameters, source_cells
@@ -32,10 +32,6 @@ if TYPE_CHECKING:
 
 START_TIMEOUT_SECONDS = 300
 """A kernel starts in two seconds, but on a machine whose cores are all busy it may take long."""
-
-
-class NotebookError(Exception):
-    """A notebook failed for a reason other than bad input; the message says where and where to look."""
 
 
 @dataclass(frozen=True)

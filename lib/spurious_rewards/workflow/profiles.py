@@ -29,8 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.workflow.command_line import exit_code
 from spurious_rewards.workflow.config import Config
-from spurious_rewards.workflow.execute import exit_code
 from spurious_rewards.workflow.files import atomic_path, read_json, write_json
 from spurious_rewards.workflow.notebook import check_source, execute
 from spurious_rewards.workflow.parameters import Defaults, check_parameters, notebook_parameters, source_digest

@@ -20,10 +20,9 @@ import threading
 import time
 from pathlib import Path
 
-from spurious_rewards.errors import InputError
-from spurious_rewards.workflow.execute import exit_code
+from spurious_rewards.errors import InputError, NotebookError
+from spurious_rewards.workflow.command_line import exit_code
 from spurious_rewards.workflow.locks import exclusive, sign
-from spurious_rewards.workflow.notebook import NotebookError
 from spurious_rewards.workflow.paths import code_root, project_root, runs_dir
 from spurious_rewards.workflow.profiles import Profile, copy_notebooks, forget_outdated, load_profile, table
 from spurious_rewards.workflow.progress import Progress, duration

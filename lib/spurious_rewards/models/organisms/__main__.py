@@ -12,6 +12,7 @@ from pathlib import Path
 from spurious_rewards.errors import InputError
 from spurious_rewards.models.organisms.locate import EMBEDDED, build_folder, is_checkpoint
 from spurious_rewards.models.organisms.recipe import RECIPES, Recipe, recipe_named
+from spurious_rewards.workflow.command_line import exit_code
 from spurious_rewards.workflow.files import read_json
 
 
@@ -60,7 +61,8 @@ def _report(card: dict, folder: Path) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit code (2 on bad input, with one sentence on stderr)."""
     options = parser().parse_args(arguments)
-    try:
+
+    def program() -> None:
         if options.command == "build":
             build(options.name, options.out or build_folder(options.name), options.force)
         elif options.command == "build-all":
@@ -73,10 +75,8 @@ def main(arguments: list[str] | None = None) -> int:
             from spurious_rewards.models.organisms.card import write_card
 
             _report(write_card(options.folder), options.folder)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+
+    return exit_code(program)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,35 @@
+"""How every program of this package ends: an exit code, and one sentence on standard error where something is wrong.
+
+Exit code 0: done; 2: bad input (the sentence names cause and fix); 1: a notebook failed (it says where); 130:
+interrupted.
+
+Usage: `return exit_code(program)` at the end of a `main`, with `program` a function of no arguments.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+
+from spurious_rewards.errors import InputError, NotebookError
+
+
+def exit_code(program: Callable[[], None]) -> int:
+    """Run a program of this package and turn its outcome into an exit code, with one sentence on standard error.
+
+    A termination request (SIGTERM, from a scheduler or `kill`) is taken like Ctrl-C, so that kernels are shut down.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        program()
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except NotebookError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+    return 0
