@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
 
-from spurious_rewards.errors import InputError
 from spurious_rewards.mechanism.config import BanditConfig
 from spurious_rewards.training import advantages, clip
+from spurious_rewards.workflow.command_line import exit_code
 
 if TYPE_CHECKING:
     import torch
@@ -273,7 +273,8 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             parser.add_argument(name, type=hints[field.name], default=field.default, help=f"default {field.default}")
     values: dict[str, Any] = vars(parser.parse_args(arguments))
-    try:
+
+    def program() -> None:
         config = BanditConfig(**values)
         import torch
 
@@ -282,10 +283,8 @@ def main(arguments: list[str] | None = None) -> int:
         torch.set_num_threads(1)
         result = simulate(config)
         print(json.dumps({**config.to_dict(), **summary(result.per_seed), "seconds": round(result.seconds, 3)}))
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+
+    return exit_code(program)
 
 
 if __name__ == "__main__":

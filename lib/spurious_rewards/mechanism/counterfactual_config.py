@@ -101,10 +101,8 @@ class CounterfactualConfig(Config):
         if REFERENCE not in self.modes or len(set(self.modes)) != len(self.modes) or len(self.modes) < 2:
             raise InputError("clip_modes must hold none, which the others are compared with, and at least one other, "
                              f"each once, but they are {self.clip_modes!r}.")
-        for name, least in (("n_batches", 1), ("warmup_batches", 0), ("probe_problems", 2), ("probe_samples", 2),
-                            ("min_pairs", 2), ("look_every", 1), ("max_pairs", self.min_pairs), ("pairs_per_part", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, but it is {getattr(self, name)}.")
+        self.check_at_least({"n_batches": 1, "warmup_batches": 0, "probe_problems": 2, "probe_samples": 2,
+                             "min_pairs": 2, "look_every": 1, "max_pairs": self.min_pairs, "pairs_per_part": 1})
         if self.target_half_width <= 0:
             raise InputError("relevant_effect and precision must be above 0.")
 

@@ -13,7 +13,7 @@ that policy and π₀ the checkpoint. Per probe problem, over the tokens of its 
               noise of later tokens, since models that write code begin with it (w₁ = 1)
     accuracy  self-normalised importance sampling from the K answers y: Σ w(y)·correct(y) / Σ w(y), w(y) = π(y)/π₀(y)
     ess       (Σ w)² / Σ w² / K of those weights: the share of the answers that the accuracy still rests on
-    ess_code  the same of the w_t at the deciding tokens of the code answers (nan without any)
+    ess_code  the same of the w_t at the deciding tokens of the code answers (nan without any; 1 if there is one only)
 
 A policy's value is the mean over problems. `move_bin{i}` is the mean of log π − log π₀ over the sampled tokens whose
 π₀ lies in bin i of `training.diagnostics.PI_OLD_BINS`, all problems together.

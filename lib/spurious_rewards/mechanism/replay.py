@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.utils.logging import disable_progress_bar
 
 from spurious_rewards.data.labelled import training_problems
 from spurious_rewards.errors import InputError
@@ -56,6 +57,7 @@ class Arms:
     """
 
     def __init__(self, config: CounterfactualConfig):
+        disable_progress_bar()  # of loading the weights, once per trainer
         self.config = config
         problems = training_problems(config.train_set, config.n_train_problems, config.problem_seed, config.reward, "")
         self.trainers = {mode: make_trainer(config.run_config(mode), problems, tempfile.gettempdir())

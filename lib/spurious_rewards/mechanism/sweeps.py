@@ -22,9 +22,10 @@ from typing import Any
 
 import pandas as pd
 
-from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.errors import unknown_name
 from spurious_rewards.mechanism.config import PRIORS, BanditConfig
 from spurious_rewards.training import clip
+from spurious_rewards.workflow.command_line import exit_code
 from spurious_rewards.workflow.files import sha256_file, write_json, write_parquet, write_text
 from spurious_rewards.workflow.runs import RunFolder
 
@@ -228,7 +229,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--size", default="notebook", help=f"one of {', '.join(SIZES)} (default notebook)")
     parser.add_argument("--out", default="results", help="folder that gets tables/ and manifests/ (default results)")
     options = parser.parse_args(arguments)
-    try:
+
+    def program() -> None:
         if options.size not in SIZES:
             raise unknown_name("size", options.size, SIZES)
         import torch
@@ -243,10 +245,8 @@ def main(arguments: list[str] | None = None) -> int:
                 name: sha256_file(tables / name) for name in ("bandit_map.csv", "bandit_bins.csv")},
         })  # fmt: skip
         print(f"{len(table)} cells of {SIZES[options.size]['seeds']} seeds -> {tables}/bandit_map.csv")
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+
+    return exit_code(program)
 
 
 if __name__ == "__main__":

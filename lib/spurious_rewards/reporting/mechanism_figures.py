@@ -1,9 +1,12 @@
-"""Figures of the clip term itself: the surrogate of one token, and the committed bandit map.
+"""Figures of the clip term itself: the surrogate of one token, the bandit map, the counterfactual, the dose–response.
 
-Usage: `show(surrogate_curves("two_sided", 0.2, 0.2))`; `map_figures(bandit_map)` for the results page.
+Usage: `show(surrogate_curves("two_sided", 0.2, 0.2))`; for the results page `map_figures(bandit_map)`,
+`counterfactual_figures(table)` and `dose_figures(runs_table, pairs_table)`.
 """
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 import pandas as pd
@@ -13,6 +16,7 @@ from plotly.subplots import make_subplots
 
 from spurious_rewards.reporting.figures import COLOURS
 from spurious_rewards.training.clip import surrogate
+from spurious_rewards.training.diagnostics import PI_OLD_BINS
 
 
 def surrogate_curves(mode: str, epsilon_low: float, epsilon_high: float) -> go.Figure:
@@ -70,3 +74,103 @@ def map_figures(table: pd.DataFrame) -> dict[str, go.Figure]:
     """Name → figure, for the committed bandit map."""
     return {**{f"bandit_step_{name}": share_by_step(table, name) for name in ("sgd", "adamw")},
             "bandit_gamma": clip_effect_by_gamma(table)}
+
+
+QUANTITIES = {"entropy": "token entropy, nats", "code": "probability of code reasoning", "top1": "top-1 probability",
+              "kl": "KL(π_old‖π_θ), nats per token", "accuracy": "accuracy", "ended": "share of answers that end"}
+
+
+def effects_by_setting(table: pd.DataFrame, quantity: str) -> go.Figure:
+    """Paired effect of each clip mode on one quantity, by step size, a panel per optimizer (95 % over pairs).
+
+    Args:
+        table: counterfactual.csv.
+        quantity: a value of its column `quantity`.
+    """
+    rows = table[(table["quantity"] == quantity) & table["effect"].notna()]
+    optimizers = list(rows["optimizer"].unique())
+    figure = make_subplots(rows=1, cols=len(optimizers), subplot_titles=optimizers)
+    for column, optimizer in enumerate(optimizers, start=1):
+        for mode, cells in rows[rows["optimizer"] == optimizer].groupby("clip_mode", sort=False):
+            cells = cells.sort_values("learning_rate")
+            figure.add_scatter(x=cells["learning_rate"].map("{:g}".format), y=cells["effect"], mode="markers",
+                               name=mode, offsetgroup=mode, legendgroup=mode, showlegend=column == 1,
+                               marker={"color": COLOURS[mode], "size": 8}, error_y=_bounds(cells, "effect"),
+                               row=1, col=column)
+    figure.add_hline(0, line={"color": "#888888", "dash": "dot"})
+    figure.update_xaxes(title_text="step size", type="category")
+    figure.update_yaxes(title_text="mode − none", col=1)
+    return figure.update_layout(
+        template="plotly_white", width=860, height=430, scattermode="group",
+        title=f"The clip in one rollout batch: {QUANTITIES.get(quantity, quantity)}{_pairs_of(rows)}")
+
+
+def movement_by_bin(table: pd.DataFrame, optimizer: str, learning_rate: float) -> go.Figure:
+    """Mean change of log π of the probe's tokens by their π_old: under each mode, and mode − none (95 % over pairs)."""
+    rows = table[(table["optimizer"] == optimizer) & np.isclose(table["learning_rate"], learning_rate)
+                 & table["quantity"].str.startswith("move_bin")]
+    labels = [f"{low:.2g}–{high:.2g}" for low, high in itertools.pairwise(PI_OLD_BINS)]
+    figure = make_subplots(rows=1, cols=2, subplot_titles=["since the checkpoint", "mode − none"])
+    for mode, cells in rows.groupby("clip_mode", sort=False):
+        x = [labels[int(name.removeprefix("move_bin"))] for name in cells["quantity"]]
+        for column, name in enumerate(("change", "effect"), start=1):
+            if cells[name].notna().any():
+                figure.add_scatter(x=x, y=cells[name], mode="markers", name=mode, offsetgroup=mode, legendgroup=mode,
+                                   showlegend=column == 1, marker={"color": COLOURS[mode], "size": 8},
+                                   error_y=_bounds(cells, name), row=1, col=column)
+    figure.add_hline(0, line={"color": "#888888", "dash": "dot"})
+    figure.update_xaxes(title_text="π_old of the token", type="category", categoryorder="array", categoryarray=labels)
+    return figure.update_layout(
+        template="plotly_white", width=860, height=430, scattermode="group", yaxis_title="mean change of log π",
+        title=f"Which tokens move, {optimizer} {learning_rate:g}{_pairs_of(rows)}")
+
+
+def dose_response(table: pd.DataFrame, quantity: str, unit: str) -> go.Figure:
+    """Effect of each clip mode (mode − none) against the measured code prior, a panel per setting (95 % limits).
+
+    Args:
+        table: dose_response.csv or dose_counterfactual.csv.
+        quantity: a value of its column `quantity`.
+        unit: what the interval is over, for the title ("seeds", "pairs").
+    """
+    rows = table[(table["quantity"] == quantity) & (table["statistic"] == "prior") & table["effect"].notna()]
+    settings = list(rows[["optimizer", "learning_rate"]].drop_duplicates().itertuples(index=False, name=None))
+    figure = make_subplots(rows=1, cols=len(settings), subplot_titles=[f"{name} {step:g}" for name, step in settings])
+    for column, (optimizer, step) in enumerate(settings, start=1):
+        here = rows[(rows["optimizer"] == optimizer) & (rows["learning_rate"] == step)]
+        for mode, cells in here.groupby("clip_mode", sort=False):
+            figure.add_scatter(x=cells["prior"], y=cells["effect"], mode="lines+markers", name=mode, legendgroup=mode,
+                               showlegend=column == 1, line={"color": COLOURS[mode]}, row=1, col=column,
+                               error_y=_bounds(cells, "effect"))
+    figure.add_hline(0, line={"color": "#888888", "dash": "dot"})
+    figure.add_vline(0.5, line={"color": "#cccccc", "dash": "dot"})
+    figure.update_xaxes(title_text="code probability of the checkpoint", range=[0, 1])
+    figure.update_yaxes(title_text="mode − none", col=1)
+    return figure.update_layout(
+        template="plotly_white", width=860, height=430,
+        title=f"Dose–response: {QUANTITIES.get(quantity, quantity)} (95 % limits over {rows['n'].min()} {unit})")
+
+
+def counterfactual_figures(table: pd.DataFrame) -> dict[str, go.Figure]:
+    """Name → figure, for the committed counterfactual."""
+    middle = table[["optimizer", "learning_rate"]].drop_duplicates().groupby("optimizer")["learning_rate"].median()
+    return {**{f"counterfactual_{name}": effects_by_setting(table, name) for name in ("entropy", "code", "top1", "kl")},
+            **{f"counterfactual_movement_{optimizer}": movement_by_bin(table, optimizer, step)
+               for optimizer, step in middle.items()}}
+
+
+def dose_figures(runs: pd.DataFrame | None, pairs: pd.DataFrame | None) -> dict[str, go.Figure]:
+    """Name → figure, for those of the two committed dose–response tables that are there."""
+    found = {} if runs is None else {f"dose_runs_{name}": dose_response(runs, name, "seeds")
+                                     for name in ("code", "accuracy")}
+    return found | ({} if pairs is None else {"dose_pairs_code": dose_response(pairs, "code", "pairs")})
+
+
+def _bounds(cells: pd.DataFrame, name: str) -> dict[str, object]:
+    return {"type": "data", "symmetric": False, "array": cells[f"{name}_high"] - cells[name],
+            "arrayminus": cells[name] - cells[f"{name}_low"]}
+
+
+def _pairs_of(rows: pd.DataFrame) -> str:
+    low, high = rows["n_pairs"].min(), rows["n_pairs"].max()
+    return f" (95 % limits, n = {low}{'' if low == high else f'–{high}'} pairs)"

@@ -158,7 +158,9 @@ def lora(rank: int) -> Any:
 
 
 def with_strategy(rollouts: pd.DataFrame) -> pd.DataFrame:
-    """Add both strategy detectors' verdicts to a table with a `text` column."""
+    """Add both strategy detectors' verdicts to a table with a `text` column; a table without rows stays as it is."""
+    if rollouts.empty:
+        return rollouts
     return rollouts.assign(uses_code=[uses_code(text) for text in rollouts["text"]],
                            uses_code_structural=[uses_code_structural(text) for text in rollouts["text"]])
 

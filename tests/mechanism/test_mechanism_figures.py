@@ -1,0 +1,47 @@
+"""The figures of the counterfactual and the dose–response show the numbers of their tables."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from spurious_rewards.reporting.mechanism_figures import counterfactual_figures, dose_figures, dose_response
+
+
+@pytest.fixture
+def effects():
+    rows = []
+    for optimizer, steps in (("adamw", (1e-4, 3e-4, 1e-3)), ("sgd", (0.1, 0.3, 1.0))):
+        for i, step in enumerate(steps):
+            for mode in ("none", "two_sided"):
+                for name in ("entropy", "code", "top1", "kl", *(f"move_bin{b}" for b in range(5))):
+                    effect = np.nan if mode == "none" else float(i)
+                    rows.append({"optimizer": optimizer, "learning_rate": step, "clip_mode": mode, "quantity": name,
+                                 "n_pairs": 200 + 50 * i, "change": 1.0, "change_low": 0.5, "change_high": 2.0,
+                                 "effect": effect, "effect_low": effect - 1, "effect_high": effect + 2})
+    return pd.DataFrame(rows)
+
+
+def test_counterfactual_figures(effects):
+    figures = counterfactual_figures(effects)
+    assert {"counterfactual_entropy", "counterfactual_movement_sgd", "counterfactual_movement_adamw"} <= set(figures)
+    entropy = figures["counterfactual_entropy"]
+    assert [trace.name for trace in entropy.data] == ["two_sided", "two_sided"]  # one per optimizer, `none` not
+    sgd = entropy.data[1]
+    assert list(sgd.x) == ["0.1", "0.3", "1"] and list(sgd.y) == [0, 1, 2]
+    assert list(sgd.error_y.array) == [2, 2, 2] and list(sgd.error_y.arrayminus) == [1, 1, 1]
+    assert "200–300 pairs" in entropy.layout.title.text
+    movement = figures["counterfactual_movement_sgd"]
+    assert "sgd 0.3" in movement.layout.title.text  # the middle of the map
+    assert [trace.name for trace in movement.data] == ["none", "two_sided", "two_sided"]
+    assert list(movement.data[0].x)[-1] == "0.83–1"
+
+
+def test_dose_figures():
+    table = pd.DataFrame([{"optimizer": "sgd", "learning_rate": 0.3, "quantity": name, "clip_mode": "two_sided",
+                           "statistic": kind, "model": "m", "prior": prior, "n": 5, "effect": prior, "effect_low": 0.0,
+                           "effect_high": 1.0} for name in ("code", "accuracy") for kind, prior in
+                          (("prior", 0.1), ("prior", 0.9), ("slope", np.nan))])
+    figure = dose_response(table, "code", "seeds")
+    assert list(figure.data[0].x) == [0.1, 0.9] and "5 seeds" in figure.layout.title.text
+    assert set(dose_figures(table, None)) == {"dose_runs_code", "dose_runs_accuracy"}
+    assert set(dose_figures(None, table)) == {"dose_pairs_code"} and dose_figures(None, None) == {}
