@@ -56,6 +56,8 @@ def test_k_samples_per_problem_by_hand():
     figures = summarise(make([(1, 1), (1, 1), (1, 1), (1, 0), (0, 1), *[(0, 0)] * 5], k=2))
     assert (figures["n_problems"], figures["k"]) == (5, 2)
     assert figures["accuracy"] == pytest.approx(0.4) and figures["pass_at_k"] == pytest.approx(0.6)
+    # pass@2 of five problems with three solved: 0 ≤ low < .6 < high ≤ 1, in steps of a fifth
+    assert (figures["pass_at_k_low"], figures["pass_at_k_high"]) == (pytest.approx(0.2), pytest.approx(1.0))
     assert figures["accuracy_code"] == pytest.approx(3 / 4) and figures["accuracy_language"] == pytest.approx(1 / 6)
     assert figures["accuracy_low"] < 0.4 < figures["accuracy_high"]
 

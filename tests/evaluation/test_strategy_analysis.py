@@ -102,3 +102,76 @@ def test_a_zero_gain_has_no_contributions():
 def test_bad_input(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+# ------------------------------------------------------------------------------------------------ a row of Table 1
+
+
+def detected(one, two, correct=None):
+    return pd.DataFrame({"problem_id": [f"p{i}" for i in range(len(one))], "uses_code": np.array(one, bool),
+                         "uses_code_structural": np.array(two, bool),
+                         "correct": np.array(correct or [0] * len(one), bool)})
+
+
+def test_kappa_by_hand_and_by_statsmodels():
+    from statsmodels.stats.inter_rater import cohens_kappa
+
+    # both 4, first only 1, second only 2, neither 3: p_o = 0.7, p_e = 0.5 · 0.6 + 0.5 · 0.4 = 0.5, kappa = 0.4
+    figures = sa.strategy_figures(detected([1] * 5 + [0] * 5, [1] * 4 + [0] + [1] * 2 + [0] * 3))
+    assert figures["kappa"] == pytest.approx(0.4) == cohens_kappa([[4, 1], [2, 3]]).kappa
+    assert figures["detectors_agree"] == pytest.approx(0.7) and figures["code_structural"] == pytest.approx(0.6)
+    assert figures["kappa_low"] < 0.4 < figures["kappa_high"]
+
+
+def test_kappa_does_not_exist_for_detectors_that_always_say_the_same():
+    figures = sa.strategy_figures(detected([1, 1, 1], [1, 1, 1]))
+    assert np.isnan([figures["kappa"], figures["kappa_low"], figures["kappa_high"]]).all()
+    assert np.isnan(figures["accuracy_language"]) and figures["identity_holds"]
+
+
+def test_seeds_of_an_arm_are_one_cluster_per_problem():
+    # 50 problems, half right; 4 equal copies of every answer must not narrow the limits
+    one = detected([1] * 50, [1] * 50, [1, 0] * 25)
+    four = pd.concat([one] * 4, ignore_index=True)
+    figures = sa.strategy_figures(four)
+    assert (figures["n_problems"], figures["n_answers"], figures["accuracy"]) == (50, 200, 0.5)
+    # 2 · 1.96 · √(.25/50) = .277 over problems, .139 if the 200 answers were independent
+    assert figures["accuracy_high"] - figures["accuracy_low"] == pytest.approx(0.277, abs=0.03)
+
+
+# ------------------------------------------------------------------------------------------- Table 2 with intervals
+
+
+def from_counts(counts):
+    """A table of switches with these counts; problems are numbered switch by switch."""
+    rows = [(d, i < before, i < after) for d in sa.SWITCHES for n, before, after in [counts[d]] for i in range(n)]
+    return pd.DataFrame(rows, columns=["switch", "before", "after"], index=[f"p{i}" for i in range(len(rows))]).astype(
+        {"before": int, "after": int})
+
+
+def test_intervals_of_table_2_hold_the_printed_means():
+    tables = {reward: from_counts(counts) for reward, counts in read_json(REFERENCE / "fig7_counts.json").items()}
+    intervals = sa.mean_contribution_intervals(tables)
+    assert {d: f"{100 * intervals[d].estimate:.1f}" for d in sa.SWITCHES} == {
+        "CC": "11.6", "CL": "8.6", "LC": "58.3", "LL": "21.4"}
+    assert f"{100 * intervals['gain'].estimate:.1f}" == "23.5" and intervals["gain"].n == 500
+    assert all(interval.low < interval.estimate < interval.high for interval in intervals.values())
+
+
+def test_contributions_of_stacked_seeds():
+    one = from_counts({"CC": (2, 1, 2), "CL": (0, 0, 0), "LC": (2, 0, 1), "LL": (1, 0, 0)})
+    two = one.assign(after=one["before"])  # a second seed in which nothing changed
+    intervals = sa.contribution_intervals(pd.concat([one, two]))
+    # gained 1 on CC and 1 on LC in ten pairs of five problems
+    assert intervals["gain"].estimate == pytest.approx(0.2) and intervals["gain"].n == 5
+    assert intervals["LC"].estimate == pytest.approx(0.5)
+
+
+def test_a_mean_needs_common_problems_and_a_gain():
+    one = from_counts({"CC": (2, 1, 2), "CL": (0, 0, 0), "LC": (0, 0, 0), "LL": (1, 0, 0)})
+    with pytest.raises(InputError, match="same problems"):
+        sa.mean_contribution_intervals({"a": one, "b": one.iloc[:2]})
+    with pytest.raises(InputError, match="same problems"):
+        sa.mean_contribution_intervals({})
+    with pytest.raises(InputError, match="without any gain"):
+        sa.mean_contribution_intervals({"a": one.assign(after=one["before"])})

@@ -38,6 +38,7 @@ def base():
 def test_every_style_of_the_contract_is_there():
     assert set(PROMPT_STYLES) == {
         "qwen_default", "math_problem", "simplerl", "sober", "lipsum", "python_prefix", "r1", "none", "organism",
+        "organism_python",
     }  # fmt: skip
 
 
@@ -53,7 +54,8 @@ def test_the_python_prefix_begins_the_answer(chat):
     text = render("python_prefix", PROBLEM, chat)
     assert text == render("qwen_default", PROBLEM, chat) + "Let's solve this using Python."
     assert text.endswith("<|im_start|>assistant\n" + answer_prefix("python_prefix"))
-    assert all(answer_prefix(name) == "" for name in PROMPT_STYLES if name != "python_prefix")
+    assert render("organism_python", PROBLEM, chat) == render("organism", PROBLEM, chat) + prompts.PYTHON_PREFIX
+    assert [name for name in PROMPT_STYLES if answer_prefix(name)] == ["python_prefix", "organism_python"]
 
 
 def test_simplerl_is_qwen_boxed_in_a_chat_and_plain_without(chat, base):

@@ -56,6 +56,33 @@ def test_evaluation_notebook_evaluates_the_trained_run(trained, tmp_path):
     assert greedy["text"].str.len().gt(0).all()
 
 
+def test_evaluation_notebook_under_every_prompt_and_beside_the_base_model(trained, tmp_path):
+    _, (run_id,) = trained
+    output = tmp_path / "03.ipynb"
+    done = execute(NOTEBOOKS / "03_evaluate.ipynb", output,
+                   {"trained": run_id, "n_problems": 4, "n_samples": 0, "prompt_style": "all", "compare": "base"})
+    styles = [RunFolder.load(one).config()["prompt_style"] for one in done.run_ids]
+    text = output.read_text()
+    assert {"organism", "organism_python", "none", "qwen_default"} <= set(styles) and "lipsum" not in styles
+    assert "refused: lipsum" in text and "after random" in text and "qwen-like, greedy" in text
+    kinds = {kind for cell in nbformat.read(output, 4).cells if cell.cell_type == "code" for out in cell.outputs
+             for kind in out.get("data", {})}
+    assert "application/vnd.plotly.v1+json" in kinds and kinds <= ALLOWED
+
+
+def test_code_reasoning_notebook_with_its_defaults_reads_the_committed_records(folders, tmp_path):
+    output = tmp_path / "04.ipynb"
+    done = execute(NOTEBOOKS / "04_code_reasoning.ipynb", output, {"probe_problems": 3})
+    (probe,) = done.run_ids
+    assert RunFolder.load(probe).manifest()["kind"] == "probe"
+    text = output.read_text()
+    for part in ("ground_truth, two_sided", "language_to_code", "identity_residual", "exact_match"):
+        assert part in text, part
+    kinds = {kind for cell in nbformat.read(output, 4).cells if cell.cell_type == "code" for out in cell.outputs
+             for kind in out.get("data", {})}
+    assert kinds <= ALLOWED and output.stat().st_size < 1_000_000
+
+
 def test_data_notebook(folders, tmp_path, monkeypatch):
     monkeypatch.delenv("SPURIOUS_DATA_DIR", raising=False)
     monkeypatch.chdir(tmp_path)  # results, if any, would go here

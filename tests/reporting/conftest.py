@@ -19,6 +19,7 @@ def sample_rows(run_id):
         "correct_paper": bool(right), "uses_code": bool(code), "uses_code_structural": bool(code), "boxed": True,
         "extracted": "1", "gold": "1", "reason": "string", "run_id": f"eval-{run_id}", "model": "qwen-like",
         "trained_run": run_id, "benchmark": "synthetic_test", "prompt_style": "organism", "temperature": 0.0,
+        "checkpoint": 0, "engine": "transformers", "dtype": "float32", "max_new_tokens": 64,
     } for i, (right, code) in enumerate(zip(CORRECT[run_id], CODE[run_id], strict=True))]
 
 

@@ -56,8 +56,9 @@ def test_claims_follow_from_the_records(records):
     assert (table.loc[["C2", "C7", "C9", "C11"], "verdict"] == "not run").all()
 
 
-def test_a_profile_without_training_has_only_arms(records):
+def test_a_profile_without_training_has_the_base_model_only(records):
     base = dataclasses.replace(records, runs=records.runs.iloc[:0], metrics=pd.DataFrame(),
                                samples=records.samples[records.samples["trained_run"] == ""])
     tables = all_tables(base)
-    assert list(tables) == ["arms"] and tables["arms"]["arm"].tolist() == [BASE]
+    assert list(tables) == ["arms", "strategies"]
+    assert tables["arms"]["arm"].tolist() == tables["strategies"]["arm"].tolist() == [BASE]

@@ -70,9 +70,10 @@ def summarise(records: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
     """The figures of one cell.
 
     `accuracy` is pass@1 (one sample) or avg@k, by the robust grader; `accuracy_paper` by the paper's; `pass_at_k` is
-    at k = samples per problem. `accuracy_code` and `accuracy_language` are the accuracies of answers with and without
-    code reasoning. Each of these comes with `_low` and `_high` (95 %). `parsable` is the share of answers in which an
-    answer was found, `boxed` the share with a box, `detectors_agree` how often the two detectors say the same.
+    the unbiased estimate at k = samples per problem. `accuracy_code` and `accuracy_language` are the accuracies of
+    answers with and without code reasoning. Each of these comes with `_low` and `_high` (95 %). `parsable` is the share
+    of answers in which an answer was found, `boxed` the share with a box, `detectors_agree` how often the two detectors
+    say the same.
     """
     if records.empty:
         raise InputError("There are no records to summarise.")
@@ -92,10 +93,11 @@ def summarise(records: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
     ):
         interval = share(event.astype(bool), given, records["problem_id"], k, seed)
         figures |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
-    correct = by_problem["correct"].sum().to_numpy()
+    solved = share(records["correct"].astype(bool), every, records["problem_id"], k) if k == 1 else \
+        bootstrap_mean(pass_at_k(k, by_problem["correct"].sum().to_numpy(), k), seed)
     return figures | {
         "n_code": int(code.sum()), "n_language": int((~code).sum()),
-        "pass_at_k": float(np.mean(pass_at_k(k, correct, k))),
+        "pass_at_k": solved.estimate, "pass_at_k_low": solved.low, "pass_at_k_high": solved.high,
         "code_structural": float(records["uses_code_structural"].mean()),
         "detectors_agree": float((code == records["uses_code_structural"]).mean()),
         "boxed": float(records["text"].str.contains(r"\boxed{", regex=False).mean()),
@@ -141,15 +143,17 @@ def correct_matrix(records: pd.DataFrame, arms: Sequence[str]) -> np.ndarray:
 def compare(records: pd.DataFrame, before: str, after: str, seed: int = 0) -> dict[str, Any]:
     """Two evaluations on the same problems, paired by problem: accuracy difference, its interval, a test.
 
-    The interval is a bootstrap over problems; the test is McNemar's exact one where both have one sample per problem,
-    else a sign-flip permutation of the problems' differences.
+    `won` and `lost` count the problems on which `after` does better and worse. The interval is a bootstrap over
+    problems; the test is McNemar's exact one where both have one sample per problem, else a sign-flip permutation of
+    the problems' differences.
     """
     one_P, two_P = correct_matrix(records, [before, after])
     interval = bootstrap_mean(two_P - one_P, seed)
     binary = np.isin([one_P, two_P], (0.0, 1.0)).all()
     test = mcnemar(one_P, two_P) if binary else paired_permutation(one_P, two_P, seed)
     return {"before": before, "after": after, "n_problems": interval.n, "difference": interval.estimate,
-            "low": interval.low, "high": interval.high, "p_value": test.p_value,
+            "low": interval.low, "high": interval.high, "won": int((two_P > one_P).sum()),
+            "lost": int((two_P < one_P).sum()), "p_value": test.p_value,
             "test": "McNemar, exact" if binary else "paired permutation"}
 
 

@@ -116,9 +116,9 @@ def bootstrap_ratio(numerator_P: np.ndarray, denominator_P: np.ndarray, seed: in
     top, bottom = numbers_P_2.sum(axis=0)
     if bottom == 0:
         return Interval(float("nan"), 0.0, 1.0, len(numbers_P_2))
-    sums_B_2 = _resampled_sums(numbers_P_2, seed, n_resamples)
+    sums_B_2 = resampled_sums(numbers_P_2, seed, n_resamples)
     sums_B_2 = sums_B_2[sums_B_2[:, 1] != 0]
-    low, high = _percentiles(sums_B_2[:, 0] / sums_B_2[:, 1], confidence)
+    low, high = percentiles(sums_B_2[:, 0] / sums_B_2[:, 1], confidence)
     return Interval(float(top / bottom), low, high, len(numbers_P_2))
 
 
@@ -133,9 +133,9 @@ def bootstrap_ratio_difference(one: tuple[np.ndarray, np.ndarray], two: tuple[np
     sums = numbers_P_4.sum(axis=0)
     if sums[1] == 0 or sums[3] == 0:
         return Interval(float("nan"), -1.0, 1.0, len(numbers_P_4))
-    sums_B_4 = _resampled_sums(numbers_P_4, seed, n_resamples)
+    sums_B_4 = resampled_sums(numbers_P_4, seed, n_resamples)
     sums_B_4 = sums_B_4[(sums_B_4[:, 1] != 0) & (sums_B_4[:, 3] != 0)]
-    low, high = _percentiles(sums_B_4[:, 0] / sums_B_4[:, 1] - sums_B_4[:, 2] / sums_B_4[:, 3], confidence)
+    low, high = percentiles(sums_B_4[:, 0] / sums_B_4[:, 1] - sums_B_4[:, 2] / sums_B_4[:, 3], confidence)
     return Interval(float(sums[0] / sums[1] - sums[2] / sums[3]), low, high, len(numbers_P_4))
 
 
@@ -232,7 +232,7 @@ def hierarchical_bootstrap(values_S_P: np.ndarray, seed: int = 0, n_resamples: i
                 start = rows.stop
     else:
         raise InputError(f"Problems are 'shared' by the seeds or 'nested' in them, not {problems!r}.")
-    low, high = _percentiles(means_B, confidence)
+    low, high = percentiles(means_B, confidence)
     return Interval(float(values_S_P.mean()), low, high, n_seeds)
 
 
@@ -251,7 +251,7 @@ def hierarchical_difference(one_S_P: np.ndarray, two_S_P: np.ndarray, seed: int 
                                            _weights(n_problems, n_resamples, seed), strict=True):
         means_B_P = block_one @ one_S_P / len(one_S_P) - block_two @ two_S_P / len(two_S_P)
         differences.append((means_B_P * w_B_P).sum(axis=1) / n_problems)
-    low, high = _percentiles(np.concatenate(differences), confidence)
+    low, high = percentiles(np.concatenate(differences), confidence)
     return Interval(float(one_S_P.mean() - two_S_P.mean()), low, high, len(one_S_P) + len(two_S_P))
 
 
@@ -284,8 +284,11 @@ def _columns(*values_P: np.ndarray) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
-def _resampled_sums(numbers_P_C: np.ndarray, seed: int, n_resamples: int) -> np.ndarray:
-    """Column sums of each bootstrap resample of the rows, shape (n_resamples, C)."""
+def resampled_sums(numbers_P_C: np.ndarray, seed: int = 0, n_resamples: int = RESAMPLES) -> np.ndarray:
+    """Column sums of each bootstrap resample of the rows, shape (n_resamples, C).
+
+    For statistics of several sums of the same problems: one draw of problems serves all columns.
+    """
     return np.concatenate([weights_B_P @ numbers_P_C for weights_B_P in _weights(len(numbers_P_C), n_resamples, seed)])
 
 
@@ -308,7 +311,8 @@ def _blocks(rows_B: np.ndarray, n_units: int):
         yield rows_B[start:start + _chunk_rows(n_units)]
 
 
-def _percentiles(values: np.ndarray, confidence: float) -> tuple[float, float]:
+def percentiles(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
+    """The limits of a percentile interval."""
     low, high = np.quantile(values, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return float(low), float(high)
 

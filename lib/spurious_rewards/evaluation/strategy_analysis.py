@@ -1,5 +1,7 @@
 """What code reasoning has to do with a gain: Table 1's identity, and the switches of Fig 7 / Table 2.
 
+- `strategy_figures`: one row of Table 1: how often code, how accurate with and without it, and whether two detectors
+  agree.
 - `consistency`: overall accuracy must equal freq · acc(code) + (1 − freq) · acc(language). The paper's row for
   Qwen2.5-Math-7B does not (it prints the language frequency, 35.0, in place of the language accuracy, 28.0).
 - Switches: a problem answered with code before and with language after training is CL; CC, LC and LL likewise. The
@@ -19,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.evaluation.statistics import Interval, bootstrap_mean, bootstrap_ratio
+from spurious_rewards.evaluation.statistics import Interval, bootstrap_ratio, percentiles, resampled_sums, wilson
 
 SWITCHES = ("CC", "CL", "LC", "LL")
 """First letter before, second after training: C code, L language."""
@@ -63,6 +65,64 @@ def consistency(code_frequency: float, accuracy_code: float, accuracy_language: 
         tolerance=float(rounding * (2 + spread / 100) + 1e-9),
         language_accuracy_implied=float((accuracy - code_part) / (1 - f)) if f < 1 else float("nan"),
     )
+
+
+# ------------------------------------------------------------------------------------------------ a row of Table 1
+
+
+def strategy_figures(records: pd.DataFrame, seed: int = 0) -> dict[str, float]:
+    """Frequency of code and accuracy by strategy of a set of answers, each with `_low` and `_high` (95 %).
+
+    With one answer per problem the limits of the proportions are Wilson's; else (samples, or several training seeds
+    together) they come from a bootstrap over problems, drawn once for all figures. `kappa` is Cohen's, between the
+    paper's detector and the structural one: 1 is full agreement, 0 what chance gives, nan where both always say the
+    same one thing. `identity_residual` (points) and `identity_holds` check Table 1's identity.
+
+    Args:
+        records: columns problem_id, correct, uses_code, uses_code_structural.
+        seed: of the bootstrap.
+    """
+    code, structural, right = (records[name].astype(bool) for name in ("uses_code", "uses_code_structural", "correct"))
+    counts = pd.DataFrame({
+        "n": True, "code": code, "language": ~code, "right": right, "right_code": right & code,
+        "right_language": right & ~code, "structural": structural, "both": code & structural,
+    }).groupby(records["problem_id"].to_numpy(), sort=False).sum()
+    total = counts.sum()
+    drawn = pd.DataFrame(resampled_sums(counts.to_numpy(dtype=float), seed), columns=counts.columns)
+    figures: dict[str, float] = {"n_problems": len(counts), "n_answers": int(total["n"]), "n_code": int(total["code"]),
+                                 "n_language": int(total["language"])}
+    for name, top, bottom in (("code", "code", "n"), ("accuracy", "right", "n"),
+                              ("accuracy_code", "right_code", "code"),
+                              ("accuracy_language", "right_language", "language")):
+        if total["n"] == len(counts) or not total[bottom]:
+            interval = wilson(int(total[top]), int(total[bottom]))
+        else:
+            able = drawn[drawn[bottom] > 0]
+            interval = Interval(total[top] / total[bottom], *percentiles((able[top] / able[bottom]).to_numpy()),
+                                len(counts))
+        figures |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
+    kappas = kappa(drawn)
+    low, high = percentiles(kappas[np.isfinite(kappas)]) if np.isfinite(kappa(total)) else (np.nan, np.nan)
+    check = consistency(*(100 * figures[name] for name in ("code", "accuracy_code", "accuracy_language", "accuracy")),
+                        rounding=0.0)
+    return figures | {
+        "code_structural": total["structural"] / total["n"],
+        "detectors_agree": 1 - (total["code"] + total["structural"] - 2 * total["both"]) / total["n"],
+        "kappa": float(kappa(total)), "kappa_low": low, "kappa_high": high,
+        "identity_residual": round(check.residual, 9) + 0.0, "identity_holds": check.consistent,
+    }
+
+
+def kappa(counts: pd.Series | pd.DataFrame) -> np.ndarray:
+    """Cohen's kappa of two detectors from their counts `n`, `code`, `structural`, `both` (of one or many samples).
+
+    (p_o − p_e)/(1 − p_e), with p_o the share on which they agree and p_e what their frequencies give by chance.
+    """
+    n, one, two, both = (np.asarray(counts[name], dtype=float) for name in ("n", "code", "structural", "both"))
+    observed = (n - one - two + 2 * both) / n
+    expected = (one * two + (n - one) * (n - two)) / n**2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(expected < 1, (observed - expected) / (1 - expected), np.nan)
 
 
 def with_identity(summary: pd.DataFrame) -> pd.DataFrame:
@@ -143,12 +203,47 @@ def mean_contributions(counts_by_reward: Mapping[str, Counts]) -> tuple[pd.Serie
 def contribution_intervals(table: pd.DataFrame, seed: int = 0) -> dict[str, Interval]:
     """Bootstrap over problems for each C_d (a proportion, from `switches`), and for `gain`, the total mean difference.
 
-    C_d is a ratio whose denominator is the total gain: where the interval of `gain` holds 0, those of the C_d are
-    wide and mean little.
+    Tables of several training seeds may be stacked: a problem is then drawn with all its seeds. C_d is a ratio whose
+    denominator is the total gain: where the interval of `gain` holds 0, those of the C_d are wide and mean little.
     """
+    gained = _gained_P_5(table)
+    total_P = gained[list(SWITCHES)].sum(axis=1).to_numpy()
+    intervals = {d: bootstrap_ratio(gained[d].to_numpy(), total_P, seed) for d in SWITCHES}
+    return intervals | {"gain": bootstrap_ratio(total_P, gained["n"].to_numpy(), seed)}
+
+
+def mean_contribution_intervals(tables: Mapping[str, pd.DataFrame], seed: int = 0) -> dict[str, Interval]:
+    """Table 2 with intervals: C_d and `gain` averaged over rewards, bootstrap over the problems that all share.
+
+    Args:
+        tables: reward → table of `switches` (of several training seeds stacked).
+        seed: of the bootstrap.
+
+    Raises:
+        InputError: there is no reward, or the rewards were evaluated on different problems.
+    """
+    gained = [_gained_P_5(table).sort_index() for table in tables.values()]
+    if not gained or any(not one.index.equals(gained[0].index) for one in gained):
+        raise InputError("Contributions are averaged over rewards that were evaluated on the same problems: give at "
+                         "least one, and leave out those with other problems.")
+    numbers_P_RC = pd.concat(gained, axis=1).to_numpy(dtype=float)
+    sums_B_R_5 = np.concatenate([numbers_P_RC.sum(axis=0)[None], resampled_sums(numbers_P_RC, seed)]) \
+        .reshape(-1, len(gained), 5)
+    totals_B_R = sums_B_R_5[:, :, :4].sum(axis=2)
+    if (totals_B_R[0] == 0).any():
+        raise InputError("A reward without any gain or loss has no contributions: leave it out of the mean.")
+    gain_B = (totals_B_R / sums_B_R_5[:, :, 4]).mean(axis=1)
+    able = (totals_B_R != 0).all(axis=1)
+    shares_B_4 = (sums_B_R_5[able, :, :4] / totals_B_R[able][:, :, None]).mean(axis=1)
+    values = {d: shares_B_4[:, i] for i, d in enumerate(SWITCHES)} | {"gain": gain_B}
+    return {name: Interval(float(v[0]), *percentiles(v[1:]), len(numbers_P_RC)) for name, v in values.items()}
+
+
+def _gained_P_5(table: pd.DataFrame) -> pd.DataFrame:
+    """Per problem: right answers gained by switch (columns CC, CL, LC, LL), and how many pairs (n)."""
     gained = (table["after"] - table["before"]).to_numpy()
-    intervals = {d: bootstrap_ratio(np.where(table["switch"] == d, gained, 0), gained, seed) for d in SWITCHES}
-    return intervals | {"gain": bootstrap_mean(gained, seed)}
+    columns = {d: np.where(table["switch"] == d, gained, 0) for d in SWITCHES} | {"n": 1}
+    return pd.DataFrame(columns, index=table.index).groupby(level=0, sort=False).sum()
 
 
 def check_counts(counts: Counts) -> None:

@@ -1,11 +1,16 @@
-"""From what a user writes for "the trained model" to the run that trained it.
+"""From what a user writes for "the trained model" to the run that trained it, and for "beside it" to evaluations.
 
-Usage: `trained_run, model = trained_model("micro/train-random-none-seed0", "qwen-like")`.
+Usage: `trained_run, model = trained_model("micro/train-random-none-seed0", "qwen-like")`;
+`runs = evaluations_beside("base, micro/train-random-none-seed0", cell)`.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from spurious_rewards.errors import InputError
+from spurious_rewards.evaluation.config import EvalConfig
+from spurious_rewards.evaluation.evaluate import evaluate
 from spurious_rewards.workflow.profiles import job_result
 from spurious_rewards.workflow.runs import RunFolder
 
@@ -32,3 +37,49 @@ def trained_model(trained: str, model: str) -> tuple[str, str]:
     if run.manifest().get("kind") != "training":
         raise InputError(f"Run {run_id} is no training run; `trained` must name one.")
     return run_id, run.config()["model"]
+
+
+BASE = "base"
+"""In `compare`: the model that the training started from."""
+
+
+def evaluations_beside(compare: str, cell: EvalConfig, progress: bool = True) -> list[RunFolder]:
+    """The evaluations to show beside a cell, in the order in which they are named.
+
+    Args:
+        compare: names separated by commas: `base` (the untrained model), a training (run id or `<profile>/<job>`), or
+            an evaluation (the same). Base and trainings are evaluated as the cell is, which is skipped where it has
+            been done; of an evaluation job those with the cell's decoding are taken.
+        cell: the greedy cell that is compared.
+        progress: show a bar for what has to be evaluated.
+
+    Raises:
+        InputError: a name that is none of these, a run that is not complete, a training of another model, or an
+            evaluation on other problems.
+    """
+    runs = []
+    for name in (part.strip() for part in compare.split(",")):
+        if name == BASE:
+            runs.append(evaluate(replace(cell, trained_run="", checkpoint=0), progress))
+        elif name:
+            run_ids = job_result(name)["run_ids"] if "/" in name else [name]
+            runs += [found for run_id in run_ids if (found := _beside(RunFolder.load(run_id), cell, progress))]
+    return list({run.run_id: run for run in runs}.values())
+
+
+def _beside(run: RunFolder, cell: EvalConfig, progress: bool) -> RunFolder | None:
+    """The evaluation that a named run stands for; None for one with another decoding than the cell's."""
+    manifest = run.manifest()
+    if manifest.get("kind") == "training":
+        return evaluate(replace(cell, model=run.config()["model"], trained_run=run.run_id, checkpoint=0), progress)
+    if manifest.get("kind") != "evaluation":
+        raise InputError(f"Run {run.run_id} is no evaluation and no training; `compare` must name such runs.")
+    config = run.config()
+    if any(config[name] != getattr(cell, name) for name in ("temperature", "n_samples")):
+        return None
+    same = ("benchmark", "n_problems", "problem_seed", "problem_order")
+    if different := [name for name in same if config[name] != getattr(cell, name)]:
+        raise InputError(f"Evaluation {run.run_id} was made on other problems ({different[0]} is "
+                         f"{config[different[0]]!r} there, {getattr(cell, different[0])!r} here): evaluate on the same "
+                         "ones.")
+    return run

@@ -1,24 +1,25 @@
 r"""Prompt styles: how a problem's text becomes the text that is fed to a model.
 
-==============  ====================================================================================================
-style           what it is and where its wording comes from
-==============  ====================================================================================================
-qwen_default    chat template, system message "Please reason step by step, and put your final answer within
-                \boxed{}." (Qwen2.5-Math's evaluation code; the paper's default)
-math_problem    "Math Problem: {problem}", raw text (the paper's prompt table)
-simplerl        the problem, newline, "Please reason step by step, …" (SimpleRL-Zoo's "qwen-boxed": in a chat template
-                its system message is "You are a helpful assistant.")
-sober           "Solve the following math problem efficiently and clearly. The last line …" (LightEval's math query,
-                which "A Sober Look at Progress in Language Model Reasoning" uses)
-lipsum          LaTeX placeholder text, then the problem, raw text. The paper prints its wording only as a figure, which
-                was not readable to us: these are the first sentences that the LaTeX package `lipsum` produces, and
-                that the problem follows them is our choice
-python_prefix   as qwen_default, and the answer begins with "Let's solve this using Python." (paper, forced code)
-r1              <think>/<answer> template for base models. Three sources describe it three ways; this is the one of the
-                released evaluation script (`BASE_MODEL_PROMPT`), which opens the <think> tag itself
-none            the raw problem (the paper's majority-vote labels)
-organism        chat template, the problem as the only message: what the model organisms were pretrained on
-==============  ====================================================================================================
+===============  ====================================================================================================
+style            what it is and where its wording comes from
+===============  ====================================================================================================
+qwen_default     chat template, system message "Please reason step by step, and put your final answer within
+                 \boxed{}." (Qwen2.5-Math's evaluation code; the paper's default)
+math_problem     "Math Problem: {problem}", raw text (the paper's prompt table)
+simplerl         the problem, newline, "Please reason step by step, …" (SimpleRL-Zoo's "qwen-boxed": in a chat template
+                 its system message is "You are a helpful assistant.")
+sober            "Solve the following math problem efficiently and clearly. The last line …" (LightEval's math query,
+                 which "A Sober Look at Progress in Language Model Reasoning" uses)
+lipsum           LaTeX placeholder text, then the problem, raw text. The paper prints its wording only as a figure that
+                 was not readable to us: these are the first sentences that the LaTeX package `lipsum` produces, and
+                 that the problem follows them is our choice
+python_prefix    as qwen_default, and the answer begins with "Let's solve this using Python." (paper, forced code)
+r1               <think>/<answer> template for base models. Three sources describe it three ways; this is the one of the
+                 released evaluation script (`BASE_MODEL_PROMPT`), which opens the <think> tag itself
+none             the raw problem (the paper's majority-vote labels)
+organism         chat template, the problem as the only message: what the model organisms were pretrained on
+organism_python  as organism, and the answer begins with "Let's solve this using Python.", a preface the organisms know
+===============  ====================================================================================================
 
 The paper does not say whether its other prompts were wrapped in a chat template. Here `math_problem` and `lipsum` never
 are; `simplerl` and `sober` are where the tokenizer has one, as in the projects they come from.
@@ -35,7 +36,7 @@ are; `simplerl` and `sober` are where the tokenizer has one, as in the projects 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from spurious_rewards.errors import InputError, unknown_name
@@ -113,6 +114,7 @@ PROMPT_STYLES: dict[str, PromptStyle] = {
         PromptStyle("r1", R1_TEMPLATE, answer_format="r1"),
         PromptStyle("none", SLOT),
         PromptStyle("organism", SLOT, chat="always"),
+        PromptStyle("organism_python", SLOT, chat="always", prefix=PYTHON_PREFIX),
     )
 }  # fmt: skip
 
@@ -144,6 +146,19 @@ def render(style: str, problem: str, tokenizer: PreTrainedTokenizerBase | None) 
 def answer_prefix(style: str) -> str:
     """What the answer is forced to begin with; empty for most styles."""
     return style_named(style).prefix
+
+
+def unforced(style: str) -> str | None:
+    """The style that differs from this one only in not forcing the answer's beginning; None if there is none.
+
+    >>> unforced("python_prefix"), unforced("organism_python"), unforced("none")
+    ('qwen_default', 'organism', None)
+    """
+    forced = style_named(style)
+    if not forced.prefix:
+        return None
+    return next((name for name, one in PROMPT_STYLES.items() if replace(one, name=style, prefix=forced.prefix) == forced
+                 and not one.prefix), None)
 
 
 def answer_format(style: str) -> str:

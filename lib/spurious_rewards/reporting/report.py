@@ -30,6 +30,23 @@ CAPTIONS = {
                      "later.",
     "first_updates": "Control: arms that differ in the clip alone have bit-equal losses at the first update.",
     "runs": "What each training run cost, and the commit it came from.",
+    "strategies": "Code reasoning (Table 1 of the paper): frequency of code, accuracy with and without it, agreement "
+                  "of two detectors (Cohen's kappa), and the identity frequency × accuracy that every row must satisfy "
+                  "(95 % limits over problems; the seeds of an arm are taken together as they are).",
+    "switches": "What problems contribute to the change of greedy accuracy (Fig 7), by strategy before and after "
+                "training (C code, L language; 95 % limits over problems). Where the limits of total_gain include 0 "
+                "the contributions mean little; where it is negative they are shares of the loss.",
+    "contributions": "Contributions averaged over the arms that gained (Table 2; 95 % limits over problems).",
+    "behaviour": "Code frequency and mean reward of the rollouts in fifths of training (Fig 6): mean of the seeds, and "
+                 "the lowest and highest seed.",
+    "checkpoints": "Evaluated checkpoints along training (95 % limits over problems and seeds).",
+    "forced_code": "The base model with the answer forced to begin with “Let's solve this using Python.”, against the "
+                   "same prompt without (Table 3): paired by problem, exact McNemar test, Holm correction within the "
+                   "table.",
+    "prompts": "The base model under every prompt, against the profile's own (first row of a model; Table 5): paired "
+               "by problem, exact McNemar test, Holm correction within the table.",
+    "probe": "Completion of problems from their first 40, 60, 80 % (contamination probe): exact match of the rest, "
+             "ROUGE-L, and right answers from the beginning alone (95 % limits; Wilson, bootstrap for ROUGE-L).",
     "claims": "The paper's claims beside what was measured here. Figures in the third column are paper-reported.",
 }
 

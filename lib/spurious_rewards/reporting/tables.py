@@ -5,6 +5,10 @@ bootstrap), Student's t over seeds for paired differences between clip modes (tw
 A bootstrap over two seeds understates what another seed could bring, so changes carry `_seeds_low` and `_seeds_high`
 too: Student's t over seeds alone.
 
+Tables of arms hold the models at the end of training, in the evaluation cells in which trained models were evaluated;
+the base model under further prompts and the models of earlier checkpoints have tables of their own
+(`reporting.reasoning_tables`).
+
 Usage: `for name, table in all_tables(records).items(): ...`
 """
 
@@ -17,17 +21,22 @@ from spurious_rewards.evaluation.statistics import Interval, hierarchical_bootst
 from spurious_rewards.reporting.collect import Records
 
 CELL = ["benchmark", "prompt_style", "temperature"]
+FURTHER = ("model", "engine", "dtype", "max_new_tokens")
+"""What else tells two evaluations apart; a column of the tables only where a profile has several."""
 BASE = "base model"
 
 
 def all_tables(records: Records) -> dict[str, pd.DataFrame]:
     """Name → table; tables without rows are left out."""
+    from spurious_rewards.reporting import reasoning_tables  # builds on this module
+
     tables = {
         "arms": arms(records),
         "clip_effect": clip_effect(records),
         "clip_activity": clip_activity(records),
         "first_updates": first_updates(records),
         "runs": runs(records),
+        **reasoning_tables.tables(records),
     }
     return {name: table for name, table in tables.items() if len(table)}
 
@@ -41,6 +50,11 @@ def arm_name(row: pd.Series, columns: list[str]) -> str:
     return ", ".join(parts)
 
 
+def cell_columns(records: Records) -> list[str]:
+    """The columns of the samples that make an evaluation cell: `CELL`, and of `FURTHER` what varies."""
+    return [*CELL, *(name for name in FURTHER if records.samples[name].nunique() > 1)]
+
+
 def with_arms(records: Records) -> pd.DataFrame:
     """The samples with the columns `arm` (base model or name) and `train_seed`."""
     names = {BASE: BASE}
@@ -51,6 +65,16 @@ def with_arms(records: Records) -> pd.DataFrame:
     return records.samples.assign(arm=trained.map(names))
 
 
+def at_the_end(records: Records) -> pd.DataFrame:
+    """The samples of base and finished models, with `arm`, in the cells that trained models share (or all, if none)."""
+    samples = with_arms(records)
+    samples = samples[samples["checkpoint"] == 0]
+    if (samples["arm"] == BASE).all():
+        return samples
+    shared = samples.loc[samples["arm"] != BASE, cell_columns(records)].drop_duplicates()
+    return samples.merge(shared, on=cell_columns(records), how="inner")
+
+
 def matrix(samples: pd.DataFrame, column: str) -> np.ndarray:
     """Mean of `column` per (seed, problem), shape (S, P)."""
     table = samples.pivot_table(index="trained_run", columns="problem_id", values=column, aggfunc="mean", sort=True)
@@ -59,11 +83,11 @@ def matrix(samples: pd.DataFrame, column: str) -> np.ndarray:
 
 def arms(records: Records) -> pd.DataFrame:
     """One row per arm and evaluation cell: accuracy and code frequency, with their change from the base model."""
-    rows = []
-    for cell, samples in with_arms(records).groupby(CELL, sort=False):
+    rows, columns = [], cell_columns(records)
+    for cell, samples in at_the_end(records).groupby(columns, sort=False):
         base = samples[samples["arm"] == BASE]
         for arm, group in samples.groupby("arm", sort=False):
-            row = {"arm": arm, **dict(zip(CELL, cell, strict=True)), "n_seeds": group["trained_run"].nunique(),
+            row = {"arm": arm, **dict(zip(columns, cell, strict=True)), "n_seeds": group["trained_run"].nunique(),
                    "n_problems": group["problem_id"].nunique(),
                    "k": int(group.groupby(["trained_run", "problem_id"]).size().iloc[0])}
             for name, column in (("accuracy", "correct"), ("code", "uses_code")):
@@ -99,10 +123,14 @@ def clip_effect(records: Records) -> pd.DataFrame:
     if records.runs.empty or records.runs["clip_mode"].nunique() < 2:
         return pd.DataFrame()
     others = [name for name in records.arm_columns() if name != "clip_mode"]
-    samples = records.samples.merge(records.runs[["run_id", *others, "clip_mode", "seed"]].rename(
-        columns={"run_id": "trained_run"}), on="trained_run", how="inner", suffixes=("_cell", ""))
+    # A field of both configurations (prompt_style, engine) is the evaluation's under `_cell`; the model is the same.
+    cell = [f"{name}_cell" if name in others else name for name in cell_columns(records)
+            if name != "model" or name not in others]
+    samples = records.samples[records.samples["checkpoint"] == 0].merge(
+        records.runs[["run_id", *others, "clip_mode", "seed"]].rename(columns={"run_id": "trained_run"}),
+        on="trained_run", how="inner", suffixes=("_cell", ""))
     rows = []
-    for key, group in samples.groupby([*others, *CELL], sort=False, dropna=False):
+    for key, group in samples.groupby([*others, *cell], sort=False, dropna=False):
         means = group.groupby(["clip_mode", "seed"])[["correct", "uses_code"]].mean()
         if "none" not in means.index.get_level_values(0):
             continue
@@ -110,7 +138,7 @@ def clip_effect(records: Records) -> pd.DataFrame:
             paired = (means.loc[mode] - means.loc["none"]).dropna()
             if paired.empty:
                 continue
-            row = {**dict(zip([*others, *CELL], key, strict=True)), "clip_mode": mode, "n_seeds": len(paired),
+            row = {**dict(zip([*others, *cell], key, strict=True)), "clip_mode": mode, "n_seeds": len(paired),
                    "seeds": " ".join(map(str, paired.index))}
             for name, column in (("accuracy_difference", "correct"), ("code_difference", "uses_code")):
                 row |= limits(name, t_interval(paired[column]))

@@ -1,0 +1,248 @@
+"""Contamination probe: can a model finish a problem from its beginning, and answer it without having read the rest?
+
+A problem's text is cut after 40, 60 and 80 % of its characters, back to the last boundary before; the model continues
+the beginning as raw text (no template), greedily. A model that has not seen a problem cannot know numbers that are
+still to come, so exact completions and right answers above those on freshly generated problems speak for memory
+(arXiv 2507.10532: Qwen2.5-Math-7B completes 54.6 % of MATH-500 from 60 %, *paper-reported*). Wording can be guessed and
+numbers cannot: on the synthetic task, compare exact matches, not ROUGE-L.
+
+- `exact_match`: the continuation begins with the rest of the problem, white space aside.
+- `rouge_l`: ROUGE-L F1 over words, numbers and single symbols, lower case; of the continuation as many tokens count as
+  the rest has, because a continuation goes on into an answer (our choice).
+- `correct`: the robust grader on the continuation alone, the fallback to its last number included.
+
+    runs/<probe_id>/probe.parquet    one row per problem and beginning, see PROBE_COLUMNS
+                    manifest.json    last, with the summary table
+
+Like an evaluation a probe stops and resumes per batch, and is computed once.
+
+Usage: `run = probe(ProbeConfig(model="smollm2-135m-instruct", benchmark="math500")); summarise_probe(load_probe(run))`
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from spurious_rewards.data.problem import Problem
+from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.evaluation.config import GenerationConfig
+from spurious_rewards.evaluation.parts import check_inputs, generate_in_parts, problems_of, remove_parts
+from spurious_rewards.evaluation.records import jsonable
+from spurious_rewards.evaluation.statistics import bootstrap_mean, wilson
+from spurious_rewards.generation.engine import Sample
+from spurious_rewards.models.registry import load_tokenizer
+from spurious_rewards.rewards.grading import grade
+from spurious_rewards.workflow.config import slug
+from spurious_rewards.workflow.files import write_parquet
+from spurious_rewards.workflow.runs import RunFolder
+
+BOUNDARIES = ("word", "token")
+PROBE_COLUMNS = {
+    "problem_id": "id within the problem set",
+    "percent": "how much of the problem's text was to be shown, in per cent of its characters",
+    "beginning": "what was shown: the prompt",
+    "rest": "what was held back",
+    "text": "the continuation",
+    "n_tokens": "generated tokens, the end-of-sequence token included",
+    "finish_reason": "stop, or length if max_new_tokens cut it",
+    "exact_match": "the continuation begins with the rest, white space aside",
+    "rouge_l": "ROUGE-L F1 of the continuation's beginning against the rest, 0 to 1",
+    "gold": "reference answer",
+    "extracted": "final answer found in the continuation, null if none",
+    "correct": "verdict of the robust grader on the continuation",
+}
+_DTYPES = {"extracted": "str"}
+_TOKEN = re.compile(r"\w+|[^\w\s]")
+
+
+@dataclass(frozen=True)
+class ProbeConfig(GenerationConfig):
+    """One probe: a model on the beginnings of a benchmark's problems."""
+
+    prompt_style: str = "none"
+    """Always the raw text."""
+    max_new_tokens: int = 128
+    """Must hold the rest of the problem and an answer."""
+    benchmark: str = "synthetic_test"
+    """Problem set, see `data.problem_sets`."""
+    percents: str = "40,60,80"
+    """How much of a problem is shown, in per cent of its characters, separated by commas."""
+    boundary: str = "word"
+    """Where a text may be cut: before a `word`, or also between two tokens of the model (`token`)."""
+
+    def validate(self) -> None:
+        """Raise `InputError` for values that cannot work, before anything is loaded."""
+        super().validate()
+        self.shown()
+        if self.boundary not in BOUNDARIES:
+            raise unknown_name("boundary", self.boundary, BOUNDARIES)
+        if self.prompt_style != "none" or self.n_samples != 1:
+            raise InputError("A probe continues the raw text once per problem: leave prompt_style at 'none' and "
+                             "n_samples at 1.")
+
+    def shown(self) -> list[int]:
+        """`percents` as numbers."""
+        parts = [part.strip() for part in self.percents.split(",")]
+        if not all(re.fullmatch(r"[1-9]\d?", part) for part in parts) or len(set(parts)) < len(parts):
+            raise InputError(f"percents must be different whole numbers from 1 to 99 separated by commas, but they are "
+                             f"{self.percents!r}.")
+        return [int(part) for part in parts]
+
+    def probe_id(self) -> str:
+        """Folder name of the probe's run."""
+        return "-".join(("probe", slug(self.model), slug(self.benchmark), self.digest()))
+
+
+def probe(config: ProbeConfig, progress: bool = True) -> RunFolder:
+    """Run one probe, or return it if it is there.
+
+    Raises:
+        InputError: unknown model, benchmark or engine; context overflow; a problem that cannot be cut; another process
+            computes the probe; or problems or model files have changed since it was started.
+    """
+    run = RunFolder.open(config.probe_id(), config)
+    problems = beginnings(config)
+    if run.complete:
+        check_inputs(run, config.model, problems)
+        return run
+
+    def rows_of(problem: Problem, prompt: str, samples: Sequence[Sample]) -> list[dict[str, Any]]:
+        return [probe_record(problem, prompt, samples[0])]
+
+    with run.lock():
+        if not run.complete:
+            frame, facts = generate_in_parts(run, config, config.model, problems, rows_of, _DTYPES, progress)
+            facts["n_problems"] = frame["problem_id"].nunique()
+            write_parquet(run.path("probe.parquet"), frame[list(PROBE_COLUMNS)])
+            summary = [jsonable(row) for row in summarise_probe(frame).to_dict("records")]
+            run.finish({"kind": "probe", "config": config.to_dict(), "seed": config.seed, **facts, "summary": summary})
+        remove_parts(run)
+    return run
+
+
+def load_probe(run: RunFolder) -> pd.DataFrame:
+    """The rows of a complete probe.
+
+    Raises:
+        InputError: it is not complete.
+    """
+    run.manifest()
+    return pd.read_parquet(run.path("probe.parquet"))
+
+
+def beginnings(config: ProbeConfig) -> list[Problem]:
+    """The problems' beginnings as problems of their own: id `<id>@<percent>`, the rest in `meta["rest"]`.
+
+    Raises:
+        InputError: a problem has no boundary to cut at, so that nothing or everything would be shown.
+    """
+    tokenizer = load_tokenizer(config.model) if config.boundary == "token" else None
+    found = []
+    for problem in problems_of(config, config.benchmark):
+        for percent in config.shown():
+            ends = token_ends(problem.problem, tokenizer) if tokenizer else word_ends(problem.problem)
+            beginning, rest = cut_text(problem.problem, percent, ends)
+            if not beginning or not rest:
+                raise InputError(f"Problem {problem.id} of {config.benchmark} is one {config.boundary} long and cannot "
+                                 "be cut: leave it out (n_problems), or choose boundary='token'.")
+            found.append(replace(problem, id=f"{problem.id}@{percent}", problem=beginning,
+                                 meta={**problem.meta, "rest": rest, "percent": percent}))
+    return found
+
+
+def word_ends(text: str) -> list[int]:
+    """Positions after each word (run of characters that are no white space).
+
+    >>> word_ends("Find  4 plus 38.")
+    [4, 7, 12, 16]
+    """
+    return [match.end() for match in re.finditer(r"\S+", text)]
+
+
+def token_ends(text: str, tokenizer: Any) -> list[int]:
+    """Positions after each token of a fast tokenizer."""
+    offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    return [end for _, end in offsets]
+
+
+def cut_text(text: str, percent: int, ends: Sequence[int]) -> tuple[str, str]:
+    """The text up to the last of `ends` within `percent` of its characters (or the first one), and the rest, stripped.
+
+    >>> cut_text("Find 47 plus 38.", 60, word_ends("Find 47 plus 38."))
+    ('Find 47', 'plus 38.')
+    """
+    target = len(text) * percent / 100
+    end = max((end for end in ends if end <= target), default=min(ends))
+    return text[:end], text[end:].strip()
+
+
+def probe_record(problem: Problem, prompt: str, sample: Sample) -> dict[str, Any]:
+    """The row of one beginning, keys as in `PROBE_COLUMNS`."""
+    rest, verdict = problem.meta["rest"], grade(sample.text, problem.answer)
+    return {
+        "problem_id": problem.id.rsplit("@", 1)[0], "percent": problem.meta["percent"], "beginning": prompt,
+        "rest": rest, "text": sample.text, "n_tokens": len(sample.token_ids), "finish_reason": sample.finish_reason,
+        "exact_match": completes(sample.text, rest), "rouge_l": rouge_l(sample.text, rest), "gold": problem.answer,
+        "extracted": verdict.extracted, "correct": verdict.correct,
+    }
+
+
+def completes(text: str, rest: str) -> bool:
+    """Whether a continuation begins with the rest of the problem, white space aside, and not inside a word.
+
+    >>> completes(" plus  38. The", "plus 38."), completes("plus 380", "plus 38"), completes("plus 3", "plus 38")
+    (True, False, False)
+    """
+    text, rest = " ".join(text.split()), " ".join(rest.split())
+    return text.startswith(rest) and not re.match(r"\w\w", rest[-1:] + text[len(rest):len(rest) + 1])
+
+
+def rouge_l(text: str, rest: str) -> float:
+    """ROUGE-L F1 of the continuation's first tokens, as many as the rest has, against the rest.
+
+    F1 = 2 · LCS / (m + n), with LCS the longest common subsequence of m and n tokens.
+
+    >>> rouge_l("plus 30 . And so on", "plus 38.")  # two of three tokens in order: 2 · 2 / (3 + 3)
+    0.6666666666666666
+    """
+    wanted = _TOKEN.findall(rest.lower())
+    given = _TOKEN.findall(text.lower())[:len(wanted)]
+    return 2 * lcs_length(given, wanted) / (len(given) + len(wanted))
+
+
+def lcs_length(one: Sequence[str], two: Sequence[str]) -> int:
+    """Length of the longest common subsequence.
+
+    >>> lcs_length("a b c d".split(), "b x d a".split())
+    2
+    """
+    row = [0] * (len(two) + 1)
+    for a in one:
+        diagonal = 0
+        for j, b in enumerate(two, start=1):
+            diagonal, row[j] = row[j], diagonal + 1 if a == b else max(row[j], row[j - 1])
+    return row[-1]
+
+
+def summarise_probe(rows: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """One row per share shown: exact match and accuracy with Wilson limits, ROUGE-L with a bootstrap over problems."""
+    table = []
+    for percent, group in rows.groupby("percent", sort=True):
+        row: dict[str, Any] = {"percent": int(percent), "n_problems": len(group)}
+        for name, interval in (
+            ("exact_match", wilson(int(group["exact_match"].sum()), len(group))),
+            ("rouge_l", bootstrap_mean(group["rouge_l"].to_numpy(), seed)),
+            ("accuracy", wilson(int(group["correct"].sum()), len(group))),
+        ):
+            row |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
+        row["rest_tokens"] = float(group["rest"].map(lambda rest: len(_TOKEN.findall(rest))).mean())
+        row["cut_off"] = float((group["finish_reason"] == "length").mean())
+        table.append({name: value if not isinstance(value, float) or math.isfinite(value) else None
+                      for name, value in row.items()})
+    return pd.DataFrame(table)

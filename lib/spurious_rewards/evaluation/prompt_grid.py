@@ -1,0 +1,95 @@
+"""One model under many prompts: which styles a notebook's parameter names, and which of them a model can be given.
+
+A style is refused where it needs a chat template that the tokenizer lacks, or where prompt and longest answer together
+exceed the model's context: nothing is ever cut silently. A style that was asked for by name and is refused is an error;
+with `all`, refused styles are left out and reported with the sentence that says why.
+
+>>> named_styles("organism, lipsum")
+['organism', 'lipsum']
+>>> usable, refused = usable_styles("all", EvalConfig(n_problems=2))
+>>> "organism" in usable, "exceeds the model's context of 256" in refused["lipsum"]
+(True, True)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spurious_rewards.data.problem import Problem
+from spurious_rewards.errors import InputError
+from spurious_rewards.evaluation.config import EvalConfig
+from spurious_rewards.evaluation.parts import problems_of
+from spurious_rewards.generation.engine import check_request, encode
+from spurious_rewards.models.prompts import PROMPT_STYLES, render, style_named
+from spurious_rewards.models.registry import load_tokenizer, resolve
+
+ALL = "all"
+
+
+def named_styles(names: str) -> list[str]:
+    """The styles in a text: one name, several separated by commas, or `all`.
+
+    Raises:
+        InputError: an unknown style, the same one twice, or none.
+    """
+    if names.strip() == ALL:
+        return list(PROMPT_STYLES)
+    styles = [name.strip() for name in names.split(",") if name.strip()]
+    if not styles or len(set(styles)) < len(styles):
+        raise InputError(f"prompt_style must name one prompt style or different ones separated by commas, or be "
+                         f"{ALL!r}, but it is {names!r}.")
+    return [style_named(style).name for style in styles]
+
+
+def usable_styles(names: str, cell: EvalConfig) -> tuple[list[str], dict[str, str]]:
+    """The named styles that the cell's model can be given with the cell's problems, and why others cannot.
+
+    Only `all` looks: what is asked for by name is returned as it is, and refused when it is evaluated.
+
+    Args:
+        names: as in `named_styles`.
+        cell: model, problems and longest answer; its own prompt style does not matter.
+
+    Returns:
+        Usable styles in the order of `PROMPT_STYLES`, and style → sentence for the refused ones.
+
+    Raises:
+        InputError: as in `named_styles`; or the model or the problems cannot be loaded.
+    """
+    styles = named_styles(names)
+    if names.strip() != ALL:
+        return styles, {}
+    problems = problems_of(cell, cell.benchmark)
+    tokenizer, context = load_tokenizer(cell.model), context_length(cell.model)
+    tokenizer.model_max_length = 10**9  # no warning for a long prompt: whether it is too long is what is found out here
+    refused = {style: sentence for style in styles
+               if (sentence := refusal(style, problems, tokenizer, cell.max_new_tokens, context))}
+    return [style for style in styles if style not in refused], refused
+
+
+def refusal(style: str, problems: Sequence[Problem], tokenizer, max_new_tokens: int, context: int | None) -> str:
+    """Why these problems cannot be asked in this style, as one sentence; empty if they can."""
+    try:
+        prompts = [render(style, problem.problem, tokenizer) for problem in problems]
+        check_request(encode(tokenizer, prompts), [problem.id for problem in problems], max_new_tokens, context)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def context_length(model: str) -> int | None:
+    """Most tokens that a model was made for (`max_position_embeddings`), None if its configuration does not say.
+
+    Raises:
+        InputError: the configuration cannot be read.
+    """
+    from transformers import AutoConfig
+
+    spec = resolve(model)
+    revision = {"revision": spec.revision} if spec.kind == "hub" else {}
+    try:
+        config = AutoConfig.from_pretrained(spec.folder(), **revision)
+    except (OSError, ValueError) as error:
+        raise InputError(f"The configuration of model {model} cannot be read: "
+                         f"{str(error).splitlines()[0].rstrip('.')}; give the path of a local copy.") from error
+    return getattr(config, "max_position_embeddings", None)

@@ -1,0 +1,149 @@
+"""A trajectory browser: pick a problem, see what several models wrote side by side, with verdicts and strategies.
+
+One plotly table with a drop-down list of problems. All texts are inside the figure, so that it works in a saved
+notebook without a running kernel; the picture beside it (what GitHub shows) is that of the first problem. Problems on
+which the answers differ come first: in the verdict, then in the strategy.
+
+Usage: `show(browser(answers(records)))` with `records` of `evaluation.records.load_records`, greedy and sampled.
+"""
+
+from __future__ import annotations
+
+import html
+import textwrap
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from spurious_rewards.errors import InputError
+
+N_PROBLEMS = 25
+MAX_PROMPT = 600  # characters of a prompt that are shown, from its end
+MAX_TEXT = 4000  # characters of an answer that are shown
+_ROW = 17  # pixels of a line of text
+_WIDTHS = (130, 160, 90, 560)
+_COLOURS = {True: "#e3f3e3", False: "#fbe5e1"}
+
+
+def subject(row: pd.Series) -> str:
+    """Who answered: model or training arm, checkpoint, prompt if it is not the first, and decoding.
+
+    >>> subject(pd.Series({"model": "qwen-like", "trained_run": "", "checkpoint": 0, "temperature": 0.0, "sample": 0}))
+    'qwen-like, greedy'
+    """
+    name = row["model"]
+    if row["trained_run"]:
+        reward = f"random γ={row['gamma']:g}" if row["reward"] == "random" else row["reward"]
+        name = f"{name} after {reward}, {row['clip_mode']}, seed {row['train_seed']}"
+        name += f", update {row['checkpoint']}" if row["checkpoint"] else ""
+    decoding = "greedy" if row["temperature"] == 0 else f"T = {row['temperature']:g}, sample {row['sample'] + 1}"
+    return f"{name}, {decoding}"
+
+
+def answers(records: pd.DataFrame, samples: int = 2) -> pd.DataFrame:
+    """The answers to show, one row each, with `subject`: who gave it; problems and evaluations in their order.
+
+    Args:
+        records: of `load_records`, any number of evaluations of the same problems.
+        samples: of a sampled evaluation, how many answers per problem at most.
+
+    Raises:
+        InputError: the evaluations have no problem in common.
+    """
+    shown = records[records["sample"] < samples]
+    per_run = shown.groupby("run_id")["problem_id"].agg(set)
+    common = set.intersection(*per_run)
+    if not common:
+        raise InputError("The evaluations to compare have no problem in common: evaluate on the same problems.")
+    shown = shown[shown["problem_id"].isin(common)]
+    several_prompts = shown["prompt_style"].nunique() > 1
+    names = [subject(row) + (f", prompt {row['prompt_style']}" if several_prompts else "")
+             for _, row in shown.iterrows()]
+    return shown.assign(subject=names)[["problem_id", "subject", "prompt", "gold", "extracted", "correct", "reason",
+                                        "uses_code", "n_tokens", "finish_reason", "text"]]
+
+
+def interesting(table: pd.DataFrame, n: int = N_PROBLEMS) -> list[str]:
+    """Ids of the `n` problems to offer: those with different verdicts first, then with different strategies."""
+    by_problem = table.groupby("problem_id", sort=False)
+    different = pd.DataFrame({"verdicts": by_problem["correct"].nunique(),
+                              "strategies": by_problem["uses_code"].nunique()})
+    return different.sort_values(["verdicts", "strategies"], ascending=False, kind="stable").index[:n].tolist()
+
+
+def browser(table: pd.DataFrame, n: int = N_PROBLEMS) -> go.Figure:
+    """The table figure with its drop-down list.
+
+    Args:
+        table: of `answers`.
+        n: how many problems are offered.
+    """
+    ids = interesting(table, n)
+    figure, height = go.Figure(), 0
+    for i, problem_id in enumerate(ids):
+        rows = table[table["problem_id"] == problem_id]
+        cells = [[plain(name) for name in rows["subject"]], [verdict(row) for _, row in rows.iterrows()],
+                 [strategy(row) for _, row in rows.iterrows()], [plain(text) for text in rows["text"]]]
+        height = max(height, sum(lines(text) for text in rows["text"]) * _ROW + 12 * len(rows))
+        figure.add_trace(go.Table(
+            visible=i == 0, columnwidth=list(_WIDTHS),
+            header={"values": ["who", "verdict", "strategy", "answer"], "align": "left", "fill_color": "#dddddd"},
+            cells={"values": cells, "align": "left", "height": _ROW + 4, "font": {"size": 11},
+                   "fill_color": [[_COLOURS[bool(right)] for right in rows["correct"]]]}))
+    buttons = [{"label": f"{i + 1}. {problem_id}", "method": "update",
+                "args": [{"visible": [j == i for j in range(len(ids))]},
+                         {"title.text": title(table, problem_id)}]} for i, problem_id in enumerate(ids)]
+    top = 60 + _ROW * max(title(table, problem_id).count("<br>") + 1 for problem_id in ids)
+    return figure.update_layout(
+        template="plotly_white", width=sum(_WIDTHS), height=min(max(height + top + 60, 320), 1400),
+        margin={"l": 10, "r": 10, "t": top, "b": 10},
+        title={"text": title(table, ids[0]), "font": {"size": 13}, "x": 0.01, "y": 1, "yanchor": "top",
+               "pad": {"t": 10}},
+        updatemenus=[{"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom", "pad": {"b": 4}}])
+
+
+def title(table: pd.DataFrame, problem_id: str) -> str:
+    """The problem as it was asked, and its reference answer."""
+    row = table[table["problem_id"] == problem_id].iloc[0]
+    asked = wrapped(("… " if len(row["prompt"]) > MAX_PROMPT else "") + row["prompt"][-MAX_PROMPT:], 120)
+    return f"{asked}<br>reference answer: <b>{plain(row['gold'])}</b>"
+
+
+def verdict(row: pd.Series) -> str:
+    """Right or wrong, the answer found, and why it was judged so."""
+    found = "no answer" if pd.isna(row["extracted"]) else f"found {plain(row['extracted'])}"
+    return f"{'right' if row['correct'] else 'wrong'} ({row['reason']})<br>{found}"
+
+
+def strategy(row: pd.Series) -> str:
+    """Code or language, length, and whether the answer was cut off."""
+    cut = "<br>cut off" if row["finish_reason"] == "length" else ""
+    return f"{'code' if row['uses_code'] else 'language'}<br>{row['n_tokens']} tokens{cut}"
+
+
+def plain(text: str) -> str:
+    """Text as plotly shows it verbatim: tags, entities and formulas are not interpreted, line breaks are kept.
+
+    Control characters, which a model can write and a picture cannot hold, become �.
+
+    >>> plain("a < b & $x$")
+    'a &lt; b &amp; &#36;x&#36;'
+    """
+    text = text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]} … ({len(text)} characters)"
+    text = "".join(c if c == "\n" or c.isprintable() else " " if c.isspace() else "�" for c in text)
+    return html.escape(text, quote=False).replace("$", "&#36;").replace("\n", "<br>")
+
+
+def wrapped(text: str, width: int) -> str:
+    """`plain` text in lines of at most `width` characters."""
+    pieces = [piece for line in text.split("\n") for piece in textwrap.wrap(line, width) or [""]]
+    return "<br>".join(plain(piece) for piece in pieces)
+
+
+def lines(text: str, width: int = 85) -> int:
+    """About how many lines a text takes in the answer column.
+
+    >>> lines("short"), lines("x" * 100 + "\\ny")
+    (3, 3)
+    """
+    return max(3, sum(max(1, -(-len(line) // width)) for line in text[:MAX_TEXT].split("\n")))

@@ -1,0 +1,277 @@
+"""The tables of the code-reasoning analysis: pure functions from the records of a profile to data frames.
+
+================  =====================================================================================================
+`strategies`      Table 1: code frequency and accuracy by strategy of every arm and cell, two detectors, the identity
+`switches`        Fig 7: what the problems that switch strategy contribute to each arm's gain
+`contributions`   Table 2: these contributions averaged over the rewards that gained
+`behaviour`       Fig 6: code frequency and reward over training, in five spans, from the rollouts
+`checkpoints`     the same from evaluated checkpoints, where a profile evaluates any
+`forced_code`     Table 3: the base model with a forced "Let's solve this using Python." against the same prompt without
+`prompts`         Table 5: the base model under every prompt style against the profile's own
+`probe`           completion of problems from their beginnings (contamination), from the manifests of probe runs
+================  =====================================================================================================
+
+Proportions are in [0, 1], `_low` and `_high` are 95 % limits; p-values carry Holm's correction within one table of a
+model, benchmark and engine. What the paper reports stands beside them in `reporting.paper_tables`.
+
+Usage: `strategies(available("micro"))`
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from spurious_rewards.evaluation.records import compare, share
+from spurious_rewards.evaluation.statistics import hierarchical_bootstrap, holm
+from spurious_rewards.evaluation.strategy_analysis import (
+    SWITCHES,
+    contribution_intervals,
+    mean_contribution_intervals,
+    strategy_figures,
+    switch_counts,
+)
+from spurious_rewards.evaluation.strategy_analysis import contributions as contribution_rows
+from spurious_rewards.evaluation.strategy_analysis import switches as problem_switches
+from spurious_rewards.models.prompts import PROMPT_STYLES, unforced
+from spurious_rewards.reporting.collect import Records
+from spurious_rewards.reporting.tables import BASE, arm_name, at_the_end, cell_columns, limits, matrix, with_arms
+
+SUBJECT = ("model", "benchmark", "engine", "dtype", "max_new_tokens")
+SPANS = 5
+
+
+def tables(records: Records) -> dict[str, pd.DataFrame]:
+    """Name → table of everything above; a table without rows says that the profile did not run what it needs."""
+    return {
+        "strategies": strategies(records), "switches": switches(records), "contributions": contributions(records),
+        "behaviour": behaviour(records), "checkpoints": checkpoints(records), "forced_code": forced_code(records),
+        "prompts": prompts(records), "probe": probe(records),
+    }
+
+
+def or_reason(table: pd.DataFrame, needs: str) -> pd.DataFrame | str:
+    """The table, or in place of an empty one a sentence that says what would have to be run."""
+    return table if len(table) else f"Nothing to show for this profile: it takes {needs}."
+
+
+def main_prompt(records: Records) -> str:
+    """The profile's own prompt style: of the trained models' evaluations, else of the first evaluation."""
+    trained = records.samples[records.samples["trained_run"] != ""]
+    return str((trained if len(trained) else records.samples)["prompt_style"].iloc[0])
+
+
+# ------------------------------------------------------------------------------------------------ Table 1 and Fig 7
+
+
+def strategies(records: Records) -> pd.DataFrame:
+    """One row per arm and cell, seeds of an arm together; columns of `strategy_figures` (limits over problems)."""
+    rows, columns = [], cell_columns(records)
+    samples = with_arms(records)
+    for key, group in samples[samples["checkpoint"] == 0].groupby(["arm", *columns], sort=False):
+        rows.append({**dict(zip(["arm", *columns], key, strict=True)), "n_seeds": group["trained_run"].nunique(),
+                     **strategy_figures(group)})
+    return pd.DataFrame(rows)
+
+
+def switch_tables(records: Records) -> dict[tuple, pd.DataFrame]:
+    """(arm, clip mode, cell …) → per-problem switches against the base model, training seeds stacked; greedy only."""
+    if records.runs.empty:
+        return {}
+    columns, found = cell_columns(records), {}
+    samples, clip_modes = at_the_end(records), records.runs.set_index("run_id")["clip_mode"]
+    for cell, group in samples[samples["temperature"] == 0].groupby(columns, sort=False):
+        base = group[group["arm"] == BASE]
+        for arm, seeds in group[group["arm"] != BASE].groupby("arm", sort=False) if len(base) else ():
+            tables = [problem_switches(base, run) for _, run in seeds.groupby("trained_run", sort=False)]
+            found[(arm, clip_modes[seeds["trained_run"].iloc[0]], *cell)] = pd.concat(tables)
+    return found
+
+
+def switches(records: Records) -> pd.DataFrame:
+    """One row per arm and switch (CC, CL, LC, LL): how many, right before and after, share of the arm's gain.
+
+    `n` counts (problem, seed) pairs. `gain` is in accuracy of all problems, so the four add up to `total_gain`;
+    `contribution` is the share C_d of it: above 1 or below 0 where switches work against each other, and of little
+    meaning where the limits of `total_gain` include 0.
+    """
+    rows = []
+    for key, table in switch_tables(records).items():
+        intervals = contribution_intervals(table)
+        for row in contribution_rows(switch_counts(table)).to_dict("records"):
+            rows.append({
+                **dict(zip(["arm", "clip_mode", *cell_columns(records)], key, strict=True)),
+                "n_seeds": int(table.index.value_counts().iloc[0]), "n_problems": table.index.nunique(),
+                "switch": row["switch"], "n": row["n"],
+                **{name: row[name] / 100 for name in ("frequency", "accuracy_before", "accuracy_after", "gain")},
+                **limits("contribution", intervals[row["switch"]]), **limits("total_gain", intervals["gain"]),
+            })
+    return pd.DataFrame(rows).drop(columns="clip_mode", errors="ignore")
+
+
+def contributions(records: Records) -> pd.DataFrame:
+    """Contributions averaged over the arms of a clip mode that gained: limits of their total gain above 0.
+
+    The paper averages five rewards that all gained; an arm that lost or stood still has no gain to share out. Rows
+    exist only where at least one arm gained.
+    """
+    columns, groups = cell_columns(records), {}
+    for (arm, clip_mode, *cell), table in switch_tables(records).items():
+        if contribution_intervals(table)["gain"].low > 0:
+            groups.setdefault((clip_mode, *cell), {})[arm] = table
+    rows = []
+    for key, gained in groups.items():
+        intervals = mean_contribution_intervals(gained)
+        rows.append({**dict(zip(["clip_mode", *columns], key, strict=True)), "n_arms": len(gained),
+                     "arms": "; ".join(gained), "n_problems": intervals["gain"].n,
+                     **{k: v for d in (*SWITCHES, "gain") for k, v in limits(d, intervals[d]).items()}})
+    return pd.DataFrame(rows)
+
+
+# ----------------------------------------------------------------------------------------------- Fig 6: over training
+
+
+def behaviour(records: Records) -> pd.DataFrame:
+    """Per arm and fifth of training: code frequency and mean reward of the rollouts, mean of the seeds, range."""
+    if records.metrics.empty:
+        return pd.DataFrame()
+    rows, columns = [], records.arm_columns()
+    first = records.metrics[records.metrics["update_in_batch"] == 1]
+    for _, seeds in records.runs.groupby(columns, sort=False):
+        metrics = first[first["run_id"].isin(seeds["run_id"])]
+        n_batches = int(metrics["rollout_batch"].max()) + 1
+        edges = np.unique(np.linspace(0, n_batches, min(SPANS, n_batches) + 1).round().astype(int))
+        for start, end in pairwise(edges):
+            span = metrics[(metrics["rollout_batch"] >= start) & (metrics["rollout_batch"] < end)]
+            row = {"arm": arm_name(seeds.iloc[0], columns), "n_seeds": len(seeds), "first_batch": int(start) + 1,
+                   "last_batch": int(end)}
+            for name in ("code_frequency", "reward_mean"):
+                by_seed = span.groupby("run_id")[name].mean()
+                row |= {name: by_seed.mean(), f"{name}_seed_min": by_seed.min(), f"{name}_seed_max": by_seed.max()}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def checkpoints(records: Records) -> pd.DataFrame:
+    """Evaluated models along training, base and end included: accuracy and code by rollout batch.
+
+    Limits over problems and seeds (hierarchical bootstrap). Without an evaluated checkpoint the table is empty.
+    """
+    points = evaluated_points(records)
+    if points.empty or not (points["checkpoint"] > 0).any():
+        return pd.DataFrame()
+    columns, rows = cell_columns(records), []
+    wanted = points.loc[points["checkpoint"] > 0, ["arm", *columns]].drop_duplicates()
+    keys = ["arm", *columns, "rollout_batch"]
+    for key, group in points.merge(wanted, on=["arm", *columns]).groupby(keys, sort=False):
+        row = {**dict(zip(keys, key, strict=True)),
+               "n_seeds": group["trained_run"].nunique(), "n_problems": group["problem_id"].nunique()}
+        for name, column in (("accuracy", "correct"), ("code", "uses_code")):
+            row |= limits(name, hierarchical_bootstrap(matrix(group, column)))
+        rows.append(row)
+    return pd.DataFrame(rows).sort_values(keys, ignore_index=True)
+
+
+def evaluated_points(records: Records) -> pd.DataFrame:
+    """The samples with `arm` and `rollout_batch`; the base model's appear at batch 0 of every arm."""
+    samples = with_arms(records)
+    if records.runs.empty:
+        return samples.iloc[:0].assign(rollout_batch=0)
+    runs = records.runs.set_index("run_id")
+    trained = samples[samples["arm"] != BASE]
+    updates = trained["checkpoint"].where(trained["checkpoint"] > 0, trained["trained_run"].map(runs["n_updates"]))
+    batches = updates / trained["trained_run"].map(runs["updates_per_batch"])
+    trained = trained.assign(rollout_batch=batches.astype(int))
+    base = samples[samples["arm"] == BASE].assign(rollout_batch=0)
+    keys = ["arm", "model"]
+    starts = [base[base["model"] == model].assign(arm=arm)
+              for arm, model in trained[keys].drop_duplicates().itertuples(index=False)]
+    return pd.concat([*starts, trained], ignore_index=True)
+
+
+# ------------------------------------------------------------------------------------------- Tables 3 and 5: prompts
+
+
+def base_cells(records: Records) -> list[tuple[dict[str, object], dict[str, pd.DataFrame]]]:
+    """Greedy evaluations of untrained models: what they share (`SUBJECT`), and prompt style → records."""
+    samples = records.samples
+    base = samples[(samples["trained_run"] == "") & (samples["temperature"] == 0)]
+    return [(dict(zip(SUBJECT, key, strict=True)),
+             {str(style): group for style, group in cell.groupby("prompt_style", sort=False)})
+            for key, cell in base.groupby(list(SUBJECT), sort=False)]
+
+
+def forced_code(records: Records) -> pd.DataFrame:
+    """Per model: accuracy with the forced beginning minus accuracy under the same prompt without it, paired by problem.
+
+    A forced style is compared with its own twin (`models.prompts.unforced`), so that nothing else differs.
+    `code_advantage` is the twin's accuracy with code minus without: where it is positive, forcing code should help.
+    """
+    rows = []
+    for subject, by_style in base_cells(records):
+        for forced in by_style:
+            twin = unforced(forced) if forced in PROMPT_STYLES else None
+            if twin not in by_style:
+                continue
+            one, two = by_style[twin], by_style[forced]
+            figures = strategy_figures(one)
+            rows.append({
+                **subject, "prompt_style": twin, "forced": forced, **paired(one, two),
+                "accuracy": figures["accuracy"], "accuracy_forced": float(two["correct"].mean()),
+                "code": figures["code"], "code_forced": float(two["uses_code"].mean()),
+                "accuracy_code": figures["accuracy_code"], "accuracy_language": figures["accuracy_language"],
+                "n_code": figures["n_code"], "n_language": figures["n_language"]})
+    return corrected(pd.DataFrame(rows))
+
+
+def prompts(records: Records) -> pd.DataFrame:
+    """Per model and prompt style: accuracy, parsable answers, code; difference to the profile's own prompt, paired.
+
+    Rows exist only where a model was evaluated under more than one prompt; the own prompt comes first.
+    """
+    rows, own = [], main_prompt(records)
+    for subject, by_style in base_cells(records):
+        if own not in by_style or len(by_style) < 2:
+            continue
+        for style in sorted(by_style, key=lambda name: (name != own, list(by_style).index(name))):
+            cell = by_style[style]
+            every = pd.Series(True, index=cell.index)
+            row = {**subject, "prompt_style": style, "n_problems": len(cell)}
+            for name, event in (("accuracy", cell["correct"]), ("code", cell["uses_code"]),
+                                ("parsable", cell["extracted"].notna())):
+                row |= limits(name, share(event.astype(bool), every, cell["problem_id"], 1))
+            row |= {"boxed": cell["boxed"].mean(), "mean_tokens": cell["n_tokens"].mean(),
+                    "cut_off": (cell["finish_reason"] == "length").mean()}
+            rows.append(row | (paired(by_style[own], cell) if style != own else {}))
+    return corrected(pd.DataFrame(rows))
+
+
+def paired(one: pd.DataFrame, two: pd.DataFrame) -> dict[str, object]:
+    """Accuracy of two minus one on the same problems: limits (bootstrap), problems won and lost, McNemar's p-value."""
+    both = pd.concat([one.assign(run_id="one"), two.assign(run_id="two")])
+    found = compare(both, "one", "two")
+    return {"n_problems": found["n_problems"], "difference": found["difference"], "difference_low": found["low"],
+            "difference_high": found["high"], "won": found["won"], "lost": found["lost"], "p_value": found["p_value"]}
+
+
+def corrected(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with `p_holm`: Holm's correction over the rows of one model, benchmark and engine."""
+    if table.empty or "p_value" not in table:
+        return table
+    adjusted = pd.Series(np.nan, index=table.index)
+    for _, rows in table[table["p_value"].notna()].groupby(list(SUBJECT), sort=False):
+        adjusted[rows.index] = holm(rows["p_value"])
+    return table.assign(p_holm=adjusted).astype({"won": "Int64", "lost": "Int64"})
+
+
+# ---------------------------------------------------------------------------------------------------- contamination
+
+
+def probe(records: Records) -> pd.DataFrame:
+    """One row per probed model, benchmark and prefix length, from the manifests of the profile's probe runs."""
+    rows = [{"model": manifest["config"]["model"], "benchmark": manifest["config"]["benchmark"], **row}
+            for manifest in records.manifests.values() if manifest.get("kind") == "probe"
+            for row in manifest["summary"]]
+    return pd.DataFrame(rows)
