@@ -11,7 +11,7 @@ Usage: `claims_table([load("micro", results_dir())])`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,6 +23,7 @@ from spurious_rewards.evaluation.records import code_advantage
 from spurious_rewards.evaluation.statistics import Interval, hierarchical_difference
 from spurious_rewards.reporting import reasoning_tables
 from spurious_rewards.reporting.collect import Records
+from spurious_rewards.reporting.mechanism_claims import mechanism_findings, sign
 from spurious_rewards.reporting.tables import BASE, arms, at_the_end, cell_columns, clip_effect, matrix
 
 NOT_RUN = ("—", "not run")
@@ -82,11 +83,6 @@ class Claim:
     paper: str
     where: str
     measure: Callable[[Evidence], Finding] | None = None
-
-
-def sign(interval: Interval) -> str:
-    """Verdict of an interval that a claim expects above 0."""
-    return "consistent" if interval.low > 0 else "against" if interval.high < 0 else "undecided"
 
 
 def points(interval: Interval) -> str:
@@ -287,37 +283,17 @@ CLAIMS = (
 )
 
 
-def bandit_findings(table: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
-    """Claim → (scale, measured, verdict) from the bandit map: what the clip adds, paired with `none` by seed."""
-    rows = table[(table["clip_mode"] == "two_sided") & table["paired_logit_change"].notna()]
+def claims_table(all_records: Sequence[Records], mechanism: Mapping[str, pd.DataFrame] | None = None) -> pd.DataFrame:
+    """One row per claim and what speaks to it, a profile or a table of the mechanism; otherwise one row `not run`.
 
-    def effect(cells: pd.DataFrame) -> tuple[str, Interval]:
-        cell = cells.iloc[0]
-        interval = Interval(*(cell[f"paired_logit_change{end}"] for end in ("", "_ci_low", "_ci_high")),
-                            int(cell["n_seeds"]))
-        return f"{interval.estimate:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]", interval
-
-    sgd = rows[rows["optimizer"] == "sgd"]
-    large, _ = sgd_step = effect(sgd[(sgd["sweep"] == "step") & (sgd["step_size"] == 2.0)])
-    small, _ = effect(rows[(rows["sweep"] == "step") & (rows["optimizer"] == "adamw") & (rows["step_size"] == 0.01)])
-    half, _ = effect(sgd[(sgd["sweep"] == "gamma") & (sgd["gamma"] == 0.5)])
-    rare, rare_interval = effect(sgd[(sgd["sweep"] == "gamma") & (sgd["gamma"] == 0.001)])
-    n = sgd_step[1].n
-    return {
-        "C4": (f"bandit, {n} seeds", f"the clip adds {large} to the log-odds of the likelier arm (SGD, step 2) and "
-               f"{small} with AdamW at step 0.01, where no ratio leaves the band", sign(sgd_step[1])),
-        "C9": (f"bandit, {n} seeds", f"the clip adds {half} at γ = 0.5 and {rare} at γ = 0.001 (SGD): the clip does "
-               "not explain an effect at γ = 0.001", sign(rare_interval)),
-    }
-
-
-def claims_table(all_records: Sequence[Records], bandit: pd.DataFrame | None = None) -> pd.DataFrame:
-    """One row per claim and profile (or bandit map) that speaks to it; otherwise one row `not run`."""
-    from_bandit = bandit_findings(bandit) if bandit is not None else {}
+    Args:
+        all_records: of the profiles.
+        mechanism: from `mechanism_claims.mechanism_tables`.
+    """
+    alone = mechanism_findings(mechanism or {})
     rows, gathered = [], [Evidence(records) for records in all_records]
     for claim in CLAIMS:
-        found = [dict(zip(("scale", "measured", "verdict"), from_bandit[claim.id], strict=True))] \
-            if claim.id in from_bandit else []
+        found = list(alone.get(claim.id, []))
         for evidence in gathered:
             records = evidence.records
             measured, verdict = claim.measure(evidence) if claim.measure else NOT_RUN

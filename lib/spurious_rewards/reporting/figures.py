@@ -24,7 +24,7 @@ from plotly.offline import get_plotlyjs, get_plotlyjs_version
 from plotly.subplots import make_subplots
 
 from spurious_rewards.reporting.collect import Records
-from spurious_rewards.reporting.tables import BASE, arm_name, arms
+from spurious_rewards.reporting.tables import BASE, arm_name, arms, cell_columns
 from spurious_rewards.workflow.files import atomic_path, write_text
 
 COLOURS = {"two_sided": "#3366aa", "none": "#dd7722", "high_only": "#228833", "low_only": "#aa3377",
@@ -113,11 +113,13 @@ def arm_intervals(records: Records, name: str = "accuracy", decoding: str = "gre
     """
     table = arms(records)
     table = table[(table["temperature"] == 0) == (decoding == "greedy")]
+    table = table.assign(cell=table[[column for column in cell_columns(records) if column not in (
+        "prompt_style", "temperature")]].astype(str).agg(", ".join, axis=1))  # the benchmark, and what else differs
     figure = go.Figure()
-    for benchmark, rows in table.groupby("benchmark", sort=False):
+    for cell, rows in table.groupby("cell", sort=False):
         figure.add_scatter(
-            x=rows[name], y=[f"{arm} · {benchmark}" for arm in rows["arm"]], mode="markers",
-            name=benchmark, marker={"size": 10, "color": ["#444444" if arm == BASE else "#3366aa" for arm in
+            x=rows[name], y=[f"{arm} · {cell}" for arm in rows["arm"]], mode="markers",
+            name=cell, marker={"size": 10, "color": ["#444444" if arm == BASE else "#3366aa" for arm in
                                                           rows["arm"]]},
             error_x={"type": "data", "symmetric": False, "array": rows[f"{name}_high"] - rows[name],
                      "arrayminus": rows[name] - rows[f"{name}_low"]})

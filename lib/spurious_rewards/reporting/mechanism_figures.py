@@ -7,6 +7,7 @@ Usage: `show(surrogate_curves("two_sided", 0.2, 0.2))`; for the results page `ma
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -164,6 +165,13 @@ def dose_figures(runs: pd.DataFrame | None, pairs: pd.DataFrame | None) -> dict[
     found = {} if runs is None else {f"dose_runs_{name}": dose_response(runs, name, "seeds")
                                      for name in ("code", "accuracy")}
     return found | ({} if pairs is None else {"dose_pairs_code": dose_response(pairs, "code", "pairs")})
+
+
+def mechanism_figures(tables: Mapping[str, pd.DataFrame]) -> dict[str, go.Figure]:
+    """Name → figure, for the committed tables of the mechanism by name; those that are not there have none."""
+    found = map_figures(tables["bandit_map"]) if "bandit_map" in tables else {}
+    found |= counterfactual_figures(tables["counterfactual"]) if "counterfactual" in tables else {}
+    return found | dose_figures(tables.get("dose_response"), tables.get("dose_counterfactual"))
 
 
 def _bounds(cells: pd.DataFrame, name: str) -> dict[str, object]:

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import html
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from spurious_rewards.reporting import collect, figures
+from spurious_rewards.mechanism.verdict import sentences
+from spurious_rewards.reporting import collect, figures, reasoning_figures
 from spurious_rewards.reporting.claims import claims_table
 from spurious_rewards.reporting.collect import Records
-from spurious_rewards.reporting.mechanism_figures import map_figures
+from spurious_rewards.reporting.mechanism_claims import mechanism_tables
+from spurious_rewards.reporting.mechanism_figures import mechanism_figures
 from spurious_rewards.reporting.tables import all_tables
 from spurious_rewards.workflow.files import write_text
 from spurious_rewards.workflow.profiles import load_profile, profile_names
@@ -50,9 +53,9 @@ CAPTIONS = {
     "claims": "The paper's claims beside what was measured here. Figures in the third column are paper-reported.",
 }
 
-BANDIT_MAP = Path("tables/mechanism/bandit_map.csv")
-MECHANISM = ("No language and nothing to learn: a policy over two arms, rewards that are coin flips, the trainer's own "
-             "surrogate and advantages. Notebook 05_clip_mechanism derives what to expect and recomputes it.")
+MECHANISM = ("A softmax bandit with coin-flip rewards and the trainer's own surrogate and advantages; the paired "
+             "counterfactual, in which a language model replays the same rollouts with and without the clip; and "
+             "organisms that differ in their code prior alone. Notebook 05_clip_mechanism derives what to expect.")
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,8 @@ def write_report(profile: str, results: Path | None = None) -> Report:
     records = collect.collect(profile)
     collect.save(records, results)
     records = collect.load(profile, results)  # what a reader of the committed files would see
-    note = figures.write(figures.all_figures(records), results / "figures" / profile)
+    note = figures.write(figures.all_figures(records) | reasoning_figures.all_figures(records),
+                         results / "figures" / profile)
     return Report(rebuild(results), records, note)
 
 
@@ -83,11 +87,11 @@ def rebuild(results: Path) -> Path:
     profiles = [collect.load(name, results) for name in collect.saved_profiles(results)]
     for records in profiles:
         write_tables(all_tables(records), results / "tables" / records.profile)
-    bandit = pd.read_csv(results / BANDIT_MAP) if (results / BANDIT_MAP).is_file() else None
-    if bandit is not None:
-        figures.write(map_figures(bandit), results / "figures" / "mechanism")
-    write_tables({"claims": claims_table(profiles, bandit)}, results / "tables")
-    write_text(results / "index.html", page(profiles, results))
+    mechanism = mechanism_tables(results)
+    if mechanism:
+        figures.write(mechanism_figures(mechanism), results / "figures" / "mechanism")
+    write_tables({"claims": claims_table(profiles, mechanism)}, results / "tables")
+    write_text(results / "index.html", page(profiles, mechanism, results))
     return results / "index.html"
 
 
@@ -114,12 +118,14 @@ def markdown(table: pd.DataFrame) -> str:
     return "".join(f"| {line} |\n" for line in lines)
 
 
-def page(profiles: list[Records], results: Path) -> str:
+def page(profiles: list[Records], mechanism: Mapping[str, pd.DataFrame], results: Path) -> str:
     """The static page: claims, the clip alone, each profile, then what was not run and how to run it."""
     parts = [section("Claims", "claims", results / "tables" / "claims.csv", results)]
-    if (results / BANDIT_MAP).is_file():
-        parts.append(f"<h2 id='mechanism'>The clip alone: a softmax bandit</h2><p>{MECHANISM} "
-                     f"<a href='{BANDIT_MAP.as_posix()}'>All cells as CSV</a>.</p>")
+    if "bandit_map" in mechanism:
+        verdict = sentences(*(mechanism.get(name) for name in ("bandit_map", "counterfactual", "dose_counterfactual")))
+        links = ", ".join(f"<a href='tables/mechanism/{name}.csv'>{name}.csv</a>" for name in mechanism)
+        parts.append(f"<h2 id='mechanism'>The clip alone</h2><p>{MECHANISM} All cells: {links}.</p>"
+                     + "".join(f"<p>{html.escape(sentence)}</p>" for sentence in verdict))
         parts += drawn(results / "figures" / "mechanism", results)
     for records in profiles:
         parts.append(f"<h2 id='{records.profile}'>Profile {records.profile}</h2>"
