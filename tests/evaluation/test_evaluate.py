@@ -190,12 +190,18 @@ def test_bad_input_is_one_sentence(tiny, runs, fields, message):
 @pytest.mark.parametrize("fields, message", [
     ({"n_samples": 0}, "n_samples"), ({"temperature": 0.0}, "2 equal samples"), ({"dtype": "float33"}, "float32"),
     ({"prompt_style": "nome"}, "did you mean 'none'"), ({"engine": "transfomers"}, "did you mean 'transformers'"),
-    ({"engine": "vllm"}, "install the vllm extra"), ({"problem_order": "last"}, "first, shuffled"),
+    ({"problem_order": "last"}, "first, shuffled"),
     ({"checkpoint": 8}, "needs trained_run"), ({"batch_size": 0}, "batch_size"), ({"n_problems": 1.5}, "must be int"),
 ])
 def test_a_configuration_that_cannot_work(tiny, fields, message):
     with pytest.raises(InputError, match=message):
         cell(tiny, **fields)
+
+
+def test_engine_vllm_is_refused_where_it_is_not_installed(tiny, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: None)
+    with pytest.raises(InputError, match="install the vllm extra"):
+        cell(tiny, engine="vllm")
 
 
 def test_a_chat_prompt_needs_a_chat_template(runs, tmp_path):

@@ -20,11 +20,25 @@ def test_sampling_that_cannot_work(fields, message):
         engine.Sampling(**fields)
 
 
-def test_unknown_engine_and_missing_extra():
-    with pytest.raises(InputError, match="did you mean 'transformers'"):
+def test_unknown_engine():
+    with pytest.raises(InputError, match="did you mean 'transformers'.*known: transformers, vllm"):
         engine.create("transformer", "qwen-like")
+
+
+def test_vllm_is_refused_only_where_the_package_is_missing(monkeypatch):
+    monkeypatch.setattr(engine.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="install the vllm extra"):
         engine.create("vllm", "qwen-like")
+    engine.check_engine("transformers")
+    monkeypatch.setattr(engine.importlib.util, "find_spec", lambda name: "found")
+    engine.check_engine("vllm")
+
+
+def test_every_engine_can_be_made_by_name():
+    import importlib
+
+    for module in engine.ENGINES.values():
+        assert callable(importlib.import_module(module).from_model_name)
 
 
 def test_one_beginning_of_sequence_token_and_only_one():

@@ -11,15 +11,15 @@ An engine turns prompt texts into samples. Whatever the engine, the same things 
 
 >>> Sampling(temperature=0.6, max_new_tokens=64, n_samples=8)
 Sampling(temperature=0.6, top_p=1.0, max_new_tokens=64, n_samples=8, seed=0)
->>> create("vllm", "qwen-like")
+>>> create("vlm", "qwen-like")
 Traceback (most recent call last):
     ...
-spurious_rewards.errors.InputError: Engine 'vllm' is not part of this installation: install the vllm extra on a ...
+spurious_rewards.errors.InputError: Unknown engine 'vlm' (did you mean 'vllm'?); known: transformers, vllm.
 """
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     import numpy as np
     from tqdm import tqdm
 
-ENGINES: dict[str, str] = {"transformers": "spurious_rewards.generation.transformers_engine"}
+ENGINES: dict[str, str] = {
+    "transformers": "spurious_rewards.generation.transformers_engine",
+    "vllm": "spurious_rewards.generation.vllm_engine",
+}
 """Name of an engine → module with a function `from_model_name(model, batch_size, dtype)`."""
 
 
@@ -108,11 +111,11 @@ def create(name: str, model: str, batch_size: int = 32, dtype: str = "float32") 
 
 def check_engine(name: str) -> None:
     """Raise `InputError` for an engine that does not exist or is not installed; nothing is loaded."""
-    if name == "vllm":
+    if name not in ENGINES:
+        raise unknown_name("engine", name, ENGINES)
+    if name == "vllm" and importlib.util.find_spec("vllm") is None:
         raise InputError("Engine 'vllm' is not part of this installation: install the vllm extra on a machine it "
                          "supports, or use engine='transformers'.")
-    if name not in ENGINES:
-        raise unknown_name("engine", name, [*ENGINES, "vllm"])
 
 
 def encode(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
