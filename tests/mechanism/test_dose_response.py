@@ -28,17 +28,17 @@ def test_the_design_is_five_priors_by_two_settings_by_modes_by_seeds():
     runs = config.run_configs()
     assert len(runs) == 5 * 2 * 2 * 5 and len({run.run_id() for run in runs}) == 100
     assert {(run.optimizer, run.learning_rate) for run in runs} == {("adamw", 3e-4), ("sgd", 0.3)}
-    assert [run.clip_mode for run in runs[:4]] == ["none", "two_sided", "high_only", "low_only"]
-    assert len({run.seed for run in runs[:4]}) == 1 and {run.seed for run in runs} == set(range(5))
+    assert [run.clip_mode for run in runs[:2]] == ["none", "two_sided"]
+    assert len({run.seed for run in runs[:2]}) == 1 and {run.seed for run in runs} == set(range(5))
     evaluations = [config.eval_config("qwen-like", run) for run in ("", "train-a", "train-b")]
     assert len({(e.seed, e.problem_seed, e.n_problems, e.temperature) for e in evaluations}) == 1
     pairs = config.pair_configs()
     assert len(pairs) == 10 and all(p.looks() == (30,) and p.clip_modes == config.clip_modes for p in pairs)
-    assert [run.model for run in config.run_configs("qwen-like-p90")] == ["qwen-like-p90"] * 40
+    assert [run.model for run in config.run_configs("qwen-like-p90")] == ["qwen-like-p90"] * 20
 
 
-@pytest.mark.parametrize("changes", [{"settings": "sgd"}, {"settings": "adam 0.1"}, {"clip_modes": "two_sided"}, {"run_clip_modes": "two_sided"},
-                                     {"clip_modes": "none,two_side"}, {"n_seeds": 1}])
+@pytest.mark.parametrize("changes", [{"settings": "sgd"}, {"settings": "adam 0.1"}, {"clip_modes": "two_sided"},
+                                     {"run_clip_modes": "two_sided"}, {"clip_modes": "none,two_side"}, {"n_seeds": 1}])
 def test_bad_designs_are_refused(changes):
     with pytest.raises(InputError):
         DoseConfig(**changes)
