@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from tiny_lm import save_tiny, tiny_tokenizer
+from tiny_lm import tiny_tokenizer
 
 from spurious_rewards.data.problem_sets import load_problems
 from spurious_rewards.errors import InputError
@@ -10,17 +10,6 @@ from spurious_rewards.evaluation import probe as pr
 from spurious_rewards.evaluation.probe import PROBE_COLUMNS, ProbeConfig, cut_text, load_probe, probe, word_ends
 from spurious_rewards.generation.engine import Sample
 from spurious_rewards.generation.transformers_engine import TransformersEngine
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return save_tiny(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture
-def runs(tmp_path, monkeypatch):
-    monkeypatch.setenv("SPURIOUS_RUNS_DIR", str(tmp_path / "runs"))
-    return tmp_path / "runs"
 
 
 def config(tiny, **fields):

@@ -13,17 +13,6 @@ from spurious_rewards.workflow.files import write_json
 from spurious_rewards.workflow.runs import RunFolder
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return save_tiny(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture
-def runs(tmp_path, monkeypatch):
-    monkeypatch.setenv("SPURIOUS_RUNS_DIR", str(tmp_path / "runs"))
-    return tmp_path / "runs"
-
-
 def cell(tiny, **fields):
     return EvalConfig(**{"model": str(tiny), "n_problems": 3, "max_new_tokens": 8, "batch_size": 4, **fields})
 
