@@ -53,6 +53,16 @@ CAPTIONS = {
     "claims": "The paper's claims beside what was measured here. Figures in the third column are paper-reported.",
 }
 
+BENCHMARKS = {
+    "generation/agreement": "The same greedy evaluation cell through two engines: verdicts, texts, and how near the "
+                            "top two tokens were where the texts first differ.",
+    "generation/engines": "Speed of the two engines in one run (benchmarks/generation.py).",
+    "training/grpo_step": "CPU seconds of one rollout batch, 32 × 16 rollouts and 8 updates (benchmarks/grpo_step.py).",
+    "training/scaling": "Time and memory against model size, completion length and group size.",
+    "grader_benchmark": "Speed of the graders (benchmarks/grader.py).",
+}
+"""Tables that benchmarks write, below results/tables, and their captions."""
+
 MECHANISM = ("A softmax bandit with coin-flip rewards and the trainer's own surrogate and advantages; the paired "
              "counterfactual, in which a language model replays the same rollouts with and without the clip; and "
              "organisms that differ in their code prior alone. Notebook 05_clip_mechanism derives what to expect.")
@@ -135,6 +145,10 @@ def page(profiles: list[Records], mechanism: Mapping[str, pd.DataFrame], results
             parts.append(section(path.stem, path.stem, path, results))
         parts.append(f"<p>Executed notebooks: <a href='notebooks/{records.profile}/'>notebooks/{records.profile}</a>. "
                      f"Manifests: <a href='manifests/{records.profile}/'>manifests/{records.profile}</a>.</p>")
+    written = {name: results / "tables" / f"{name}.csv" for name in BENCHMARKS}
+    if any(path.is_file() for path in written.values()):
+        parts.append("<h2 id='benchmarks'>Engines and speed</h2>")
+        parts += [section(path.stem, name, path, results) for name, path in written.items() if path.is_file()]
     measured = {records.profile for records in profiles}
     rest = [load_profile(name) for name in profile_names() if name not in measured]
     if rest:
@@ -172,7 +186,7 @@ def section(title: str, name: str, path: Path, results: Path) -> str:
     head = "".join(f"<th>{html.escape(str(c))}</th>" for c in table.columns)
     rows = "".join("<tr>" + "".join(f"<td>{html.escape(cell(v))}</td>" for v in row) + "</tr>"
                    for row in table.itertuples(index=False))
-    return (f"<h3>{html.escape(title)}</h3><p>{html.escape(CAPTIONS.get(name, ''))} "
+    return (f"<h3>{html.escape(title)}</h3><p>{html.escape((CAPTIONS | BENCHMARKS).get(name, ''))} "
             f"<a href='{path.relative_to(results).as_posix()}'>CSV</a></p>"
             f"<div class='wide'><table><tr>{head}</tr>{rows}</table></div>")
 
