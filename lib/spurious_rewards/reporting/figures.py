@@ -9,9 +9,9 @@ Usage: `show(trajectory(records, "code_frequency"))` in a notebook; `write(figur
 
 from __future__ import annotations
 
+import base64
 import json
 import os
-import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +24,7 @@ from plotly.offline import get_plotlyjs, get_plotlyjs_version
 from plotly.subplots import make_subplots
 
 from spurious_rewards.reporting.collect import Records
+from spurious_rewards.reporting.images import browser_path, png
 from spurious_rewards.reporting.tables import BASE, arm_name, arms, cell_columns
 from spurious_rewards.workflow.files import atomic_path, write_text
 
@@ -36,25 +37,22 @@ TITLES = {
     "clip_fraction": "share of tokens clipped", "would_clip_high": "share of tokens above 1+ε with A > 0",
     "would_clip_low": "share of tokens below 1−ε with A < 0", "kl_old": "KL(π_θ‖π_old)",
 }
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _LAYOUT = {"template": "plotly_white", "width": 860, "height": 430, "margin": {"l": 70, "r": 20, "t": 60, "b": 60},
            "legend": {"font": {"size": 11}}}
 
 
-def browser_path() -> str | None:
-    """A Chrome-family browser for PNG export: `BROWSER_PATH`, or the first known name on the PATH."""
-    given = os.environ.get("BROWSER_PATH")
-    if given and Path(given).exists():
-        return given
-    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
-
-
 def show(figure: go.Figure) -> None:
     """Display in a notebook: interactive, and as PNG beside it where a browser exists (GitHub shows only that)."""
+    bundle = pio.renderers["plotly_mimetype"].to_mimebundle(figure.to_dict())
     browser = browser_path()
     if browser:
         os.environ["BROWSER_PATH"] = browser
-    figure.show(renderer="plotly_mimetype+png" if browser else "plotly_mimetype")
+        image = png(figure)
+        if image is None:
+            print(f"{Path(browser).name} did not draw this figure in time; it is interactive only.")
+        else:
+            bundle["image/png"] = base64.b64encode(image).decode()
+    display(bundle, raw=True)
 
 
 def styles(records: Records) -> dict[str, tuple[str, str]]:
@@ -162,10 +160,16 @@ def write(figures: Mapping[str, go.Figure], folder: Path) -> str:
         return ("No PNG was written: no Chrome-family browser was found (set BROWSER_PATH, or install "
                 "chromium-headless-shell).")
     os.environ["BROWSER_PATH"] = browser
+    late = []
     for name, figure in figures.items():
+        image = png(figure)
+        if image is None:
+            late.append(name)
+            continue
         with atomic_path(folder / f"{name}.png") as path:
-            pio.write_image(figure, path, format="png", scale=1)
-    return f"PNGs were written with {Path(browser).name}."
+            path.write_bytes(image)
+    return f"PNGs were written with {Path(browser).name}" + (
+        f", which did not draw in time: {', '.join(late)}." if late else ".")
 
 
 def plotly_script(up: str) -> str:
