@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import filecmp
 import functools
 import importlib
 import os
@@ -191,12 +192,17 @@ def forget_outdated(profile: Profile) -> list[Job]:
 
 
 def copy_notebooks(profile: Profile, folder: Path) -> list[Path]:
-    """Copy the executed notebooks that a reader would open, the first of each kind, and return the copies."""
+    """Copy the executed notebooks that a reader would open, the first of each kind, and return the copies.
+
+    A copy that is there already and equal is not written again.
+    """
     copied: dict[str, Path] = {}
     for job in profile.jobs:
         if job.notebook not in copied and job.output_notebook.is_file():
-            copied[job.notebook] = folder / f"{job.notebook}.ipynb"
-            with atomic_path(copied[job.notebook]) as temporary:
+            copied[job.notebook] = target = folder / f"{job.notebook}.ipynb"
+            if target.is_file() and filecmp.cmp(job.output_notebook, target, shallow=False):
+                continue
+            with atomic_path(target) as temporary:
                 shutil.copyfile(job.output_notebook, temporary)
     return list(copied.values())
 

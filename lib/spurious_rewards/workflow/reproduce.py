@@ -82,8 +82,7 @@ def reproduce(name: str, cores: int, dry_run: bool = False) -> None:
     print(f"All {len(profile.jobs)} jobs of profile {name} are done ({duration(time.monotonic() - began)}).")
     for output in dict.fromkeys(output for job in profile.jobs for output in job.outputs):
         print(f"Written: {project_root() / output}")
-    if done_before < len(profile.jobs):
-        copy_notebooks(profile, project_root() / "results" / "notebooks" / name)
+    copy_notebooks(profile, project_root() / "results" / "notebooks" / name)
     print(f"Executed notebooks: {profile_folder(name) / 'notebooks'}")
 
 
