@@ -2,7 +2,7 @@
 
     results/records/<profile>/runs.parquet      one row per training run: its configuration and cost
     results/records/<profile>/metrics.parquet   one row per optimizer update of every run
-    results/records/<profile>/samples.parquet   one row per evaluated answer, without its text
+    results/records/<profile>/samples.parquet   one row per evaluated answer, with its text
     results/manifests/<profile>/<run_id>.json   the manifest of every run that a number rests on
 
 Usage: `records = collect("micro"); save(records, results_dir())`, later `load("micro", results_dir())`.
@@ -25,7 +25,7 @@ from spurious_rewards.workflow.paths import project_root
 from spurious_rewards.workflow.profiles import job_results
 from spurious_rewards.workflow.runs import RunFolder
 
-BULKY = ("text", "prompt")
+BULKY = ("prompt",)
 """Columns of the evaluation records that stay in the run folder."""
 
 ALWAYS = ("reward", "clip_mode")
