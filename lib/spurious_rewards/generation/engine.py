@@ -128,6 +128,19 @@ def encode(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
     return [tokenizer(p, add_special_tokens=not (bos and p.startswith(bos)))["input_ids"] for p in prompts]
 
 
+def end_of_sequence(tokenizer: Any, own: int | list[int] | None) -> list[int]:
+    """Token ids that end a sample, sorted: the tokenizer's, and `own`, those of the model's generation config.
+
+    Raises:
+        InputError: there is none.
+    """
+    eos = {tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None}
+    if not eos:
+        raise InputError("Neither the tokenizer nor the generation config of this model names an end-of-sequence "
+                         "token: set tokenizer.eos_token.")
+    return sorted(eos)
+
+
 def check_request(prompt_ids: Sequence[Sequence[int]], keys: Sequence[str], max_new_tokens: int,
                   context: int | None) -> None:
     """Raise `InputError` for prompts no engine can answer faithfully; nothing is ever cut silently."""

@@ -32,7 +32,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.generation.attention import use_grouped_decoding
-from spurious_rewards.generation.engine import Sample, Sampling, check_request, encode
+from spurious_rewards.generation.engine import Sample, Sampling, check_request, encode, end_of_sequence
 from spurious_rewards.generation.kv_cache import empty_cache
 
 TINY_PARAMETERS = 5_000_000
@@ -57,12 +57,7 @@ class TransformersEngine:
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.tiny = sum(p.numel() for p in model.parameters()) < TINY_PARAMETERS
-        own = model.generation_config.eos_token_id
-        eos = {tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None}
-        if not eos:
-            raise InputError("Neither the tokenizer nor the generation config of this model names an end-of-sequence "
-                             "token: set tokenizer.eos_token.")
-        self.eos = sorted(eos)
+        self.eos = end_of_sequence(tokenizer, model.generation_config.eos_token_id)
         self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.eos[0]
 
     def prompt_lengths(self, prompts: Sequence[str]) -> list[int]:

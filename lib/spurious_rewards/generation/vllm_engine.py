@@ -31,7 +31,7 @@ import torch._dynamo
 from tqdm import tqdm
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.generation.engine import Sample, Sampling, check_request, encode
+from spurious_rewards.generation.engine import Sample, Sampling, check_request, encode, end_of_sequence
 from spurious_rewards.generation.transformers_engine import row_key
 
 CPU_KV_CACHE_GIB = 2
@@ -195,11 +195,7 @@ def end_tokens(tokenizer: Any, folder: str | Path, revision: str | None, config:
         own = GenerationConfig.from_pretrained(folder, revision=revision).eos_token_id
     except OSError:  # no generation_config.json
         own = GenerationConfig.from_model_config(config).eos_token_id
-    eos = {tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None}
-    if not eos:
-        raise InputError("Neither the tokenizer nor the generation config of this model names an end-of-sequence "
-                         "token: set tokenizer.eos_token.")
-    return sorted(eos)
+    return end_of_sequence(tokenizer, own)
 
 
 def check_temperature(temperature: float) -> None:
