@@ -59,7 +59,8 @@ def _step(bandit: pd.DataFrame, mode: str) -> Row:
     return found.set_index("clip_mode").loc[mode]
 
 
-def _cell(table: pd.DataFrame, optimizer: str, mode: str, quantity: str) -> Row:
+def middle_cell(table: pd.DataFrame, optimizer: str, mode: str, quantity: str) -> Row:
+    """The row of a table of effects at the setting of `MIDDLE` for this optimizer."""
     keep = ((table["optimizer"] == optimizer) & (table["clip_mode"] == mode) & (table["quantity"] == quantity)
             & ((table["learning_rate"] - MIDDLE[optimizer]).abs() < 1e-9))
     return table[keep].iloc[0]
@@ -75,12 +76,13 @@ def _necessity(bandit: pd.DataFrame, counterfactual: pd.DataFrame | None, dose: 
     if counterfactual is not None:
         parts = []
         for optimizer, step in MIDDLE.items():
-            code, entropy = (_cell(counterfactual, optimizer, "two_sided", name) for name in ("code", "entropy"))
+            code, entropy = (middle_cell(counterfactual, optimizer, "two_sided", name) for name in ("code", "entropy"))
             parts.append(f"with {optimizer} {step:g} it {verb(code)} the code probability ({_limits(code)}) and "
                          f"{verb(entropy)} the entropy ({_limits(entropy, digits=4)} nats, {entropy['n_pairs']} pairs)")
         text += "; in one rollout batch of the language model, against no clip, " + ", ".join(parts)
     if dose is not None:
-        slopes = [_cell(dose[dose["statistic"] == "slope"], optimizer, "two_sided", "code") for optimizer in MIDDLE]
+        lines = dose[dose["statistic"] == "slope"]
+        slopes = [middle_cell(lines, optimizer, "two_sided", "code") for optimizer in MIDDLE]
         text += "; per unit of the prior's log-odds its effect on the code probability is " + " and ".join(
             f"{_limits(row, digits=4)} ({optimizer})" for row, optimizer in zip(slopes, MIDDLE, strict=True)) + (
             ", where amplifying what is likely would need a slope above 0")
@@ -94,7 +96,7 @@ def _side(bandit: pd.DataFrame, counterfactual: pd.DataFrame | None) -> str:
     if counterfactual is not None:
         parts = []
         for mode in ("high_only", "low_only"):
-            code, entropy = (_cell(counterfactual, "sgd", mode, name) for name in ("code", "entropy"))
+            code, entropy = (middle_cell(counterfactual, "sgd", mode, name) for name in ("code", "entropy"))
             parts.append(f"{mode} {verb(entropy)} the entropy ({_limits(entropy, digits=4)}) and {verb(code)} the code "
                          f"probability ({_limits(code)})")
         text += f"; in the language model (sgd {MIDDLE['sgd']:g}) " + ", ".join(parts)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from spurious_rewards.evaluation.statistics import Interval
-from spurious_rewards.mechanism.verdict import MIDDLE
+from spurious_rewards.mechanism.verdict import MIDDLE, middle_cell
 
 NAMES = ("bandit_map", "counterfactual", "dose_response", "dose_counterfactual")
 """Tables in results/tables/mechanism that may be there."""
@@ -86,13 +86,11 @@ def from_bandit(table: pd.DataFrame) -> dict[str, Finding]:
 
 def from_counterfactual(table: pd.DataFrame) -> dict[str, Finding]:
     """What one rollout batch with the clip does to code probability and entropy, against none, on the organism."""
-    rows = table[table["clip_mode"] == "two_sided"]
-    code = middle_effects(rows[rows["quantity"] == "code"], "n_pairs")
-    entropy = middle_effects(rows[rows["quantity"] == "entropy"], "n_pairs")
+    code, entropy = (middle_effects(table, quantity, "n_pairs") for quantity in ("code", "entropy"))
     n = " and ".join(str(interval.n) for interval in code.values())
     text = "; ".join(f"{name}: code probability {written(code[name])}, entropy {written(entropy[name], 4)} nats"
                      for name in code)
-    return {"C4": {"scale": f"organism {rows['model'].iloc[0]}, one rollout batch, {n} pairs",
+    return {"C4": {"scale": f"organism {table['model'].iloc[0]}, one rollout batch, {n} pairs",
                    "measured": f"clip minus no clip, code being the likelier strategy: {text}",
                    "verdict": joint(list(code.values()))}}
 
@@ -108,8 +106,7 @@ def from_dose_runs(table: pd.DataFrame) -> dict[str, Finding]:
 
 
 def _slope(table: pd.DataFrame, scale: str) -> Finding:
-    rows = table[(table["statistic"] == "slope") & (table["clip_mode"] == "two_sided") & (table["quantity"] == "code")]
-    slopes = middle_effects(rows, "n")
+    slopes = middle_effects(table[table["statistic"] == "slope"], "code", "n")
     text = "; ".join(f"{name}: {written(interval, 4)}" for name, interval in slopes.items())
     return {"scale": scale.format(n=" and ".join(sorted({str(interval.n) for interval in slopes.values()}))),
             "measured": "effect of the clip on the code frequency per unit of the prior's log-odds (amplifying what is "
@@ -117,12 +114,15 @@ def _slope(table: pd.DataFrame, scale: str) -> Finding:
             "verdict": joint(list(slopes.values()))}
 
 
-def middle_effects(rows: pd.DataFrame, count: str) -> dict[str, Interval]:
-    """Setting → effect, for the two settings in the middle of the map; `count` is the column with the sample size."""
-    found = {}
-    for optimizer, step in MIDDLE.items():
-        keep = (rows["optimizer"] == optimizer) & ((rows["learning_rate"] - step).abs() < 1e-9)
-        row = rows[keep].iloc[0]
-        found[f"{optimizer} {step:g}"] = Interval(row["effect"], row["effect_low"], row["effect_high"],
-                                                  int(row[count]))
-    return found
+def middle_effects(table: pd.DataFrame, quantity: str, count: str) -> dict[str, Interval]:
+    """Setting → effect of the two-sided clip, for the settings in the middle of the map.
+
+    Args:
+        table: of effects.
+        quantity: for example `code`.
+        count: column with the sample size.
+    """
+    rows = {f"{optimizer} {step:g}": middle_cell(table, optimizer, "two_sided", quantity)
+            for optimizer, step in MIDDLE.items()}
+    return {name: Interval(row["effect"], row["effect_low"], row["effect_high"], int(row[count]))
+            for name, row in rows.items()}
