@@ -5,89 +5,50 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
-import psutil
 import pytest
 from hostile_inputs import HOSTILE
 from nbclient import NotebookClient
 
-from spurious_rewards.rewards import worker_client
-from spurious_rewards.rewards.grading import REASONS, grade, judge
+from spurious_rewards.rewards.grading import REASONS, grade
 
 HERE = Path(__file__).parent
 MAX_SECONDS = 5.0
 MAX_BYTES = 1 << 30
 
 
-class PeakMemory:
-    """Peak of the memory of this process and all below it (shared pages counted once), sampled while active."""
-
-    def __enter__(self) -> PeakMemory:
-        self.bytes, self.active = 0, True
-        self.thread = threading.Thread(target=self.watch)
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.active = False
-        self.thread.join()
-
-    def watch(self) -> None:
-        me = psutil.Process()
-        while self.active:
-            total = 0
-            for process in [me, *me.children(recursive=True)]:
-                try:
-                    total += process.memory_full_info().pss
-                except (psutil.NoSuchProcess, psutil.AccessDenied):
-                    continue
-            self.bytes = max(self.bytes, total)
-            time.sleep(0.1)
-
-
-def timed(case: tuple[str, str], mode: str = "robust") -> tuple[float, object]:
-    started = time.perf_counter()
-    result = grade(*case, mode=mode)
-    return time.perf_counter() - started, result
-
-
-def check(timings: list[tuple[float, object]], n: int) -> None:
-    assert len(timings) == n
-    assert max(seconds for seconds, _ in timings) < MAX_SECONDS
-    assert all(not result.correct and result.reason in REASONS for _, result in timings)
-    assert grade(r"\boxed{y-3=2x}", "y=2x+3").correct  # interpreter and worker are alive
+def run(threads: int) -> list[dict[str, object]]:
+    """Rows of `hostile_run.py` with so many threads, after the checks that hold for any number of them."""
+    command = [sys.executable, str(HERE / "hostile_run.py"), str(threads)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert max(row["seconds"] for row in result["rows"]) < MAX_SECONDS
+    assert all(not row["correct"] and row["reason"] in REASONS for row in result["rows"])
+    assert result["alive"]
+    assert 0 < result["peak_bytes"] < MAX_BYTES
+    return result["rows"]
 
 
 def test_main_thread():
-    judge.cache_clear()
-    worker_client.warm_up()
-    with PeakMemory() as peak:
-        timings = [timed(case) for case in HOSTILE]
-    check(timings, 50)
-    assert peak.bytes < MAX_BYTES
-    refused = sum(result.reason.startswith("guard_") for _, result in timings)
+    rows = run(threads=1)
+    assert len(rows) == 50
+    refused = sum(row["reason"].startswith("guard_") for row in rows)
     assert refused >= 25  # most never reach the engine
-    assert sum(seconds > 0.5 for seconds, _ in timings) <= 8
+    assert sum(row["seconds"] > 0.5 for row in rows) <= 8
 
 
 def test_eight_threads():
-    judge.cache_clear()
-    worker_client.warm_up()
-    with PeakMemory() as peak, ThreadPoolExecutor(8) as pool:
-        timings = list(pool.map(timed, HOSTILE * 2))
-    check(timings, 100)
-    assert peak.bytes < MAX_BYTES
+    assert len(run(threads=8)) == 100
 
 
 def test_paper_mode():
-    timings = [timed(case, "paper") for case in HOSTILE]
-    assert max(seconds for seconds, _ in timings) < MAX_SECONDS
-    assert not any(result.correct for _, result in timings)
+    for case in HOSTILE:
+        started = time.perf_counter()
+        assert not grade(*case, mode="paper").correct
+        assert time.perf_counter() - started < MAX_SECONDS
 
 
 def test_inside_a_notebook():
