@@ -6,12 +6,15 @@ import pandas as pd
 import pytest
 from tiny_lm import save_tiny
 
+from spurious_rewards.data.labelled import load_labels
 from spurious_rewards.data.problem import Problem
 from spurious_rewards.data.problem_sets import load_problems
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation import labels as lb
 from spurious_rewards.evaluation.labels import LabelConfig, Vote, vote
+from spurious_rewards.evaluation.trained import labels_run
 from spurious_rewards.generation.transformers_engine import TransformersEngine
+from spurious_rewards.workflow.runs import RunFolder
 
 
 def test_vote_by_equivalence():
@@ -105,3 +108,24 @@ def test_label_configurations_that_cannot_work():
         LabelConfig(n_samples=0)
     with pytest.raises(InputError, match="did you mean 'none'"):
         LabelConfig(prompt_style="nonee")
+
+
+def test_labels_are_named_by_job_run_or_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPURIOUS_RUNS_DIR", str(tmp_path / "runs"))
+    run = RunFolder.open("labels-x", {})
+    LABELS.to_parquet(run.path("labels.parquet"))
+    with pytest.raises(InputError, match="holds no complete majority-vote labelling"):
+        load_labels("labels-x")
+    run.finish({"kind": "labels"})
+    other = RunFolder.open("probe-x", {})
+    other.finish({"kind": "probe"})
+    jobs = {"toy/label": ["probe-x", "labels-x"], "toy/train": ["probe-x"]}
+    monkeypatch.setattr("spurious_rewards.evaluation.trained.job_result", lambda name: {"run_ids": jobs[name]})
+    assert labels_run("toy/label") == labels_run("labels-x") == "labels-x" and labels_run("") == ""
+    assert labels_run(str(run.folder)) == str(run.folder)
+    for labels in ("labels-x", run.folder):
+        assert load_labels(labels)["label"].tolist()[:2] == ["1", "9"]
+    with pytest.raises(InputError, match="Job toy/train made 0 labellings"):
+        labels_run("toy/train")
+    with pytest.raises(InputError, match="There is no run 'labels-y'"):
+        load_labels("labels-y")

@@ -18,17 +18,23 @@ import pandas as pd
 
 from spurious_rewards.data.problem import Problem
 from spurious_rewards.errors import InputError
+from spurious_rewards.workflow.runs import RunFolder
 
 LABEL_COLUMNS = ("problem_id", "label", "label_correct")
 
 
-def load_labels(folder: str | Path) -> pd.DataFrame:
+def load_labels(labels: str | Path) -> pd.DataFrame:
     """The labels.parquet of a labelling run: problem_id, label (None where no sample had an answer), label_correct, ….
 
+    Args:
+        labels: folder or run id of the labelling.
+
     Raises:
-        InputError: the folder has no complete labelling.
+        InputError: there is no complete labelling.
     """
-    folder = Path(folder)
+    folder = Path(labels)
+    if folder.name == str(labels) and not folder.is_dir():
+        folder = RunFolder.load(str(labels)).folder
     if not (folder / "labels.parquet").is_file() or not (folder / "manifest.json").is_file():
         raise InputError(f"{folder} holds no complete majority-vote labelling (labels.parquet and manifest.json); "
                          "make one with notebook 01_prepare_data (label_samples above 0) and give its folder.")
@@ -68,7 +74,7 @@ def training_problems(train_set: str, n: int, seed: int, reward: str, labels: st
         n: how many are drawn from it (0: all), before relabelling.
         seed: of the draw (a run's `problem_seed`).
         reward: reward expression; decides on relabelling.
-        labels: folder of a labelling run, for majority_vote and incorrect.
+        labels: folder or run id of a labelling, for majority_vote and incorrect.
 
     Raises:
         InputError: missing data or labels, or no problem left.

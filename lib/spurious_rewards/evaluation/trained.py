@@ -1,12 +1,13 @@
-"""From what a user writes for "the trained model" to the run that trained it, and for "beside it" to evaluations.
+"""From what a user writes for a model, for labels, or for "beside it" to the runs that hold them.
 
 Usage: `trained_run, model = trained_model("micro/train-random-none-seed0", "qwen-like")`;
-`runs = evaluations_beside("base, micro/train-random-none-seed0", cell)`.
+`labels = labels_run("organism/label")`; `runs = evaluations_beside("base, micro/train-random-none-seed0", cell)`.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.config import EvalConfig
@@ -37,6 +38,25 @@ def trained_model(trained: str, model: str) -> tuple[str, str]:
     if run.manifest().get("kind") != "training":
         raise InputError(f"Run {run_id} is no training run; `trained` must name one.")
     return run_id, run.config()["model"]
+
+
+def labels_run(labels: str) -> str:
+    """`labels` as a run's configuration keeps it: the run id where a job is named, else as it is.
+
+    Args:
+        labels: a folder, a run id, `<profile>/<job>` of a finished labelling job, or empty.
+
+    Raises:
+        InputError: the job is unknown, not done, or made no labels.
+    """
+    if "/" not in labels or Path(labels).is_absolute() or Path(labels).is_dir():
+        return labels
+    run_ids = [run_id for run_id in job_result(labels)["run_ids"]
+               if RunFolder.load(run_id).manifest().get("kind") == "labels"]
+    if len(run_ids) != 1:
+        raise InputError(f"Job {labels} made {len(run_ids)} labellings; `labels` must name a job of 01_prepare_data "
+                         "with label_problems above 0.")
+    return run_ids[0]
 
 
 BASE = "base"

@@ -42,7 +42,7 @@ from spurious_rewards.workflow.config import Config, slug
 REFERENCE = "none"
 """The clip mode that the others are compared with."""
 SETTINGS = (("adamw", 1e-4), ("adamw", 3e-4), ("adamw", 1e-3), ("sgd", 0.1), ("sgd", 0.3), ("sgd", 1.0))
-"""Optimizers and step sizes of profiles/organism.yaml."""
+"""Optimizers and step sizes of profiles/organism-map.yaml."""
 
 
 @dataclass(frozen=True)

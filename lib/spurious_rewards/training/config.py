@@ -88,7 +88,7 @@ class RunConfig(Config):
     gamma: float = 0.5
     """Probability of reward 1 under the random reward (paper §4: 0.5 unless said otherwise)."""
     labels: str = ""
-    """Folder of a majority-vote labelling run, for the rewards majority_vote and incorrect."""
+    """Run id or folder of a majority-vote labelling, for the rewards majority_vote and incorrect."""
     grader: str = "robust"
     """Grader of the math rewards: `robust`, or `paper` for the released verifier's behaviour."""
 
