@@ -9,7 +9,8 @@ same problems with the same random numbers. Response: the change of the code fre
 **Pairs**: the paired counterfactual of one rollout batch (`counterfactual`) at each prior: far less happens, but what
 the clip did is isolated exactly.
 
-**Settings**, fixed before anything was run: AdamW 3e-4 and SGD 0.3, the middle of the map in profiles/organism-map.yaml.
+**Settings**, fixed before anything was run: AdamW 3e-4 and SGD 0.3, the middle of the map in
+profiles/organism-map.yaml.
 
 **Claim under test** (C4): the clip amplifies what is likely. Then its effect on the code frequency is negative below
 one half and positive above: a positive slope over the log-odds of the prior, and no effect at even odds.
