@@ -5,6 +5,8 @@ import dataclasses
 import pandas as pd
 import pytest
 
+from spurious_rewards.errors import InputError
+from spurious_rewards.evaluation.statistics import wilson
 from spurious_rewards.reporting.claims import claims_table
 from spurious_rewards.reporting.tables import BASE, all_tables, arms, clip_activity, clip_effect, first_updates
 
@@ -16,10 +18,35 @@ def test_arms(records):
     assert table["accuracy"].tolist() == [0.5, 0.875, 0.375]
     assert table["accuracy_change"].iloc[1:].tolist() == [0.375, -0.125]
     assert table["code"].tolist() == [0.75, 1.0, 0.625]
-    assert (table["n_seeds"].tolist(), table["n_problems"].unique().tolist()) == ([1, 2, 2], [4])
+    assert (table["n_seeds"].tolist(), table["n_problems"].unique().tolist()) == ([0, 2, 2], [4])
     assert (table["accuracy_low"] <= table["accuracy"]).all() and (table["accuracy"] <= table["accuracy_high"]).all()
     # language answers of `none`: problems 2, 3 of seed 0 (0 right), problem 3 of seed 1 (0 right); code: 3 of 5
     assert table.loc["random γ=0.5, none", ["accuracy_code", "accuracy_language"]].tolist() == [0.6, 0.0]
+
+
+def test_limits_that_a_bootstrap_would_not_give(records):
+    base = arms(records).set_index("arm").loc[BASE]
+    expected = wilson(2, 4)  # one verdict per problem of one model
+    assert (base["accuracy_low"], base["accuracy_high"]) == (expected.low, expected.high)
+    # all 4 problems in code in both seeds: Wilson over problems, 4/4 → [1/(1 + 1.96²/4), 1] = [0.510, 1]
+    code = arms(records).set_index("arm").loc["random γ=0.5, two_sided"]
+    assert (code["code_low"], code["code_high"]) == (pytest.approx(1 / (1 + 1.959964**2 / 4)), 1.0)
+
+
+def test_a_base_model_on_other_problems_is_refused(records):
+    base = records.samples["trained_run"] == ""
+    shuffled = records.samples.assign(problem_id=records.samples["problem_id"].where(
+        ~base, "other-" + records.samples["problem_id"]))
+    with pytest.raises(InputError, match="4 problems after training and on 4 before, which are not the same"):
+        arms(dataclasses.replace(records, samples=shuffled))
+
+
+def test_labels_are_an_arm_column_only_where_they_vary_by_themselves(records):
+    runs = pd.concat([records.runs, records.runs.assign(run_id="m-" + records.runs["run_id"], reward="majority_vote",
+                                                        labels="labels-x")], ignore_index=True)
+    both = dataclasses.replace(records, runs=runs)
+    assert both.arm_columns() == ["reward", "clip_mode"]
+    assert "labels" in dataclasses.replace(records, runs=runs.assign(reward="majority_vote")).arm_columns()
 
 
 def test_clip_effect_is_paired_by_seed(records):

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -23,55 +22,16 @@ from spurious_rewards.evaluation.records import code_advantage
 from spurious_rewards.evaluation.statistics import Interval, hierarchical_difference
 from spurious_rewards.reporting import reasoning_tables
 from spurious_rewards.reporting.collect import Records
+from spurious_rewards.reporting.evidence import MODEL, MODELS, SETTING, Evidence
 from spurious_rewards.reporting.mechanism_claims import mechanism_findings, sign
-from spurious_rewards.reporting.tables import BASE, arms, at_the_end, cell_columns, clip_effect, matrix
 
 NOT_RUN = ("—", "not run")
+NO_PYTHON = "_and_no_python"
+WEAK_REWARDS = ("majority_vote", "one_shot", "incorrect", "format")
+"""Of the paper's Fig 1; its one_shot is a single problem with ground truth."""
+CODE_ADVANTAGE = {+1: ("Qwen/Qwen2.5-Math", "qwen-like"), -1: ("Qwen/Qwen2.5-7B", "allenai/OLMo-2", "llama-like")}
+"""Where the paper finds code better (+1) or worse (-1) than language (Table 1), and the organisms built so."""
 Finding = tuple[str, str]
-
-
-class Evidence:
-    """The records of a profile with the tables that the claims look at, each computed once and when first asked for."""
-
-    def __init__(self, records: Records):
-        self.records = records
-
-    @cached_property
-    def arms(self) -> pd.DataFrame:
-        """Greedy rows of the table of arms."""
-        return _greedy(arms(self.records))
-
-    @cached_property
-    def clip_effect(self) -> pd.DataFrame:
-        """Greedy rows of the clip's effect, empty without an ablation."""
-        table = clip_effect(self.records)
-        return table if table.empty else _greedy(table)
-
-    @cached_property
-    def contributions(self) -> pd.DataFrame:
-        """Contributions of strategy switches, where arms gained."""
-        return reasoning_tables.contributions(self.records)
-
-    @cached_property
-    def forced_code(self) -> pd.DataFrame:
-        """Base models with and without the forced beginning."""
-        return reasoning_tables.forced_code(self.records)
-
-    @cached_property
-    def prompts(self) -> pd.DataFrame:
-        """Base models under every prompt."""
-        return reasoning_tables.prompts(self.records)
-
-    def rows_of(self, reward: str, clip_mode: str = "two_sided") -> pd.DataFrame:
-        """The greedy rows of the arms with this reward and clip mode that have a base model beside them."""
-        found = self.arms[self.arms["arm"].str.startswith("random" if reward == "random" else reward)
-                          & self.arms["arm"].str.contains(f", {clip_mode}")]
-        return found if "accuracy_change" in found else found.iloc[:0]
-
-    def row_of(self, reward: str) -> pd.Series | None:
-        """The first of these rows, None if there is none."""
-        found = self.rows_of(reward)
-        return None if found.empty else found.iloc[0]
 
 
 @dataclass(frozen=True)
@@ -82,7 +42,9 @@ class Claim:
     text: str
     paper: str
     where: str
-    measure: Callable[[Evidence], Finding] | None = None
+    measure: Callable[[Evidence], Finding]
+    per: str = SETTING
+    """What it is measured in: each setting of a model, each model, or each setting of all models."""
 
 
 def points(interval: Interval) -> str:
@@ -94,74 +56,86 @@ def points(interval: Interval) -> str:
     return f"{100 * interval.estimate:+.1f} [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
 
 
-def _greedy(table: pd.DataFrame) -> pd.DataFrame:
-    return table[table["temperature"] == 0]
-
-
 def change(row: pd.Series, name: str) -> tuple[str, str]:
     """Text and verdict of an arm's change from the base model; both intervals must agree on the side."""
     whole = _interval(row, f"{name}_change", row["n_seeds"])
     seeds = Interval(row[f"{name}_change"], row[f"{name}_change_seeds_low"], row[f"{name}_change_seeds_high"],
                      row["n_seeds"])
-    text = f"{points(whole)} points, over seeds alone {points(seeds).split(' ', 1)[1]}"
+    text = f"{points(whole)} points, {over_seeds(seeds)}"
     return text, sign(whole) if sign(whole) == sign(seeds) else "undecided"
+
+
+def over_seeds(interval: Interval) -> str:
+    """The limits over seeds alone as text."""
+    if not np.isfinite(interval.low):
+        return "over seeds alone unknown (one seed)"
+    return f"over seeds alone {points(interval).split(' ', 1)[1]}"
 
 
 def _interval(row: pd.Series, name: str, n: int) -> Interval:
     return Interval(row[name], row[f"{name}_low"], row[f"{name}_high"], n)
 
 
+def changes(evidence: Evidence, rewards: Sequence[str]) -> list[tuple[str, str, str]]:
+    """(reward, text, verdict) of the change of greedy accuracy, for those of the rewards that were trained on."""
+    found = [(reward, evidence.row_of(reward)) for reward in rewards]
+    return [(reward, *change(row, "accuracy")) for reward, row in found if row is not None]
+
+
 def random_reward_gain(evidence: Evidence) -> Finding:
     """C1: change of greedy accuracy under random reward with the clip, beside that under ground truth."""
-    row, truth = evidence.row_of("random"), evidence.row_of("ground_truth")
-    if row is None:
+    found = changes(evidence, ("random", "ground_truth"))
+    if not found or found[0][0] != "random":
         return NOT_RUN
-    text, verdict = change(row, "accuracy")
-    beside = "" if truth is None else f"; ground truth {change(truth, 'accuracy')[0]}"
-    return f"random {text}{beside} ({row['n_seeds']} seeds, {row['n_problems']} problems)", verdict
+    row = evidence.row_of("random")
+    text = "; ".join(f"{reward.replace('_', ' ')} {text}" for reward, text, _ in found)
+    return f"{text} ({row['n_seeds']} seeds, {row['n_problems']} problems)", found[0][2]
 
 
 def weaker_rewards(evidence: Evidence) -> Finding:
-    """C2: change of greedy accuracy under the format reward."""
-    row = evidence.row_of("format")
-    if row is None:
+    """C2: change of greedy accuracy under each weak reward: does it gain, as the paper's do?
+
+    Verdicts are joint: those rewards whose limits exclude 0 must agree.
+    """
+    found = changes(evidence, WEAK_REWARDS)
+    if not found:
         return NOT_RUN
-    text, verdict = change(row, "accuracy")
-    return f"format {text} ({row['n_seeds']} seeds, {row['n_problems']} problems)", verdict
+    row = evidence.row_of(found[0][0])
+    text = "; ".join(f"{reward.replace('_', ' ')} {text}" for reward, text, _ in found)
+    decided = {verdict for _, _, verdict in found} - {"undecided"}
+    return (f"{text} ({row['n_seeds']} seeds, {row['n_problems']} problems)",
+            decided.pop() if len(decided) == 1 else "undecided")
 
 
 def gain_depends_on_the_model(evidence: Evidence) -> Finding:
     """C3: the largest minus the smallest gain under random reward with the clip, over the models of a profile.
 
-    One arm per model: the first in the table, so that all share what else the profile varies. Two intervals must agree,
-    over problems and seeds (bootstrap) and over seeds alone (Welch's t), both widened for the choice of the extreme
-    pair (Bonferroni over all pairs).
+    Two intervals must agree, over problems and seeds (bootstrap) and over seeds alone (Welch's t), both widened for the
+    choice of the extreme pair (Bonferroni over all pairs).
     """
     rows = evidence.rows_of("random")
-    if "model" not in rows or rows["model"].nunique() < 2:
+    rows = rows[rows["gamma"] == 0.5] if len(rows) else rows
+    if rows["model"].nunique() < 2:
         return NOT_RUN
     rows = rows.drop_duplicates("model").sort_values("accuracy_change")
-    samples = at_the_end(evidence.records)
-    for name in cell_columns(evidence.records):
-        samples = samples if name == "model" else samples[samples[name] == rows[name].iloc[0]]
-
-    def changes_S_P(model: str, arm: str) -> np.ndarray:
-        own = samples[samples["model"] == model]
-        return matrix(own[own["arm"] == arm], "correct") - matrix(own[own["arm"] == BASE], "correct")
-
-    low, high = (changes_S_P(row["model"], row["arm"]) for row in (rows.iloc[0], rows.iloc[-1]))
+    low, high = (evidence.changes_S_P(row) for row in (rows.iloc[0], rows.iloc[-1]))
     n_pairs = len(rows) * (len(rows) - 1) // 2
-    confidence = 1 - 0.05 / n_pairs
-    interval = hierarchical_difference(high, low, confidence=confidence)
-    seeds = Interval(interval.estimate, -np.inf, np.inf, interval.n)
-    if min(len(high), len(low)) > 1:
-        limits = stats.ttest_ind(high.mean(axis=1), low.mean(axis=1), equal_var=False).confidence_interval(confidence)
-        seeds = Interval(interval.estimate, float(limits.low), float(limits.high), interval.n)
-    gains = ", ".join(f"{row.model} {points(_interval(pd.Series(row._asdict()), 'accuracy_change', row.n_seeds))}"
-                      for row in rows.itertuples())
-    return (f"random reward: {gains}; largest minus smallest {points(interval)} points, over seeds alone "
-            f"{points(seeds).split(' ', 1)[1]} (limits for {n_pairs} pairs)",
+    interval, seeds = difference(high, low, 1 - 0.05 / n_pairs)
+    gains = ", ".join(f"{row['model']} {points(_interval(row, 'accuracy_change', row['n_seeds']))}"
+                      for _, row in rows.iterrows())
+    return (f"random reward: {gains}; largest minus smallest {points(interval)} points, "
+            f"{over_seeds(seeds)} (limits for {n_pairs} pairs)",
             sign(interval) if sign(interval) == sign(seeds) else "undecided")
+
+
+def difference(one_S_P: np.ndarray, two_S_P: np.ndarray, confidence: float = 0.95) -> tuple[Interval, Interval]:
+    """Mean(one) − mean(two) of two arms' changes: over problems and seeds (bootstrap), over seeds alone (Welch's t)."""
+    interval = hierarchical_difference(one_S_P, two_S_P, confidence=confidence)
+    one, two = one_S_P.mean(axis=1), two_S_P.mean(axis=1)
+    low, high = -np.inf, np.inf
+    if min(len(one), len(two)) > 1 and (np.ptp(one) or np.ptp(two)):
+        low, high = stats.ttest_ind(one, two, equal_var=False).confidence_interval(confidence)
+    return interval, Interval(interval.estimate, float(low), float(high), interval.n)
 
 
 def clip_is_the_cause(evidence: Evidence) -> Finding:
@@ -170,6 +144,7 @@ def clip_is_the_cause(evidence: Evidence) -> Finding:
     if table.empty:
         return NOT_RUN
     table = table[(table["reward"] == "random") & (table["clip_mode"] == "two_sided")]
+    table = table[table["gamma"] == 0.5] if "gamma" in table else table
     if table.empty:
         return NOT_RUN
     row = table.iloc[0]
@@ -197,9 +172,14 @@ def code_is_better(evidence: Evidence) -> Finding:
     code, language = (base[base["uses_code"].astype(bool) == flag]["correct"].astype(bool) for flag in (True, False))
     if len(code) < 10 or len(language) < 10:
         return f"only {len(code)} code and {len(language)} language answers", "undecided"
-    difference = code_advantage(base)
-    return (f"with code {100 * code.mean():.1f} %, without {100 * language.mean():.1f} %: "
-            f"{points(difference)} points ({len(code)} and {len(language)} answers)"), sign(difference)
+    advantage, model = code_advantage(base), base["model"].iloc[0]
+    [expected] = [side for side, names in CODE_ADVANTAGE.items() if model.startswith(names)] or [0]
+    text = (f"with code {100 * code.mean():.1f} %, without {100 * language.mean():.1f} %: {points(advantage)} points "
+            f"({len(code)} and {len(language)} answers)")
+    if not expected:
+        return f"{text}; the paper says nothing of this model", "undecided"
+    return text, sign(advantage if expected > 0 else Interval(-advantage.estimate, -advantage.high, -advantage.low,
+                                                              advantage.n))
 
 
 def gain_comes_from_switches(evidence: Evidence) -> Finding:
@@ -247,6 +227,47 @@ def forcing_follows_accuracy(evidence: Evidence) -> Finding:
     return "; ".join(texts), verdicts[0] if len(set(verdicts)) == 1 else "undecided"
 
 
+def gamma_matters(evidence: Evidence) -> Finding:
+    """C9: change of greedy accuracy under random reward with the clip for every γ that was trained on.
+
+    Consistent if each γ above 0 gains and γ = 0 does not, against if one above 0 loses, undecided otherwise.
+    """
+    rows = evidence.rows_of("random")
+    if rows.empty or rows["gamma"].nunique() < 2:
+        return NOT_RUN
+    found = {row["gamma"]: change(row, "accuracy") for _, row in rows.sort_values("gamma").iterrows()}
+    code = {row["gamma"]: _interval(row, "code_change", row["n_seeds"]) for _, row in rows.iterrows()}
+    text = "; ".join(f"γ = {gamma:g}: {text}, code {points(code[gamma])}" for gamma, (text, _) in found.items())
+    verdicts = {verdict for gamma, (_, verdict) in found.items() if gamma > 0}
+    verdict = ("against" if "against" in verdicts else "undecided" if verdicts != {"consistent"}
+               or found.get(0.0, ("", ""))[1] == "consistent" else "consistent")
+    return f"{text} ({rows['n_seeds'].min()} seeds, {rows['n_problems'].min()} problems)", verdict
+
+
+def compounds_remove_the_gain(evidence: Evidence) -> Finding:
+    """C10: gain of each reward minus its gain when multiplied with "no Python", where the reward alone gains.
+
+    The claim is about gains that code carried: a reward without a gain (by `change`) leaves it untouched.
+    """
+    texts, verdicts = [], []
+    rewards = evidence.records.runs["reward"].unique() if len(evidence.records.runs) else []
+    for name in (name for name in rewards if name.endswith(NO_PYTHON)):
+        alone, compound = evidence.row_of(name.removesuffix(NO_PYTHON)), evidence.row_of(name)
+        if alone is None or compound is None:
+            continue
+        interval, seeds = difference(evidence.changes_S_P(alone), evidence.changes_S_P(compound))
+        gained = change(alone, "accuracy")[1]
+        texts.append(f"{alone['reward'].replace('_', ' ')} {points(_interval(alone, 'accuracy_change', 1))}, without "
+                     f"Python {points(_interval(compound, 'accuracy_change', 1))} (code "
+                     f"{100 * compound['code']:.0f} % of answers), difference {points(interval)} points, "
+                     f"{over_seeds(seeds)}")
+        verdicts.append(sign(interval) if gained == "consistent" and sign(interval) == sign(seeds) else "undecided")
+    if not texts:
+        return NOT_RUN
+    decided = set(verdicts) - {"undecided"}
+    return "; ".join(texts), decided.pop() if len(decided) == 1 else "undecided"
+
+
 def lipsum_helps(evidence: Evidence) -> Finding:
     """C11: accuracy under the lipsum prompt minus the profile's own, paired by problem."""
     table = evidence.prompts
@@ -265,42 +286,43 @@ CLAIMS = (
     Claim("C2", "Weak rewards lie in between",
           "majority vote +27.1, one-shot +26.0, incorrect +24.1, format +13.8 (v1, v2)", "Fig 1", weaker_rewards),
     Claim("C3", "The gain is model dependent", "Llama3 and OLMo2 gain little or lose (v0, v1)", "Fig 3",
-          gain_depends_on_the_model),
+          gain_depends_on_the_model, MODELS),
     Claim("C4", "The clip term is the cause: it amplifies high-prior behaviour under a reward without information",
           "without the clip, no robust gain (v1)", "Figs 11–13", clip_is_the_cause),
     Claim("C5", "The amplified behaviour is code reasoning", "65.0 % → above 90 % (95.6 % peak) (v0, v1)", "Fig 6",
           code_is_amplified),
-    Claim("C6", "Code answers are more accurate than language answers for Qwen2.5-Math",
+    Claim("C6", "Code answers are more accurate than language answers for Qwen2.5-Math, less for other families",
           "60.9 % with code; Table 1 prints 35.0 % without, which is the language frequency: the identity gives 28.0 %",
-          "Table 1", code_is_better),
+          "Table 1", code_is_better, MODEL),
     Claim("C7", "Most of the gain comes from questions that switch from language to code",
           "58.3 % of the gain (v0, v1)", "Fig 7, Table 2", gain_comes_from_switches),
     Claim("C8", "Forcing code helps only where code is better", "Qwen2.5-Math up, others down (v0, v1)", "Table 3",
-          forcing_follows_accuracy),
-    Claim("C9", "Random reward works for γ in {0.7, 0.5, 0.3, 0.001}, not for 0", "curves (v0)", "Fig 10"),
-    Claim("C10", "'No Python' compounds remove the gain where code carried it", "curves (v0)", "Figs 9, 15"),
-    Claim("C11", "Even a lipsum prompt raises accuracy", "49.4 → 68.8 (v1)", "Table 5", lipsum_helps),
+          forcing_follows_accuracy, MODEL),
+    Claim("C9", "Random reward works for γ in {0.7, 0.5, 0.3, 0.001}, not for 0", "curves (v0)", "Fig 10",
+          gamma_matters),
+    Claim("C10", "'No Python' compounds remove the gain where code carried it", "curves (v0)", "Figs 9, 15",
+          compounds_remove_the_gain),
+    Claim("C11", "Even a lipsum prompt raises accuracy", "49.4 → 68.8 (v1)", "Table 5", lipsum_helps, MODEL),
 )
 
 
 def claims_table(all_records: Sequence[Records], mechanism: Mapping[str, pd.DataFrame] | None = None) -> pd.DataFrame:
-    """One row per claim and what speaks to it, a profile or a table of the mechanism; otherwise one row `not run`.
+    """One row per claim and what speaks to it, a part of a profile or a table of the mechanism; else one `not run`.
 
     Args:
         all_records: of the profiles.
         mechanism: from `mechanism_claims.mechanism_tables`.
     """
     alone = mechanism_findings(mechanism or {})
-    rows, gathered = [], [Evidence(records) for records in all_records]
+    whole = [Evidence(records) for records in all_records]
+    parts = {kind: [part for evidence in whole for part in evidence.parts(kind)] for kind in (SETTING, MODEL, MODELS)}
+    rows = []
     for claim in CLAIMS:
         found = list(alone.get(claim.id, []))
-        for evidence in gathered:
-            records = evidence.records
-            measured, verdict = claim.measure(evidence) if claim.measure else NOT_RUN
+        for part in parts[claim.per]:
+            measured, verdict = claim.measure(part)
             if verdict != "not run":
-                model = ", ".join(sorted(records.samples["model"].unique()))
-                found.append({"scale": f"{model} (profile {records.profile})", "measured": measured,
-                              "verdict": verdict})
+                found.append({"scale": part.scale, "measured": measured, "verdict": verdict})
         for finding in found or [{"scale": "—", "measured": NOT_RUN[0], "verdict": NOT_RUN[1]}]:
             rows.append({"claim": claim.id, "says": claim.text, "paper-reported": f"{claim.paper}, {claim.where}",
                          **finding})

@@ -42,10 +42,21 @@ class Records:
     manifests: dict[str, dict[str, Any]]
 
     def arm_columns(self) -> list[str]:
-        """Fields of the training configuration, other than the seed, in which the runs of this profile differ."""
+        """Fields of the training configuration, other than the seed, in which the runs of this profile differ.
+
+        `labels` is one of them only where a model was trained with one reward on several labellings: that some rewards
+        need labels and others do not is no difference of its own.
+        """
+        if self.runs.empty:
+            return list(ALWAYS)
+
+        def differs(name: str) -> bool:
+            values = self.runs[name].astype(str)
+            groups = values.groupby([self.runs["model"], self.runs["reward"]]) if name == "labels" else [("", values)]
+            return any(group.nunique() > 1 for _, group in groups)
+
         names = [name for name in _identity_fields() if name in self.runs and name != "seed"]
-        return [name for name in names
-                if name in ALWAYS or self.runs[name].astype(str).nunique() > 1] if len(self.runs) else list(ALWAYS)
+        return [name for name in names if name in ALWAYS or differs(name)]
 
 
 def results_dir() -> Path:

@@ -1,7 +1,8 @@
 """Every table of the report, computed from the records alone; a test recomputes the committed ones and compares.
 
-Proportions are in [0, 1]. `_low` and `_high` are 95 % limits: over problems and seeds for arms (hierarchical
-bootstrap), Student's t over seeds for paired differences between clip modes (two seeds give wide limits, and should).
+Proportions are in [0, 1]. `_low` and `_high` are 95 % limits: over problems and seeds for arms (hierarchical bootstrap;
+Wilson's for an untrained model with one answer per problem, and where all answers agree), Student's t over seeds for
+paired differences between clip modes (two seeds give wide limits, and should).
 A bootstrap over two seeds understates what another seed could bring, so changes carry `_seeds_low` and `_seeds_high`
 too: Student's t over seeds alone.
 
@@ -17,7 +18,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from spurious_rewards.evaluation.statistics import Interval, hierarchical_bootstrap, t_interval
+from spurious_rewards.errors import InputError
+from spurious_rewards.evaluation.statistics import Interval, hierarchical_bootstrap, t_interval, wilson
 from spurious_rewards.reporting.collect import Records
 
 CELL = ["benchmark", "prompt_style", "temperature"]
@@ -44,7 +46,7 @@ def all_tables(records: Records) -> dict[str, pd.DataFrame]:
 def arm_name(row: pd.Series, columns: list[str]) -> str:
     """Readable name of an arm: reward, clip mode, and whatever else differs in the profile."""
     reward = row["reward"]
-    parts = [f"random γ={row['gamma']:g}" if reward == "random" else reward, row["clip_mode"]]
+    parts = [f"{reward} γ={row['gamma']:g}" if "random" in reward.split("_and_") else reward, row["clip_mode"]]
     parts += [f"{name}={row[name]:g}" if isinstance(row[name], float) else f"{name}={row[name]}"
               for name in columns if name not in ("reward", "clip_mode", "gamma")]
     return ", ".join(parts)
@@ -75,10 +77,40 @@ def at_the_end(records: Records) -> pd.DataFrame:
     return samples.merge(shared, on=cell_columns(records), how="inner")
 
 
+def by_problem(samples: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Mean of `column` per seed (rows) and problem (columns, sorted)."""
+    return samples.pivot_table(index="trained_run", columns="problem_id", values=column, aggfunc="mean",
+                               sort=True).astype(float)
+
+
 def matrix(samples: pd.DataFrame, column: str) -> np.ndarray:
-    """Mean of `column` per (seed, problem), shape (S, P)."""
-    table = samples.pivot_table(index="trained_run", columns="problem_id", values=column, aggfunc="mean", sort=True)
-    return table.to_numpy(dtype=float)
+    """`by_problem` as an array of shape (S, P)."""
+    return by_problem(samples, column).to_numpy()
+
+
+def changes(trained: pd.DataFrame, base: pd.DataFrame, column: str) -> np.ndarray:
+    """Change of `column` from the base model per seed and problem, shape (S, P).
+
+    Raises:
+        InputError: they were not evaluated on the same problems.
+    """
+    after_S_P, before_1_P = by_problem(trained, column), by_problem(base, column)
+    if set(after_S_P.columns) != set(before_1_P.columns) or after_S_P.isna().any(axis=None):
+        raise InputError(f"{trained['model'].iloc[0]} was evaluated on {after_S_P.shape[1]} problems after training "
+                         f"and on {before_1_P.shape[1]} before, which are not the same: give 03_evaluate the same "
+                         "n_problems and problem_order for both.")
+    return after_S_P.to_numpy() - before_1_P.to_numpy()
+
+
+def proportion(values_S_P: np.ndarray) -> Interval:
+    """Mean of values in [0, 1], shape (S, P), with limits: Wilson's over the problems where a bootstrap has none.
+
+    That is for one verdict per problem of a single model, and where all values are 0 or all 1.
+    """
+    mean, n_problems = float(values_S_P.mean()), values_S_P.shape[1]
+    if mean in (0.0, 1.0) or (len(values_S_P) == 1 and np.isin(values_S_P, (0.0, 1.0)).all()):
+        return wilson(round(mean * n_problems), n_problems)
+    return hierarchical_bootstrap(values_S_P)
 
 
 def arms(records: Records) -> pd.DataFrame:
@@ -87,14 +119,14 @@ def arms(records: Records) -> pd.DataFrame:
     for cell, samples in at_the_end(records).groupby(columns, sort=False):
         base = samples[samples["arm"] == BASE]
         for arm, group in samples.groupby("arm", sort=False):
-            row = {"arm": arm, **dict(zip(columns, cell, strict=True)), "n_seeds": group["trained_run"].nunique(),
+            row = {"arm": arm, **dict(zip(columns, cell, strict=True)),
+                   "n_seeds": group.loc[group["trained_run"] != "", "trained_run"].nunique(),
                    "n_problems": group["problem_id"].nunique(),
                    "k": int(group.groupby(["trained_run", "problem_id"]).size().iloc[0])}
             for name, column in (("accuracy", "correct"), ("code", "uses_code")):
-                values = matrix(group, column)
-                row |= limits(name, hierarchical_bootstrap(values))
+                row |= limits(name, proportion(matrix(group, column)))
                 if len(base) and arm != BASE:
-                    change = values - matrix(base, column)
+                    change = changes(group, base, column)
                     row |= limits(f"{name}_change", hierarchical_bootstrap(change))
                     over_seeds = t_interval(change.mean(axis=1))
                     row |= {f"{name}_change_seeds_low": over_seeds.low, f"{name}_change_seeds_high": over_seeds.high}
@@ -108,6 +140,7 @@ def over_answers(group: pd.DataFrame) -> dict[str, float]:
     return {
         "accuracy_code": group.loc[code, "correct"].mean(), "accuracy_language": group.loc[~code, "correct"].mean(),
         "accuracy_paper": group["correct_paper"].mean(), "boxed": group["boxed"].mean(),
+        "parsable": group["extracted"].notna().mean(),
         "mean_tokens": group["n_tokens"].mean(), "cut_off": (group["finish_reason"] == "length").mean(),
     }
 
