@@ -1,13 +1,14 @@
 """Writing: files, the page, figures with and without a browser."""
 
 import json
+import re
 import shutil
 
 import pandas as pd
 import pytest
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.reporting import collect, figures, report
+from spurious_rewards.reporting import collect, figures, report, site
 from spurious_rewards.reporting.tables import all_tables
 
 
@@ -23,8 +24,12 @@ def test_the_page_shows_tables_and_figures(records, tmp_path, monkeypatch):
     assert "No PNG was written" in note and "BROWSER_PATH" in note
     page = report.rebuild(tmp_path).read_text()
     for part in ("two_sided", "figures/toy/code_frequency.html", "tables/toy/arms.csv", "paper-reported", "not run",
-                 "make reproduce PROFILE=paper", "commit abc", "2 seeds per arm"):
+                 "make reproduce PROFILE=paper", "commit abc", "(2 seeds per arm)", "4 training runs"):
         assert part in page, part
+    anchors = set(re.findall(r"id='([^']+)'", page))
+    links = set(re.findall(r"href='#([^']+)'", page))
+    assert {"short", "claims", "toy", "run", "C1", "C11"} <= links <= anchors
+    assert page.index("id='short'") < page.index("id='claims'") < page.index("id='toy'") < page.index("id='run'")
     html = (tmp_path / "figures/toy/code_frequency.html").read_text()
     assert "../plotly.min.js" in html and len(html) < 100_000
     assert (tmp_path / "figures/plotly.min.js").stat().st_size > 1_000_000
@@ -53,6 +58,17 @@ def test_missing_records(tmp_path):
 def test_markdown_cells():
     table = pd.DataFrame({"a": ["x|y", None], "b": [0.123456, float("inf")]})
     assert report.markdown(table) == "| a | b |\n| --- | --- |\n| x\\|y | 0.1235 |\n| – | ∞ |\n"
+
+
+def test_verdicts_of_a_claim_by_scale():
+    table = pd.DataFrame([
+        ("C1", "says", "x-like (profile a)", "consistent"), ("C1", "says", "x-like (profile b)", "consistent"),
+        ("C1", "says", "bandit, 9 seeds", "against"), ("C2", "other", "—", "not run"),
+    ], columns=["claim", "says", "scale", "verdict"])
+    first, second = re.findall(r"<tr><td><a.*?</tr>", site.in_short(table, [], []))
+    cells = [re.sub("<[^>]+>", "", text) for text in re.findall(r"<td>(.*?)</td>", first)]
+    assert cells == ["C1", "says", "against", "consistent ×2", "not run", "not run"]
+    assert second.count("not run") == 4
 
 
 def test_live_figure_is_plain_json(records):

@@ -1,0 +1,65 @@
+"""Captions of the tables, and how a table is written as text.
+
+Usage: `markdown(table)`; `CAPTIONS["arms"]`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+CAPTIONS = {
+    "arms": "Accuracy and code frequency of every arm, with the change from the base model (95 % limits over problems "
+            "and seeds; `_seeds_` limits: over seeds alone).",
+    "clip_effect": "Each clip mode minus `none`, paired by seed (95 % t limits over seeds).",
+    "clip_activity": "Where the clip acts: share of tokens clipped at update 1 of a rollout batch (must be 0) and "
+                     "later.",
+    "first_updates": "Control: arms that differ in the clip alone have bit-equal losses at the first update.",
+    "runs": "What each training run cost, and the commit it came from.",
+    "strategies": "Code reasoning (Table 1 of the paper): frequency of code, accuracy with and without it, agreement "
+                  "of two detectors (Cohen's kappa), and the identity frequency × accuracy that every row must satisfy "
+                  "(95 % limits over problems; the seeds of an arm are taken together as they are).",
+    "switches": "What problems contribute to the change of greedy accuracy (Fig 7), by strategy before and after "
+                "training (C code, L language; 95 % limits over problems). Where the limits of total_gain include 0 "
+                "the contributions mean little; where it is negative they are shares of the loss.",
+    "contributions": "Contributions averaged over the arms that gained (Table 2; 95 % limits over problems).",
+    "behaviour": "Code frequency and mean reward of the rollouts in fifths of training (Fig 6): mean of the seeds, and "
+                 "the lowest and highest seed.",
+    "checkpoints": "Evaluated checkpoints along training (95 % limits over problems and seeds).",
+    "forced_code": "The base model with the answer forced to begin with “Let's solve this using Python.”, against the "
+                   "same prompt without (Table 3): paired by problem, exact McNemar test, Holm correction within the "
+                   "table.",
+    "prompts": "The base model under every prompt, against the profile's own (first row of a model; Table 5): paired "
+               "by problem, exact McNemar test, Holm correction within the table.",
+    "probe": "Completion of problems from their first 40, 60, 80 % (contamination probe): exact match of the rest, "
+             "ROUGE-L, and right answers from the beginning alone (95 % limits; Wilson, bootstrap for ROUGE-L).",
+    "claims": "The paper's claims beside what was measured here. Figures in the third column are paper-reported.",
+}
+
+BENCHMARKS = {
+    "generation/agreement": "The same greedy evaluation cell through two engines: verdicts, texts, and how near the "
+                            "top two tokens were where the texts first differ.",
+    "generation/engines": "Speed of the two engines in one run (benchmarks/generation.py).",
+    "training/grpo_step": "CPU seconds of one rollout batch, 32 × 16 rollouts and 8 updates (benchmarks/grpo_step.py).",
+    "training/scaling": "Time and memory against model size, completion length and group size.",
+    "grader_benchmark": "Speed of the graders (benchmarks/grader.py).",
+}
+"""Tables that benchmarks write, below results/tables, and their captions."""
+
+
+def cell(value: Any) -> str:
+    """A table cell as text: three significant digits after the point, a dash for what does not exist."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "–" if value is None or math.isnan(value) else ("∞" if value > 0 else "−∞")
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return str(value)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A pipe table."""
+    lines = [" | ".join(table.columns), " | ".join("---" for _ in table.columns)]
+    lines += [" | ".join(cell(value).replace("|", "\\|") for value in row) for row in table.itertuples(index=False)]
+    return "".join(f"| {line} |\n" for line in lines)
