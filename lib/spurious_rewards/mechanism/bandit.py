@@ -59,7 +59,7 @@ class BanditResult:
     probabilities: np.ndarray  # [S, K] after the last batch
     trace: dict[str, np.ndarray]  # [T + 1, S]: "top" (probability of the initially likelier arm) and "entropy"
     per_seed: dict[str, np.ndarray]  # [S]: changes of top and entropy, shares clipped and outside, gradients, motion
-    bins: dict[str, np.ndarray]  # [bins of π_old]: expected rollouts, and the numbers clipped_* and outside_*
+    bins: dict[str, np.ndarray]  # [S, bins of π_old]: expected rollouts, and the numbers clipped_* and outside_*
     seconds: float
 
 
@@ -222,7 +222,8 @@ def simulate(config: BanditConfig) -> BanditResult:
     spans = [slice(i, min(i + CHUNK, seeds)) for i in range(0, seeds, CHUNK)]
     streams = [np.random.Generator(np.random.SFC64(s)) for s in np.random.SeedSequence(config.seed).spawn(len(spans))]
     masks = ("clipped_high", "clipped_low", "outside_high", "outside_low")
-    bins = {name: np.zeros(len(PROBABILITY_EDGES) - 1) for name in ("rollouts", *masks)}
+    n_bins = len(PROBABILITY_EDGES) - 1
+    bins = {name: np.zeros((seeds, n_bins)) for name in ("rollouts", *masks)}
     per_seed = {name: np.zeros(seeds) for name in (*masks, "unclipped", "added", "motion_squared")}
     trace: dict[str, list[np.ndarray]] = {"top": [], "entropy": []}
     policy, start_odds = _observe(logits, top, trace)
@@ -232,10 +233,11 @@ def simulate(config: BanditConfig) -> BanditResult:
                  for rng, span in zip(streams, spans, strict=True)]  # fmt: skip
         batch = Tally(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Tally)))
         sums = {name: value.numpy() for name, value in update_on(logits, optimizer, batch, config).items()}
-        place = np.clip(np.digitize(policy, PROBABILITY_EDGES) - 1, 0, len(PROBABILITY_EDGES) - 2).ravel()
-        bins["rollouts"] += np.bincount(place, policy.ravel() * config.rollouts, len(bins["rollouts"]))
+        place = np.clip(np.digitize(policy, PROBABILITY_EDGES) - 1, 0, n_bins - 1) + n_bins * np.arange(seeds)[:, None]
+        place = place.ravel()  # of each seed's arms, among all seeds' bins
+        bins["rollouts"] += np.bincount(place, policy.ravel() * config.rollouts, seeds * n_bins).reshape(seeds, n_bins)
         for name in masks:
-            bins[name] += np.bincount(place, sums[name].ravel() / config.updates, len(bins[name]))
+            bins[name] += np.bincount(place, sums[name].ravel() / config.updates, seeds * n_bins).reshape(seeds, n_bins)
             per_seed[name] += sums[name].sum(axis=1) / (config.rollouts * config.batches)
         for name in ("unclipped", "added"):
             per_seed[name] += sums[name][:, top] / (config.updates * config.batches)

@@ -31,6 +31,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from spurious_rewards.errors import InputError
+from spurious_rewards.mechanism.code_tree import bounded_share
 from spurious_rewards.mechanism.counterfactual_config import REFERENCE, CounterfactualConfig, configs
 from spurious_rewards.mechanism.effects import PER_PROBLEM, effects, entropy_half_width, unpaired
 from spurious_rewards.workflow.command_line import exit_code
@@ -39,7 +40,7 @@ from spurious_rewards.workflow.runs import RunFolder
 
 KEYS = ("model", "optimizer", "learning_rate")
 """What tells the settings of one table apart."""
-PAIRS, PROBLEMS, START = "pairs.parquet", "problems.parquet", "start.json"
+PAIRS, PROBLEMS, LEVELS, START = "pairs.parquet", "problems.parquet", "levels.parquet", "start.json"
 
 
 def run(config: CounterfactualConfig, progress: bool = True) -> RunFolder:
@@ -70,6 +71,7 @@ def _run(folder: RunFolder, config: CounterfactualConfig, progress: bool) -> Non
     probe = ProbeSet.sample(config, arms.model, arms.tokenizer)
     start = {"checkpoint_sha": arms.checkpoint_hash(), "probe_sha": probe.sha, "probe_tokens": probe.n_tokens,
              "bin_tokens": probe.bin_tokens.tolist(),
+             "code_logits": probe.checkpoint.per_problem["code_logit"].tolist(),
              "checkpoint": {name: value for name, value in probe.checkpoint.scalars().items() if np.isfinite(value)}}
     if not folder.path(START).is_file():
         write_json(folder.path(START), start)
@@ -89,15 +91,17 @@ def _run(folder: RunFolder, config: CounterfactualConfig, progress: bool) -> Non
             looks.append({"pairs": look, "entropy_half_width": half_width})
             if half_width <= config.target_half_width:
                 break
-    pairs, problems = (_parts(folder, name, config, n_done) for name in ("pairs", "problems"))
+    pairs, problems, levels = (_parts(folder, name, config, n_done) for name in ("pairs", "problems", "levels"))
     if wrong := unpaired(pairs):
         raise InputError(f"The arms of pair {wrong[0]} did not start alike or did not consume the same rollouts; this "
                          "is a fault of the program, not of the data, and the run is of no use.")
     write_parquet(folder.path(PAIRS), pairs)
     write_parquet(folder.path(PROBLEMS), problems)
+    write_parquet(folder.path(LEVELS), levels)
     folder.finish({"kind": "counterfactual", "config": config.to_dict(), "seed": config.seed, "n_pairs": n_done,
-                   "looks": looks, "target_half_width": config.target_half_width, **start,
-                   "files": {name: sha256_file(folder.path(name)) for name in (PAIRS, PROBLEMS)}})
+                   "looks": looks, "target_half_width": config.target_half_width,
+                   "target_met": looks[-1]["entropy_half_width"] <= config.target_half_width, **start,
+                   "files": {name: sha256_file(folder.path(name)) for name in (PAIRS, PROBLEMS, LEVELS)}})
     for path in folder.path("parts").glob("*.parquet"):
         path.unlink()
 
@@ -107,22 +111,27 @@ def _part(folder: RunFolder, config: CounterfactualConfig, arms: Any, probe: Any
     target = _part_path(folder, "pairs", numbers.start)
     if target.is_file() and len(pd.read_parquet(target, columns=["pair"])) == len(numbers) * len(config.modes):
         return
-    rows, by_problem = [], []
+    rows, by_problem, levels = [], [], []
+    setting = {name: getattr(config, name) for name in KEYS}
     for pair in numbers:
         draw = arms.draw(pair)
         readings = {}
         for mode in config.modes:
             facts = arms.replay(mode, draw)
             readings[mode] = probe.measure(arms.model)
-            rows.append({**{name: getattr(config, name) for name in KEYS}, "clip_mode": mode, "pair": pair, **facts,
-                         **readings[mode].scalars()})
+            at_bound = bounded_share(readings[mode].per_problem["code_logit"])
+            rows.append({**setting, "clip_mode": mode, "pair": pair, **facts, **readings[mode].scalars(),
+                         "code_bounded": at_bound})
+            levels.append({**setting, "clip_mode": mode, "pair": pair,
+                           "code_logits": readings[mode].per_problem["code_logit"].astype(np.float32)})
         reference = readings[REFERENCE].per_problem
         for mode in config.modes:
             if mode != REFERENCE:
-                by_problem.append({**{name: getattr(config, name) for name in KEYS}, "clip_mode": mode, "pair": pair,
+                by_problem.append({**setting, "clip_mode": mode, "pair": pair,
                                    **{name: (readings[mode].per_problem[name] - reference[name]).astype(np.float32)
                                       for name in PER_PROBLEM}})
     write_parquet(_part_path(folder, "problems", numbers.start), pd.DataFrame(by_problem))
+    write_parquet(_part_path(folder, "levels", numbers.start), pd.DataFrame(levels))
     write_parquet(target, _narrow(pd.DataFrame(rows)))
 
 

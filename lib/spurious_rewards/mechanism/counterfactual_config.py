@@ -82,6 +82,10 @@ class CounterfactualConfig(Config):
     probe_samples: int = 6
     """Answers per probe problem, sampled once from the checkpoint."""
     probe_seed: int = 0
+    code_depth: int = 3
+    """First tokens of an answer that decide in `code_tree` whether it is code; organisms decide with the second."""
+    code_least: float = 3e-4
+    """Probability from which on `code_tree` follows a beginning."""
 
     min_pairs: int = 200
     max_pairs: int = 300
@@ -102,7 +106,8 @@ class CounterfactualConfig(Config):
             raise InputError("clip_modes must hold none, which the others are compared with, and at least one other, "
                              f"each once, but they are {self.clip_modes!r}.")
         self.check_at_least({"n_batches": 1, "warmup_batches": 0, "probe_problems": 2, "probe_samples": 2,
-                             "min_pairs": 2, "look_every": 1, "max_pairs": self.min_pairs, "pairs_per_part": 1})
+                             "code_depth": 1, "min_pairs": 2, "look_every": 1, "max_pairs": self.min_pairs,
+                             "pairs_per_part": 1})
         if self.target_half_width <= 0:
             raise InputError("relevant_effect and precision must be above 0.")
 

@@ -7,27 +7,33 @@ that policy and π₀ the checkpoint. Per probe problem, over the tokens of its 
     entropy   mean entropy of π, nats
     top1      mean of max_v π(v)
     kl        mean over tokens of KL(π₀ ‖ π) over the vocabulary, exact, nats
-    code      probability that an answer of π is code reasoning. With h_t = π(the next token makes the text code | the
-              answer so far), w_t the product of π/π₀ over the tokens before t, and sums up to the token that decides,
-              P(code) = E_π₀[Σ_t w_t h_t], estimated by the mean over the K answers: unbiased, and nearly free of the
-              noise of later tokens, since models that write code begin with it (w₁ = 1)
+    code_exact, code_logit, code_rest    P(code) from the tree of first tokens and its log-odds: see `code_tree`
+    code      probability that an answer of π is code reasoning, wherever it turns to code. With h_t = π(the next token
+              makes the text code | the answer so far), w_t the product of π/π₀ over the tokens before t, and sums up to
+              the token that decides, P(code) = E_π₀[Σ_t w_t h_t], estimated by the mean over the K answers. Unbiased,
+              but not confined to [0, 1]: with weights far from 1, and for single problems always, it can leave it
     accuracy  self-normalised importance sampling from the K answers y: Σ w(y)·correct(y) / Σ w(y), w(y) = π(y)/π₀(y)
-    ess       (Σ w)² / Σ w² / K of those weights: the share of the answers that the accuracy still rests on
-    ess_code  the same of the w_t at the deciding tokens of the code answers (nan without any; 1 if there is one only)
+    ess       (Σ w)² / Σ w² / K of those weights: the share of the answers that accuracy and code still rest on
+    ess_code  the same of the w_t at the deciding tokens of the code answers (nan without any; 1 if there is one only):
+              blind to answers in words, so no sign of reliability
 
 A policy's value is the mean over problems. `move_bin{i}` is the mean of log π − log π₀ over the sampled tokens whose
 π₀ lies in bin i of `training.diagnostics.PI_OLD_BINS`, all problems together.
 
 The accuracy's bias is of order 1/K per problem, and few effective answers make it worthless: tables mark cells by the
-median `ess`. All tokens count at the temperature of the rollouts. The whole vocabulary is held for every answer token,
-which suits the small vocabularies of the organisms.
+median `ess`. All tokens count at the temperature of the rollouts. A pass over `ROWS_PER_PASS` answers is reduced before
+the next begins; of the checkpoint the whole distribution is held if it has at most `HELD_NUMBERS` numbers (organisms),
+else a copy of the checkpoint gives it again, pass by pass.
 
 Usage: `probe = ProbeSet.sample(config, model, tokenizer); probe.measure(model).scalars()`.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +43,7 @@ import torch
 from spurious_rewards.data.problem_sets import load_problems
 from spurious_rewards.generation.engine import Sampling
 from spurious_rewards.generation.transformers_engine import TransformersEngine
+from spurious_rewards.mechanism.code_tree import CodeTree
 from spurious_rewards.mechanism.counterfactual_config import CounterfactualConfig
 from spurious_rewards.models.prompts import answer_format, answer_prefix, render
 from spurious_rewards.rewards.grading import grade
@@ -48,7 +55,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ROWS_PER_PASS = 64
-TAIL = 16
+HELD_NUMBERS = 2**26
+"""Numbers of the checkpoint's distributions that are kept in memory: 256 MB."""
+TAIL = 5
 """Characters of a text that, with the next token, decide whether it becomes code; the detector's word has six."""
 MOVES = tuple(f"move_bin{i}" for i in range(len(PI_OLD_BINS) - 1))
 
@@ -62,8 +71,10 @@ class Reading:
 
     def scalars(self) -> dict[str, float]:
         """Means over problems (of ess medians), and the movement by bin."""
-        found = {name: float(np.nanmedian(values) if name.startswith("ess") else values.mean())
-                 for name, values in self.per_problem.items()}
+        with warnings.catch_warnings():  # nan where no answer is code
+            warnings.simplefilter("ignore", RuntimeWarning)
+            found = {name: float(np.nanmedian(values) if name.startswith("ess") else values.mean())
+                     for name, values in self.per_problem.items()}
         return {**found, **dict(zip(MOVES, self.moves.tolist(), strict=True))}
 
 
@@ -78,8 +89,8 @@ class ProbeSet:
     """
 
     def __init__(self, rows: list[tuple[list[int], list[int]]], correct_P_K: np.ndarray, becomes_code: CodeTokens,
-                 temperature: float, model: Any):
-        """Rows are (prompt ids, answer ids), problem by problem; `model` is the checkpoint."""
+                 temperature: float, model: Any, depth: int = 3, least: float = 3e-4):
+        """Rows are (prompt ids, answer ids), problem by problem; `model` is the checkpoint; the rest see `CodeTree`."""
         self.correct_P_K, self.temperature = correct_P_K, temperature
         order = sorted(range(len(rows)), key=lambda i: (len(rows[i][0]) + len(rows[i][1]), i))
         self._passes = [self._pass([rows[i] for i in order[s:s + ROWS_PER_PASS]])
@@ -90,14 +101,19 @@ class ProbeSet:
         self._problem = self._answer // correct_P_K.shape[1]
         self._tokens_P = np.bincount(self._problem, minlength=len(correct_P_K)).astype(float)
         self.n_tokens = len(self._answer)
-        self._old_logp_N_V = self._log_probs(model)
-        self._old_p_N_V = self._old_logp_N_V.exp()
-        self._old_chosen_N = self._chosen(self._old_logp_N_V)
+        self._held: list[Tensor] = []
+        fits = self.n_tokens * becomes_code.vocabulary <= HELD_NUMBERS
+        self._reference = None if fits else copy.deepcopy(model).eval()
+        if fits:
+            self._held = [self._log_probs(model, ids, predicts) for ids, predicts, _ in self._passes]
+        marks = [becomes_code.sparse(rows[i][1]) for i in order]
+        self._code_next = self._by_pass([(r, v) for r, v, _ in marks], [len(rows[i][1]) for i in order])
+        self._decides_N = np.concatenate([decides for _, _, decides in marks])
+        self._old_chosen_N = torch.cat([self._chosen(old, k) for k, old in self._old()])
         self._bin = torch.bucketize(self._old_chosen_N.exp(), torch.tensor(PI_OLD_BINS[1:-1])).numpy()
         self.bin_tokens = np.bincount(self._bin, minlength=len(MOVES))
-        marks = [becomes_code(rows[i][1]) for i in order]
-        self._code_next_N_V = torch.from_numpy(np.concatenate([m for m, _ in marks]))
-        self._decides_N = np.concatenate([decides for _, decides in marks])
+        prompts = [rows[i][0] for i in range(0, len(rows), correct_P_K.shape[1])]
+        self._tree = CodeTree(prompts, becomes_code, becomes_code.special, temperature, depth, least)
         content = repr((rows, correct_P_K.tolist(), self._decides_N.tolist()))
         self.sha = hashlib.sha256(content.encode()).hexdigest()[:16]
         self.checkpoint = self.measure(model)
@@ -121,33 +137,40 @@ class ProbeSet:
                 for s in samples]
         vocabulary = model.get_output_embeddings().weight.shape[0]
         return cls(rows, np.array(correct, dtype=bool), CodeTokens(tokenizer, vocabulary, before), config.temperature,
-                   model)
+                   model, config.code_depth, config.code_least)
 
     def measure(self, model: Any) -> Reading:
         """Teacher-force the answers under `model` and reduce to the quantities of the module's docstring."""
-        logp_N_V = self._log_probs(model)
-        p_N_V = logp_N_V.exp()
-        change_N = (self._chosen(logp_N_V) - self._old_chosen_N).double().numpy()
-        by_token = {"entropy": -(p_N_V * logp_N_V).sum(dim=1), "top1": p_N_V.amax(dim=1),
-                    "kl": (self._old_p_N_V * (self._old_logp_N_V - logp_N_V)).sum(dim=1)}
-        found = {name: self._per_problem(values.double().numpy()) for name, values in by_token.items()}
+        parts = [self._reduced(self._log_probs(model, *self._passes[k][:2]), old, k) for k, old in self._old()]
+        entropy_N, top1_N, kl_N, next_N, chosen_N = (torch.cat(part) for part in zip(*parts, strict=True))
+        change_N = (chosen_N - self._old_chosen_N).double().numpy()
+        found = {name: self._per_problem(values.double().numpy())
+                 for name, values in (("entropy", entropy_N), ("top1", top1_N), ("kl", kl_N))}
         n_problems, n_samples = self.correct_P_K.shape
         log_w = np.bincount(self._answer, change_N, n_problems * n_samples).reshape(n_problems, n_samples)
         w_P_K = np.exp(log_w - log_w.max(axis=1, keepdims=True))
         w_P_K /= w_P_K.sum(axis=1, keepdims=True)
         found |= {"accuracy": (w_P_K * self.correct_P_K).sum(axis=1), "ess": 1 / (w_P_K**2).sum(axis=1) / n_samples}
-        found |= self._code(p_N_V, change_N)
+        found |= self._code(next_N.double().numpy(), change_N)
+        found |= self._tree.measure(model)
         with np.errstate(invalid="ignore"):
             moves = np.bincount(self._bin, change_N, len(MOVES)) / self.bin_tokens
         return Reading(found, moves)
 
     # Parts
 
-    def _code(self, p_N_V: Float[Tensor, "N V"], change_N: np.ndarray) -> dict[str, np.ndarray]:
-        """`code` and `ess_code` per problem."""
+    def _reduced(self, logp_N_V: Float[Tensor, "N V"], old_N_V: Float[Tensor, "N V"], k: int) -> tuple[Tensor, ...]:
+        """Of pass k, per answer token: entropy, top-1, KL to the checkpoint, π(becomes code), log π of the token."""
+        p_N_V = logp_N_V.exp()
+        rows, tokens = self._code_next[k]
+        becomes_N = torch.zeros(len(p_N_V)).index_add(0, rows, p_N_V[rows, tokens])
+        return (-(p_N_V * logp_N_V).sum(dim=1), p_N_V.amax(dim=1), (old_N_V.exp() * (old_N_V - logp_N_V)).sum(dim=1),
+                becomes_N, self._chosen(logp_N_V, k))
+
+    def _code(self, next_N: np.ndarray, change_N: np.ndarray) -> dict[str, np.ndarray]:
+        """`code` and `ess_code` per problem, from π(becomes code) and log π − log π₀ at every answer token."""
         before_N = np.cumsum(change_N) - change_N
         weight_N = np.exp(before_N - before_N[self._starts_N])  # π/π₀ of the answer's tokens before this one
-        next_N = (p_N_V * self._code_next_N_V).sum(dim=1).double().numpy()
         n_problems, n_samples = self.correct_P_K.shape
         decisive_N = weight_N * self._decides_N
         sums, squares, counts = (np.bincount(self._problem, values, n_problems)
@@ -171,15 +194,29 @@ class ProbeSet:
             predicts[i, len(prompt) - 1:n - 1] = True
         return ids, predicts, torch.cat([torch.tensor(answer) for _, answer in rows])
 
-    @torch.no_grad()
-    def _log_probs(self, model: Any) -> Float[Tensor, "N V"]:
-        """log π at every answer token, in the order of the passes."""
-        return torch.cat([torch.log_softmax(model(input_ids=ids, use_cache=False).logits[predicts].float()
-                                            / self.temperature, dim=-1) for ids, predicts, _ in self._passes])
+    def _old(self) -> Iterator[tuple[int, Float[Tensor, "N V"]]]:
+        """The checkpoint's log-probabilities, pass by pass: held, or computed again."""
+        for k, (ids, predicts, _) in enumerate(self._passes):
+            yield k, self._held[k] if self._held else self._log_probs(self._reference, ids, predicts)
 
-    def _chosen(self, logp_N_V: Float[Tensor, "N V"]) -> Float[Tensor, " N"]:
-        targets = torch.cat([answer for _, _, answer in self._passes])
-        return logp_N_V.gather(1, targets.unsqueeze(1)).squeeze(1)
+    @torch.no_grad()
+    def _log_probs(self, model: Any, ids: Int[Tensor, "B T"], predicts: Tensor) -> Float[Tensor, "N V"]:
+        """log π at the answer tokens of one pass."""
+        logits = model(input_ids=ids, use_cache=False).logits[predicts]
+        return torch.log_softmax(logits.float() / self.temperature, dim=-1)
+
+    def _chosen(self, logp_N_V: Float[Tensor, "N V"], k: int) -> Float[Tensor, " N"]:
+        return logp_N_V.gather(1, self._passes[k][2].unsqueeze(1)).squeeze(1)
+
+    def _by_pass(self, marks: list[tuple[np.ndarray, np.ndarray]], lengths: list[int]) -> list[tuple[Tensor, Tensor]]:
+        """Marks (token of the answer, vocabulary) of all answers as (token of the pass, vocabulary) of each pass."""
+        found = []
+        for start in range(0, len(marks), ROWS_PER_PASS):
+            part = slice(start, start + ROWS_PER_PASS)
+            first = np.cumsum([0, *lengths[part]])
+            rows = np.concatenate([r + n for (r, _), n in zip(marks[part], first, strict=False)])
+            found.append((torch.from_numpy(rows), torch.from_numpy(np.concatenate([v for _, v in marks[part]]))))
+        return found
 
 
 class CodeTokens:
@@ -193,8 +230,9 @@ class CodeTokens:
 
     def __init__(self, tokenizer: Any, vocabulary: int, before: str):
         self.tokenizer, self.before, self.vocabulary = tokenizer, before, vocabulary
-        special = set(tokenizer.all_special_ids)
-        self.texts = ["" if i in special or i >= len(tokenizer) else tokenizer.decode([i]) for i in range(vocabulary)]
+        self.special = set(tokenizer.all_special_ids)
+        self.texts = ["" if i in self.special or i >= len(tokenizer) else tokenizer.decode([i])
+                      for i in range(vocabulary)]
         self._known: dict[str, np.ndarray] = {}
 
     def __call__(self, answer: list[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -211,6 +249,16 @@ class CodeTokens:
             marks[t] = self._completing(text[-TAIL:])
             decides[t] = uses_code(self.before + self.tokenizer.decode(answer[:t + 1], skip_special_tokens=True))
         return marks, decides
+
+    def sparse(self, answer: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The same marks as (rows, tokens) of the entries that are true, and the second array as it is."""
+        marks, decides = self(answer)
+        return *np.nonzero(marks), decides
+
+    def after(self, answer: list[int]) -> np.ndarray:
+        """Which next tokens would make this beginning code, bool (vocabulary,); none if it is code already."""
+        text = self.before + self.tokenizer.decode(answer, skip_special_tokens=True)
+        return np.zeros(self.vocabulary, dtype=bool) if uses_code(text) else self._completing(text[-TAIL:])
 
     def _completing(self, tail: str) -> np.ndarray:
         if tail not in self._known:

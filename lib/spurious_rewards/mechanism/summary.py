@@ -17,12 +17,15 @@ from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from spurious_rewards.errors import InputError
+from spurious_rewards.evaluation.statistics import resampled_sums
 from spurious_rewards.mechanism.bandit import PROBABILITY_EDGES
 
 if TYPE_CHECKING:
     from spurious_rewards.mechanism.bandit import BanditResult
 
 LEVEL = 0.95
+SHARES = ("clipped_high", "clipped_low", "outside_high", "outside_low")
+BIN_RESAMPLES = 2000
 
 
 MEANS = {
@@ -112,15 +115,27 @@ def traces(result: BanditResult) -> pd.DataFrame:
 
 
 def by_probability(result: BanditResult) -> pd.DataFrame:
-    """Clip fractions by π_old of the rollout's arm: share of a bin's rollouts clipped and outside the band, per update.
+    """Clip fractions by π_old of the arm: shares of a bin's rollouts clipped and outside the band, per update.
 
-    `rollouts` is their expected number, seeds and rollout batches together; empty bins are left out. Arms of one seed
-    share a policy, so no interval is given here: compare seeds instead.
+    A share is a ratio of sums over seeds; `_ci_low` and `_ci_high` are a percentile bootstrap over seeds, because the
+    arms of one seed share a policy. `rollouts` is the expected number, seeds and rollout batches together; `seeds` the
+    number of seeds that visited the bin; empty bins are left out.
     """
-    frame = pd.DataFrame({"p_low": PROBABILITY_EDGES[:-1], "p_high": PROBABILITY_EDGES[1:], **result.bins})
-    for name in ("clipped_high", "clipped_low", "outside_high", "outside_low"):
-        frame[name] = frame[name] / frame["rollouts"].where(frame["rollouts"] > 0)
-    return frame[frame["rollouts"] > 0].reset_index(drop=True)
+    rollouts_S_B = result.bins["rollouts"]
+    visited = np.flatnonzero(rollouts_S_B.sum(axis=0) > 0)
+    frame = pd.DataFrame({"p_low": np.array(PROBABILITY_EDGES[:-1])[visited],
+                          "p_high": np.array(PROBABILITY_EDGES[1:])[visited],
+                          "rollouts": rollouts_S_B.sum(axis=0)[visited],
+                          "seeds": (rollouts_S_B > 0).sum(axis=0)[visited]})
+    columns = [result.bins[name][:, visited] for name in ("rollouts", *SHARES)]
+    resampled = resampled_sums(np.concatenate(columns, axis=1), n_resamples=BIN_RESAMPLES)
+    of_name = np.split(resampled, len(columns), axis=1)  # (resamples, bins) each
+    for name, sums in zip(SHARES, of_name[1:], strict=True):
+        frame[name] = result.bins[name].sum(axis=0)[visited] / frame["rollouts"].to_numpy()
+        with np.errstate(invalid="ignore"):  # 0/0 where no drawn seed visited the bin: left out
+            limits = np.nanquantile(sums / of_name[0], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+        frame[f"{name}_ci_low"], frame[f"{name}_ci_high"] = limits
+    return frame
 
 
 def _pair(interval: Any) -> list[float]:
