@@ -95,7 +95,7 @@ class Spelled:
 
     bos_token = None
 
-    def __call__(self, text, add_special_tokens=True):
+    def __call__(self, text, **_):
         return {"input_ids": [ord(letter) - 96 for letter in text]}
 
     def decode(self, ids, **_):

@@ -17,9 +17,11 @@ from spurious_rewards.evaluation import evaluate as ev
 from spurious_rewards.evaluation import parts
 from spurious_rewards.evaluation.config import EvalConfig
 from spurious_rewards.evaluation.evaluate import RECORD_COLUMNS, evaluate
+from spurious_rewards.evaluation.records import load_records
 from spurious_rewards.generation.transformers_engine import TransformersEngine
+from spurious_rewards.models import prompts
 from spurious_rewards.rewards.grading import grade
-from spurious_rewards.workflow.files import write_json
+from spurious_rewards.workflow.files import read_json, write_json
 from spurious_rewards.workflow.runs import RunFolder
 
 
@@ -72,7 +74,11 @@ def test_records_of_a_cell(tiny, runs, monkeypatch):
 
 def test_samples_do_not_depend_on_the_batch_size(tiny, runs):
     small, large = (records_of(evaluate(cell(tiny, batch_size=size), progress=False)) for size in (4, 64))
-    pd.testing.assert_frame_equal(small.drop(columns="logprob"), large.drop(columns="logprob"))
+    pd.testing.assert_frame_equal(small.drop(columns=["logprob", "batch"]), large.drop(columns=["logprob", "batch"]))
+    assert large["batch"].eq(0).all()
+    # ten problems, two samples each, in batches of four samples: five batches of two problems
+    assert small.groupby("batch").size().tolist() == [4] * 5
+    assert small.groupby("batch")["problem_id"].nunique().eq(2).all()
 
 
 def test_a_finished_cell_is_not_computed_again(tiny, runs, monkeypatch):
@@ -187,10 +193,88 @@ def test_a_configuration_that_cannot_work(tiny, fields, message):
         cell(tiny, **fields)
 
 
-def test_engine_vllm_is_refused_where_it_is_not_installed(tiny, monkeypatch):
+def test_engine_vllm_is_refused_only_where_it_would_have_to_run(tiny, runs, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: None)
+    config = cell(tiny, engine="vllm")
     with pytest.raises(InputError, match="install the vllm extra"):
-        cell(tiny, engine="vllm")
+        evaluate(config, progress=False)
+    assert not runs.exists(), "nothing is left behind"
+    here = evaluate(cell(tiny), progress=False)
+    there = RunFolder.open(config.eval_id(), config)  # as if it had been copied from a machine with vLLM
+    for name in ("records.parquet", "inputs.json"):
+        shutil.copy(here.path(name), there.path(name))
+    there.finish({"kind": "evaluation"})
+    assert evaluate(config, progress=False).run_id == there.run_id
+    assert load_records([there])["engine"].unique().tolist() == ["vllm"]
+
+
+def test_bad_input_leaves_no_folder(tiny, runs):
+    for fields in ({"benchmark": "math50"}, {"max_new_tokens": 200}, {"model": "/nowhere/at/all"},
+                   {"model": "qwen-lik"}, {"trained_run": "train-nothing"}):
+        with pytest.raises(InputError):
+            evaluate(cell(tiny, **fields), progress=False)
+    assert not runs.exists()
+
+
+def test_another_wording_of_a_prompt_style_is_another_cell(tiny, runs, monkeypatch):
+    monkeypatch.setattr(prompts, "PROMPT_STYLES", dict(prompts.PROMPT_STYLES))
+    prompts.register_style("mine", "A: {problem}")
+    config = cell(tiny, prompt_style="mine", n_problems=2)
+    first = evaluate(config, progress=False)
+    assert evaluate(config, progress=False).run_id == first.run_id
+    del prompts.PROMPT_STYLES["mine"]
+    prompts.register_style("mine", "B: {problem}")
+    with pytest.raises(InputError, match="The wording of prompt style 'mine' has changed since eval-tiny"):
+        evaluate(config, progress=False)
+    first.path("manifest.json").unlink()  # the same for one that was interrupted
+    with pytest.raises(InputError, match="The wording of prompt style 'mine' has changed since eval-tiny"):
+        evaluate(config, progress=False)
+
+
+def test_cells_from_before_the_prompt_was_hashed_stay_readable(tiny, runs):
+    run = evaluate(cell(tiny, n_problems=2), progress=False)
+    inputs = read_json(run.path("inputs.json"))
+    assert set(inputs) == set(parts.INPUTS) and inputs.items() <= run.manifest().items()
+    del inputs["prompt_hash"]
+    write_json(run.path("inputs.json"), inputs)
+    assert evaluate(cell(tiny, n_problems=2), progress=False).run_id == run.run_id
+    run.path("inputs.json").unlink()  # then the manifest says what it was made from
+    assert evaluate(cell(tiny, n_problems=2), progress=False).run_id == run.run_id
+    write_json(run.path("manifest.json"), run.manifest() | {"data_hash": "other"})
+    with pytest.raises(InputError, match="The problems have changed"):
+        evaluate(cell(tiny, n_problems=2), progress=False)
+
+
+def test_damaged_files(tiny, runs, monkeypatch):
+    whole = records_of(evaluate(cell(tiny), progress=False))
+    run = RunFolder.load(cell(tiny).eval_id())
+    shutil.rmtree(run.folder)
+    watch = Watch(monkeypatch)
+    monkeypatch.setattr(ev, "remove_parts", lambda run: None)
+    run = evaluate(cell(tiny), progress=False)
+    for name in ("manifest.json", "records.parquet"):
+        run.path(name).unlink()
+    run.path("parts/part-00001.parquet").write_bytes(b"PAR1 half a file")
+    watch.keys.clear()
+    pd.testing.assert_frame_equal(records_of(evaluate(cell(tiny), progress=False)), whole)
+    assert len(watch.keys) == 1, "a part that cannot be read is computed again, and no other"
+    run.path("records.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match="records.parquet is missing or damaged .* delete the folder"):
+        load_records([run.run_id])
+    run.path("inputs.json").write_text("{")
+    with pytest.raises(InputError, match="inputs.json is damaged .*: delete the folder"):
+        evaluate(cell(tiny), progress=False)
+
+
+def test_batch_invariance_is_part_of_the_identity_where_it_is_on(tiny, runs):
+    assert "batch_invariant" not in cell(tiny).identity() and cell(tiny).to_dict()["batch_invariant"] is False
+    on = cell(tiny, engine="vllm", batch_invariant=True)
+    assert on.eval_id() != cell(tiny, engine="vllm").eval_id()
+    with pytest.raises(InputError, match="'transformers' has no batch-invariant kernels"):
+        cell(tiny, batch_invariant=True)
+    old = {name: value for name, value in cell(tiny).to_dict().items() if name != "batch_invariant"}
+    RunFolder.open(cell(tiny).eval_id(), old)  # a folder from before the field existed
+    assert evaluate(cell(tiny), progress=False).complete
 
 
 def test_a_chat_prompt_needs_a_chat_template(runs, tmp_path):

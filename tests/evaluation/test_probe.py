@@ -17,23 +17,27 @@ def config(tiny, **fields):
 
 
 @pytest.mark.parametrize("percent, beginning, rest", [
-    # 25 characters; words end at 4, 7, 9, 11, 13 and 25
-    (40, "What is 4", "+ 3 altogether?"),  # 10.0: the last end at or before it is 9
-    (52, "What is 4 + 3", "altogether?"),  # 13.0: an end that is hit exactly belongs to the beginning
-    (80, "What is 4 + 3", "altogether?"),  # 20.0
-    (5, "What", "is 4 + 3 altogether?"),  # 1.25: never less than the first word
+    # 25 characters; words end at 4, 7, 9, 11, 13 and 25, tokens also at 2, 16, 19 and 24; words within 1.25 are taken
+    (40, "What is 4", "+ 3 altogether?"),  # 10.0: 9 and 11 are equally near, the first is taken
+    (43, "What is 4 +", "3 altogether?"),  # 10.75: the nearest word ends behind the mark
+    (52, "What is 4 + 3", "altogether?"),  # 13.0: an end that is hit exactly
+    (80, "What is 4 + 3 altoge", "ther?"),  # 20.0: no word ends within 1.25, the nearest token ends at 20
+    (99, "What is 4 + 3 altogether", "?"),  # 24.75: the whole text is no beginning
+    (1, "Wh", "at is 4 + 3 altogether?"),  # 0.25: never nothing
 ])
-def test_cutting_at_words(percent, beginning, rest):
+def test_cutting_at_words_and_where_none_is_near_at_tokens(percent, beginning, rest):
     text = "What is 4 + 3 altogether?"
     assert len(text) == 25 and word_ends(text) == [4, 7, 9, 11, 13, 25]
-    assert cut_text(text, percent, word_ends(text)) == (beginning, rest)
+    assert cut_text(text, percent, word_ends(text), [2, 4, 7, 9, 11, 13, 16, 20, 24, 25]) == (beginning, rest)
 
 
 def test_cutting_between_tokens_of_the_model():
-    # tokens: "What is ", "4", "7", " + ", "3", "8", "?"; 60 % of 16 characters is 9.6, the last end before is 9
+    # tokens: "What is ", "4", "7", " + ", "3", "8", "?", ending at 8, 9, 10, 13, 14, 15, 16; 57 % of 16 is 9.12
     tokenizer = tiny_tokenizer()
     text = "What is 47 + 38?"
-    assert cut_text(text, 60, pr.token_ends(text, tokenizer)) == ("What is 4", "7 + 38?")
+    assert pr.token_ends(text, tokenizer) == [8, 9, 10, 13, 14, 15, 16]
+    assert cut_text(text, 57, [], pr.token_ends(text, tokenizer)) == ("What is 4", "7 + 38?")
+    assert cut_text(text, 57, word_ends(text), pr.token_ends(text, tokenizer)) == ("What is 4", "7 + 38?")  # not 10
 
 
 @pytest.mark.parametrize("text, rest, exact", [
@@ -41,6 +45,12 @@ def test_cutting_between_tokens_of_the_model():
     ("plus 38", "plus 38.", False),  # the full stop is missing
     ("plus 380.", "plus 38", False),  # another number
     ("plus 38, and", "plus 38", True),
+    ("plus 38.5", "plus 38.", False),  # the full stop is a decimal point
+    ("plus 38. 5 apples", "plus 38.", True),
+    ("plus 3,000", "plus 3", False), ("plus 3, 4", "plus 3", True),
+    ("plus 3/4", "plus 3", False), ("plus 3 / 4", "plus 3", False), ("plus 3^2", "plus 3", False),
+    ("plus 1/23", "plus 1/2", False), ("plus 1/2 or", "plus 1/2", True),
+    ("sums", "sum", False), ("sum 3", "sum", True),
     ("", "plus 38", False),
 ])
 def test_exact_match(text, rest, exact):
@@ -61,7 +71,7 @@ def test_rouge_l(text, rest, score):
 def test_summary_by_hand():
     rows = pd.DataFrame([
         {"problem_id": f"p{i}", "percent": percent, "exact_match": i < n, "rouge_l": i / 4, "correct": i == 0,
-         "rest": "a b", "finish_reason": "length" if i else "stop"}
+         "rest": "a b", "finish_reason": "length" if i else "stop", "shown": (percent + i - 2) / 100, "fits": i != 1}
         for percent, n in ((60, 3), (40, 1)) for i in range(5)])
     table = pr.summarise_probe(rows).set_index("percent")
     assert table.index.tolist() == [40, 60] and table["n_problems"].tolist() == [5, 5]
@@ -71,6 +81,8 @@ def test_summary_by_hand():
     assert table.loc[40, "exact_match_high"] == pytest.approx(0.6245, abs=1e-3)
     assert table["rouge_l"].tolist() == [0.5, 0.5] and (table["rouge_l_low"] < 0.5).all()
     assert table["cut_off"].tolist() == [0.8, 0.8] and table["rest_tokens"].tolist() == [2, 2]
+    assert table["fits"].tolist() == [0.8, 0.8]
+    assert table[["shown", "shown_min", "shown_max"]].loc[40].tolist() == pytest.approx([0.4, 0.38, 0.42])
 
 
 class Reciting:
@@ -101,9 +113,16 @@ def test_a_model_that_knows_four_of_six_problems(tiny, runs, monkeypatch):
     assert rows["problem_id"].tolist() == [problem.id for problem in problems for _ in range(3)]
     assert rows["percent"].tolist() == [40, 60, 80] * 6
     whole = {problem.id: problem.problem for problem in problems}
+    tokenizer = tiny_tokenizer()
     for row in rows.itertuples():
-        assert f"{row.beginning} {row.rest}" == whole[row.problem_id]
-        assert len(row.beginning) <= max(row.percent / 100 * len(whole[row.problem_id]), len(row.beginning.split()[0]))
+        text = whole[row.problem_id]
+        assert text.startswith(row.beginning) and text[len(row.beginning):].strip() == row.rest
+        assert row.shown == len(row.beginning) / len(text)
+        assert row.fits == (len(tokenizer(row.rest)["input_ids"]) <= 24)
+        others = [end / len(text) for end in pr.token_ends(text, tokenizer) if end < len(text)]
+        nearest = min(abs(other - row.percent / 100) for other in others)
+        assert abs(row.shown - row.percent / 100) <= max(nearest, pr.NEAR)
+    assert rows["batch"].nunique() == 5  # 18 beginnings in batches of four
     summary = run.manifest()["summary"]
     assert [row["exact_match"] for row in summary] == pytest.approx([4 / 6] * 3)
     assert [row["accuracy"] for row in summary] == pytest.approx([4 / 6] * 3)
@@ -160,9 +179,32 @@ def test_context_overflow_and_unknown_benchmark(tiny, runs):
         probe(config(tiny, benchmark="math50"), progress=False)
 
 
-def test_a_problem_of_one_word_cannot_be_cut(tiny, monkeypatch):
+def test_a_problem_of_one_token_cannot_be_cut(tiny, monkeypatch):
     from spurious_rewards.data.problem import Problem
 
-    monkeypatch.setattr(pr, "problems_of", lambda *a: [Problem("one", "Why?", "1", "toy")])
-    with pytest.raises(InputError, match="one word long and cannot be cut"):
+    monkeypatch.setattr(pr, "problems_of", lambda *a: [Problem("one", "7", "1", "toy")])
+    with pytest.raises(InputError, match="Problem one of synthetic_test is one token long and cannot be cut"):
         pr.beginnings(config(tiny))
+
+
+def test_a_rest_that_is_longer_than_any_continuation_is_marked(tiny):
+    long, short = (pr.beginnings(config(tiny, max_new_tokens=n)) for n in (64, 1))
+    sample = Sample("", [], None, "stop")
+    fits = [[pr.probe_record(p, "", sample, n)["fits"] for p in problems] for problems, n in ((long, 64), (short, 1))]
+    assert all(fits[0]) and not all(fits[1])
+
+
+def test_probes_are_read_together(tiny, runs):
+    one = probe(config(tiny), progress=False)
+    two = probe(config(tiny, boundary="token"), progress=False)
+    rows = pr.load_probes([one, two])
+    assert len(rows) == 36 and rows.groupby("run_id")["boundary"].unique().map(list).to_dict() == {
+        one.run_id: ["word"], two.run_id: ["token"]}
+    assert set(pr.CELL_COLUMNS) | set(PROBE_COLUMNS) | {"run_id"} == set(rows)
+    assert pr.load_probes([]).empty
+
+
+@pytest.mark.parametrize("names", ["", " , ", "math500, math500"])
+def test_problem_sets_to_probe(names):
+    with pytest.raises(InputError, match="problem sets to probe must be"):
+        pr.named_benchmarks(names)

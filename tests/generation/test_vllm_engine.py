@@ -147,12 +147,16 @@ def test_refusals(fake, tiny, monkeypatch, tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             call()
-    monkeypatch.setenv("VLLM_BATCH_INVARIANT", "1")
-    with pytest.raises(InputError, match="VLLM_BATCH_INVARIANT=1 is not available on a CPU"):
-        ve.from_model_name(str(tiny), 7, "float32")
+    with pytest.raises(InputError, match="no batch-invariant kernels on a CPU"):
+        ve.from_model_name(str(tiny), 7, "float32", batch_invariant=True)
+    assert not ve.invariant_environment()
     monkeypatch.setattr(ve, "on_cpu", lambda: False)  # on a GPU it is an option of the engine, and recorded
     monkeypatch.setattr(FakeLLM, "step", None)
-    assert ve.from_model_name(str(tiny), 7, "float32").describe()["batch_invariant"] is True
+    assert ve.from_model_name(str(tiny), 7, "float32").describe()["batch_invariant"] is False
+    assert ve.from_model_name(str(tiny), 7, "float32", True).describe()["batch_invariant"] is True
+    # vLLM has read it by now; and whoever sets the variable alone gets results whose identity does not say so
+    with pytest.raises(InputError, match="VLLM_BATCH_INVARIANT is set in this process, but .* is false"):
+        ve.from_model_name(str(tiny), 7, "float32")
 
 
 @pytest.mark.parametrize("heads, head_dim, dim", [(2, None, 32), (1, 48, 48)])
@@ -202,7 +206,7 @@ def test_seeds_fit_vllm_and_differ():
 def test_batch_invariance_is_read_from_the_environment(monkeypatch):
     for value, expected in (("1", True), ("true", True), ("0", False), ("False", False), ("", False)):
         monkeypatch.setenv("VLLM_BATCH_INVARIANT", value)
-        assert ve.batch_invariant() is expected
+        assert ve.invariant_environment() is expected
 
 
 # ---- the real engine -------------------------------------------------------------------------------------------------

@@ -34,8 +34,8 @@ from spurious_rewards.workflow.runs import RunFolder
 if TYPE_CHECKING:
     import torch
 
-MAY_DIFFER = ("engine", "batch_size")
-"""Fields in which two evaluations of one cell may differ; both change the rounding and nothing else."""
+MAY_DIFFER = ("engine", "batch_size", "batch_invariant")
+"""Fields in which two evaluations of one cell may differ; they change the rounding and nothing else."""
 KEY = ["problem_id", "sample"]
 LOGPROB_TOLERANCE = 0.05
 """Nats per answer within which a recovered answer's log-probability must be the recorded one, in float32."""
@@ -65,11 +65,11 @@ def same_cell(a: str, b: str) -> EvalConfig:
     different = [name for name in one if name not in MAY_DIFFER and one[name] != two.get(name)]
     if different:
         raise InputError(f"{a} and {b} are not of one cell: they differ in {', '.join(different)}; compare evaluations "
-                         f"that differ in {' and '.join(MAY_DIFFER)} only.")
+                         f"that differ in {', '.join(MAY_DIFFER)} only.")
     if one["temperature"]:
         raise InputError(f"{a} and {b} are sampled (temperature {one['temperature']}), and each engine draws random "
                          "numbers of its own: compare greedy evaluations.")
-    return EvalConfig.from_mapping(one | {"engine": "transformers"})
+    return EvalConfig.from_mapping(one | {"engine": "transformers", "batch_invariant": False})
 
 
 def paired(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:

@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from spurious_rewards.errors import InputError, unknown_name
-from spurious_rewards.generation.engine import Sampling, check_engine
+from spurious_rewards.generation.engine import Sampling, check_engine_name
 from spurious_rewards.models.prompts import style_named
 from spurious_rewards.workflow.config import Config, slug
 
@@ -58,11 +59,21 @@ class GenerationConfig(Config):
     """Weights and activations of the model."""
     batch_size: int = 256
     """Samples generated together; also the unit of resuming."""
+    batch_invariant: bool = False
+    """Kernels whose result does not depend on the batch (vLLM on recent GPUs); part of the identity only if true."""
+
+    def identity(self) -> dict[str, Any]:
+        """The fields that change what is computed; without `batch_invariant` where it is off, as before there was one.
+
+        >>> "batch_invariant" in EvalConfig().identity()
+        False
+        """
+        return {name: value for name, value in super().identity().items() if name != "batch_invariant" or value}
 
     def validate(self) -> None:
         """Raise `InputError` for values that cannot work, before anything is loaded."""
         self.sampling()
-        check_engine(self.engine)
+        check_engine_name(self.engine, self.batch_invariant)
         style_named(self.prompt_style)
         if self.dtype not in DTYPES:
             raise unknown_name("dtype", self.dtype, DTYPES)

@@ -5,7 +5,7 @@
                    manifest.json     last: provenance, hashes of problems and model, engine, summary
 
 A cell can stop at any moment and goes on where it stopped (`evaluation.parts`); one whose manifest exists is not
-computed again, but problems and model files are compared with those it was made from.
+computed again, but problems, model files and prompt are compared with those it was made from.
 
 Usage: `run = evaluate(EvalConfig(model="qwen-like", n_problems=200)); records = load_records([run.run_id])`.
 """
@@ -20,7 +20,7 @@ import pandas as pd
 from spurious_rewards.data.problem import Problem
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.config import EvalConfig
-from spurious_rewards.evaluation.parts import check_inputs, generate_in_parts, problems_of, remove_parts
+from spurious_rewards.evaluation.parts import generate_in_parts, opened, problems_of, remove_parts
 from spurious_rewards.evaluation.records import jsonable, summarise
 from spurious_rewards.generation.engine import Sample
 from spurious_rewards.models.prompts import answer_format, answer_prefix
@@ -49,6 +49,7 @@ RECORD_COLUMNS = {
     "uses_code_structural": "code reasoning by the structural detector",
     "family": "kind of problem where the set knows one",
     "level": "difficulty where the set knows one",
+    "batch": "number of the batch in which it was generated, from 0: same batch, same rounding company",
 }
 _DTYPES = {"extracted": "str", "extracted_paper": "str", "family": "str", "level": "Int64"}
 
@@ -62,13 +63,12 @@ def evaluate(config: EvalConfig, progress: bool = True) -> RunFolder:
 
     Raises:
         InputError: unknown model, benchmark, prompt style or engine; context overflow; another process computes the
-            cell; or its problems or model files have changed since it was started.
+            cell; or its problems, model files or prompt have changed since it was started.
     """
-    run = RunFolder.open(config.eval_id(), config)
     model = evaluated_model(config)
     problems = problems_of(config, config.benchmark)
+    run = opened(config.eval_id(), config, model, problems)
     if run.complete:
-        check_inputs(run, model, problems)
         return run
 
     def rows_of(problem: Problem, prompt: str, samples: Sequence[Sample]) -> list[dict[str, Any]]:
@@ -108,7 +108,7 @@ def evaluated_model(config: EvalConfig) -> str:
 
 
 def record(problem: Problem, prompt: str, index: int, sample: Sample, config: EvalConfig) -> dict[str, Any]:
-    """The record of one sample, keys as in `RECORD_COLUMNS`."""
+    """The record of one sample, keys as in `RECORD_COLUMNS` but for `batch`, which is known where it is generated."""
     text, style = answer_prefix(config.prompt_style) + sample.text, answer_format(config.prompt_style)
     robust = grade(text, problem.answer, mode="robust", style=style)
     paper = grade(text, problem.answer, mode="paper", style=style)

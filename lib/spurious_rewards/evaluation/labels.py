@@ -24,7 +24,7 @@ from spurious_rewards.data.labelled import load_labels, relabelled
 from spurious_rewards.data.problem import Problem
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.config import GenerationConfig
-from spurious_rewards.evaluation.parts import check_inputs, generate_in_parts, problems_of, remove_parts
+from spurious_rewards.evaluation.parts import generate_in_parts, opened, problems_of, remove_parts
 from spurious_rewards.evaluation.statistics import Interval, wilson
 from spurious_rewards.generation.engine import Sample
 from spurious_rewards.models.prompts import answer_format, answer_prefix
@@ -104,12 +104,11 @@ def make_labels(config: LabelConfig, progress: bool = True) -> RunFolder:
 
     Raises:
         InputError: unknown model, problem set, prompt style or engine; context overflow; another process computes the
-            labels; or problems or model files have changed since it was started.
+            labels; or problems, model files or prompt have changed since it was started.
     """
-    run = RunFolder.open(config.label_id(), config)
     problems = problems_of(config, config.train_set)
+    run = opened(config.label_id(), config, config.model, problems)
     if run.complete:
-        check_inputs(run, config.model, problems)
         return run
 
     def rows_of(problem: Problem, _: str, samples: Sequence[Sample]) -> list[dict[str, Any]]:

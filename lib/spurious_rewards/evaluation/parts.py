@@ -1,9 +1,11 @@
-"""Generation over a problem set in parts that survive a kill: the common ground of evaluation and labelling.
+"""Generation over a problem set in parts that survive a kill: the common ground of evaluation, labels and probes.
 
 The problems are sorted by prompt length, longest first, and cut into parts of one batch each. A finished part is a
 parquet file, renamed into place; a restart computes the missing ones only. Which problems a part holds follows from the
 configuration alone, so an interrupted job ends with the same rows as one that ran through. What the rows rest on
-(problems, model files) is written down at the start and compared whenever the job is resumed or found finished.
+(problems, model files, prompt) is written down at the start and compared whenever the job is resumed or found finished.
+Column `batch` is the number of the part in which a row was made: what was generated together, and may have rounded
+together.
 
 Usage: `frame, facts = generate_in_parts(run, config, "qwen-like", problems, rows_of, dtypes)` inside `run.lock()`.
 """
@@ -11,8 +13,10 @@ Usage: `frame, facts = generate_in_parts(run, config, "qwen-like", problems, row
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +28,10 @@ from spurious_rewards.data.problem_sets import load_problems
 from spurious_rewards.data.sources import content_hash
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.config import GenerationConfig
-from spurious_rewards.generation.engine import Sample, create
-from spurious_rewards.models.prompts import render
-from spurious_rewards.models.registry import resolve
+from spurious_rewards.evaluation.fit import check_fit, context_length
+from spurious_rewards.generation.engine import Sample, check_engine, create
+from spurious_rewards.models.prompts import render, style_named
+from spurious_rewards.models.registry import load_tokenizer, resolve
 from spurious_rewards.workflow.files import read_json, sha256_file, write_json, write_parquet
 from spurious_rewards.workflow.runs import RunFolder
 
@@ -54,30 +59,55 @@ def generate_in_parts(run: RunFolder, config: GenerationConfig, model: str, prob
     Raises:
         InputError: model or engine cannot be loaded, the context is too short, or the inputs changed since the start.
     """
-    inputs = check_inputs(run, model, problems)
-    engine = create(config.engine, model, config.batch_size, config.dtype)
+    inputs = check_inputs(run, config, model, problems)
+    engine = create(config.engine, model, config.batch_size, config.dtype, config.batch_invariant)
     engines = _note_engine(run, engine.describe())
     prompts = [render(config.prompt_style, problem.problem, engine.tokenizer) for problem in problems]
     lengths = engine.prompt_lengths(prompts)
     parts = cut(lengths, max(1, config.batch_size // config.n_samples))
     files = [run.path(f"parts/part-{i:05d}.parquet") for i in range(len(parts))]
-    missing = [i for i, file in enumerate(files) if not file.is_file()]
-    done = len(problems) - sum(len(parts[i]) for i in missing)
+    frames = {i: frame for i, file in enumerate(files) if (frame := read_part(file)) is not None}
+    done = sum(len(parts[i]) for i in frames)
     with tqdm(total=len(problems) * config.n_samples, initial=done * config.n_samples, unit="sample",
               desc=run.run_id.rsplit("-", 1)[0], mininterval=1.0, disable=not progress) as bar:
-        for i in missing:
+        for i in (i for i in range(len(parts)) if i not in frames):
             generated = engine.generate([prompts[p] for p in parts[i]], config.sampling(),
                                         [problems[p].id for p in parts[i]], bar)
             rows = [{"_problem": p, "_tokens": sum(len(sample.token_ids) for sample in samples), **row}
                     for p, samples in zip(parts[i], generated, strict=True)
                     for row in rows_of(problems[p], prompts[p], samples)]
             write_parquet(files[i], pd.DataFrame(rows).astype(dict(dtypes)))
-    frame = pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
+            frames[i] = pd.read_parquet(files[i])
+    frame = pd.concat([frames[i].assign(batch=i) for i in range(len(parts))], ignore_index=True)
     frame = frame.sort_values("_problem", kind="stable", ignore_index=True)
     facts = {**inputs, "engines": engines, "n_problems": len(problems),
              "prompt_tokens": sum(lengths) * config.n_samples,
              "completion_tokens": int(frame.drop_duplicates("_problem")["_tokens"].sum())}
     return frame.drop(columns=["_problem", "_tokens"]), facts
+
+
+def opened(run_id: str, config: GenerationConfig, model: str, problems: Sequence[Problem]) -> RunFolder:
+    """The folder of a job; a new one only after everything was checked that can be without loading the model.
+
+    Args:
+        run_id: the folder's name.
+        config: what the job does.
+        model: registry name or folder of what is loaded.
+        problems: what is asked.
+
+    Raises:
+        InputError: there are no problems, the model cannot be found, the engine is not installed, a prompt does not fit
+            the context; or a finished job was made from other problems, model files or another prompt.
+    """
+    if not problems:
+        raise InputError("There are no problems to answer: choose another problem set or a larger n_problems.")
+    if not RunFolder.manifest_path(run_id).is_file():
+        check_engine(config.engine)
+        check_fit(config.prompt_style, problems, load_tokenizer(model), config.max_new_tokens, context_length(model))
+    run = RunFolder.open(run_id, config)
+    if run.complete:
+        check_inputs(run, config, model, problems)
+    return run
 
 
 def problems_of(config: GenerationConfig, name: str) -> list[Problem]:
@@ -101,23 +131,34 @@ def cut(lengths: Sequence[int], size: int) -> list[list[int]]:
     return [order[start:start + size] for start in range(0, len(order), size)]
 
 
-def check_inputs(run: RunFolder, model: str, problems: Sequence[Problem]) -> dict[str, str]:
-    """Hashes of the problems and of the model's files; compared with those of the job's start if it has one.
+INPUTS = {"data_hash": "The problems have", "model_hash": "The model files have",
+          "prompt_hash": "The wording of prompt style {style!r} has"}
+"""Keys of `inputs.json`, and how a message begins that says one has changed."""
+
+
+def check_inputs(run: RunFolder, config: GenerationConfig, model: str, problems: Sequence[Problem]) -> dict[str, str]:
+    """Hashes of problems, model files and prompt style; compared with those of the job's start if it has one.
+
+    A job that was started before a hash existed is not compared in it.
 
     Raises:
-        InputError: they differ, so that old and new rows would not belong together; or there are no problems.
+        InputError: they differ, so that old and new rows would not belong together.
     """
-    if not problems:
-        raise InputError("There are no problems to answer: choose another problem set or a larger n_problems.")
-    inputs = {"data_hash": content_hash(problems), "model_hash": model_fingerprint(model)}
-    if not run.path("inputs.json").is_file():
+    inputs = {"data_hash": content_hash(problems), "model_hash": model_fingerprint(model),
+              "prompt_hash": prompt_fingerprint(config.prompt_style)}
+    if not run.path("inputs.json").is_file() and not run.complete:
         write_json(run.path("inputs.json"), inputs)
-    stored = read_json(run.path("inputs.json"))
-    for name, what in (("data_hash", "problems"), ("model_hash", "model files")):
-        if stored[name] != inputs[name]:
-            raise InputError(f"The {what} have changed since {run.run_id} was started: delete {run.folder} to compute "
-                             "it anew.")
+    stored = _stored(run, "inputs.json") if run.path("inputs.json").is_file() else run.manifest()
+    for name, what in INPUTS.items():
+        if name in stored and stored[name] != inputs[name]:
+            raise InputError(f"{what.format(style=config.prompt_style)} changed since {run.run_id} was started: delete "
+                             f"{run.folder} to compute it anew.")
     return inputs
+
+
+def prompt_fingerprint(style: str) -> str:
+    """SHA-256 over everything that a prompt style is; the chat template is one of the model's files."""
+    return hashlib.sha256(json.dumps(asdict(style_named(style)), sort_keys=True).encode()).hexdigest()
 
 
 def model_fingerprint(model: str) -> str:
@@ -136,8 +177,29 @@ def model_fingerprint(model: str) -> str:
 def _note_engine(run: RunFolder, description: dict[str, Any]) -> list[dict[str, Any]]:
     """All different engine descriptions of the job's sessions, this one included."""
     path = run.path("engines.json")
-    seen = read_json(path) if path.is_file() else []
+    seen = _stored(run, path.name) if path.is_file() else []
     if description not in seen:
         seen.append(description)
         write_json(path, seen)
     return seen
+
+
+def read_part(file: Path) -> pd.DataFrame | None:
+    """The rows of a finished part; None if there is none or it cannot be read, so that it is computed (again)."""
+    try:
+        return pd.read_parquet(file)
+    except (OSError, ValueError):  # pyarrow's errors are of these kinds
+        return None
+
+
+def _stored(run: RunFolder, name: str) -> Any:
+    """A JSON file of the job.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        return read_json(run.path(name))
+    except ValueError as error:  # not JSON, or not even text
+        raise InputError(f"{run.path(name)} is damaged ({error}): delete the folder {run.folder} and run again."
+                         ) from error

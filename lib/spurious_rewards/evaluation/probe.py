@@ -1,12 +1,15 @@
 """Contamination probe: can a model finish a problem from its beginning, and answer it without having read the rest?
 
-A problem's text is cut after 40, 60 and 80 % of its characters, back to the last boundary before; the model continues
-the beginning as raw text (no template), greedily. A model that has not seen a problem cannot know numbers that are
-still to come, so exact completions and right answers above those on freshly generated problems speak for memory
-(arXiv 2507.10532: Qwen2.5-Math-7B completes 54.6 % of MATH-500 from 60 %, *paper-reported*). Wording can be guessed and
+A problem's text is cut at the boundary nearest to 40, 60 and 80 % of its characters; the model continues the
+beginning as raw text (no template), greedily. A boundary is the end of a word, or where none is within 5 % of the
+text, of a token of the model, so that a long word does not make a short text's "40 %" anything between 2 and 61;
+column `shown` holds the share that it came to. A model that has not seen a problem cannot know numbers that are still
+to come, so exact completions and right answers above those on freshly generated problems speak for memory (arXiv
+2507.10532: Qwen2.5-Math-7B completes 54.6 % of MATH-500 from 60 %, *paper-reported*). Wording can be guessed and
 numbers cannot: on the synthetic task, compare exact matches, not ROUGE-L.
 
-- `exact_match`: the continuation begins with the rest of the problem, white space aside.
+- `exact_match`: the continuation begins with the rest of the problem, white space aside, and does not go on inside its
+  last word or number. It is possible only where the rest `fits` into the longest continuation.
 - `rouge_l`: ROUGE-L F1 over words, numbers and single symbols, lower case; of the continuation as many tokens count as
   the rest has, because a continuation goes on into an answer (our choice).
 - `correct`: the robust grader on the continuation alone, the fallback to its last number included.
@@ -23,7 +26,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,8 +35,8 @@ import pandas as pd
 from spurious_rewards.data.problem import Problem
 from spurious_rewards.errors import InputError, unknown_name
 from spurious_rewards.evaluation.config import GenerationConfig
-from spurious_rewards.evaluation.parts import check_inputs, generate_in_parts, problems_of, remove_parts
-from spurious_rewards.evaluation.records import jsonable
+from spurious_rewards.evaluation.parts import generate_in_parts, opened, problems_of, remove_parts
+from spurious_rewards.evaluation.records import jsonable, read_rows
 from spurious_rewards.evaluation.statistics import bootstrap_mean, wilson
 from spurious_rewards.generation.engine import Sample
 from spurious_rewards.models.registry import load_tokenizer
@@ -46,19 +49,27 @@ BOUNDARIES = ("word", "token")
 PROBE_COLUMNS = {
     "problem_id": "id within the problem set",
     "percent": "how much of the problem's text was to be shown, in per cent of its characters",
+    "shown": "how much was shown, 0 to 1 of its characters",
     "beginning": "what was shown: the prompt",
     "rest": "what was held back",
     "text": "the continuation",
     "n_tokens": "generated tokens, the end-of-sequence token included",
     "finish_reason": "stop, or length if max_new_tokens cut it",
+    "fits": "the rest has at most max_new_tokens tokens of the model: an exact match is possible",
     "exact_match": "the continuation begins with the rest, white space aside",
     "rouge_l": "ROUGE-L F1 of the continuation's beginning against the rest, 0 to 1",
     "gold": "reference answer",
     "extracted": "final answer found in the continuation, null if none",
     "correct": "verdict of the robust grader on the continuation",
+    "batch": "number of the batch in which it was generated, from 0",
 }
+CELL_COLUMNS = ("model", "benchmark", "boundary", "max_new_tokens", "engine", "dtype", "batch_size")
+"""What `load_probes` adds from a probe's configuration."""
+NEAR = 0.05
+"""How far from the wanted share, in characters per character of the text, a word may end to be cut at."""
 _DTYPES = {"extracted": "str"}
 _TOKEN = re.compile(r"\w+|[^\w\s]")
+_GOES_ON = re.compile(r"\w\w|\d[.,^]\d|\d ?/ ?\d")
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,7 @@ class ProbeConfig(GenerationConfig):
     percents: str = "40,60,80"
     """How much of a problem is shown, in per cent of its characters, separated by commas."""
     boundary: str = "word"
-    """Where a text may be cut: before a `word`, or also between two tokens of the model (`token`)."""
+    """Where a text may be cut: after a `word` (if one ends near), or between any two tokens of the model (`token`)."""
 
     def validate(self) -> None:
         """Raise `InputError` for values that cannot work, before anything is loaded."""
@@ -106,14 +117,13 @@ def probe(config: ProbeConfig, progress: bool = True) -> RunFolder:
         InputError: unknown model, benchmark or engine; context overflow; a problem that cannot be cut; another process
             computes the probe; or problems or model files have changed since it was started.
     """
-    run = RunFolder.open(config.probe_id(), config)
     problems = beginnings(config)
+    run = opened(config.probe_id(), config, config.model, problems)
     if run.complete:
-        check_inputs(run, config.model, problems)
         return run
 
     def rows_of(problem: Problem, prompt: str, samples: Sequence[Sample]) -> list[dict[str, Any]]:
-        return [probe_record(problem, prompt, samples[0])]
+        return [probe_record(problem, prompt, samples[0], config.max_new_tokens)]
 
     with run.lock():
         if not run.complete:
@@ -130,10 +140,34 @@ def load_probe(run: RunFolder) -> pd.DataFrame:
     """The rows of a complete probe.
 
     Raises:
-        InputError: it is not complete.
+        InputError: it is not complete, or damaged.
     """
-    run.manifest()
-    return pd.read_parquet(run.path("probe.parquet"))
+    return read_rows(run, "probe.parquet")
+
+
+def load_probes(runs: Iterable[RunFolder]) -> pd.DataFrame:
+    """Rows of complete probes, one below the other, with `run_id` and `CELL_COLUMNS`; an empty frame for none."""
+    frames = []
+    for run in runs:
+        config = run.config()
+        frames.append(load_probe(run).assign(run_id=run.run_id, **{name: config[name] for name in CELL_COLUMNS}))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def named_benchmarks(names: str) -> list[str]:
+    """The problem sets in a text, separated by commas.
+
+    >>> named_benchmarks("math500, synthetic_test")
+    ['math500', 'synthetic_test']
+
+    Raises:
+        InputError: there is none, or the same one twice.
+    """
+    found = [name.strip() for name in names.split(",") if name.strip()]
+    if not found or len(set(found)) < len(found):
+        raise InputError(f"The problem sets to probe must be one name or different ones separated by commas, but they "
+                         f"are {names!r}; to leave the probe out set the number of problems to 0.")
+    return found
 
 
 def beginnings(config: ProbeConfig) -> list[Problem]:
@@ -142,17 +176,19 @@ def beginnings(config: ProbeConfig) -> list[Problem]:
     Raises:
         InputError: a problem has no boundary to cut at, so that nothing or everything would be shown.
     """
-    tokenizer = load_tokenizer(config.model) if config.boundary == "token" else None
-    found = []
+    tokenizer, found = load_tokenizer(config.model), []
     for problem in problems_of(config, config.benchmark):
+        text = problem.problem
+        tokens = token_ends(text, tokenizer)
+        words = word_ends(text) if config.boundary == "word" else []
         for percent in config.shown():
-            ends = token_ends(problem.problem, tokenizer) if tokenizer else word_ends(problem.problem)
-            beginning, rest = cut_text(problem.problem, percent, ends)
+            beginning, rest = cut_text(text, percent, words, tokens)
             if not beginning or not rest:
-                raise InputError(f"Problem {problem.id} of {config.benchmark} is one {config.boundary} long and cannot "
-                                 "be cut: leave it out (n_problems), or choose boundary='token'.")
-            found.append(replace(problem, id=f"{problem.id}@{percent}", problem=beginning,
-                                 meta={**problem.meta, "rest": rest, "percent": percent}))
+                raise InputError(f"Problem {problem.id} of {config.benchmark} is one token long and cannot be cut: "
+                                 "leave it out (n_problems).")
+            meta = {"rest": rest, "percent": percent, "shown": len(beginning) / len(text),
+                    "rest_tokens": len(tokenizer(rest, add_special_tokens=False)["input_ids"])}
+            found.append(replace(problem, id=f"{problem.id}@{percent}", problem=beginning, meta=problem.meta | meta))
     return found
 
 
@@ -171,36 +207,60 @@ def token_ends(text: str, tokenizer: Any) -> list[int]:
     return [end for _, end in offsets]
 
 
-def cut_text(text: str, percent: int, ends: Sequence[int]) -> tuple[str, str]:
-    """The text up to the last of `ends` within `percent` of its characters (or the first one), and the rest, stripped.
+def cut_text(text: str, percent: int, words: Sequence[int], tokens: Sequence[int]) -> tuple[str, str]:
+    """The text up to the boundary that is nearest to `percent` of its characters, and the rest, stripped.
 
-    >>> cut_text("Find 47 plus 38.", 60, word_ends("Find 47 plus 38."))
+    Args:
+        text: of a problem.
+        percent: how much to show.
+        words: positions after words; the nearest is taken if it is within `NEAR` of the mark.
+        tokens: positions after tokens; else the nearest of these. Of two equally near ones the first is taken.
+
+    Returns:
+        Beginning and rest; both are empty where there is no boundary inside the text.
+
+    >>> text = "Find 47 plus 38."
+    >>> cut_text(text, 45, word_ends(text), [4, 6, 7, 12, 14, 15])
     ('Find 47', 'plus 38.')
+    >>> cut_text(text, 90, word_ends(text), [4, 6, 7, 12, 14, 15])
+    ('Find 47 plus 3', '8.')
     """
-    target = len(text) * percent / 100
-    end = max((end for end in ends if end <= target), default=min(ends))
-    return text[:end], text[end:].strip()
+    mark, last = len(text) * percent / 100, len(text.rstrip())
+    for ends, reach in ((words, NEAR * len(text)), (tokens, len(text))):
+        inside = [end for end in ends if text[:end].strip() and end < last and abs(end - mark) <= reach]
+        if inside:
+            end = min(inside, key=lambda end: abs(end - mark))
+            return text[:end], text[end:].strip()
+    return "", ""
 
 
-def probe_record(problem: Problem, prompt: str, sample: Sample) -> dict[str, Any]:
-    """The row of one beginning, keys as in `PROBE_COLUMNS`."""
-    rest, verdict = problem.meta["rest"], grade(sample.text, problem.answer)
+def probe_record(problem: Problem, prompt: str, sample: Sample, max_new_tokens: int) -> dict[str, Any]:
+    """The row of one beginning, keys as in `PROBE_COLUMNS` but for `batch`, which is known where it is generated."""
+    meta, verdict = problem.meta, grade(sample.text, problem.answer)
+    rest = meta["rest"]
     return {
-        "problem_id": problem.id.rsplit("@", 1)[0], "percent": problem.meta["percent"], "beginning": prompt,
-        "rest": rest, "text": sample.text, "n_tokens": len(sample.token_ids), "finish_reason": sample.finish_reason,
+        "problem_id": problem.id.rsplit("@", 1)[0], "percent": meta["percent"], "shown": meta["shown"],
+        "beginning": prompt, "rest": rest, "text": sample.text, "n_tokens": len(sample.token_ids),
+        "finish_reason": sample.finish_reason, "fits": meta["rest_tokens"] <= max_new_tokens,
         "exact_match": completes(sample.text, rest), "rouge_l": rouge_l(sample.text, rest), "gold": problem.answer,
         "extracted": verdict.extracted, "correct": verdict.correct,
     }
 
 
 def completes(text: str, rest: str) -> bool:
-    """Whether a continuation begins with the rest of the problem, white space aside, and not inside a word.
+    """Whether a continuation begins with the rest of the problem, white space aside, and its last word or number ends.
 
     >>> completes(" plus  38. The", "plus 38."), completes("plus 380", "plus 38"), completes("plus 3", "plus 38")
     (True, False, False)
+    >>> completes("plus 38.5", "plus 38."), completes("plus 3,000", "plus 3"), completes("plus 3/4", "plus 3")
+    (False, False, False)
     """
     text, rest = " ".join(text.split()), " ".join(rest.split())
-    return text.startswith(rest) and not re.match(r"\w\w", rest[-1:] + text[len(rest):len(rest) + 1])
+    if not text.startswith(rest):
+        return False
+    seam = len(rest)  # a word or number that lies on both sides of it goes on
+    return not any(_GOES_ON.match(text, start) and _GOES_ON.match(text, start).end() > seam
+                   for start in range(max(0, seam - 2), seam))
 
 
 def rouge_l(text: str, rest: str) -> float:
@@ -231,10 +291,17 @@ def lcs_length(one: Sequence[str], two: Sequence[str]) -> int:
 
 
 def summarise_probe(rows: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """One row per share shown: exact match and accuracy with Wilson limits, ROUGE-L with a bootstrap over problems."""
+    """One row per share shown: exact match and accuracy with Wilson limits, ROUGE-L with a bootstrap over problems.
+
+    `shown_min` and `shown_max` are the smallest and largest share that a problem showed, `rest_tokens` the mean length
+    of what was held back in words, numbers and symbols, `fits` how often an exact match was possible, `cut_off` how
+    often the continuation ran into its limit.
+    """
     table = []
     for percent, group in rows.groupby("percent", sort=True):
-        row: dict[str, Any] = {"percent": int(percent), "n_problems": len(group)}
+        shown = group["shown"]
+        row: dict[str, Any] = {"percent": int(percent), "n_problems": len(group), "shown": float(shown.mean()),
+                               "shown_min": float(shown.min()), "shown_max": float(shown.max())}
         for name, interval in (
             ("exact_match", wilson(int(group["exact_match"].sum()), len(group))),
             ("rouge_l", bootstrap_mean(group["rouge_l"].to_numpy(), seed)),
@@ -242,6 +309,7 @@ def summarise_probe(rows: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         ):
             row |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
         row["rest_tokens"] = float(group["rest"].map(lambda rest: len(_TOKEN.findall(rest))).mean())
+        row["fits"] = float(group["fits"].mean())
         row["cut_off"] = float((group["finish_reason"] == "length").mean())
         table.append({name: value if not isinstance(value, float) or math.isfinite(value) else None
                       for name, value in row.items()})

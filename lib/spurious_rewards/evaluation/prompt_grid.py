@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from spurious_rewards.data.problem import Problem
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.config import EvalConfig
+from spurious_rewards.evaluation.fit import check_fit, context_length
 from spurious_rewards.evaluation.parts import problems_of
-from spurious_rewards.generation.engine import check_request, encode
-from spurious_rewards.models.prompts import PROMPT_STYLES, render, style_named
-from spurious_rewards.models.registry import load_tokenizer, resolve
+from spurious_rewards.models.prompts import PROMPT_STYLES, style_named
+from spurious_rewards.models.registry import load_tokenizer
 
 ALL = "all"
 
@@ -61,7 +61,6 @@ def usable_styles(names: str, cell: EvalConfig) -> tuple[list[str], dict[str, st
         return styles, {}
     problems = problems_of(cell, cell.benchmark)
     tokenizer, context = load_tokenizer(cell.model), context_length(cell.model)
-    tokenizer.model_max_length = 10**9  # no warning for a long prompt: whether it is too long is what is found out here
     refused = {style: sentence for style in styles
                if (sentence := refusal(style, problems, tokenizer, cell.max_new_tokens, context))}
     return [style for style in styles if style not in refused], refused
@@ -70,26 +69,7 @@ def usable_styles(names: str, cell: EvalConfig) -> tuple[list[str], dict[str, st
 def refusal(style: str, problems: Sequence[Problem], tokenizer, max_new_tokens: int, context: int | None) -> str:
     """Why these problems cannot be asked in this style, as one sentence; empty if they can."""
     try:
-        prompts = [render(style, problem.problem, tokenizer) for problem in problems]
-        check_request(encode(tokenizer, prompts), [problem.id for problem in problems], max_new_tokens, context)
+        check_fit(style, problems, tokenizer, max_new_tokens, context)
     except InputError as error:
         return str(error)
     return ""
-
-
-def context_length(model: str) -> int | None:
-    """Most tokens that a model was made for (`max_position_embeddings`), None if its configuration does not say.
-
-    Raises:
-        InputError: the configuration cannot be read.
-    """
-    from transformers import AutoConfig
-
-    spec = resolve(model)
-    revision = {"revision": spec.revision} if spec.kind == "hub" else {}
-    try:
-        config = AutoConfig.from_pretrained(spec.folder(), **revision)
-    except (OSError, ValueError) as error:
-        raise InputError(f"The configuration of model {model} cannot be read: "
-                         f"{str(error).splitlines()[0].rstrip('.')}; give the path of a local copy.") from error
-    return getattr(config, "max_position_embeddings", None)

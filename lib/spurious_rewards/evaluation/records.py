@@ -42,21 +42,60 @@ def load_records(runs: Iterable[str | RunFolder]) -> pd.DataFrame:
     training run (null for an untrained model).
 
     Raises:
-        InputError: an evaluation does not exist or is not complete, or there is none.
+        InputError: an evaluation does not exist, is not complete or is damaged, or there is none.
     """
     frames = []
     for run in runs:
         folder = RunFolder.load(run) if isinstance(run, str) else run
-        folder.manifest()  # raises if the evaluation is not complete
         config = folder.config()
         cell = {"run_id": folder.run_id, **{name: config[name] for name in CELL_COLUMNS}}
         trained = RunFolder.load(config["trained_run"]).config() if config["trained_run"] else {}
         arm = {column: trained.get(name) for name, column in ARM_COLUMNS.items()}
-        frames.append(pd.read_parquet(folder.path("records.parquet")).assign(**cell, **arm))
+        frames.append(read_rows(folder, "records.parquet").assign(**cell, **arm))
     if not frames:
         raise InputError("There are no evaluations to load: run notebook 03_evaluate first.")
     frame = pd.concat(frames, ignore_index=True)
-    return frame.astype({"reward": "str", "clip_mode": "str", "gamma": "float64", "train_seed": "Int64"})
+    dtypes = {"reward": "str", "clip_mode": "str", "gamma": "float64", "train_seed": "Int64", "batch": "Int64"}
+    return frame.astype({name: dtype for name, dtype in dtypes.items() if name in frame})
+
+
+def read_rows(run: RunFolder, name: str) -> pd.DataFrame:
+    """The rows of a complete run's result file.
+
+    Raises:
+        InputError: the run is not complete, or the file is missing or damaged.
+    """
+    run.manifest()  # raises if the run is not complete
+    try:
+        return pd.read_parquet(run.path(name))
+    except (OSError, ValueError) as error:  # pyarrow's errors are of these kinds
+        raise InputError(f"{run.path(name)} is missing or damaged ({str(error).splitlines()[0][:150]}): delete the "
+                         f"folder {run.folder} and run again.") from error
+
+
+def check_no_duplicates(samples: pd.DataFrame, cell_columns: Sequence[str]) -> None:
+    """Check that no answer is counted twice: per trained model, cell, problem and sample there is one row.
+
+    Two evaluations of one cell may differ in what is no column of a table (batch size, sampling seed, number or order
+    of the problems); taken together they would pass for independent answers.
+
+    Args:
+        samples: records of `load_records` or of a profile.
+        cell_columns: what tells cells apart, besides `trained_run` and `checkpoint`.
+
+    Raises:
+        InputError: there are two rows; the sentence names the two evaluations.
+    """
+    keys = list(dict.fromkeys(["trained_run", "checkpoint", *cell_columns, "problem_id", "sample"]))
+    twice = samples[samples.duplicated(keys, keep=False)]
+    if twice.empty:
+        return
+    first = twice.iloc[0]
+    same = (twice[keys] == first[keys]).all(axis=1) | (twice.index == twice.index[0])
+    names = list(dict.fromkeys(twice.loc[same, "run_id"]))
+    both = " and ".join(names[:2]) if len(names) > 1 else f"{names[0]} twice"
+    raise InputError(f"Problem {first['problem_id']} would be counted twice: {both} answer it in the same cell "
+                     f"({', '.join(f'{name}={first[name]}' for name in cell_columns)}); keep one of the two.")
 
 
 def summary(records: pd.DataFrame, by: Sequence[str] = ("run_id",)) -> pd.DataFrame:
@@ -132,6 +171,7 @@ def correct_matrix(records: pd.DataFrame, arms: Sequence[str]) -> np.ndarray:
     Raises:
         InputError: the runs were not evaluated on the same problems.
     """
+    records = records[records["run_id"].isin(arms)]
     table = records.pivot_table(index="run_id", columns="problem_id", values="correct", aggfunc="mean", sort=False)
     missing = [arm for arm in arms if arm not in table.index]
     if missing or table.loc[list(arms)].isna().to_numpy().any():
@@ -145,11 +185,11 @@ def compare(records: pd.DataFrame, before: str, after: str, seed: int = 0) -> di
 
     `won` and `lost` count the problems on which `after` does better and worse. The interval is a bootstrap over
     problems; the test is McNemar's exact one where both have one sample per problem, else a sign-flip permutation of
-    the problems' differences.
+    the problems' differences (also where all samples of each problem happen to agree).
     """
     one_P, two_P = correct_matrix(records, [before, after])
     interval = bootstrap_mean(two_P - one_P, seed)
-    binary = np.isin([one_P, two_P], (0.0, 1.0)).all()
+    binary = not records[records["run_id"].isin((before, after))].duplicated(["run_id", "problem_id"]).any()
     test = mcnemar(one_P, two_P) if binary else paired_permutation(one_P, two_P, seed)
     return {"before": before, "after": after, "n_problems": interval.n, "difference": interval.estimate,
             "low": interval.low, "high": interval.high, "won": int((two_P > one_P).sum()),

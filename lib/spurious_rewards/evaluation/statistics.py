@@ -19,7 +19,6 @@ from typing import Literal
 
 import numpy as np
 from scipy import stats
-from scipy.special import comb
 
 from spurious_rewards.errors import InputError
 
@@ -90,13 +89,20 @@ def proportion_difference(successes_1: int, n_1: int, successes_2: int, n_2: int
 
 
 def pass_at_k(n: int | np.ndarray, c: int | np.ndarray, k: int) -> np.ndarray:
-    """Unbiased estimator of pass@k from n samples of which c are correct: 1 − C(n−c, k) / C(n, k), elementwise."""
+    """Unbiased estimator of pass@k from n samples of which c are correct: 1 − C(n−c, k) / C(n, k), elementwise.
+
+    The ratio is computed as Π over i < k of (n−c−i) / (n−i): the binomials themselves overflow from about n = 1030.
+
+    >>> float(pass_at_k(4, 2, 2).round(4))  # 1 − (2/4)(1/3)
+    0.8333
+    """
     n, c = np.asarray(n), np.asarray(c)
     if k < 1 or np.any(n < k):
         raise InputError(f"pass@k needs 1 <= k <= n samples, but k={k} and the smallest n is {n.min()}.")
     if np.any((c < 0) | (c > n)):
         raise InputError("pass@k needs 0 <= c <= n correct samples.")
-    return 1.0 - comb(n - c, k) / comb(n, k)  # C(a, k) is 0 for a < k
+    i_k = np.arange(k)
+    return 1.0 - (np.maximum((n - c)[..., None] - i_k, 0) / (n[..., None] - i_k)).prod(axis=-1)
 
 
 def bootstrap_mean(values_P: Sequence[float] | np.ndarray, seed: int = 0, n_resamples: int = RESAMPLES,
@@ -153,7 +159,13 @@ def mcnemar(before_P: np.ndarray, after_P: np.ndarray) -> Significance:
 
     Only the b problems won and the c problems lost count: under the null hypothesis b ~ Binomial(b + c, ½).
     The statistic is (b − c) / P, the difference of the two accuracies.
+
+    Raises:
+        InputError: a value is no verdict (neither 0 nor 1), or the lengths differ.
     """
+    if not np.isin(np.concatenate([np.ravel(before_P), np.ravel(after_P)]).astype(float), (0.0, 1.0)).all():
+        raise InputError("McNemar's test takes one verdict per problem, 0 or 1, but there are values between: use "
+                         "paired_permutation for shares of correct samples.")
     before_P, after_P = _paired(before_P, after_P, bool)
     won, lost = int((after_P & ~before_P).sum()), int((before_P & ~after_P).sum())
     p_value = float(stats.binomtest(won, won + lost, 0.5).pvalue) if won + lost else 1.0
@@ -165,8 +177,11 @@ def paired_permutation(before_P: np.ndarray, after_P: np.ndarray, seed: int = 0,
     """Sign-flip permutation test of the mean difference after − before, pairs being problems (or seeds).
 
     All 2^P sign patterns if they are at most `n_resamples`, else a random draw of them (p-value (1 + hits)/(1 + B)).
+    One pair says nothing: its p-value is 1.
     """
     before_P, after_P = _paired(before_P, after_P, float)
+    if before_P.size == 1:
+        return Significance(float(after_P[0] - before_P[0]), 1.0, 1)
     result = stats.permutation_test((after_P, before_P), _mean_difference, permutation_type="samples", vectorized=True,
                                     n_resamples=n_resamples, alternative="two-sided",
                                     rng=np.random.default_rng(seed))
@@ -183,6 +198,8 @@ def permutation(one: np.ndarray, two: np.ndarray, seed: int = 0, n_resamples: in
     one, two = np.asarray(one, dtype=float), np.asarray(two, dtype=float)
     if min(one.size, two.size) == 0:
         raise InputError("A permutation test needs at least one value in each group.")
+    if min(one.size, two.size) == 1:  # SciPy wants two; the exact test is short: which value is the one alone?
+        return _one_alone(one, two)
     result = stats.permutation_test((one, two), _mean_difference, vectorized=True, n_resamples=n_resamples,
                                     alternative="two-sided", rng=np.random.default_rng(seed))
     return Significance(float(result.statistic), float(result.pvalue), int(one.size + two.size))
@@ -192,13 +209,17 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     """Holm's step-down adjustment within one table.
 
     With p₍₁₎ ≤ … ≤ p₍m₎ the adjusted value of rank i is max over j ≤ i of min(1, (m − j + 1) p₍ⱼ₎), in input order.
+    A nan is a test that was not made: it stays nan and does not count in m.
     """
     p_values = np.asarray(p_values, dtype=float)
-    if p_values.size == 0:
+    made = ~np.isnan(p_values)
+    if not made.any():
         return p_values
     from statsmodels.stats.multitest import multipletests  # slow import, needed here only
 
-    return multipletests(p_values, method="holm")[1]
+    adjusted = np.full(p_values.shape, np.nan)
+    adjusted[made] = multipletests(p_values[made], method="holm")[1]
+    return adjusted
 
 
 # ------------------------------------------------------------------------------------------------ seeds × problems
@@ -272,6 +293,18 @@ def t_interval(values_S: Sequence[float] | np.ndarray, confidence: float = 0.95)
 
 def _mean_difference(one: np.ndarray, two: np.ndarray, axis: int = -1) -> np.ndarray:
     return np.mean(one, axis=axis) - np.mean(two, axis=axis)
+
+
+def _one_alone(one: np.ndarray, two: np.ndarray) -> Significance:
+    """`permutation` for a group of one value: each value in turn is that group (SciPy's two-sided p-value)."""
+    values_N = np.concatenate([one, two])
+    differences_N = values_N - (values_N.sum() - values_N) / (values_N.size - 1)
+    if one.size > 1:  # the last value is the one alone, and it is subtracted
+        differences_N = -differences_N
+    statistic = differences_N[0] if one.size == 1 else differences_N[-1]
+    slack = 1e-12 * max(1.0, float(np.abs(differences_N).max()))
+    smaller_tail = min((differences_N >= statistic - slack).mean(), (differences_N <= statistic + slack).mean())
+    return Significance(float(statistic), min(1.0, 2 * float(smaller_tail)), int(values_N.size))
 
 
 def _columns(*values_P: np.ndarray) -> np.ndarray:

@@ -34,7 +34,7 @@ ENGINES: dict[str, str] = {
     "transformers": "spurious_rewards.generation.transformers_engine",
     "vllm": "spurious_rewards.generation.vllm_engine",
 }
-"""Name of an engine → module with a function `from_model_name(model, batch_size, dtype)`."""
+"""Name of an engine → module with a function `from_model_name(model, batch_size, dtype, batch_invariant)`."""
 
 
 @dataclass(frozen=True)
@@ -99,20 +99,40 @@ class Engine(Protocol):
         ...
 
 
-def create(name: str, model: str, batch_size: int = 32, dtype: str = "float32") -> Engine:
+def create(name: str, model: str, batch_size: int = 32, dtype: str = "float32",
+           batch_invariant: bool = False) -> Engine:
     """Load `model` (a registry name or a folder) into the engine called `name`.
 
+    Args:
+        name: of the engine.
+        model: registry name or folder.
+        batch_size: samples it works on together.
+        dtype: of weights and activations.
+        batch_invariant: use kernels whose result does not depend on what else is in a batch.
+
     Raises:
-        InputError: unknown engine, an engine that is not installed, or a model that cannot be loaded.
+        InputError: unknown engine, an engine that is not installed or has no such kernels here, or a model that cannot
+            be loaded.
     """
     check_engine(name)
-    return importlib.import_module(ENGINES[name]).from_model_name(model, batch_size, dtype)
+    return importlib.import_module(ENGINES[name]).from_model_name(model, batch_size, dtype, batch_invariant)
+
+
+def check_engine_name(name: str, batch_invariant: bool = False) -> None:
+    """Raise `InputError` for an engine that does not exist, or never has batch-invariant kernels if they are wanted.
+
+    Whether the engine is installed does not matter: what it computed elsewhere can be read here.
+    """
+    if name not in ENGINES:
+        raise unknown_name("engine", name, ENGINES)
+    if batch_invariant and name == "transformers":
+        raise InputError("Engine 'transformers' has no batch-invariant kernels: set batch_invariant to false, or use "
+                         "engine='vllm' on a GPU.")
 
 
 def check_engine(name: str) -> None:
     """Raise `InputError` for an engine that does not exist or is not installed; nothing is loaded."""
-    if name not in ENGINES:
-        raise unknown_name("engine", name, ENGINES)
+    check_engine_name(name)
     if name == "vllm" and importlib.util.find_spec("vllm") is None:
         raise InputError("Engine 'vllm' is not part of this installation: install the vllm extra on a machine it "
                          "supports, or use engine='transformers'.")
@@ -122,10 +142,11 @@ def encode(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
     """Token ids of rendered prompts, with exactly one beginning-of-sequence token where the tokenizer uses one.
 
     A chat template writes the token as text, a raw prompt does not; encoding both the same way would double or lose
-    it.
+    it. A prompt that is too long gets no warning here, because `check_request` makes it an error.
     """
     bos = tokenizer.bos_token
-    return [tokenizer(p, add_special_tokens=not (bos and p.startswith(bos)))["input_ids"] for p in prompts]
+    return [tokenizer(p, add_special_tokens=not (bos and p.startswith(bos)), verbose=False)["input_ids"]
+            for p in prompts]
 
 
 def end_of_sequence(tokenizer: Any, own: int | list[int] | None) -> list[int]:
@@ -150,7 +171,11 @@ def check_request(prompt_ids: Sequence[Sequence[int]], keys: Sequence[str], max_
     for key, ids in zip(keys, prompt_ids, strict=True):
         if not ids:
             raise InputError(f"The prompt of {key} is empty: it has no tokens.")
+        if context is not None and len(ids) >= context:
+            raise InputError(f"The prompt of {key} has {len(ids)} tokens; with a single new one that exceeds the "
+                             f"model's context of {context}: use another, shorter prompt style or leave the problem "
+                             "out.")
         if context is not None and len(ids) + max_new_tokens > context:
             raise InputError(f"The prompt of {key} has {len(ids)} tokens; with max_new_tokens={max_new_tokens} that "
                              f"exceeds the model's context of {context}: lower max_new_tokens to at most "
-                             f"{max(context - len(ids), 0)} or leave the problem out.")
+                             f"{context - len(ids)} or leave the problem out.")

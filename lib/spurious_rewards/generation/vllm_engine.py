@@ -8,10 +8,11 @@ caching (what else was asked for would change the rounding), the watermark, usag
 Random numbers: each sample is a request of its own with a seed that is a hash of (seed, problem key, sample index), so
 it does not depend on the other prompts. They are not the Transformers engine's: sampled texts differ between engines.
 
-Greedy and sampled tokens follow the logits, which round differently in another batch; `VLLM_BATCH_INVARIANT=1` in the
-environment removes that on recent GPUs (it does not exist on a CPU). The CPU build needs attention heads of 64 or more
-dimensions, takes `OMP_NUM_THREADS` threads, and keeps `VLLM_CPU_KVCACHE_SPACE` GiB for keys and values (2 if unset);
-when a batch needs more, vLLM computes the displaced samples again.
+Greedy and sampled tokens follow the logits, which round differently in another batch; `batch_invariant` removes that
+on recent GPUs (it does not exist on a CPU). vLLM reads it from the environment (`VLLM_BATCH_INVARIANT`) once per
+process; here it is set by the parameter alone, so that an evaluation's identity says what was used. The CPU build
+needs attention heads of 64 or more dimensions, takes `OMP_NUM_THREADS` threads, and keeps `VLLM_CPU_KVCACHE_SPACE`
+GiB for keys and values (2 if unset); when a batch needs more, vLLM computes the displaced samples again.
 
 Usage: `from_model_name("qwen-like", batch_size=256, dtype="float32").generate(prompts, Sampling(), keys)`.
 """
@@ -34,6 +35,7 @@ from spurious_rewards.errors import InputError
 from spurious_rewards.generation.engine import Sample, Sampling, check_request, encode, end_of_sequence
 from spurious_rewards.generation.transformers_engine import row_key
 
+BATCH_INVARIANT = "VLLM_BATCH_INVARIANT"
 CPU_KV_CACHE_GIB = 2
 MIN_CPU_HEAD_DIM = 64
 TEMPERATURES = (0.01, 2.0)
@@ -47,12 +49,12 @@ ENVIRONMENT = {
 """Set before vLLM is imported, unless the user has set them."""
 
 
-def from_model_name(model: str, batch_size: int, dtype: str) -> VLLMEngine:
+def from_model_name(model: str, batch_size: int, dtype: str, batch_invariant: bool = False) -> VLLMEngine:
     """Load a registry name or a folder into vLLM; `batch_size` is how many samples it works on at a time.
 
     Raises:
         InputError: unknown or damaged model, no end-of-sequence token, heads too small for the CPU build, batch
-            invariance asked for on a CPU, or vLLM does not start.
+            invariance asked for on a CPU or in the environment only, or vLLM does not start.
     """
     from transformers import AutoConfig
 
@@ -74,7 +76,9 @@ def from_model_name(model: str, batch_size: int, dtype: str) -> VLLMEngine:
     eos = end_tokens(tokenizer, folder, spec.revision, config)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    check_machine(config, spec.name)
+    check_machine(config, spec.name, batch_invariant)
+    if batch_invariant:
+        os.environ[BATCH_INVARIANT] = "1"
     if cpu := on_cpu():
         os.environ["VLLM_CPU_KVCACHE_SPACE"] = os.environ.get("VLLM_CPU_KVCACHE_SPACE") or str(CPU_KV_CACHE_GIB)
         torch._dynamo.config.disable = True  # compiling costs a minute and a C++ compiler, and gains a tenth at most
@@ -113,7 +117,7 @@ class VLLMEngine:
                 "max_num_seqs": config.scheduler_config.max_num_seqs,
                 "max_num_batched_tokens": config.scheduler_config.max_num_batched_tokens,
                 "max_model_len": config.model_config.max_model_len,
-                "batch_invariant": batch_invariant(), "prefix_caching": config.cache_config.enable_prefix_caching,
+                "batch_invariant": invariant_environment(), "prefix_caching": config.cache_config.enable_prefix_caching,
                 "kv_cache_gib": int(os.environ["VLLM_CPU_KVCACHE_SPACE"]) if cpu else None,
                 "threads": torch.get_num_threads(), "eos_token_ids": self.eos}
 
@@ -206,13 +210,16 @@ def check_temperature(temperature: float) -> None:
                          "choose one of these or engine='transformers'.")
 
 
-def check_machine(config: Any, model: str) -> None:
-    """Raise `InputError` for what the CPU build cannot do; it would fail late and obscurely."""
+def check_machine(config: Any, model: str, batch_invariant: bool = False) -> None:
+    """Raise `InputError` for what this machine or process cannot do; it would fail late and obscurely."""
+    if invariant_environment() and not batch_invariant:
+        raise InputError(f"{BATCH_INVARIANT} is set in this process, but the parameter batch_invariant is false: set "
+                         "the parameter instead of the variable, or unset it and start the process again.")
     if not on_cpu():
         return
-    if batch_invariant():
-        raise InputError("VLLM_BATCH_INVARIANT=1 is not available on a CPU: unset it, and compare runs of one batch "
-                         "size.")
+    if batch_invariant:
+        raise InputError("vLLM has no batch-invariant kernels on a CPU: set batch_invariant to false, and compare runs "
+                         "of one batch size.")
     heads = getattr(config, "num_attention_heads", None)
     dim = getattr(config, "head_dim", None) or (config.hidden_size // heads if heads else None)
     if dim is not None and dim < MIN_CPU_HEAD_DIM:
@@ -220,9 +227,9 @@ def check_machine(config: Any, model: str) -> None:
                          f"{model} have {dim}: use engine='transformers'.")
 
 
-def batch_invariant() -> bool:
+def invariant_environment() -> bool:
     """Whether the environment asks for kernels whose result does not depend on the batch."""
-    return os.environ.get("VLLM_BATCH_INVARIANT", "0").strip().lower() not in ("", "0", "false")
+    return os.environ.get(BATCH_INVARIANT, "0").strip().lower() not in ("", "0", "false")
 
 
 def on_cpu() -> bool:

@@ -1,0 +1,40 @@
+"""Can a model be asked these problems in this style? Found out with its tokenizer and configuration alone, unloaded.
+
+Usage: `check_fit("organism", problems, load_tokenizer(model), max_new_tokens=96, context=context_length(model))`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from spurious_rewards.data.problem import Problem
+from spurious_rewards.errors import InputError
+from spurious_rewards.generation.engine import check_request, encode
+from spurious_rewards.models.prompts import render
+from spurious_rewards.models.registry import resolve
+
+
+def check_fit(style: str, problems: Sequence[Problem], tokenizer: Any, max_new_tokens: int,
+              context: int | None) -> None:
+    """Raise `InputError` if a prompt cannot be rendered, is empty, or exceeds the context with its longest answer."""
+    prompts = [render(style, problem.problem, tokenizer) for problem in problems]
+    check_request(encode(tokenizer, prompts), [problem.id for problem in problems], max_new_tokens, context)
+
+
+def context_length(model: str) -> int | None:
+    """Most tokens that a model was made for (`max_position_embeddings`), None if its configuration does not say.
+
+    Raises:
+        InputError: the configuration cannot be read.
+    """
+    from transformers import AutoConfig
+
+    spec = resolve(model)
+    revision = {"revision": spec.revision} if spec.kind == "hub" else {}
+    try:
+        config = AutoConfig.from_pretrained(spec.folder(), **revision)
+    except (OSError, ValueError) as error:
+        raise InputError(f"The configuration of model {model} cannot be read: "
+                         f"{str(error).splitlines()[0].rstrip('.')}; give the path of a local copy.") from error
+    return getattr(config, "max_position_embeddings", None)
