@@ -79,8 +79,8 @@ def in_short(claims: pd.DataFrame, profiles: Sequence[Records], verdict: Sequenc
     head = "".join(f"<th>{name}</th>" for name in ("claim", "the paper says", *SCALES, "Qwen2.5-Math-7B"))
     said = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in verdict)
     return (f"{said}<p>Verdicts by scale, one mark per finding: <i>consistent</i> or <i>against</i> where 95 % limits "
-            f"exclude no effect, else <i>undecided</i>. They rest on {trainings} training runs and {answers:,} answers of "
-            "the profiles below and on the tables of the clip alone. No GPU was used: what the paper measured "
+            f"exclude no effect, else <i>undecided</i>. They rest on {trainings} training runs and {answers:,} answers "
+            "of the profiles below and on the tables of the clip alone. No GPU was used: what the paper measured "
             f"on Qwen2.5-Math-7B was <b>not run</b> here.</p><table><tr>{head}</tr>{''.join(rows)}</table>")
 
 
