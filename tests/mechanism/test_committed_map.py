@@ -18,10 +18,36 @@ def table():
 
 
 def test_tables_are_those_of_the_manifest():
-    manifest = read_json(RESULTS / "manifests/mechanism/bandit_map.json")
-    assert manifest["size"] == "committed"
-    for name, digest in manifest["tables"].items():
-        assert sha256_file(RESULTS / "tables/mechanism" / name) == digest, name
+    for part in ("bandit_map", "bandit_bins"):
+        manifest = read_json(RESULTS / f"manifests/mechanism/{part}.json")
+        assert manifest["size"] == "committed" and f"{part}.csv" in manifest["tables"]
+        for name, digest in manifest["tables"].items():
+            assert sha256_file(RESULTS / "tables/mechanism" / name) == digest, name
+
+
+def test_bins_with_their_intervals_add_up_to_the_map(table):
+    """Σ over bins of rollouts · share = all rollouts · share of the cell; the two tables are of two runs."""
+    bins = pd.read_csv(RESULTS / "tables/mechanism/bandit_bins.csv")
+    assert set(bins["cell"]) == set(table.loc[table["sweep"] == "step", "cell"])
+    cells = table.drop_duplicates("cell").set_index("cell")
+    for name in ("clipped_high", "clipped_low", "outside_high", "outside_low"):
+        inside = bins[name].between(bins[f"{name}_ci_low"] - 1e-9, bins[f"{name}_ci_high"] + 1e-9)
+        assert inside.mean() > 0.99, name  # a bin that few seeds visit may miss its own estimate
+        total = (bins[name] * bins["rollouts"]).groupby(bins["cell"]).sum()
+        share = total / bins.groupby("cell")["rollouts"].sum()
+        wanted = cells.loc[share.index, name.replace("clipped", "clip_fraction").replace("outside", "outside_fraction")]
+        assert share.to_numpy() == pytest.approx(wanted.to_numpy(), rel=1e-2, abs=1e-6), name
+    assert bins["seeds"].between(1, 1000).all() and (bins["clipped_high_ci_high"] > bins["clipped_high_ci_low"]).any()
+
+
+def test_cispo_has_no_drift_under_sgd(table):
+    """No hinge: the expected force is exactly 0, so the committed drift of log-odds includes 0 at every SGD step."""
+    cells = table[(table["clip_mode"] == "cispo") & (table["optimizer"] == "sgd") & (table["sweep"] == "step")]
+    assert len(cells) == 4 and (cells["clip_fraction_high"] > 0).all()
+    low, high = cells["paired_logit_change_ci_low"], cells["paired_logit_change_ci_high"]
+    assert ((low < 0) & (high > 0)).all()
+    two_sided = table[(table["clip_mode"] == "two_sided") & (table["optimizer"] == "sgd") & (table["sweep"] == "step")]
+    assert (two_sided["paired_logit_change_ci_low"] > 0).all()  # the same intervals do see a hinge
 
 
 def test_every_cell_of_the_code_is_there_with_a_thousand_seeds(table):

@@ -64,6 +64,10 @@ def test_command_line_writes_tables_and_manifest(small, capsys, monkeypatch):
     table = pd.read_csv(small / "results/tables/mechanism/bandit_map.csv")
     assert list(table["updates"]) == [8, 8, 8, 8, 1, 1, 1, 1] and (table["n_seeds"] == 20).all()
     assert (small / "results/manifests/mechanism/bandit_map.json").is_file()
+    monkeypatch.setattr(sweeps, "BINNED", ("motion",))
+    assert sweeps.main(["--size", "notebook", "--out", str(small / "bins"), "--only-bins"]) == 0
+    assert set(pd.read_csv(small / "bins/tables/mechanism/bandit_bins.csv")["sweep"]) == {"motion"}
+    assert not (small / "bins/tables/mechanism/bandit_map.csv").exists()
     assert sweeps.main(["--size", "huge"]) == 2
     assert "known: committed, notebook" in capsys.readouterr().err
 
@@ -99,6 +103,19 @@ def test_traces_and_bins_cover_the_run():
     assert table.groupby("quantity")["batch"].max().to_dict() == {"entropy": 3, "top": 3}
     bins = summary.by_probability(result)
     assert bins["rollouts"].sum() == pytest.approx(10 * 3 * 16) and bins["clipped_high"].between(0, 1).all()
+    assert (bins["clipped_low_ci_low"] <= bins["clipped_low"]).all() and bins["seeds"].max() == 10
+
+
+def test_shares_by_probability_are_ratios_of_sums_over_seeds():
+    """Two seeds in one bin: 1 of 10 and 9 of 30 rollouts clipped. Ratio of sums 10/40; resamples 1/10, 10/40, 9/30."""
+    result = bandit.simulate(BanditConfig(groups=2, group_size=8, batches=1, seeds=2))
+    for name in result.bins:
+        result.bins[name] = np.zeros((2, 9))
+    result.bins["rollouts"][:, 3], result.bins["clipped_high"][:, 3] = (10, 30), (1, 9)
+    (row,) = summary.by_probability(result).to_dict("records")
+    assert (row["clipped_high"], row["rollouts"], row["seeds"]) == (0.25, 40, 2)
+    assert (row["clipped_high_ci_low"], row["clipped_high_ci_high"]) == pytest.approx((0.1, 0.3))
+    assert row["p_low"] == 0.1 and row["clipped_low"] == row["clipped_low_ci_high"] == 0
 
 
 def test_pairs_need_equal_seeds():

@@ -7,7 +7,9 @@ setting share their random numbers, so the table also gives the paired differenc
     python -m spurious_rewards.mechanism.sweeps --size committed --out results
 
 computes 1000 seeds per cell at the paper's 64 × 16 rollouts and 8 updates (about 20 minutes on one core) and writes
-tables/mechanism/bandit_map.csv, bandit_bins.csv and manifests/mechanism/bandit_map.json below `--out`.
+below `--out` tables/mechanism/bandit_map.csv and bandit_bins.csv (clip fractions by π_old in the cells of `BINNED`),
+each with a manifest of its name in manifests/mechanism/. With `--only-bins` it computes those cells alone (5 minutes)
+and writes the second table.
 """
 
 from __future__ import annotations
@@ -120,6 +122,8 @@ SWEEPS: dict[str, Callable[[str], list[BanditConfig]]] = {
     "motion": motion_sweep,
 }
 """All sweeps by name; each takes a size of `SIZES`."""
+BINNED = ("step",)
+"""Sweeps whose clip fractions by π_old are committed: every clip mode at every step size."""
 NOTEBOOK_SWEEPS = ("step", "updates", "gamma")
 """What notebook 05 runs by default, within a minute."""
 
@@ -228,6 +232,7 @@ def main(arguments: list[str] | None = None) -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("--size", default="notebook", help=f"one of {', '.join(SIZES)} (default notebook)")
     parser.add_argument("--out", default="results", help="folder that gets tables/ and manifests/ (default results)")
+    parser.add_argument("--only-bins", action="store_true", help="only the clip fractions by π_old")
     options = parser.parse_args(arguments)
 
     def program() -> None:
@@ -236,17 +241,24 @@ def main(arguments: list[str] | None = None) -> int:
         import torch
 
         torch.set_num_threads(1)
-        table, bins, run = run_map(options.size, SWEEPS)
-        tables = Path(options.out) / "tables" / "mechanism"
-        write_text(tables / "bandit_map.csv", table.to_csv(index=False, float_format="%.6g"))
-        write_text(tables / "bandit_bins.csv", bins.to_csv(index=False, float_format="%.6g"))
-        write_json(Path(options.out) / "manifests" / "mechanism" / "bandit_map.json", {
-            **run.manifest(), "size": options.size, "tables": {
-                name: sha256_file(tables / name) for name in ("bandit_map.csv", "bandit_bins.csv")},
-        })  # fmt: skip
-        print(f"{len(table)} cells of {SIZES[options.size]['seeds']} seeds -> {tables}/bandit_map.csv")
+        names = BINNED if options.only_bins else tuple(SWEEPS)
+        table, bins, run = run_map(options.size, names)
+        if not options.only_bins:
+            _write("bandit_map", table, run, options.size, options.out)
+        _write("bandit_bins", bins[bins["sweep"].isin(BINNED)], run, options.size, options.out)
+        print(f"{len(table)} cells of {SIZES[options.size]['seeds']} seeds -> {options.out}/tables/mechanism")
 
     return exit_code(program)
+
+
+def _write(name: str, table: pd.DataFrame, run: RunFolder, size: str, out: str | Path) -> None:
+    """One table and its manifest, the manifest last."""
+    path = Path(out) / "tables" / "mechanism" / f"{name}.csv"
+    write_text(path, table.to_csv(index=False, float_format="%.6g"))
+    write_json(Path(out) / "manifests" / "mechanism" / f"{name}.json", {
+        **run.manifest(), "size": size, "sweeps": sorted(table["sweep"].unique()),
+        "tables": {path.name: sha256_file(path)},
+    })  # fmt: skip
 
 
 if __name__ == "__main__":
