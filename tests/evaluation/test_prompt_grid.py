@@ -6,7 +6,7 @@ from tiny_lm import save_tiny
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.config import EvalConfig
 from spurious_rewards.evaluation.evaluate import evaluate
-from spurious_rewards.evaluation.prompt_grid import context_length, named_styles, usable_styles
+from spurious_rewards.evaluation.prompt_grid import context_length, named_styles, note_refused, usable_styles
 from spurious_rewards.evaluation.trained import evaluations_beside
 from spurious_rewards.models.prompts import PROMPT_STYLES
 from spurious_rewards.workflow.files import write_json
@@ -35,6 +35,28 @@ def test_all_leaves_out_what_does_not_fit_and_says_why(tiny):
     assert all("exceeds the model's context of 128" in sentence for sentence in refused.values())
     # what is asked for by name is not silently dropped: it is an error when it is evaluated
     assert usable_styles("organism, lipsum", cell(tiny)) == (["organism", "lipsum"], {})
+
+
+def test_what_was_refused_is_kept_as_a_run(tiny, runs):
+    first = cell(tiny)
+    _, refused = usable_styles("all", first)
+    (run,) = note_refused(first, refused)
+    manifest = run.manifest()
+    assert (manifest["kind"], manifest["refused"]) == ("refused_prompts", refused)
+    assert manifest["config"]["max_new_tokens"] == 8 and "prompt_style" not in manifest["config"]
+    assert run.run_id.startswith("refused-tiny-synthetic-test-")
+    assert [again.run_id for again in note_refused(first, refused)] == [run.run_id]
+    shorter = note_refused(cell(tiny, max_new_tokens=4), refused)
+    assert shorter[0].run_id != run.run_id and note_refused(first, {}) == []
+
+
+def test_a_prompt_that_is_too_long_by_itself_gets_advice_that_can_be_followed(tiny, runs, capfd):
+    _, refused = usable_styles("all", cell(tiny))
+    assert "with a single new one that exceeds" in refused["lipsum"] and "another, shorter prompt style" in \
+        refused["lipsum"] and "at most 0" not in refused["lipsum"]
+    _, refused = usable_styles("all", cell(tiny, max_new_tokens=120))  # the prompt alone would fit
+    assert "lower max_new_tokens to at most" in refused["organism"]
+    assert "longer than the specified maximum" not in "".join(capfd.readouterr())
 
 
 def test_all_without_a_chat_template(tmp_path):
@@ -73,7 +95,8 @@ def test_evaluations_beside_a_cell(tiny, runs, tmp_path):
 def test_a_job_stands_for_its_evaluation_of_the_same_decoding(tiny, runs):
     greedy = evaluate(cell(tiny), progress=False)
     sampled = evaluate(cell(tiny, temperature=1.0, n_samples=2), progress=False)
-    write_json(runs / "profiles/toy/jobs/base.json", {"run_ids": [greedy.run_id, sampled.run_id]})
+    (refusal,) = note_refused(cell(tiny), {"lipsum": "Too long."})
+    write_json(runs / "profiles/toy/jobs/base.json", {"run_ids": [greedy.run_id, sampled.run_id, refusal.run_id]})
     assert [run.run_id for run in evaluations_beside("toy/base", cell(tiny))] == [greedy.run_id]
 
 

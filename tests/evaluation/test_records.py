@@ -8,6 +8,7 @@ import pytest
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.records import (
+    check_no_duplicates,
     code_advantage,
     compare,
     correct_matrix,
@@ -100,6 +101,8 @@ def test_correct_matrix_aligns_problems():
     matrix = correct_matrix(pd.concat([one, two]), ["two", "one"])
     np.testing.assert_array_equal(matrix[1], TEN["correct"].astype(float))
     np.testing.assert_array_equal(matrix[0], 1 - matrix[1])
+    third = TEN.iloc[:3].assign(run_id="three", problem_id=["q0", "q1", "q2"])  # is not compared
+    np.testing.assert_array_equal(correct_matrix(pd.concat([one, two, third]), ["two", "one"]), matrix)
     with pytest.raises(InputError, match="problems differ"):
         correct_matrix(pd.concat([one, two.iloc[:5]]), ["two", "one"])
     with pytest.raises(InputError, match="no records of three"):
@@ -126,6 +129,27 @@ def test_comparison_of_two_cells():
     two = make([(0, i % 3 == 0) for i in range(12)], k=2)
     assert compare(pd.concat([two.assign(run_id="a"), two.assign(run_id="b", correct=True)]), "a", "b")[
         "test"] == "paired permutation"
+    # two equal samples per problem: all means are 0 or 1, but there are two samples
+    twice = pd.concat([TEN.assign(sample=i) for i in range(2)])
+    both = pd.concat([twice.assign(run_id="a"), twice.assign(run_id="b", correct=True)])
+    assert compare(both, "a", "b")["test"] == "paired permutation"
+
+
+def test_no_answer_counts_twice():
+    cell = {"trained_run": "", "checkpoint": 0, "benchmark": "b", "prompt_style": "none"}
+    one, two = TEN.assign(run_id="eval-64", **cell), TEN.assign(run_id="eval-256", **cell)
+    columns = ["benchmark", "prompt_style"]
+    check_no_duplicates(one, columns)
+    check_no_duplicates(pd.concat([one, two.assign(prompt_style="organism")]), columns)
+    check_no_duplicates(pd.concat([one, two.assign(trained_run="train-x")]), columns)
+    check_no_duplicates(pd.concat([one, two.assign(sample=1)]), columns)
+    with pytest.raises(InputError, match="Problem p0 would be counted twice: eval-64 and eval-256 answer it in the same"
+                                         " cell .benchmark=b, prompt_style=none.; keep one"):
+        check_no_duplicates(pd.concat([one, two]), columns)
+    with pytest.raises(InputError, match="Problem p9 .* eval-64 and eval-256"):
+        check_no_duplicates(pd.concat([one, two.iloc[9:]]), columns)
+    with pytest.raises(InputError, match="eval-64 twice"):
+        check_no_duplicates(pd.concat([one, one], ignore_index=True), columns)
 
 
 def test_pass_curve_by_hand():

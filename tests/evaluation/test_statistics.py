@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from spurious_rewards.errors import InputError
+from spurious_rewards.evaluation import significance as sg
 from spurious_rewards.evaluation import statistics as st
 
 CLIP_ON = [68.7, 61.3, 69.5, 70.3, 53.2]
@@ -61,6 +62,11 @@ def test_pass_at_k_is_the_share_of_subsets_with_a_correct_sample():
     assert st.pass_at_k(7, 3, 3) == pytest.approx(sum(any(s) for s in subsets) / len(subsets))
 
 
+def test_pass_at_k_of_many_samples_does_not_overflow():
+    # C(1100, 500) is above 10³⁰⁰; 1 − (1097 choose 500)/(1100 choose 500) = 1 − 600·599·598 / (1100·1099·1098)
+    assert st.pass_at_k(1100, 3, 500) == pytest.approx(1 - 600 * 599 * 598 / (1100 * 1099 * 1098))
+
+
 def test_bootstrap_mean_matches_the_normal_interval_on_many_problems():
     values = np.r_[np.ones(600), np.zeros(400)]
     interval = st.bootstrap_mean(values, seed=3)
@@ -77,8 +83,8 @@ def test_bootstrap_is_over_problems_not_samples():
     # 100 problems, 8 identical samples each: as wide as 100 problems with one sample, not as 800 samples
     one = np.r_[np.ones(50), np.zeros(50)]
     eight = np.repeat(one[:, None], 8, axis=1)
-    assert st.avg_at_k(eight) == st.bootstrap_mean(one)
-    assert st.avg_at_k(eight).high - st.avg_at_k(eight).low > 0.18  # 2 · 1.96 · √(.25/100) = .196
+    interval = st.bootstrap_mean(eight.mean(axis=1))
+    assert interval == st.bootstrap_mean(one) and interval.high - interval.low > 0.18  # 2 · 1.96 · √(.25/100) = .196
 
 
 def test_bootstrap_ratio_by_enumeration():
@@ -94,23 +100,23 @@ def test_mcnemar_by_hand():
     # 1 lost, 5 won: p = 2 · (C(6,0) + C(6,1)) / 2⁶ = 14/64 = .21875; difference (5 − 1)/10
     before = np.array([1, 0, 0, 0, 0, 0, 1, 1, 0, 0], bool)
     after = np.array([0, 1, 1, 1, 1, 1, 1, 1, 0, 0], bool)
-    test = st.mcnemar(before, after)
+    test = sg.mcnemar(before, after)
     assert test.p_value == pytest.approx(14 / 64)
     assert test.statistic == pytest.approx(0.4) and test.n == 10
-    assert st.mcnemar(before, before) == st.Significance(0.0, 1.0, 10)
+    assert sg.mcnemar(before, before) == sg.Significance(0.0, 1.0, 10)
     with pytest.raises(InputError):
-        st.mcnemar(before, after[:5])
+        sg.mcnemar(before, after[:5])
 
 
 def test_paired_permutation_by_hand():
     # differences 1, 2, 3: 8 sign patterns, the observed sum 6 is reached by one: p = 2 · 1/8
-    test = st.paired_permutation(np.zeros(3), np.array([1.0, 2.0, 3.0]))
+    test = sg.paired_permutation(np.zeros(3), np.array([1.0, 2.0, 3.0]))
     assert test.statistic == pytest.approx(2.0) and test.p_value == pytest.approx(0.25)
 
 
 def test_permutation_of_the_released_clip_ablation():
     # science: exact two-sided permutation p = .20; C(18, 5) = 8568 splits, difference of means 64.6 − 48.0
-    test = st.permutation(CLIP_ON, CLIP_OFF)
+    test = sg.permutation(CLIP_ON, CLIP_OFF)
     assert test.statistic == pytest.approx(64.6 - 48.0)
     assert round(test.p_value, 2) == 0.20 and test.n == 18
     # the same by brute force: twice the share of splits with a difference at least as large
@@ -119,11 +125,36 @@ def test_permutation_of_the_released_clip_ablation():
     assert test.p_value == pytest.approx(2 * np.mean(sums >= sum(CLIP_ON) - 1e-9))
 
 
+def test_one_observation_says_what_it_can():
+    assert sg.paired_permutation([0.25], [0.75]) == sg.Significance(0.5, 1.0, 1)
+    assert sg.permutation([3.0], [1.0]) == sg.Significance(2.0, 1.0, 2)
+    # 9 against 1, 2, 3, 4: of five choices of the one alone none gives a larger difference: 2 · 1/5
+    assert sg.permutation([9.0], [1.0, 2.0, 3.0, 4.0]) == sg.Significance(6.5, pytest.approx(0.4), 5)
+    assert sg.permutation([1.0, 2.0, 3.0, 4.0], [9.0]) == sg.Significance(-6.5, pytest.approx(0.4), 5)
+    # 3 in the middle of 1, 2, 4, 5: three of five at least as large, 2 · 3/5 is capped
+    assert sg.permutation([3.0], [1.0, 2.0, 4.0, 5.0]) == sg.Significance(0.0, 1.0, 5)
+    # the special case agrees with SciPy's enumeration where both exist: 2 values against 4, 15 splits
+    assert sg.permutation([9.0, 8.0], [1.0, 2.0, 3.0, 4.0]).p_value == pytest.approx(2 / 15)
+    with pytest.raises(InputError, match="at least one value"):
+        sg.permutation([], [1.0])
+
+
+def test_shares_are_no_verdicts():
+    with pytest.raises(InputError, match="0 or 1, but there are values between"):
+        sg.mcnemar([0.5, 1.0], [1.0, 1.0])
+
+
+def test_holm_leaves_out_tests_that_were_not_made():
+    # two of three were made: .01 · 2 and .04 · 1; with m = 3 the first would be .03
+    np.testing.assert_allclose(sg.holm([0.04, np.nan, 0.01]), [0.04, np.nan, 0.02])
+    assert np.isnan(sg.holm([np.nan])).all()
+
+
 def test_holm_by_hand():
     # sorted .01 .02 .03 .04 → ·4, ·3, ·2, ·1 = .04 .06 .06 .04 → running maximum .04 .06 .06 .06
-    np.testing.assert_allclose(st.holm([0.04, 0.01, 0.03, 0.02]), [0.06, 0.04, 0.06, 0.06])
-    np.testing.assert_allclose(st.holm([0.6, 0.5]), [1.0, 1.0])
-    assert st.holm([]).size == 0
+    np.testing.assert_allclose(sg.holm([0.04, 0.01, 0.03, 0.02]), [0.06, 0.04, 0.06, 0.06])
+    np.testing.assert_allclose(sg.holm([0.6, 0.5]), [1.0, 1.0])
+    assert sg.holm([]).size == 0
 
 
 @pytest.mark.parametrize("problems", ["shared", "nested"])
@@ -179,4 +210,4 @@ def test_t_interval_by_hand():
 
 
 def test_intervals_are_plain_numbers():
-    json.dumps([vars(st.wilson(3, 7)), vars(st.bootstrap_mean(np.ones(3))), vars(st.mcnemar(np.ones(3), np.ones(3)))])
+    json.dumps([vars(st.wilson(3, 7)), vars(st.bootstrap_mean(np.ones(3))), vars(sg.mcnemar(np.ones(3), np.ones(3)))])

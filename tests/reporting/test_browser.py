@@ -73,6 +73,17 @@ def test_prompts_are_named_where_they_differ(records):
     assert answers(mixed)["subject"].iloc[0] == "qwen-like, greedy, prompt organism"
 
 
+def test_engines_formats_and_lengths_are_told_apart():
+    one = pd.DataFrame(rows("eval-a-1", "", [1], [1])).assign(engine="transformers", dtype="float32", max_new_tokens=64)
+    for column, value, words in (("engine", "vllm", "vllm"), ("dtype", "bfloat16", "bfloat16"),
+                                 ("max_new_tokens", 96, "at most 96 tokens"), ("seed", 1, "sampling seed 1")):
+        two = one.assign(run_id="eval-a-2", **{"seed": 0, column: value})
+        names = answers(pd.concat([one.assign(seed=0), two]))["subject"].tolist()
+        assert len(set(names)) == 2 and names[1] == f"qwen-like, greedy, {words}"
+    same = answers(pd.concat([one, one.assign(run_id="eval-a-2")]))["subject"].tolist()  # another batch size, say
+    assert same == ["qwen-like, greedy, run 1", "qwen-like, greedy, run 2"]
+
+
 def test_what_no_picture_can_hold_is_replaced():
     assert plain("a\x00b\tc\x0bd\n\ufffe") == "a�b c d<br>�"
 

@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spurious_rewards.evaluation.statistics import wilson
+from spurious_rewards.errors import InputError
+from spurious_rewards.evaluation.statistics import proportion_difference, wilson
+from spurious_rewards.reporting import collect
 from spurious_rewards.reporting import paper_tables as paper
 from spurious_rewards.reporting import reasoning_figures as figures
 from spurious_rewards.reporting import reasoning_tables as rt
@@ -121,6 +123,8 @@ def test_forced_code_against_its_twin(records):
     assert row["p_value"] == pytest.approx(22 / 1024) and row["p_holm"] == row["p_value"]
     assert (row["accuracy"], row["accuracy_forced"], row["code"], row["code_forced"]) == (0.55, 0.95, 0.5, 1.0)
     assert (row["accuracy_code"], row["accuracy_language"]) == (0.9, 0.2)
+    assert row["code_advantage"] == pytest.approx(0.7)
+    assert 0 < row["code_advantage_low"] < 0.7 < row["code_advantage_high"]
 
 
 def test_prompts_against_the_own_one_with_holm(records):
@@ -179,11 +183,91 @@ def test_the_gain_of_two_models(records):
     assert "largest minus smallest +37.5 [" in row["measured"] and row["verdict"] == "undecided", "two seeds"
 
 
-def test_probe_table_comes_from_manifests(records):
-    summary = [{"percent": 60, "n_problems": 5, "exact_match": 0.2}]
-    manifest = {"kind": "probe", "config": {"model": "m", "benchmark": "math500"}, "summary": summary}
-    table = rt.probe(dataclasses.replace(records, manifests={**records.manifests, "probe-m": manifest}))
-    assert table.to_dict("records") == [{"model": "m", "benchmark": "math500", **summary[0]}]
+def probed(benchmark, matches, n=20, **columns):
+    """Rows of a probe at 40 and 80 %; `matches` of n problems are completed at 80 %, none at 40 %."""
+    return pd.DataFrame([{
+        "problem_id": f"{benchmark}-{i}", "percent": percent, "shown": percent / 100, "rest": "a b c",
+        "text": "a b c" if percent == 80 and i < matches else "x", "n_tokens": 8, "finish_reason": "length",
+        "fits": True, "exact_match": percent == 80 and i < matches, "rouge_l": 0.5, "gold": "1", "extracted": "1",
+        "correct": i < 2, "batch": 0, "run_id": f"probe-{benchmark}", "model": "m", "benchmark": benchmark,
+        "boundary": "word", "max_new_tokens": 96, "engine": "vllm", "dtype": "float32", "batch_size": 64, **columns,
+    } for i in range(n) for percent in (40, 80)])
+
+
+def test_probe_table_comes_from_records(records):
+    assert rt.probe(records).empty
+    rows = pd.concat([probed("math500", 8), probed("synthetic_test", 2, n=40)], ignore_index=True)
+    table = rt.probe(dataclasses.replace(records, probes=rows)).set_index(["benchmark", "percent"])
+    assert table.index.tolist() == [("math500", 40), ("math500", 80), ("synthetic_test", 40), ("synthetic_test", 80)]
+    row = table.loc[("math500", 80)]
+    assert (row["n_problems"], row["exact_match"], row["accuracy"], row["cut_off"]) == (20, 0.4, 0.1, 1)
+    assert row["shown"] == pytest.approx(0.8)
+    # 8/20 − 2/40 and 2/20 − 2/40, with Newcombe's limits
+    for name, hits in (("exact_match", 8), ("accuracy", 2)):
+        interval = proportion_difference(hits, 20, 2, 40)
+        assert row[[f"{name}_minus_clean{end}" for end in ("", "_low", "_high")]].tolist() == [
+            interval.estimate, interval.low, interval.high]
+    assert row["exact_match_minus_clean_low"] > 0 and table.loc[("math500", 40), "exact_match_minus_clean"] == 0
+    assert np.isnan(table.loc[("synthetic_test", 80), "exact_match_minus_clean"])
+    other = pd.concat([probed("math500", 8), probed("synthetic_test", 2, boundary="token")], ignore_index=True)
+    assert "exact_match_minus_clean" not in rt.probe(dataclasses.replace(records, probes=other)), "cut in another way"
+
+
+def test_probes_are_saved_and_loaded(records, tmp_path):
+    whole = dataclasses.replace(records, probes=probed("math500", 8))
+    collect.save(whole, tmp_path)
+    pd.testing.assert_frame_equal(collect.load("toy", tmp_path).probes, whole.probes)
+    collect.save(records, tmp_path)  # a profile that probes no longer
+    assert collect.load("toy", tmp_path).probes.empty
+
+
+def test_pass_at_k_of_sampled_cells(records):
+    # two problems, four samples each: 1 and 2 right; the seeds of an arm: the same, and none right
+    base = pd.concat([cells({"organism": [(right, 0) for right in answers]}).assign(sample=i, temperature=1.0)
+                      for i, answers in enumerate([(1, 1), (0, 1), (0, 0), (0, 0)])], ignore_index=True)
+    assert rt.pass_curves(base_only(records, cells({"organism": OWN}))).empty, "greedy"
+    table = rt.pass_curves(base_only(records, base))
+    assert table["k"].tolist() == [1, 2, 4] and (table["n_samples"] == 4).all() and (table["n_problems"] == 2).all()
+    # pass@1 (1/4 + 2/4)/2, pass@2 (1 − 3/6 + 1 − 1/6)/2, pass@4 1
+    assert table["pass_at_k"].tolist() == pytest.approx([3 / 8, 2 / 3, 1])
+    assert table["pass_at_k_low"].iloc[2] < 1, "two problems do not prove certainty"
+    seeds = [base.assign(trained_run=f"clip-{i}", run_id=f"e{i}", correct=base["correct"] & (i == 0)) for i in (0, 1)]
+    both = dataclasses.replace(records, samples=pd.concat([base, *seeds], ignore_index=True),
+                               runs=records.runs[records.runs["clip_mode"] == "two_sided"])
+    arm = rt.pass_curves(both).query("arm != @BASE")
+    assert arm["pass_at_k"].tolist() == pytest.approx([3 / 16, 1 / 3, 1 / 2]) and (arm["n_seeds"] == 2).all()
+
+
+def test_refused_styles_are_rows_with_a_reason(records):
+    manifest = {"kind": "refused_prompts", "refused": {"lipsum": "Too long.", "none": "Not this one."}, "config": {
+        "model": "qwen-like", "benchmark": "synthetic_test", "engine": "transformers", "dtype": "float32",
+        "max_new_tokens": 64}}
+    other = {**manifest, "config": {**manifest["config"], "max_new_tokens": 32}, "refused": {"r1": "Elsewhere."}}
+    base = base_only(records, cells({"organism": OWN, "none": OWN}))
+    assert "reason" not in rt.with_refused(rt.prompts(base), base)
+    known = dataclasses.replace(base, manifests={"refused-a": manifest, "refused-b": other})
+    table = rt.tables(known)["prompts"]
+    assert table["prompt_style"].tolist() == ["organism", "none", "lipsum"]
+    assert table["reason"].tolist()[2] == "Too long." and table["reason"].isna().tolist() == [True, True, False]
+    assert table["n_problems"].tolist() == [20, 20, 0] and table["accuracy"].isna().tolist() == [False, False, True]
+
+
+def test_two_evaluations_of_one_cell_are_not_pooled(records):
+    twice = pd.concat([cells({"organism": OWN, "none": OWN}), cells({"none": OWN}).assign(run_id="eval-other-batch")])
+    for table in (rt.prompts, rt.forced_code):
+        with pytest.raises(InputError, match="counted twice: eval-qwen-like-none and eval-other-batch"):
+            table(base_only(records, twice))
+
+
+def test_stored_summaries_disagree_with_damaged_records(records):
+    samples = cells({"organism": OWN})
+    known = dataclasses.replace(base_only(records, samples), manifests={
+        "eval-qwen-like-organism": {"kind": "evaluation", "summary": {"accuracy": 11 / 20}}})
+    assert rt.stored_summaries(known)["identity_holds"].tolist() == [True]
+    damaged = dataclasses.replace(known, samples=samples.assign(correct=[not OWN[0][0], *samples["correct"][1:]]))
+    (row,) = rt.stored_summaries(damaged).to_dict("records")
+    assert not row["identity_holds"] and row["identity_residual"] == pytest.approx(-5)  # one of twenty
+    assert rt.strategies(damaged)["identity_holds"].all(), "by construction"
 
 
 def test_every_table_has_a_caption_and_figures_exist_where_tables_do(records):

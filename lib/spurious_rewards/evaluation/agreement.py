@@ -27,7 +27,8 @@ import pandas as pd
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.config import EvalConfig
-from spurious_rewards.evaluation.statistics import mcnemar, wilson
+from spurious_rewards.evaluation.significance import mcnemar
+from spurious_rewards.evaluation.statistics import wilson
 from spurious_rewards.generation.engine import encode
 from spurious_rewards.workflow.runs import RunFolder
 

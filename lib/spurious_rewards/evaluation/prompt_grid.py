@@ -2,7 +2,8 @@
 
 A style is refused where it needs a chat template that the tokenizer lacks, or where prompt and longest answer together
 exceed the model's context: nothing is ever cut silently. A style that was asked for by name and is refused is an error;
-with `all`, refused styles are left out and reported with the sentence that says why.
+with `all`, refused styles are left out and reported with the sentence that says why. `note_refused` keeps them as a run
+of their own, so that a table of prompts can say later what it lacks, and why.
 
 >>> named_styles("organism, lipsum")
 ['organism', 'lipsum']
@@ -13,7 +14,9 @@ with `all`, refused styles are left out and reported with the sentence that says
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 
 from spurious_rewards.data.problem import Problem
 from spurious_rewards.errors import InputError
@@ -22,8 +25,12 @@ from spurious_rewards.evaluation.fit import check_fit, context_length
 from spurious_rewards.evaluation.parts import problems_of
 from spurious_rewards.models.prompts import PROMPT_STYLES, style_named
 from spurious_rewards.models.registry import load_tokenizer
+from spurious_rewards.workflow.config import slug
+from spurious_rewards.workflow.runs import RunFolder
 
 ALL = "all"
+REFUSED = "refused_prompts"
+"""Kind of run that `note_refused` makes."""
 
 
 def named_styles(names: str) -> list[str]:
@@ -64,6 +71,25 @@ def usable_styles(names: str, cell: EvalConfig) -> tuple[list[str], dict[str, st
     refused = {style: sentence for style in styles
                if (sentence := refusal(style, problems, tokenizer, cell.max_new_tokens, context))}
     return [style for style in styles if style not in refused], refused
+
+
+def note_refused(cell: EvalConfig, refused: Mapping[str, str]) -> list[RunFolder]:
+    """Keep what `usable_styles` refused: a run of kind `refused_prompts`, or none where nothing was refused.
+
+    Args:
+        cell: as given to `usable_styles`.
+        refused: style → sentence.
+    """
+    if not refused:
+        return []
+    config = {name: value for name, value in cell.to_dict().items() if name != "prompt_style"}
+    known = {**config, "refused": dict(refused)}
+    digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:10]
+    run = RunFolder.open("-".join(("refused", cell.subject(), slug(cell.benchmark), digest)), known)
+    with run.lock():
+        if not run.complete:
+            run.finish({"kind": REFUSED, "config": config, "refused": dict(refused)})
+    return [run]
 
 
 def refusal(style: str, problems: Sequence[Problem], tokenizer, max_new_tokens: int, context: int | None) -> str:

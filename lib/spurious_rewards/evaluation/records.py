@@ -17,13 +17,12 @@ import numpy as np
 import pandas as pd
 
 from spurious_rewards.errors import InputError
+from spurious_rewards.evaluation.significance import mcnemar, paired_permutation
 from spurious_rewards.evaluation.statistics import (
     Interval,
     bootstrap_mean,
     bootstrap_ratio,
     bootstrap_ratio_difference,
-    mcnemar,
-    paired_permutation,
     pass_at_k,
     wilson,
 )
@@ -209,6 +208,15 @@ def pass_curve(records: pd.DataFrame, ks: Sequence[int], seed: int = 0) -> pd.Da
     return pd.DataFrame({"k": list(ks), "pass_at_k": [interval.estimate for interval in intervals],
                          "low": [interval.low for interval in intervals],
                          "high": [interval.high for interval in intervals]})
+
+
+def powers_of_two(n: int) -> list[int]:
+    """1, 2, 4, … up to n.
+
+    >>> powers_of_two(6), powers_of_two(8)
+    ([1, 2, 4], [1, 2, 4, 8])
+    """
+    return [2**i for i in range(n.bit_length()) if 2**i <= n]
 
 
 def jsonable(figures: dict[str, Any]) -> dict[str, Any]:

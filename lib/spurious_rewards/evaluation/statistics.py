@@ -1,7 +1,7 @@
-"""Intervals and tests behind every number of the report: pure functions of arrays, seeded, no files.
+"""Intervals behind every number of the report: pure functions of arrays, seeded, no files (tests: `significance`).
 
-Arrays follow one convention: `correct_P_K` holds P problems by K samples, `values_S_P` holds S training seeds by P
-problems. Problems, not samples, are the unit of resampling: the K samples of one problem are not independent. All
+Arrays follow one convention: `values_P` holds one value per problem, `values_S_P` S training seeds by P problems.
+Problems, not samples, are the unit of resampling: the K samples of one problem are not independent. All
 proportions are in [0, 1]; multiplying by 100 is left to the tables.
 
 Bootstrap intervals are percentile intervals. Fewer than about five seeds make any interval over seeds optimistic;
@@ -44,15 +44,6 @@ class Interval:
         return f"{100 * self.estimate:.{digits}f} [{100 * self.low:.{digits}f}, {100 * self.high:.{digits}f}]"
 
 
-@dataclass(frozen=True)
-class Significance:
-    """Result of a significance test: the statistic it looked at, the two-sided p-value, the sample size."""
-
-    statistic: float
-    p_value: float
-    n: int
-
-
 # ---------------------------------------------------------------------------------------------- single proportions
 
 
@@ -85,7 +76,7 @@ def proportion_difference(successes_1: int, n_1: int, successes_2: int, n_2: int
     return Interval(difference, float(low), float(high), n_1 + n_2)
 
 
-# ------------------------------------------------------------------------------------------------ pass@k and avg@k
+# ----------------------------------------------------------------------------------------- pass@k, bootstraps of means
 
 
 def pass_at_k(n: int | np.ndarray, c: int | np.ndarray, k: int) -> np.ndarray:
@@ -107,7 +98,7 @@ def pass_at_k(n: int | np.ndarray, c: int | np.ndarray, k: int) -> np.ndarray:
 
 def bootstrap_mean(values_P: Sequence[float] | np.ndarray, seed: int = 0, n_resamples: int = RESAMPLES,
                    confidence: float = 0.95) -> Interval:
-    """Mean over problems with a percentile bootstrap interval over problems."""
+    """Mean over problems (avg@k: of their shares of correct samples) with a percentile bootstrap over problems."""
     return bootstrap_ratio(values_P, np.ones(np.shape(values_P)), seed, n_resamples, confidence)
 
 
@@ -143,83 +134,6 @@ def bootstrap_ratio_difference(one: tuple[np.ndarray, np.ndarray], two: tuple[np
     sums_B_4 = sums_B_4[(sums_B_4[:, 1] != 0) & (sums_B_4[:, 3] != 0)]
     low, high = percentiles(sums_B_4[:, 0] / sums_B_4[:, 1] - sums_B_4[:, 2] / sums_B_4[:, 3], confidence)
     return Interval(float(sums[0] / sums[1] - sums[2] / sums[3]), low, high, len(numbers_P_4))
-
-
-def avg_at_k(correct_P_K: np.ndarray, seed: int = 0, n_resamples: int = RESAMPLES,
-             confidence: float = 0.95) -> Interval:
-    """avg@k: the mean over problems of the share of correct samples, with a bootstrap over problems."""
-    return bootstrap_mean(_matrix(correct_P_K, "P, K").mean(axis=1), seed, n_resamples, confidence)
-
-
-# -------------------------------------------------------------------------------------------------- paired designs
-
-
-def mcnemar(before_P: np.ndarray, after_P: np.ndarray) -> Significance:
-    """Exact McNemar test on two verdicts per problem.
-
-    Only the b problems won and the c problems lost count: under the null hypothesis b ~ Binomial(b + c, ½).
-    The statistic is (b − c) / P, the difference of the two accuracies.
-
-    Raises:
-        InputError: a value is no verdict (neither 0 nor 1), or the lengths differ.
-    """
-    if not np.isin(np.concatenate([np.ravel(before_P), np.ravel(after_P)]).astype(float), (0.0, 1.0)).all():
-        raise InputError("McNemar's test takes one verdict per problem, 0 or 1, but there are values between: use "
-                         "paired_permutation for shares of correct samples.")
-    before_P, after_P = _paired(before_P, after_P, bool)
-    won, lost = int((after_P & ~before_P).sum()), int((before_P & ~after_P).sum())
-    p_value = float(stats.binomtest(won, won + lost, 0.5).pvalue) if won + lost else 1.0
-    return Significance((won - lost) / before_P.size, p_value, int(before_P.size))
-
-
-def paired_permutation(before_P: np.ndarray, after_P: np.ndarray, seed: int = 0,
-                       n_resamples: int = RESAMPLES) -> Significance:
-    """Sign-flip permutation test of the mean difference after − before, pairs being problems (or seeds).
-
-    All 2^P sign patterns if they are at most `n_resamples`, else a random draw of them (p-value (1 + hits)/(1 + B)).
-    One pair says nothing: its p-value is 1.
-    """
-    before_P, after_P = _paired(before_P, after_P, float)
-    if before_P.size == 1:
-        return Significance(float(after_P[0] - before_P[0]), 1.0, 1)
-    result = stats.permutation_test((after_P, before_P), _mean_difference, permutation_type="samples", vectorized=True,
-                                    n_resamples=n_resamples, alternative="two-sided",
-                                    rng=np.random.default_rng(seed))
-    return Significance(float(result.statistic), float(result.pvalue), int(before_P.size))
-
-
-def permutation(one: np.ndarray, two: np.ndarray, seed: int = 0, n_resamples: int = RESAMPLES) -> Significance:
-    """Permutation test of the difference of means mean(one) − mean(two) of two independent groups.
-
-    Exact over all C(n, n₁) splits if they are at most `n_resamples`. The two-sided p-value is twice the smaller tail
-    (SciPy's convention). This is the test that gives p = 0.20 on the clip ablation released with the paper's code
-    (5 runs with, 13 without the clip); the difference of medians gives 0.41 on the same data.
-    """
-    one, two = np.asarray(one, dtype=float), np.asarray(two, dtype=float)
-    if min(one.size, two.size) == 0:
-        raise InputError("A permutation test needs at least one value in each group.")
-    if min(one.size, two.size) == 1:  # SciPy wants two; the exact test is short: which value is the one alone?
-        return _one_alone(one, two)
-    result = stats.permutation_test((one, two), _mean_difference, vectorized=True, n_resamples=n_resamples,
-                                    alternative="two-sided", rng=np.random.default_rng(seed))
-    return Significance(float(result.statistic), float(result.pvalue), int(one.size + two.size))
-
-
-def holm(p_values: Sequence[float]) -> np.ndarray:
-    """Holm's step-down adjustment within one table.
-
-    With p₍₁₎ ≤ … ≤ p₍m₎ the adjusted value of rank i is max over j ≤ i of min(1, (m − j + 1) p₍ⱼ₎), in input order.
-    A nan is a test that was not made: it stays nan and does not count in m.
-    """
-    p_values = np.asarray(p_values, dtype=float)
-    made = ~np.isnan(p_values)
-    if not made.any():
-        return p_values
-    from statsmodels.stats.multitest import multipletests  # slow import, needed here only
-
-    adjusted = np.full(p_values.shape, np.nan)
-    adjusted[made] = multipletests(p_values[made], method="holm")[1]
-    return adjusted
 
 
 # ------------------------------------------------------------------------------------------------ seeds × problems
@@ -291,22 +205,6 @@ def t_interval(values_S: Sequence[float] | np.ndarray, confidence: float = 0.95)
 # ----------------------------------------------------------------------------------------------------------- parts
 
 
-def _mean_difference(one: np.ndarray, two: np.ndarray, axis: int = -1) -> np.ndarray:
-    return np.mean(one, axis=axis) - np.mean(two, axis=axis)
-
-
-def _one_alone(one: np.ndarray, two: np.ndarray) -> Significance:
-    """`permutation` for a group of one value: each value in turn is that group (SciPy's two-sided p-value)."""
-    values_N = np.concatenate([one, two])
-    differences_N = values_N - (values_N.sum() - values_N) / (values_N.size - 1)
-    if one.size > 1:  # the last value is the one alone, and it is subtracted
-        differences_N = -differences_N
-    statistic = differences_N[0] if one.size == 1 else differences_N[-1]
-    slack = 1e-12 * max(1.0, float(np.abs(differences_N).max()))
-    smaller_tail = min((differences_N >= statistic - slack).mean(), (differences_N <= statistic + slack).mean())
-    return Significance(float(statistic), min(1.0, 2 * float(smaller_tail)), int(values_N.size))
-
-
 def _columns(*values_P: np.ndarray) -> np.ndarray:
     """Equally long per-problem arrays as the columns of one matrix."""
     columns = [np.asarray(values, dtype=float) for values in values_P]
@@ -355,11 +253,3 @@ def _matrix(values: np.ndarray, axes: str) -> np.ndarray:
     if values.ndim != 2 or values.size == 0:
         raise InputError(f"Expected a non-empty array of shape ({axes}), got shape {values.shape}.")
     return values
-
-
-def _paired(one: np.ndarray, two: np.ndarray, kind: type) -> tuple[np.ndarray, np.ndarray]:
-    one, two = np.asarray(one, dtype=kind), np.asarray(two, dtype=kind)
-    if one.shape != two.shape or one.ndim != 1 or one.size == 0:
-        raise InputError(f"A paired comparison needs one value per problem on each side; the shapes are {one.shape} "
-                         f"and {two.shape}.")
-    return one, two

@@ -76,7 +76,9 @@ def strategy_figures(records: pd.DataFrame, seed: int = 0) -> dict[str, float]:
     With one answer per problem the limits of the proportions are Wilson's; else (samples, or several training seeds
     together) they come from a bootstrap over problems, drawn once for all figures. `kappa` is Cohen's, between the
     paper's detector and the structural one: 1 is full agreement, 0 what chance gives, nan where both always say the
-    same one thing. `identity_residual` (points) and `identity_holds` check Table 1's identity.
+    same one thing. `identity_residual` (points) and `identity_holds` check Table 1's identity, which figures counted
+    from one set of answers satisfy by construction: it bites on printed tables and on stored summaries
+    (`with_identity`), not here.
 
     Args:
         records: columns problem_id, correct, uses_code, uses_code_structural.
@@ -128,7 +130,9 @@ def kappa(counts: pd.Series | pd.DataFrame) -> np.ndarray:
 def with_identity(summary: pd.DataFrame) -> pd.DataFrame:
     """A summary of `evaluation.records` with `identity_residual` (points) and `identity_holds` for each cell.
 
-    Measured cells satisfy the identity exactly, whatever the number of samples; a False means damaged records.
+    Figures of one set of answers satisfy the identity by construction, whatever the number of samples. It can fail, and
+    then means damage, where the columns come from two places: accuracy as stored when a cell was evaluated, frequency
+    and accuracies by strategy from the records as they are now.
     """
     checks = [consistency(100 * row.code, 100 * row.accuracy_code, 100 * row.accuracy_language, 100 * row.accuracy,
                           rounding=0.0) for row in summary.itertuples()]

@@ -12,6 +12,7 @@ from pathlib import Path
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.config import EvalConfig
 from spurious_rewards.evaluation.evaluate import evaluate
+from spurious_rewards.evaluation.prompt_grid import REFUSED
 from spurious_rewards.workflow.profiles import job_result
 from spurious_rewards.workflow.runs import RunFolder
 
@@ -88,8 +89,10 @@ def evaluations_beside(compare: str, cell: EvalConfig, progress: bool = True) ->
 
 
 def _beside(run: RunFolder, cell: EvalConfig, progress: bool) -> RunFolder | None:
-    """The evaluation that a named run stands for; None for one with another decoding than the cell's."""
+    """The evaluation that a named run stands for; None for another decoding than the cell's, or for refused prompts."""
     manifest = run.manifest()
+    if manifest.get("kind") == REFUSED:
+        return None
     if manifest.get("kind") == "training":
         return evaluate(replace(cell, model=run.config()["model"], trained_run=run.run_id, checkpoint=0), progress)
     if manifest.get("kind") != "evaluation":

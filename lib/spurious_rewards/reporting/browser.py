@@ -22,6 +22,9 @@ MAX_PROMPT = 600  # characters of a prompt that are shown, from its end
 MAX_TEXT = 4000  # characters of an answer that are shown
 _ROW = 17  # pixels of a line of text
 _WIDTHS = (130, 160, 90, 560)
+_DETAILS = {"prompt_style": "prompt {}", "engine": "{}", "dtype": "{}", "max_new_tokens": "at most {} tokens",
+            "top_p": "top-p {:g}", "seed": "sampling seed {}"}
+"""What else tells evaluations apart: column of the records → words, shown where it differs."""
 _COLOURS = {True: "#e3f3e3", False: "#fbe5e1"}
 
 
@@ -43,6 +46,8 @@ def subject(row: pd.Series) -> str:
 def answers(records: pd.DataFrame, samples: int = 2) -> pd.DataFrame:
     """The answers to show, one row each, with `subject`: who gave it; problems and evaluations in their order.
 
+    Two evaluations never share a subject: what they differ in is named, as a last resort by the end of the run id.
+
     Args:
         records: of `load_records`, any number of evaluations of the same problems.
         samples: of a sampled evaluation, how many answers per problem at most.
@@ -56,9 +61,12 @@ def answers(records: pd.DataFrame, samples: int = 2) -> pd.DataFrame:
     if not common:
         raise InputError("The evaluations to compare have no problem in common: evaluate on the same problems.")
     shown = shown[shown["problem_id"].isin(common)]
-    several_prompts = shown["prompt_style"].nunique() > 1
-    names = [subject(row) + (f", prompt {row['prompt_style']}" if several_prompts else "")
+    differing = [name for name in _DETAILS if name in shown and shown[name].nunique() > 1]
+    names = [", ".join([subject(row), *(_DETAILS[name].format(row[name]) for name in differing)])
              for _, row in shown.iterrows()]
+    runs_of_a_name = shown.assign(subject=names).groupby("subject")["run_id"].nunique()
+    names = [f"{name}, run {run_id.rsplit('-', 1)[-1]}" if runs_of_a_name[name] > 1 else name  # batch size, problems, …
+             for name, run_id in zip(names, shown["run_id"], strict=True)]
     return shown.assign(subject=names)[["problem_id", "subject", "prompt", "gold", "extracted", "correct", "reason",
                                         "uses_code", "n_tokens", "finish_reason", "text"]]
 

@@ -1,8 +1,9 @@
-"""From the runs of a profile to three committed tables of records, from which every other table is computed.
+"""From the runs of a profile to committed tables of records, from which every other table is computed.
 
     results/records/<profile>/runs.parquet      one row per training run: its configuration and cost
     results/records/<profile>/metrics.parquet   one row per optimizer update of every run
     results/records/<profile>/samples.parquet   one row per evaluated answer, with its text
+    results/records/<profile>/probes.parquet    one row per probed beginning of a problem, where a profile probes
     results/manifests/<profile>/<run_id>.json   the manifest of every run that a number rests on
 
 Usage: `records = collect("micro"); save(records, results_dir())`, later `load("micro", results_dir())`.
@@ -11,13 +12,14 @@ Usage: `records = collect("micro"); save(records, results_dir())`, later `load("
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from spurious_rewards.errors import InputError
+from spurious_rewards.evaluation.probe import load_probes
 from spurious_rewards.evaluation.records import load_records
 from spurious_rewards.training.config import RunConfig
 from spurious_rewards.workflow.files import write_json, write_parquet
@@ -27,6 +29,8 @@ from spurious_rewards.workflow.runs import RunFolder
 
 BULKY = ("prompt",)
 """Columns of the evaluation records that stay in the run folder."""
+PROBE_BULKY = ("beginning",)
+"""The same of the probes."""
 
 ALWAYS = ("reward", "clip_mode")
 
@@ -40,6 +44,7 @@ class Records:
     metrics: pd.DataFrame
     samples: pd.DataFrame
     manifests: dict[str, dict[str, Any]]
+    probes: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def arm_columns(self) -> list[str]:
         """Fields of the training configuration, other than the seed, in which the runs of this profile differ.
@@ -82,7 +87,8 @@ def collect(profile: str) -> Records:
                          for folder in training], ignore_index=True) if training else pd.DataFrame()
     samples = load_records(evaluations)
     samples = samples.assign(boxed=samples["text"].str.contains(r"\boxed{", regex=False)).drop(columns=list(BULKY))
-    return Records(profile, runs, metrics, samples, manifests)
+    probes = load_probes(folder for folder in folders if manifests[folder.run_id].get("kind") == "probe")
+    return Records(profile, runs, metrics, samples, manifests, probes.drop(columns=list(PROBE_BULKY), errors="ignore"))
 
 
 def _run_row(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -100,6 +106,9 @@ def save(records: Records, results: Path) -> None:
     folder = results / "records" / records.profile
     for name in ("runs", "metrics", "samples"):
         write_parquet(folder / f"{name}.parquet", getattr(records, name))
+    (folder / "probes.parquet").unlink(missing_ok=True)
+    if len(records.probes):
+        write_parquet(folder / "probes.parquet", records.probes)
     manifests = results / "manifests" / records.profile
     if manifests.exists():
         for old in manifests.glob("*.json"):
@@ -121,7 +130,9 @@ def load(profile: str, results: Path) -> Records:
     frames = {name: pd.read_parquet(folder / f"{name}.parquet") for name in ("runs", "metrics", "samples")}
     manifests = {path.stem: json.loads(path.read_text()) for path in
                  sorted((results / "manifests" / profile).glob("*.json"))}
-    return Records(profile, frames["runs"], frames["metrics"], frames["samples"], manifests)
+    probes = folder / "probes.parquet"
+    return Records(profile, frames["runs"], frames["metrics"], frames["samples"], manifests,
+                   pd.read_parquet(probes) if probes.is_file() else pd.DataFrame())
 
 
 def saved_profiles(results: Path) -> list[str]:

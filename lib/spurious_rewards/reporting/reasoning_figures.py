@@ -16,7 +16,7 @@ from spurious_rewards.evaluation.strategy_analysis import SWITCHES
 from spurious_rewards.reporting import reasoning_tables
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.figures import show, styles
-from spurious_rewards.reporting.tables import arm_name
+from spurious_rewards.reporting.tables import FURTHER, arm_name
 
 SWITCH_NAMES = {"CC": "code → code", "CL": "code → language", "LC": "language → code", "LL": "language → language"}
 SWITCH_COLOURS = {"CC": "#3366aa", "CL": "#dd7722", "LC": "#228833", "LL": "#999999"}
@@ -44,7 +44,9 @@ def strategy_figure(records: Records) -> go.Figure | None:
     if table.empty:
         return None
     figure = go.Figure()
-    labels = [f"{row.arm} · {row.prompt_style}, T = {row.temperature:g}" for row in table.itertuples()]
+    further = [name for name in ("benchmark", *FURTHER) if name in table and table[name].nunique() > 1]
+    labels = [", ".join([f"{row['arm']} · {row['prompt_style']}, T = {row['temperature']:g}",
+                         *(str(row[name]) for name in further)]) for _, row in table.iterrows()]
     for name, words, colour in (("code", "with code", "#3366aa"), ("language", "without", "#dd7722")):
         value = table[f"accuracy_{name}"]
         figure.add_scatter(

@@ -2,13 +2,14 @@
 
 ================  =====================================================================================================
 `strategies`      Table 1: code frequency and accuracy by strategy of every arm and cell, two detectors, the identity
+`pass_at_k`       unbiased pass@k of sampled cells for k = 1, 2, 4, …
 `switches`        Fig 7: what the problems that switch strategy contribute to each arm's gain
 `contributions`   Table 2: these contributions averaged over the rewards that gained
 `behaviour`       Fig 6: code frequency and reward over training, in five spans, from the rollouts
 `checkpoints`     the same from evaluated checkpoints, where a profile evaluates any
 `forced_code`     Table 3: the base model with a forced "Let's solve this using Python." against the same prompt without
-`prompts`         Table 5: the base model under every prompt style against the profile's own
-`probe`           completion of problems from their beginnings (contamination), from the manifests of probe runs
+`prompts`         Table 5: the base model under every prompt style against the profile's own, and the styles refused
+`probe`           completion of problems from their beginnings, against that of freshly generated ones (contamination)
 ================  =====================================================================================================
 
 Proportions are in [0, 1], `_low` and `_high` are 95 % limits; p-values carry Holm's correction within one table of a
@@ -24,20 +25,33 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from spurious_rewards.evaluation.records import compare, share
-from spurious_rewards.evaluation.statistics import hierarchical_bootstrap, holm
+from spurious_rewards.evaluation.prompt_grid import REFUSED
+from spurious_rewards.evaluation.records import check_no_duplicates, code_advantage, compare, powers_of_two, share
+from spurious_rewards.evaluation.significance import holm
+from spurious_rewards.evaluation.statistics import hierarchical_bootstrap, pass_at_k
 from spurious_rewards.evaluation.strategy_analysis import (
     SWITCHES,
     contribution_intervals,
     mean_contribution_intervals,
     strategy_figures,
     switch_counts,
+    with_identity,
 )
 from spurious_rewards.evaluation.strategy_analysis import contributions as contribution_rows
 from spurious_rewards.evaluation.strategy_analysis import switches as problem_switches
 from spurious_rewards.models.prompts import PROMPT_STYLES, unforced
 from spurious_rewards.reporting.collect import Records
-from spurious_rewards.reporting.tables import BASE, arm_name, at_the_end, cell_columns, limits, matrix, with_arms
+from spurious_rewards.reporting.probe_tables import probe
+from spurious_rewards.reporting.tables import (
+    BASE,
+    arm_name,
+    at_the_end,
+    cell_columns,
+    limits,
+    matrix,
+    proportion,
+    with_arms,
+)
 
 SUBJECT = ("model", "benchmark", "engine", "dtype", "max_new_tokens")
 SPANS = 5
@@ -46,9 +60,10 @@ SPANS = 5
 def tables(records: Records) -> dict[str, pd.DataFrame]:
     """Name → table of everything above; a table without rows says that the profile did not run what it needs."""
     return {
-        "strategies": strategies(records), "switches": switches(records), "contributions": contributions(records),
-        "behaviour": behaviour(records), "checkpoints": checkpoints(records), "forced_code": forced_code(records),
-        "prompts": prompts(records), "probe": probe(records),
+        "strategies": strategies(records), "pass_at_k": pass_curves(records), "switches": switches(records),
+        "contributions": contributions(records), "behaviour": behaviour(records), "checkpoints": checkpoints(records),
+        "forced_code": forced_code(records), "prompts": with_refused(prompts(records), records),
+        "probe": probe(records),
     }
 
 
@@ -73,6 +88,35 @@ def strategies(records: Records) -> pd.DataFrame:
     for key, group in samples[samples["checkpoint"] == 0].groupby(["arm", *columns], sort=False):
         rows.append({**dict(zip(["arm", *columns], key, strict=True)), "n_seeds": group["trained_run"].nunique(),
                      **strategy_figures(group)})
+    return pd.DataFrame(rows)
+
+
+def stored_summaries(records: Records) -> pd.DataFrame:
+    """Table 1's identity between two sources: the accuracy in each evaluation's manifest, the rest from the records.
+
+    One row per evaluation with `identity_residual` (points) and `identity_holds`; a False means that records or
+    manifests are not those of the evaluation, or were changed after it.
+    """
+    rows = []
+    for run_id, answers in records.samples.groupby("run_id", sort=False):
+        figures = strategy_figures(answers)
+        rows.append({"run_id": run_id, **{name: figures[name] for name in ("code", "accuracy_code",
+                                                                           "accuracy_language")},
+                     "accuracy": records.manifests[run_id]["summary"]["accuracy"]})
+    return with_identity(pd.DataFrame(rows))
+
+
+def pass_curves(records: Records) -> pd.DataFrame:
+    """Unbiased pass@k of every arm in every sampled cell, k = 1, 2, 4, … up to the samples per problem."""
+    samples, columns, rows = at_the_end(records), cell_columns(records), []
+    for key, group in samples[samples["temperature"] > 0].groupby(["arm", *columns], sort=False):
+        counts = group.groupby(["trained_run", "problem_id"])["correct"].agg(["size", "sum"])
+        for k in powers_of_two(int(counts["size"].min())):
+            solved = pd.Series(pass_at_k(counts["size"].to_numpy(), counts["sum"].to_numpy(int), k), counts.index)
+            values_S_P = solved.unstack().to_numpy()
+            rows.append({**dict(zip(["arm", *columns], key, strict=True)), "n_seeds": len(values_S_P),
+                         "n_problems": values_S_P.shape[1], "n_samples": int(counts["size"].min()), "k": k,
+                         **limits("pass_at_k", proportion(values_S_P))})
     return pd.DataFrame(rows)
 
 
@@ -198,6 +242,7 @@ def base_cells(records: Records) -> list[tuple[dict[str, object], dict[str, pd.D
     """Greedy evaluations of untrained models: what they share (`SUBJECT`), and prompt style → records."""
     samples = records.samples
     base = samples[(samples["trained_run"] == "") & (samples["temperature"] == 0)]
+    check_no_duplicates(base, [*SUBJECT, "prompt_style"])
     return [(dict(zip(SUBJECT, key, strict=True)),
              {str(style): group for style, group in cell.groupby("prompt_style", sort=False)})
             for key, cell in base.groupby(list(SUBJECT), sort=False)]
@@ -207,7 +252,8 @@ def forced_code(records: Records) -> pd.DataFrame:
     """Per model: accuracy with the forced beginning minus accuracy under the same prompt without it, paired by problem.
 
     A forced style is compared with its own twin (`models.prompts.unforced`), so that nothing else differs.
-    `code_advantage` is the twin's accuracy with code minus without: where it is positive, forcing code should help.
+    `code_advantage` is the twin's accuracy with code minus without (limits: bootstrap over problems): where it is
+    positive, forcing code should help.
     """
     rows = []
     for subject, by_style in base_cells(records):
@@ -222,6 +268,7 @@ def forced_code(records: Records) -> pd.DataFrame:
                 "accuracy": figures["accuracy"], "accuracy_forced": float(two["correct"].mean()),
                 "code": figures["code"], "code_forced": float(two["uses_code"].mean()),
                 "accuracy_code": figures["accuracy_code"], "accuracy_language": figures["accuracy_language"],
+                **limits("code_advantage", code_advantage(one)),
                 "n_code": figures["n_code"], "n_language": figures["n_language"]})
     return corrected(pd.DataFrame(rows))
 
@@ -248,6 +295,19 @@ def prompts(records: Records) -> pd.DataFrame:
     return corrected(pd.DataFrame(rows))
 
 
+def with_refused(table: pd.DataFrame, records: Records) -> pd.DataFrame:
+    """The rows of `prompts`, and below a model's the styles that it could not be given, with the `reason`."""
+    parts, found = [], False
+    for key, rows in table.groupby(list(SUBJECT), sort=False) if len(table) else ():
+        refused = {style: reason for manifest in records.manifests.values() if manifest.get("kind") == REFUSED
+                   and tuple(manifest["config"][name] for name in SUBJECT) == key
+                   for style, reason in manifest["refused"].items() if style not in set(rows["prompt_style"])}
+        parts += [rows, *(pd.DataFrame([{**dict(zip(SUBJECT, key, strict=True)), "prompt_style": style, "n_problems": 0,
+                                         "reason": reason}]) for style, reason in refused.items())]
+        found = found or bool(refused)
+    return pd.concat(parts, ignore_index=True) if found else table
+
+
 def paired(one: pd.DataFrame, two: pd.DataFrame) -> dict[str, object]:
     """Accuracy of two minus one on the same problems: limits (bootstrap), problems won and lost, McNemar's p-value."""
     both = pd.concat([one.assign(run_id="one"), two.assign(run_id="two")])
@@ -264,14 +324,3 @@ def corrected(table: pd.DataFrame) -> pd.DataFrame:
     for _, rows in table[table["p_value"].notna()].groupby(list(SUBJECT), sort=False):
         adjusted[rows.index] = holm(rows["p_value"])
     return table.assign(p_holm=adjusted).astype({"won": "Int64", "lost": "Int64"})
-
-
-# ---------------------------------------------------------------------------------------------------- contamination
-
-
-def probe(records: Records) -> pd.DataFrame:
-    """One row per probed model, benchmark and prefix length, from the manifests of the profile's probe runs."""
-    rows = [{"model": manifest["config"]["model"], "benchmark": manifest["config"]["benchmark"], **row}
-            for manifest in records.manifests.values() if manifest.get("kind") == "probe"
-            for row in manifest["summary"]]
-    return pd.DataFrame(rows)

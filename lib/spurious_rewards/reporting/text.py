@@ -35,6 +35,7 @@ CAPTIONS = {
                "by problem, exact McNemar test, Holm correction within the table.",
     "probe": "Completion of problems from their first 40, 60, 80 % (contamination probe): exact match of the rest, "
              "ROUGE-L, and right answers from the beginning alone (95 % limits; Wilson, bootstrap for ROUGE-L).",
+    "pass_at_k": "Unbiased pass@k from n samples per problem (95 % limits over problems and seeds); k = 1 is avg@n.",
     "claims": "The paper's claims beside what was measured here. Figures in the third column are paper-reported.",
 }
 

@@ -1,0 +1,46 @@
+"""The contamination probe's table: how much a model completes of each problem set, against freshly generated problems.
+
+Usage: `probe(available("smollm-eval"))`
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from spurious_rewards.evaluation.probe import summarise_probe
+from spurious_rewards.evaluation.statistics import proportion_difference
+from spurious_rewards.reporting.collect import Records
+from spurious_rewards.reporting.tables import limits
+
+CLEAN = "synthetic_test"
+"""The problem set that no model can have seen: generated, and no operands of its training split."""
+PROBED = ("model", "boundary", "max_new_tokens", "engine", "dtype")
+"""What two probes must share to be compared."""
+
+
+def probe(records: Records) -> pd.DataFrame:
+    """One row per probed model, problem set and share shown; columns of `summarise_probe`.
+
+    `…_minus_clean` is the difference to the clean task, probed in the same way at the same share, with Newcombe's 95 %
+    limits: above 0, a model knows more of a problem set than can be guessed.
+    """
+    if records.probes.empty:
+        return pd.DataFrame()
+    rows = []
+    for (benchmark, *probed), group in records.probes.groupby(["benchmark", *PROBED], sort=False):
+        same = (records.probes[list(PROBED)] == probed).all(axis=1)
+        clean = records.probes[same & (records.probes["benchmark"] == CLEAN)]
+        for row in summarise_probe(group).to_dict("records"):
+            here, there = (rows_[rows_["percent"] == row["percent"]] for rows_ in (group, clean))
+            rows.append({"model": probed[0], "benchmark": benchmark, **dict(zip(PROBED[1:], probed[1:], strict=True)),
+                         **row, **({} if benchmark == CLEAN or there.empty else minus_clean(here, there))})
+    return pd.DataFrame(rows)
+
+
+def minus_clean(here: pd.DataFrame, clean: pd.DataFrame) -> dict[str, float]:
+    """Differences of exact match and accuracy between two independent sets of problems."""
+    found: dict[str, float] = {}
+    for name, column in (("exact_match", "exact_match"), ("accuracy", "correct")):
+        found |= limits(f"{name}_minus_clean", proportion_difference(
+            int(here[column].sum()), len(here), int(clean[column].sum()), len(clean)))
+    return found
