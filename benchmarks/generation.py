@@ -1,18 +1,19 @@
 """Transformers against vLLM: how fast each generates, and whether they write the same.
 
 The same model, problems and greedy decoding through both engines, in one process, taking turns. Reported are samples
-and tokens per second of wall time and tokens per CPU second (on a busy machine the fairer figure), their ratios (median
-over the rounds), the agreement of the verdicts (robust grader), the share of equal texts, and for every pair of texts
-that differ the gap between the top two log-probabilities at the first differing token, from a teacher-forced pass of
-the Transformers model. Both use `OMP_NUM_THREADS` threads (1 if unset). `--table` also writes
-results/tables/generation/engines.csv and .md.
+and tokens per second of wall time and tokens per CPU second (on a busy machine the fairer figure; median, lowest and
+highest round), their ratios (median over the rounds), the agreement of the verdicts (robust grader), the share of equal
+texts, and for every pair of texts that differ the gap between the top two log-probabilities at the first differing
+token, from a teacher-forced pass of the Transformers model. Both use `OMP_NUM_THREADS` threads (1 if unset). `--table`
+also writes results/tables/generation/engines.csv, .md, and .json: commit, lock hashes, versions, hardware, date.
 
     python benchmarks/generation.py --model smollm2-135m-instruct qwen-like --table
 
 `--compare RUN_A RUN_B` reads two finished evaluations of one greedy cell instead (several pairs: repeat it), say one by
-each engine, and makes the agreement table from their records; `--table` writes agreement.csv and .md, and
-differences.csv with every differing answer. Records hold texts: they are encoded again, and a first differing token is
-claimed only where the count and the summed log-probability of the tokens are those of the record.
+each engine, and makes the agreement table from their records, those of this machine or else the committed ones;
+`--table` writes agreement.csv, .md and .json, and differences.csv with every differing answer. Records hold texts: they
+are encoded again, and a first differing token is claimed only where the count and the summed log-probability of the
+tokens are those of the record.
 
     python benchmarks/generation.py --compare eval-smollm2-…-805e00bdbc eval-smollm2-…-0123456789 --table
 
@@ -27,6 +28,7 @@ import os
 import statistics
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +39,18 @@ from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.agreement import explain, near_tie, paired, same_cell, ties, verdicts
 from spurious_rewards.evaluation.config import EvalConfig
 from spurious_rewards.evaluation.evaluate import evaluated_model, record
-from spurious_rewards.evaluation.records import jsonable
+from spurious_rewards.evaluation.parts import problems_of
+from spurious_rewards.evaluation.records import jsonable, read_rows
 from spurious_rewards.generation.engine import create
 from spurious_rewards.models.prompts import answer_prefix, render
-from spurious_rewards.models.registry import resolve
-from spurious_rewards.workflow.files import write_text
+from spurious_rewards.models.registry import load_tokenizer, resolve
+from spurious_rewards.workflow.files import read_json, write_json, write_text
+from spurious_rewards.workflow.provenance import provenance
 from spurious_rewards.workflow.runs import RunFolder
 
-TABLES = Path(__file__).parents[1] / "results" / "tables" / "generation"
+RESULTS = Path(__file__).parents[1] / "results"
+TABLES = RESULTS / "tables" / "generation"
+MADE_WITH = provenance()
 ENGINES = ("transformers", "vllm")
 SETTINGS = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296",
             "MALLOC_TOP_PAD_": "268435456", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -79,6 +85,10 @@ def measure(model: str, options: argparse.Namespace) -> tuple[dict[str, Any], pd
                 f"{name}_samples_per_s": round(len(problems) / wall, 2),
                 f"{name}_tokens_per_s": round(tokens / wall, 1),
                 f"{name}_tokens_per_cpu_s": round(tokens / cpu, 1)}
+        for i, unit in enumerate(("s", "cpu_s")):
+            rounds = [tokens / pair[i] for pair in seconds[name][1:]]
+            row |= {f"{name}_tokens_per_{unit}_lowest": round(min(rounds), 1),
+                    f"{name}_tokens_per_{unit}_highest": round(max(rounds), 1)}
     for i, kind in enumerate(("", "_cpu")):
         row[f"vllm_speedup{kind}"] = round(statistics.median(
             hf[i] / v[i] for hf, v in zip(*(seconds[name][1:] for name in ENGINES), strict=True)), 2)
@@ -93,8 +103,9 @@ def measure(model: str, options: argparse.Namespace) -> tuple[dict[str, Any], pd
 
 
 def generate(engine: Any, prompts: list[str], keys: list[str], config: EvalConfig) -> list[Any]:
-    """One sample per prompt, in batches as `evaluate` cuts them: longest prompts first."""
-    order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
+    """One sample per prompt, in batches as `evaluate` cuts them: longest prompts first, in tokens."""
+    lengths = engine.prompt_lengths(prompts)
+    order = sorted(range(len(prompts)), key=lambda i: -lengths[i])
     samples: dict[int, Any] = {}
     for start in range(0, len(order), config.batch_size):
         part = order[start:start + config.batch_size]
@@ -105,27 +116,56 @@ def generate(engine: Any, prompts: list[str], keys: list[str], config: EvalConfi
 
 def compare(a: str, b: str) -> tuple[dict[str, Any], pd.DataFrame]:
     """Two finished evaluations of one cell: a row of figures, and the answers that differ."""
-    config = same_cell(a, b)
-    runs = [RunFolder.load(run_id) for run_id in (a, b)]
-    manifests = [run.manifest() for run in runs]  # raises if one is not complete
-    pairs = paired(*(pd.read_parquet(run.path("records.parquet")) for run in runs))
+    manifests = {run_id: manifest_of(run_id) for run_id in (a, b)}
+    config = same_cell(a, b, lambda run_id: manifests[run_id]["config"])
+    pairs = paired(records_of(a, config), records_of(b, config))
     reference = create("transformers", evaluated_model(config), config.batch_size, config.dtype)
     differences = explain(pairs, reference.model, reference.tokenizer, reference.eos,
                           answer_prefix(config.prompt_style))
     row = {"model": config.subject(), "benchmark": config.benchmark, "prompt_style": config.prompt_style,
-           "max_new_tokens": config.max_new_tokens}
-    for side, run, manifest in zip("ab", runs, manifests, strict=True):
+           "dtype": config.dtype, "max_new_tokens": config.max_new_tokens}
+    for side, (run_id, manifest) in zip("ab", manifests.items(), strict=True):
         seconds, tokens = manifest["seconds"], manifest["completion_tokens"]
-        row |= {f"engine_{side}": run.config()["engine"], f"batch_size_{side}": run.config()["batch_size"],
-                f"run_{side}": run.run_id, f"minutes_{side}": round(seconds / 60, 1),
+        row |= {f"engine_{side}": manifest["config"]["engine"], f"batch_size_{side}": manifest["config"]["batch_size"],
+                f"run_{side}": run_id, f"minutes_{side}": round(seconds / 60, 1),
                 f"tokens_per_s_{side}": round(tokens / seconds, 1)}
-    figures = row | verdicts(pairs) | ties(differences, near_tie(config.dtype))
-    return figures, differences.assign(model=row["model"], benchmark=config.benchmark)
+    figures = row | verdicts(pairs) | {"near_tie": near_tie(config.dtype)} | ties(differences, near_tie(config.dtype))
+    return figures, differences.assign(model=row["model"], benchmark=config.benchmark, run_a=a)
+
+
+def manifest_of(run_id: str) -> dict[str, Any]:
+    """The manifest of an evaluation of this machine, or the committed one.
+
+    Raises:
+        InputError: there is neither.
+    """
+    if RunFolder.manifest_path(run_id).is_file():
+        return RunFolder.load(run_id).manifest()
+    for path in sorted((RESULTS / "manifests").glob(f"*/{run_id}.json")):
+        return read_json(path)
+    raise InputError(f"There is no evaluation {run_id}, neither in the runs folder nor in results/manifests.")
+
+
+def records_of(run_id: str, config: EvalConfig) -> pd.DataFrame:
+    """The records of an evaluation of this machine, or the committed ones with their prompts rendered again."""
+    if RunFolder.manifest_path(run_id).is_file():
+        return read_rows(RunFolder.load(run_id), "records.parquet")
+    tokenizer = load_tokenizer(evaluated_model(config))
+    prompts = {problem.id: render(config.prompt_style, problem.problem, tokenizer)
+               for problem in problems_of(config, config.benchmark)}
+    profile = next((RESULTS / "manifests").glob(f"*/{run_id}.json")).parent.name
+    samples = pd.read_parquet(RESULTS / "records" / profile / "samples.parquet")
+    samples = samples[samples["run_id"] == run_id].reset_index(drop=True)
+    return samples.assign(prompt=samples["problem_id"].map(prompts))
 
 
 def write_tables(stem: str, rows: list[dict[str, Any]], note: str) -> None:
-    """The rows as CSV, and as a Markdown table with one column per row (there are more figures than rows)."""
+    """The rows as CSV, and as a Markdown table with one column per row (there are more figures than rows).
+
+    Beside them a JSON file says what they were made with.
+    """
     frame = pd.DataFrame(rows)
+    write_json(TABLES / f"{stem}.json", {"date": datetime.now(UTC).isoformat(timespec="seconds"), **MADE_WITH})
     write_text(TABLES / f"{stem}.csv", frame.to_csv(index=False))
     lines = ["| | " + " | ".join(f"{row['model']}, {row['benchmark']}" for row in rows) + " |", "|---" * (len(rows) + 1)
              + "|"]

@@ -18,7 +18,7 @@ Usage: `pairs = paired(records_a, records_b); verdicts(pairs); explain(pairs, mo
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -56,13 +56,23 @@ class Tie:
     """Log-probability of the most likely token minus that of the less likely of the two chosen ones."""
 
 
-def same_cell(a: str, b: str) -> EvalConfig:
+def config_of_run(run_id: str) -> Mapping[str, Any]:
+    """The configuration of an evaluation of this machine."""
+    return RunFolder.load(run_id).config()
+
+
+def same_cell(a: str, b: str, config_of: Callable[[str], Mapping[str, Any]] = config_of_run) -> EvalConfig:
     """The configuration of evaluation `a`, after checking that `b` is of the same greedy cell.
+
+    Args:
+        a: run id.
+        b: run id.
+        config_of: where the configuration of a run id comes from.
 
     Raises:
         InputError: an evaluation does not exist, is sampled, or they differ in more than `MAY_DIFFER`.
     """
-    one, two = (RunFolder.load(run_id).config() for run_id in (a, b))
+    one, two = (config_of(run_id) for run_id in (a, b))
     different = [name for name in one if name not in MAY_DIFFER and one[name] != two.get(name)]
     if different:
         raise InputError(f"{a} and {b} are not of one cell: they differ in {', '.join(different)}; compare evaluations "
@@ -70,7 +80,7 @@ def same_cell(a: str, b: str) -> EvalConfig:
     if one["temperature"]:
         raise InputError(f"{a} and {b} are sampled (temperature {one['temperature']}), and each engine draws random "
                          "numbers of its own: compare greedy evaluations.")
-    return EvalConfig.from_mapping(one | {"engine": "transformers", "batch_invariant": False})
+    return EvalConfig.from_mapping({**one, "engine": "transformers", "batch_invariant": False})
 
 
 def paired(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
