@@ -7,9 +7,9 @@ setting share their random numbers, so the table also gives the paired differenc
     python -m spurious_rewards.mechanism.sweeps --size committed --out results
 
 computes 1000 seeds per cell at the paper's 64 × 16 rollouts and 8 updates (about 20 minutes on one core) and writes
-below `--out` tables/mechanism/bandit_map.csv and bandit_bins.csv (clip fractions by π_old in the cells of `BINNED`),
-each with a manifest of its name in manifests/mechanism/. With `--only-bins` it computes those cells alone (5 minutes)
-and writes the second table.
+below `--out` tables/mechanism/bandit_map.csv and bandit_bins.csv (clip fractions by π_old, every clip mode at the base
+step), each with a manifest of its name in manifests/mechanism/. With `--only-bins` it computes those cells alone (a
+minute) and writes the second table.
 """
 
 from __future__ import annotations
@@ -112,6 +112,11 @@ def motion_sweep(size: str) -> list[BanditConfig]:
     ]
 
 
+def base_sweep(size: str) -> list[BanditConfig]:
+    """Every clip mode at the base step: cells of `step_sweep`, for which the clip fractions by π_old are kept."""
+    return [config for config in step_sweep(size) if config.step_size == BASE_STEP[size][config.optimizer]]
+
+
 SWEEPS: dict[str, Callable[[str], list[BanditConfig]]] = {
     "step": step_sweep,
     "prior": prior_sweep,
@@ -121,9 +126,7 @@ SWEEPS: dict[str, Callable[[str], list[BanditConfig]]] = {
     "whitened": whitened_sweep,
     "motion": motion_sweep,
 }
-"""All sweeps by name; each takes a size of `SIZES`."""
-BINNED = ("step",)
-"""Sweeps whose clip fractions by π_old are committed: every clip mode at every step size."""
+"""All sweeps of the map by name; each takes a size of `SIZES`."""
 NOTEBOOK_SWEEPS = ("step", "updates", "gamma")
 """What notebook 05 runs by default, within a minute."""
 
@@ -188,11 +191,12 @@ def run_bins(name: str, size: str, folder: str | Path) -> pd.DataFrame:
 
 def sweep_cells(name: str, size: str) -> list[BanditConfig]:
     """The experiments of one sweep."""
-    if name not in SWEEPS:
-        raise unknown_name("sweep", name, SWEEPS)
+    known = {**SWEEPS, "base": base_sweep}
+    if name not in known:
+        raise unknown_name("sweep", name, known)
     if size not in SIZES:
         raise unknown_name("size", size, SIZES)
-    return SWEEPS[name](size)
+    return known[name](size)
 
 
 def run_map(
@@ -241,11 +245,11 @@ def main(arguments: list[str] | None = None) -> int:
         import torch
 
         torch.set_num_threads(1)
-        names = BINNED if options.only_bins else tuple(SWEEPS)
-        table, bins, run = run_map(options.size, names)
         if not options.only_bins:
+            table, _, run = run_map(options.size, SWEEPS)
             _write("bandit_map", table, run, options.size, options.out)
-        _write("bandit_bins", bins[bins["sweep"].isin(BINNED)], run, options.size, options.out)
+        table, bins, run = run_map(options.size, ["base"])
+        _write("bandit_bins", bins, run, options.size, options.out)
         print(f"{len(table)} cells of {SIZES[options.size]['seeds']} seeds -> {options.out}/tables/mechanism")
 
     return exit_code(program)
