@@ -11,6 +11,7 @@ TEST_PROCESSES ?= 2
 VENV ?= .venv
 LOCK ?= requirements/cpu.lock.txt
 INSTALL_FLAGS ?=
+LAB_FLAGS ?=
 # The first of these that runs and is 3.11: a version manager may put a name on the PATH that runs nothing.
 PYTHON ?= $(shell for name in python3.11 python3 python; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && command -v "$$name" && break; done)
@@ -69,7 +70,7 @@ lint: $(READY) ## style and unused code
 	$(PY) -m ruff check lib tests notebooks
 
 lab: $(READY) ## open the notebooks in JupyterLab
-	cd notebooks && "$(if $(findstring /,$(PY)),$(abspath $(PY)),$(PY))" -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root)
+	cd notebooks && "$(if $(findstring /,$(PY)),$(abspath $(PY)),$(PY))" -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_FLAGS)
 
 organisms: $(READY) ## build the model organisms again, about 8 minutes each on one core
 	$(PY) -m spurious_rewards.models.organisms build-all
