@@ -49,6 +49,16 @@ def test_trl_settings_leave_no_loss_default_open():
     ({"micro_batch": 3}, "choose a micro_batch that divides 128"),
     ({"updates_per_batch": 1, "micro_batch": 4}, "The clip is inert: with one update per rollout batch"),
     ({"learning_rate": 0.0}, "The clip is inert: with a learning rate of 0"),
+    ({"clip_mode": "low_only", "epsilon_low": 1.0}, "inert: no ratio leaves the band of clip_mode low_only"),
+    ({"epsilon_low": 1.0, "epsilon_high": 1e9}, "inert: no ratio leaves the band of clip_mode two_sided"),
+    ({"clip_mode": "high_only", "epsilon_high": 1e9}, "inert: no ratio leaves the band of clip_mode high_only"),
+    ({"clip_mode": "cispo", "epsilon_high": 1e9}, "inert: no ratio leaves the band of clip_mode cispo"),
+    ({"clip_mode": "high_only", "epsilon_low": 0.1}, "high_only does not read epsilon_low, but it is set to 0.1"),
+    ({"clip_mode": "log_symmetric", "epsilon_low": 0.1}, "log_symmetric does not read epsilon_low"),
+    ({"clip_mode": "cispo", "epsilon_low": 0.1}, "cispo does not read epsilon_low"),
+    ({"clip_mode": "low_only", "epsilon_high": 0.3}, "low_only does not read epsilon_high.*leave it at 0.2"),
+    ({"reference_epsilon": 1.0}, "reference_epsilon must be below 1"),
+    ({"reference_epsilon": 0.0}, "reference_epsilon must be above 0"),
     ({"reward": "majority_vote"}, "needs labels"),
     ({"reward": "format_and_incorrect"}, "Reward incorrect needs labels"),
     ({"engine": "vlm_server"}, "did you mean 'vllm_server'"),
@@ -75,11 +85,32 @@ def test_eight_processes_that_do_not_divide():
 
 def test_inert_control_is_possible_when_asked_for():
     assert RunConfig(updates_per_batch=1, allow_inert_clip=True).batch_plan(8).gradient_accumulation == 32
+    RunConfig(epsilon_low=1.0, epsilon_high=1e9, allow_inert_clip=True)
+    RunConfig(clip_mode="high_only", epsilon_low=0.1, allow_inert_clip=True)  # modes side by side share their ε
+
+
+@pytest.mark.parametrize("change", [{"epsilon_low": 1.0}, {"epsilon_high": 1e9}, {"clip_mode": "none"},
+                                    {"clip_mode": "none", "epsilon_low": 1.0, "epsilon_high": 1e9},
+                                    {"clip_mode": "high_only", "epsilon_high": 0.28},
+                                    {"clip_mode": "low_only", "epsilon_low": 0.1}])
+def test_a_band_with_one_exit_is_no_error(change):
+    RunConfig(**change)
+
+
+def test_a_reward_without_variance_is_a_note_and_no_error():
+    """γ = 0 is the paper's own control (Fig 10); a compound with the random reward may vary all the same."""
+    assert RunConfig(reward="random", gamma=0.0).notes() == [
+        "With gamma 0 every rollout gets the same reward, so every advantage is 0 and nothing moves: a control."]
+    assert "gamma 1" in RunConfig(reward="random", gamma=1.0).notes()[0]
+    for config in (RunConfig(reward="random"), RunConfig(gamma=0.0), RunConfig(reward="random_and_python", gamma=1.0)):
+        assert config.notes() == []
 
 
 def test_run_id_changes_with_what_matters_only():
     base = RunConfig()
     assert dataclasses.replace(base, save_every_batches=3).run_id() == base.run_id()
+    assert dataclasses.replace(base, gradient_checkpointing=True).run_id() == base.run_id()
+    assert base.digest() == "a741f90ca7", "runs that exist would not be found again"
     assert dataclasses.replace(base, seed=1).run_id() != base.run_id()
     assert dataclasses.replace(base, reward="random", gamma=0.3).run_id().startswith(
         "train-qwen2.5-math-7b-random0.3-two_sided-s0-")

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 import tiny
 import torch
+import trl.trainer.utils
+from transformers import Trainer
 from trl import GRPOTrainer
-from trl.trainer.utils import add_fused_lm_head
 
 from spurious_rewards.training import run as run_module
 from spurious_rewards.training.advantages import group_advantages
@@ -114,11 +115,16 @@ def test_metrics_are_complete(two_arms):
     assert manifest["n_updates"] == 16 and manifest["config"]["clip_mode"] == "two_sided"
 
 
-def test_a_finished_run_is_not_computed_again(monkeypatch):
-    config = tiny.config(rollout_batches=1)
+def test_a_finished_run_is_not_computed_again(monkeypatch, capsys):
+    config = tiny.config(rollout_batches=1, top1_prob=False)
     run = train(config, progress=False)
     monkeypatch.setattr(run_module, "_train", lambda *a: pytest.fail("trained again"))
     assert train(config, progress=False).run_id == run.run_id
+    assert capsys.readouterr().out == ""
+    assert train(tiny.config(rollout_batches=1, clip_projection=True), progress=False).run_id == run.run_id
+    printed = capsys.readouterr().out
+    assert "finished and was trained without top1_prob, clip_projection: metrics.parquet lacks" in printed
+    assert str(run.folder) in printed and printed.count("\n") == 1
 
 
 def test_one_update_per_rollout_batch_makes_the_clip_inert():
@@ -129,9 +135,10 @@ def test_one_update_per_rollout_batch_makes_the_clip_inert():
     assert metrics[2]["surrogate_loss"].tolist() != metrics[0]["surrogate_loss"].tolist(), "it drops 1/π_old too"
 
 
-def test_group_without_variance_does_not_move_the_policy():
+def test_group_without_variance_does_not_move_the_policy(capsys):
     """γ = 1 rewards everything: all advantages are 0, so nothing may change (the optimizer has no weight decay)."""
     run = train(tiny.config(gamma=1.0, rollout_batches=2), progress=False)
+    assert capsys.readouterr().out.splitlines() == run.manifest()["notes"] == tiny.config(gamma=1.0).notes()
     metrics = pd.read_parquet(run.path("metrics.parquet"))
     assert (metrics["grad_norm"] == 0).all()
     assert (metrics["zero_variance_share"].dropna() == 1).all()
@@ -169,28 +176,36 @@ def test_other_settings_run(changes):
     assert metrics["grad_norm"].gt(0).all() and metrics["surrogate_loss"].notna().all()
 
 
-# What the patch relies on in TRL 1.16.0, by hash of the source. When one changes: read the new source, see that
-# (1) `_compute_loss` still reads old_per_token_logps and num_items_in_batch from `inputs` and calls
-# `_get_per_token_logps_and_entropies(..., compute_entropy=True)` once; (2) rollouts are still logged in
-# `self._logs` in the order of the batch; `_generate_single_turn` still returns token ids and log-probabilities, and the
-# fused head still takes `shift_labels` (training.head); (3) the loss of every mode still equals the pure function.
+# What the patch relies on in TRL 1.16.0 and Transformers 5.17.0, by hash of the source. When one changes: read the new
+# source, see that (1) `_compute_loss` still reads old_per_token_logps and num_items_in_batch from `inputs` and calls
+# `_get_per_token_logps_and_entropies(..., compute_entropy=True)` once; (2) rollouts are still logged in `self._logs` in
+# the order of the batch; `_generate_single_turn` still returns token ids and log-probabilities to `_generate`, and the
+# fused head still takes `shift_labels` (training.head); (3) `get_train_dataloader` still hands the rows of a whole
+# rollout batch to every micro-step, in the order of `RepeatSampler`, and `shuffle_sequence_dict` still draws the order
+# of mini-batches from torch's generator; (4) `log` still averages `_metrics` and turns NaN alone into None, and Trainer
+# still logs before it saves; (5) the loss of every mode still equals the pure function.
 UPSTREAM = {
-    "_compute_loss": "80295546bbdbf6f7",
-    "_get_per_token_logps_and_entropies": "ea73c3909275851d",
-    "_generate_and_score_completions": "1fa48922792dcd5c",
-    "_prepare_inputs": "f824e7fb07147956",
-    "_calculate_rewards": "736ae29b083840b5",
-    "_generate_single_turn": "e0f02e4fc094cefd",
-    "training_step": "9e18632f7dd8e8d8",
+    (GRPOTrainer, "_compute_loss"): "80295546bbdbf6f7",
+    (GRPOTrainer, "_get_per_token_logps_and_entropies"): "ea73c3909275851d",
+    (GRPOTrainer, "_generate_and_score_completions"): "1fa48922792dcd5c",
+    (GRPOTrainer, "_prepare_inputs"): "f824e7fb07147956",
+    (GRPOTrainer, "_calculate_rewards"): "736ae29b083840b5",
+    (GRPOTrainer, "_generate_single_turn"): "e0f02e4fc094cefd",
+    (GRPOTrainer, "training_step"): "9e18632f7dd8e8d8",
+    (GRPOTrainer, "_generate"): "2a27fdf8f5e6f356",
+    (GRPOTrainer, "_get_train_sampler"): "36497afb4d311dc9",
+    (GRPOTrainer, "get_train_dataloader"): "2bffe5a57c539e17",
+    (GRPOTrainer, "log"): "1e7772819cc8cf09",
+    (trl.trainer.utils, "add_fused_lm_head"): "422d009f04b66659",
+    (trl.trainer.utils, "shuffle_sequence_dict"): "bab038755e57ed2b",
+    (trl.trainer.utils, "split_tensor_dict"): "b61a5760a03e95db",
+    (trl.trainer.utils, "RepeatSampler"): "ba139f4a43eeecd4",
+    (Trainer, "_run_epoch"): "ebe374933064ecd6",
+    (Trainer, "_maybe_log_save_evaluate"): "af101534f0f7b2d7",
 }
 
 
-def test_upstream_fused_head_is_the_one_that_was_read():
-    digest = hashlib.sha256(inspect.getsource(add_fused_lm_head).encode()).hexdigest()[:16]
-    assert digest == "422d009f04b66659", "TRL's fused head has changed: see the comment above UPSTREAM"
-
-
-@pytest.mark.parametrize("name", UPSTREAM)
-def test_upstream_source_is_the_one_that_was_read(name):
-    digest = hashlib.sha256(inspect.getsource(getattr(GRPOTrainer, name)).encode()).hexdigest()[:16]
-    assert digest == UPSTREAM[name], f"TRL's {name} has changed: see the comment above UPSTREAM"
+@pytest.mark.parametrize("owner, name", UPSTREAM)
+def test_upstream_source_is_the_one_that_was_read(owner, name):
+    digest = hashlib.sha256(inspect.getsource(getattr(owner, name)).encode()).hexdigest()[:16]
+    assert digest == UPSTREAM[owner, name], f"{name} has changed upstream: see the comment above UPSTREAM"

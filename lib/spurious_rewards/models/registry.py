@@ -23,6 +23,7 @@ from spurious_rewards.errors import InputError, unknown_name
 from spurious_rewards.models.smollm2 import NAME as SMOLLM2
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 KINDS = ("organism", "hub", "wheel", "path")
@@ -188,13 +189,19 @@ def load(name: str | Path, dtype: str = "float32") -> tuple[PreTrainedModel, Pre
             f"The checkpoint of {spec.name} lacks {len(missing)} of the model's weights ({missing[0]}, …): it is "
             "damaged or of another architecture; make it again."
         )
-    embeddings = model.get_input_embeddings().weight.shape[0]
+    weight = model.get_input_embeddings().weight
+    embeddings = getattr(weight, "ds_shape", weight.shape)[0]  # ZeRO-3 leaves an empty tensor and the shape beside it
     if len(tokenizer) > embeddings:
         raise InputError(
             f"The tokenizer of {spec.name} has {len(tokenizer)} tokens, but the model only {embeddings} embeddings: "
             "they do not belong together; give the folder that both were saved to."
         )
     return model.eval(), tokenizer
+
+
+def n_parameters(model: torch.nn.Module) -> int:
+    """Number of weights, also of a model that ZeRO-3 has cut up as it was loaded: its tensors are empty then."""
+    return sum(getattr(p, "ds_numel", p.numel()) for p in model.parameters())
 
 
 def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:

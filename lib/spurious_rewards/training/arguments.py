@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from spurious_rewards.errors import InputError
+from spurious_rewards.models.registry import resolve
 from spurious_rewards.training.clip import trl_settings
 from spurious_rewards.training.config import RunConfig
 
@@ -19,6 +20,12 @@ from spurious_rewards.training.config import RunConfig
 def world_size() -> int:
     """Processes of this launch (torchrun and accelerate set WORLD_SIZE)."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def fsdp_recomputes() -> bool:
+    """Whether this launch recomputes activations by FSDP's own means; Trainer refuses to have it done twice."""
+    return all(os.environ.get(name, "").lower() in ("true", "1")
+               for name in ("ACCELERATE_USE_FSDP", "FSDP_ACTIVATION_CHECKPOINTING"))
 
 
 def settings(config: RunConfig, folder: str | Path, processes: int) -> dict[str, Any]:
@@ -72,11 +79,12 @@ def settings(config: RunConfig, folder: str | Path, processes: int) -> dict[str,
         # precision: weights are loaded in fp32, bf16 is autocast over them
         "bf16": config.precision == "bf16",
         "fp16": False,
-        "gradient_checkpointing": False,
+        "gradient_checkpointing": config.gradient_checkpointing and not fsdp_recomputes(),
         # seeds, logging, checkpoints
         "seed": config.seed,
         "data_seed": config.seed,
         "logging_steps": 1,
+        "logging_nan_inf_filter": False,  # TRL's default would log the average of earlier losses in place of a NaN
         "report_to": config.report_to,
         "log_completions": False,
         "disable_tqdm": True,
@@ -86,6 +94,8 @@ def settings(config: RunConfig, folder: str | Path, processes: int) -> dict[str,
         "remove_unused_columns": False,
     }
     values.update(trl_settings(config.clip_mode, config.epsilon_low, config.epsilon_high))
+    if config.kl_beta > 0 and config.lora_rank == 0 and (revision := resolve(config.model).revision):
+        values["model_init_kwargs"] = {"revision": revision}  # TRL loads the reference model by its name alone
     if config.engine.startswith("vllm"):
         values.update({
             "use_vllm": True,

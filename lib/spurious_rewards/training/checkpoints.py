@@ -4,6 +4,9 @@ The trainer writes `checkpoint-<update>/` in place; afterwards `metrics.parquet`
 update are put beside the weights, and `complete.json` last. A folder without it is what a killed process left: it is
 removed before the run resumes. Inside a rollout batch TRL's buffer of rollouts is lost, so no checkpoint is made there.
 
+Each process has random generators of its own, whose states lie in the checkpoint. A run therefore goes on with as many
+processes as wrote its checkpoint (`check_processes`): Trainer itself would go on without those states and say nothing.
+
 Usage: `latest(folder)` before training, `seal(checkpoint, metrics, rollouts)` after each save, `prune(folder, 2)`.
 """
 
@@ -14,7 +17,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from spurious_rewards.workflow.files import write_json, write_parquet
+from spurious_rewards.errors import InputError
+from spurious_rewards.workflow.files import read_json, write_json, write_parquet
 
 MARKER = "complete.json"
 
@@ -36,11 +40,31 @@ def latest(folder: str | Path) -> Path | None:
     return whole[-1] if whole else None
 
 
-def seal(checkpoint: Path, metrics: pd.DataFrame, rollouts: pd.DataFrame) -> None:
-    """Put the run's tables up to here beside the weights, then mark the checkpoint as whole."""
+def seal(checkpoint: Path, metrics: pd.DataFrame, rollouts: pd.DataFrame, processes: int = 1) -> None:
+    """Put the run's tables up to here beside the weights, then mark the checkpoint as whole.
+
+    Args:
+        checkpoint: its folder, named after the update.
+        metrics: rows of all updates up to this one.
+        rollouts: rows of the rollouts kept so far.
+        processes: of the launch that wrote it.
+    """
     write_parquet(checkpoint / "metrics.parquet", metrics)
     write_parquet(checkpoint / "rollouts.parquet", rollouts)
-    write_json(checkpoint / MARKER, {"update": int(checkpoint.name.rsplit("-", 1)[-1])})
+    write_json(checkpoint / MARKER, {"update": int(checkpoint.name.rsplit("-", 1)[-1]), "processes": processes})
+
+
+def check_processes(checkpoint: Path, processes: int) -> None:
+    """Raise `InputError` if the checkpoint was written by another number of processes than `processes`.
+
+    Checkpoints from before this number was stored have one file of random states per process instead.
+    """
+    stored = read_json(checkpoint / MARKER).get("processes") or len(list(checkpoint.glob("rng_state*.pth"))) or 1
+    if stored != processes:
+        raise InputError(
+            f"The run's last checkpoint was written by {stored} process(es), but this launch has {processes}: their "
+            f"random states would be lost. Start it again with {stored}, or remove {checkpoint.parent} to begin anew."
+        )
 
 
 def load_tables(checkpoint: Path) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -53,6 +53,17 @@ class ClipBand:
     low: float
     high: float
 
+    @property
+    def never_left(self) -> bool:
+        """Whether no ratio leaves it, so that nothing is ever clipped."""
+        return self.low >= NEVER_LOW and self.high >= NEVER_HIGH
+
+
+IGNORED = {"high_only": "epsilon_low", "log_symmetric": "epsilon_low", "cispo": "epsilon_low",
+           "low_only": "epsilon_high"}
+"""The ε that a mode does not read. `none` and `none_released` read neither, and take any as the other half of a pair.
+"""
+
 
 def check_mode(mode: str) -> None:
     """Raise `InputError` unless `mode` is one of `MODES`."""

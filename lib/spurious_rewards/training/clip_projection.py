@@ -20,10 +20,12 @@ h is what a clip *would* add. `cispo` clips a weight; its h is the gradient that
 of a rollout batch d = 0 and projection and cosine are 0 by definition. h is taken before gradient-norm clipping and
 before Adam's rescaling, and does not depend on the optimizer. Sums run over the trainable parameters.
 
-Costs a second backward pass per micro-batch, two elementwise evaluations of the loss (no forward pass), and two copies
-of the trainable weights. It reads gradients with `torch.autograd.grad` and touches neither `.grad` nor a generator, so
-the trajectory is the same to the last bit with and without it (a test holds that). Weights must be whole on every
-process: FSDP and ZeRO are refused (`training.run.refuse_sharded`).
+Where the clip acts on no token of any process' micro-batch, as in the first update of every rollout batch, L and L₀
+are the same function and h is 0 without computing anything. Elsewhere it costs a second backward pass, two elementwise
+evaluations of the loss (no forward pass), and two copies of the trainable weights. It reads gradients with
+`torch.autograd.grad` and touches neither `.grad` nor a generator, so the trajectory is the same to the last bit with
+and without it (a test holds that). Weights must be whole on every process: FSDP and ZeRO are refused
+(`training.run.refuse_sharded`).
 
 Usage: `probe.begin(model)` per rollout batch, `probe.add(loss, open_loss)` per micro-batch, `probe.take(accelerator)`
 per update.
@@ -54,8 +56,13 @@ class ClipProjection:
         self._old = [p.detach().clone() for p in self._parameters]
         self._push = None
 
-    def add(self, loss: Tensor, open_loss: Tensor) -> None:
-        """Take in one micro-batch; both losses hang on the graph of the policy's forward pass, which is kept."""
+    def add(self, loss: Tensor | None = None, open_loss: Tensor | None = None) -> None:
+        """Take in one micro-batch, without losses if the clip acts on none of its tokens.
+
+        Both losses hang on the graph of the policy's forward pass, which is kept.
+        """
+        if loss is None:
+            return
         difference = open_loss - loss
         gradients = torch.autograd.grad(difference, self._parameters, retain_graph=True, allow_unused=True)
         if self._push is None:
@@ -67,7 +74,7 @@ class ClipProjection:
     @torch.no_grad()
     def take(self, accelerator: Accelerator) -> dict[str, float]:
         """The columns of this update over all processes; starts the next update."""
-        push, self._push = self._push, None
+        push, self._push = self._push or [torch.zeros_like(p) for p in self._parameters], None
         if accelerator.num_processes > 1:  # the loss of an update is the mean over processes, so its gradient is too
             push = [accelerator.reduce(x, reduction="mean") for x in push]
         motion = [p - old for p, old in zip(self._parameters, self._old, strict=True)]

@@ -38,7 +38,7 @@ from dataclasses import dataclass, field
 
 from spurious_rewards.errors import InputError, unknown_name
 from spurious_rewards.rewards.names import check_reward
-from spurious_rewards.training.clip import band
+from spurious_rewards.training.clip import IGNORED, ClipBand, band
 from spurious_rewards.workflow.config import Config, slug
 
 OPTIMIZERS = ("adamw", "sgd")
@@ -99,7 +99,7 @@ class RunConfig(Config):
     epsilon_high: float = 0.2
     """Paper: ε = 0.2."""
     reference_epsilon: float = 0.2
-    """ε of the *would-clip* fraction that is logged in every arm, the unclipped ones included."""
+    """ε of the *would-clip* fraction that is logged in every arm, the unclipped ones included; below 1."""
     importance_sampling: str = "token"
     """Ratio per token (paper), or one per sequence (GSPO)."""
     loss_averaging: str = "bnpo"
@@ -154,7 +154,8 @@ class RunConfig(Config):
     seed: int = 0
     """Seeds the order of problems, sampling, mini-batch order and reward draws."""
     allow_inert_clip: bool = False
-    """Accept numbers under which the clip cannot act (a control with one update per rollout batch)."""
+    """Accept numbers under which the clip cannot act (a control with one update per rollout batch, say), and an ε that
+    the clip mode does not read (modes replayed side by side share their settings)."""
 
     diagnostics: bool = field(default=True, metadata=_AWAY)
     """Log ratios, would-clip fractions and their like for every update, see `training.diagnostics`."""
@@ -168,6 +169,10 @@ class RunConfig(Config):
     """Where `trl vllm-serve` listens, for engine vllm_server."""
     vllm_server_port: int = field(default=8000, metadata=_AWAY)
     """Its port."""
+    gradient_checkpointing: bool = field(default=False, metadata=_AWAY)
+    """Keep only the input of each layer and compute the rest again in the backward pass: the same losses in less memory
+    and about a third more time. `profiles/accelerate/` has the arithmetic for 7 B parameters. Where FSDP does it by its
+    own means (fsdp_activation_checkpointing) this field changes nothing."""
     clip_projection: bool = field(default=False, metadata=_AWAY)
     """Also log the signed gradient of the clip term along the motion since the rollout batch began, see
     `training.clip_projection` (one more backward pass)."""
@@ -183,7 +188,7 @@ class RunConfig(Config):
     def validate(self) -> None:
         """Raise `InputError` for any value that cannot work, before a model is loaded."""
         check_reward(self.reward, self.gamma, self.labels)
-        band(self.clip_mode, self.epsilon_low, self.epsilon_high)
+        limits = band(self.clip_mode, self.epsilon_low, self.epsilon_high)
         for name, known in (("optimizer", OPTIMIZERS), ("loss_averaging", LOSS_AVERAGING), ("precision", PRECISIONS),
                             ("importance_sampling", IMPORTANCE_SAMPLING), ("advantage_scale", ADVANTAGE_SCALES),
                             ("engine", ENGINES), ("vllm_correction", VLLM_CORRECTIONS), ("grader", ("robust", "paper")),
@@ -198,6 +203,9 @@ class RunConfig(Config):
         for name in ("temperature", "max_grad_norm", "reference_epsilon", "vllm_correction_max", "vllm_gpu_memory"):
             if getattr(self, name) <= 0:
                 raise InputError(f"{name} must be above 0, but it is {getattr(self, name)}.")
+        if self.reference_epsilon >= 1:
+            raise InputError(f"reference_epsilon must be below 1, but it is {self.reference_epsilon}: no ratio falls "
+                             "below 0, so the lower would-clip fraction would always be 0.")
         if self.vllm_gpu_memory > 1:
             raise InputError(f"vllm_gpu_memory is a share of the GPU's memory, at most 1, not {self.vllm_gpu_memory}.")
         if self.learning_rate < 0 or self.kl_beta < 0:
@@ -207,12 +215,37 @@ class RunConfig(Config):
                              f"not {self.loss_averaging}.")
         if self.clip_mode in ("cispo", "none_released") and self.importance_sampling != "token":
             raise InputError(f"clip_mode {self.clip_mode} works on token ratios; set importance_sampling to token.")
-        if not self.allow_inert_clip and (self.updates_per_batch == 1 or self.learning_rate == 0):
+        if not self.allow_inert_clip:
+            self._check_clip_acts(limits)
+            self._check_ignored_epsilon()
+        self.batch_plan(1)
+
+    def _check_clip_acts(self, limits: ClipBand) -> None:
+        """Raise `InputError` for numbers under which a clip mode could not differ from `none`."""
+        wish = "or set allow_inert_clip if this is the control you want."
+        if self.updates_per_batch == 1 or self.learning_rate == 0:
             cause = ("with one update per rollout batch π_θ equals π_old" if self.updates_per_batch == 1
                      else "with a learning rate of 0 π_θ never leaves π_old")
             raise InputError(f"The clip is inert: {cause}, so every clip_mode gives the same run. Use several "
-                             "updates_per_batch (paper: 8), or set allow_inert_clip if this is the control you want.")
-        self.batch_plan(1)
+                             f"updates_per_batch (paper: 8), {wish}")
+        if limits.never_left and self.clip_mode not in ("none", "none_released"):
+            raise InputError(f"The clip is inert: no ratio leaves the band of clip_mode {self.clip_mode} with "
+                             f"epsilon_low {self.epsilon_low:g} and epsilon_high {self.epsilon_high:g}. Use the "
+                             f"paper's 0.2, or clip_mode none, {wish}")
+
+    def _check_ignored_epsilon(self) -> None:
+        """Raise `InputError` for an ε that the mode does not read: it would give equal runs different names."""
+        name = IGNORED.get(self.clip_mode)
+        if name and getattr(self, name) != getattr(type(self), name):
+            raise InputError(f"clip_mode {self.clip_mode} does not read {name}, but it is set to "
+                             f"{getattr(self, name):g}; leave it at {getattr(type(self), name):g}.")
+
+    def notes(self) -> list[str]:
+        """What a reader of this run's numbers should know, one sentence each; printed and put into the manifest."""
+        if self.reward == "random" and self.gamma in (0, 1):
+            return [f"With gamma {self.gamma:g} every rollout gets the same reward, so every advantage is 0 and "
+                    "nothing moves: a control."]
+        return []
 
     def batch_plan(self, world_size: int) -> BatchPlan:
         """Cut a rollout batch into mini-batches and micro-batches for `world_size` processes.

@@ -4,17 +4,20 @@ Over the completion tokens of one mini-batch, with R = π_θ/π_old, A the advan
 
 | column | meaning |
 |---|---|
-| would_clip_high, would_clip_low | share of tokens with R > 1+ε, A > 0 and R < 1−ε, A < 0: in every arm, clipped or not |
+| would_clip_high, would_clip_low | share of tokens with R > 1+ε, A > 0 and R < 1−ε, A < 0: in every arm, clipped or not. With importance_sampling sequence R is here the sequence's ratio, the geometric mean over its tokens, since that is what the clip looks at |
 | would_clip_{high,low}_bin{i} | the same over the tokens whose π_old lies in bin i of `PI_OLD_BINS` |
-| clip_force_high, clip_force_low | mean over tokens of −R·A on would-clip tokens: the *signed* gradient, with respect to log π_θ(y_t), that the clip takes away |
-| ratio_q001 … ratio_q999, ratio_max | quantiles of R |
+| clip_force_high, clip_force_low | mean over tokens of −R·A on would-clip tokens: the *signed* gradient, with respect to log π_θ(y_t), that the clip takes away; R as in would_clip |
+| ratio_q001 … ratio_q999, ratio_max | quantiles of the tokens' R |
 | kl_old | estimate of KL(π_θ‖π_old): mean of R·log R − R + 1 (unbiased under π_old, never negative) |
-| mean_prob | mean π_θ of the sampled tokens |
+| mean_prob, token_entropy | mean π_θ of the sampled tokens; mean entropy of π_θ at their positions, nats |
 | top1_prob | mean over tokens of max_v π_θ(v), the probability of the likeliest token (see training.head) |
-| code_frequency, box_rate, reward_mean, zero_variance_share, … | of the rollout batch, on its first update |
-| clip_fraction, clip_fraction_high, clip_fraction_low | TRL's own, of the arm's band: mean over micro-batches, where the would-clip columns are means over tokens; equal at one micro-batch per update and ε equal to the reference |
+| tokens_bin{i}, n_tokens | tokens of each bin, and of the update, over all processes |
+| surrogate_loss | the loss that was differentiated: −surrogate (with its averaging and any KL term), summed over the update's micro-batches and averaged over processes; `loss` is Trainer's own account of the same |
+| reward_mean, reward_group_std, zero_variance_share | of the rollout batch, on its first update, as all that follow in this row and the next: mean reward; mean over groups of the group's standard deviation (ddof 0); share of groups whose rewards are all equal |
+| code_frequency, box_rate, completion_tokens, ended_share | share of rollouts with code reasoning; with a closed box; mean length in tokens; share that ended by an end token within the limit |
+| clip_fraction, clip_fraction_high, clip_fraction_low | TRL's own, of the arm's band: mean over micro-batches, where the would-clip columns are means over tokens; equal at one micro-batch per update and ε equal to the reference. `cispo` clips the weight whatever the sign of A: there clip_fraction and clip_fraction_high are the share of tokens with R > 1+ε_high, and clip_fraction_low is 0 |
 | clip_projection, clip_cosine, clip_gradient_norm, motion_norm | on request, see training.clip_projection |
-| seconds_forward, seconds_backward, seconds_optimizer, seconds_diagnostics | wall time of the update's phases on this process |
+| seconds_forward, seconds_backward, seconds_optimizer, seconds_diagnostics | wall time of the update's phases on this process; clipping the gradient's norm counts as optimizer |
 | seconds_generation, seconds_rewards, seconds_old_logps, seconds_rollouts | of the rollout batch, on its first update; rollouts holds the other three |
 | seconds_step, seconds_rollout_batch, seconds_tokens_rate | whole update; whole rollout batch with its updates; completion tokens per second over it |
 
@@ -39,20 +42,25 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PI_OLD_BINS = (0.0, 0.1, 0.3, 0.5, 0.8333333, 1.0)
-"""Edges of π_old; the last bin has no upward exit at ε = 0.2, since π ≤ 1 < 1.2·0.8333."""
+"""Edges of π_old. The last inner one is 1/1.2, cut after seven digits: above 1/1.2 a token has no upper exit at
+ε = 0.2, since π_θ ≤ 1 makes R ≤ 1/π_old ≤ 1.2."""
 
 QUANTILES = {"ratio_q001": 0.001, "ratio_q01": 0.01, "ratio_q50": 0.5, "ratio_q99": 0.99, "ratio_q999": 0.999}
 
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """The completion tokens of one micro-batch, flattened: vectors of the same length."""
+    """The completion tokens of one micro-batch, flattened: vectors of the same length.
+
+    `clip_log_ratio` is log R as the clip sees it, where that is not the token's own logp − old_logp.
+    """
 
     logp: Float[Tensor, " tokens"]
     old_logp: Float[Tensor, " tokens"]
     advantage: Float[Tensor, " tokens"]
     entropy: Float[Tensor, " tokens"]
     top1_logp: Float[Tensor, " tokens"] | None = None
+    clip_log_ratio: Float[Tensor, " tokens"] | None = None
 
     @classmethod
     def of(
@@ -63,11 +71,30 @@ class TokenBatch:
         entropy_B_T: Float[Tensor, "batch tokens"],
         mask_B_T: Int[Tensor, "batch tokens"],
         top1_logp: Float[Tensor, " tokens"] | None = None,
+        level: str = "token",
     ) -> TokenBatch:
-        """Keep the tokens where the mask is set; `top1_logp` holds these tokens only, already."""
+        """Keep the tokens where the mask is set; `top1_logp` holds these tokens only, already.
+
+        `level` is the run's importance_sampling.
+        """
         real = mask_B_T.bool()
         advantage_B_T = advantage_B.unsqueeze(1).expand_as(logp_B_T)
-        return cls(logp_B_T[real], old_logp_B_T[real], advantage_B_T[real], entropy_B_T[real], top1_logp)
+        seen_by_clip = None if level == "token" else clip_log_ratio(logp_B_T, old_logp_B_T, mask_B_T, level)[real]
+        return cls(logp_B_T[real], old_logp_B_T[real], advantage_B_T[real], entropy_B_T[real], top1_logp, seen_by_clip)
+
+
+def clip_log_ratio(
+    logp_B_T: Float[Tensor, "batch tokens"],
+    old_logp_B_T: Float[Tensor, "batch tokens"],
+    mask_B_T: Int[Tensor, "batch tokens"],
+    level: str,
+) -> Float[Tensor, "batch tokens"]:
+    """log R as the clip sees it: the token's, or with `level="sequence"` the mean over its sequence, at every token."""
+    log_ratio = logp_B_T - old_logp_B_T
+    if level == "token":
+        return log_ratio
+    mean_B_1 = (log_ratio * mask_B_T).sum(dim=1, keepdim=True) / mask_B_T.sum(dim=1, keepdim=True).clamp(min=1)
+    return mean_B_1.expand_as(log_ratio)
 
 
 class UpdateDiagnostics:
@@ -85,13 +112,14 @@ class UpdateDiagnostics:
         """The columns of this update over all processes; starts the next update."""
         names = [name for name in TokenBatch.__dataclass_fields__ if getattr(self._parts[0], name) is not None]
         columns = torch.stack([torch.cat([getattr(part, name).float() for part in self._parts])
-                               for name in names])  # (4 or 5, tokens)
+                               for name in names])  # (4 to 6, tokens)
         self._parts = []
         if accelerator is not None and accelerator.num_processes > 1:
-            padded = accelerator.pad_across_processes(columns.T.contiguous(), dim=0, pad_index=torch.nan)
-            columns = accelerator.gather(padded).T
-            columns = columns[:, ~columns[0].isnan()]
-        return token_statistics(*columns, epsilon=self.epsilon)
+            lengths = accelerator.gather(torch.tensor([columns.size(1)], device=columns.device)).tolist()
+            padded = accelerator.pad_across_processes(columns.T.contiguous(), dim=0)
+            parts = accelerator.gather(padded).split(max(lengths))  # one per process, each of the longest's length
+            columns = torch.cat([part[:n] for part, n in zip(parts, lengths, strict=True)]).T
+        return token_statistics(**dict(zip(names, columns, strict=True)), epsilon=self.epsilon)
 
 
 def token_statistics(
@@ -100,15 +128,17 @@ def token_statistics(
     advantage: Float[Tensor, " tokens"],
     entropy: Float[Tensor, " tokens"],
     top1_logp: Float[Tensor, " tokens"] | None = None,
+    clip_log_ratio: Float[Tensor, " tokens"] | None = None,
     *,
     epsilon: float,
 ) -> dict[str, float]:
-    """The token columns of the module's table for one update."""
+    """The token columns of the module's table for one update; arguments as in `TokenBatch`."""
     log_ratio = logp - old_logp
     ratio = log_ratio.exp()
-    high = (ratio > 1 + epsilon) & (advantage > 0)
-    low = (ratio < 1 - epsilon) & (advantage < 0)
-    force = -ratio * advantage
+    seen_by_clip = ratio if clip_log_ratio is None else clip_log_ratio.exp()
+    high = (seen_by_clip > 1 + epsilon) & (advantage > 0)
+    low = (seen_by_clip < 1 - epsilon) & (advantage < 0)
+    force = -seen_by_clip * advantage
     edges = torch.tensor(PI_OLD_BINS[1:-1], device=logp.device)
     which = torch.bucketize(old_logp.exp(), edges)
     n_bins = len(PI_OLD_BINS) - 1

@@ -5,9 +5,10 @@ Several GPUs:          accelerate launch --config_file profiles/accelerate/eight
                            -m spurious_rewards.training.launch --config run.yaml
 Two processes on CPU:  torchrun --nproc_per_node 2 -m spurious_rewards.training.launch --config run.yaml
 
-`--config` takes YAML or JSON with fields of `RunConfig`, or the `config.json` of a run folder (also one that was
-started in the notebook: it goes on there). On a CPU `accelerate launch` silently starts a single process, so `command`
-uses torchrun there.
+`--config` takes YAML or JSON with fields of `RunConfig`, or the `config.json` of a run folder. A run that was
+interrupted after its first checkpoint, in the notebook or here, goes on with the same number of processes only: each
+process has random generators of its own, and another number is refused with a sentence. On a CPU `accelerate launch`
+silently starts a single process, so `command` uses torchrun there.
 
 Usage: `launch_run(config, hardware="eight_gpu_fsdp")` from a notebook, which waits and returns the finished run.
 """
@@ -15,15 +16,17 @@ Usage: `launch_run(config, hardware="eight_gpu_fsdp")` from a notebook, which wa
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from spurious_rewards.errors import InputError, unknown_name
 from spurious_rewards.training.config import RunConfig
 from spurious_rewards.workflow.command_line import exit_code
-from spurious_rewards.workflow.paths import project_root
+from spurious_rewards.workflow.paths import code_root, project_root
 from spurious_rewards.workflow.runs import RunFolder
 from spurious_rewards.workflow.yaml_text import read_mapping
 
@@ -50,8 +53,11 @@ def read_config(path: str | Path | None, changes: Sequence[str] = ()) -> RunConf
 
 
 def hardware_files() -> dict[str, Path]:
-    """Accelerate's configuration files by hardware: profiles/accelerate/*.yaml."""
-    return {path.stem: path for path in sorted((project_root() / "profiles" / "accelerate").glob("*.yaml"))}
+    """Accelerate's configuration files by hardware: profiles/accelerate/*.yaml of this project, else of the code's."""
+    for root in (project_root(), code_root()):
+        if root and (files := sorted((root / "profiles" / "accelerate").glob("*.yaml"))):
+            return {path.stem: path for path in files}
+    return {}
 
 
 def command(config_file: str | Path, hardware: str, processes: int = 0) -> list[str]:
@@ -73,18 +79,30 @@ def command(config_file: str | Path, hardware: str, processes: int = 0) -> list[
     else:
         count = ["--num_processes", str(processes)] if processes else []
         start = ["-m", "accelerate.commands.launch", "--config_file", str(files[hardware]), *count]
-    return [sys.executable, *start, "-m", MODULE, "--config", str(config_file)]
+    # FSDP's file recomputes activations by itself, DeepSpeed's cannot
+    changes = ["--set", "gradient_checkpointing=true"] if hardware == "zero3" else []
+    return [sys.executable, *start, "-m", MODULE, "--config", str(config_file), *changes]
 
 
 def launch_run(config: RunConfig, hardware: str, processes: int = 0) -> RunFolder:
     """Train in processes of their own and wait; a finished run returns at once.
 
+    The processes get `config` as it is asked for here; `config.json` has what the run was begun with, and the two may
+    differ in fields that do not change what is computed.
+
     Raises:
         InputError: unknown hardware, or the launch failed; its own output says why.
     """
     run = RunFolder.open(config.run_id(), config)
-    if not run.complete:
-        done = subprocess.run(command(run.path("config.json"), hardware, processes), check=False)
+    if run.complete:
+        from spurious_rewards.training.run import report_missing_columns
+
+        report_missing_columns(run, config)
+    else:
+        with tempfile.NamedTemporaryFile("w", dir=run.folder, prefix=".launch-", suffix=".json") as asked:
+            json.dump(config.to_dict(), asked)
+            asked.flush()
+            done = subprocess.run(command(asked.name, hardware, processes), check=False)
         if done.returncode or not run.complete:
             raise InputError(f"The launch of {run.run_id} on {hardware} ended with exit code {done.returncode}; "
                              "see its output above. Started again, it goes on from its last checkpoint.")

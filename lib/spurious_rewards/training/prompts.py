@@ -4,7 +4,7 @@ TRL's sampler restarts at the order of epoch 0 when a run is resumed in a later 
 as long as the run, nothing depends on it. No rollout batch holds a problem twice unless there are too few problems;
 then `occurrence` counts the repetitions, so that reward draws differ.
 
-Usage: `training_rows(problems, config, tokenizer)`.
+Usage: `training_rows(within_limit(problems, config, tokenizer), config)`.
 """
 
 from __future__ import annotations
@@ -59,11 +59,13 @@ def within_limit(
     return kept
 
 
-def training_rows(
-    problems: Sequence[Problem], config: RunConfig, tokenizer: PreTrainedTokenizerBase
-) -> list[dict[str, Any]]:
-    """One row per prompt of every rollout batch, in order: prompt, prompt_id, answer, rollout_batch, occurrence."""
-    kept = within_limit(problems, config, tokenizer)
+def training_rows(kept: Sequence[tuple[Problem, str]], config: RunConfig) -> list[dict[str, Any]]:
+    """One row per prompt of every rollout batch, in order: prompt, prompt_id, answer, rollout_batch, occurrence.
+
+    Args:
+        kept: problems with their prompts, as `within_limit` gives them.
+        config: the run.
+    """
     rows: list[dict[str, Any]] = []
     order = batch_order(len(kept), config.prompts_per_batch, config.rollout_batches, config.seed)
     for rollout_batch, indices in enumerate(order):

@@ -5,6 +5,7 @@
                   rollouts.parquet   a sample of the rollouts with reward, advantage and strategy
                   checkpoints/       the newest ones, at rollout-batch boundaries
                   model/             the trained model, a Transformers folder
+                  metrics.partial.parquet   what was measured of a run whose policy diverged
                   manifest.json      last: where it came from and what it holds
 
 Usage: `run = train(RunConfig(model="qwen-like", reward="random", ...))`, or notebook 02_train_grpo.
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pyarrow.parquet import read_schema
 
 from spurious_rewards.data.labelled import training_problems
 from spurious_rewards.data.problem import Problem
@@ -31,9 +33,11 @@ from spurious_rewards.rewards.strategy import uses_code, uses_code_structural
 from spurious_rewards.training import checkpoints
 from spurious_rewards.training.arguments import grpo_arguments, world_size
 from spurious_rewards.training.config import RunConfig
+from spurious_rewards.training.divergence import check_weights
 from spurious_rewards.workflow.files import write_parquet
 from spurious_rewards.workflow.runs import RunFolder
 
+PARTIAL = "metrics.partial.parquet"
 OnBatch = Callable[[pd.DataFrame], None]
 
 
@@ -50,6 +54,7 @@ def train(config: RunConfig, on_batch: OnBatch | None = None, progress: bool = T
     """
     run = RunFolder.open(config.run_id(), config)
     if run.complete:
+        report_missing_columns(run, config)
         return run
     with ExitStack() as stack:
         if is_main_process():
@@ -79,33 +84,76 @@ def _train(run: RunFolder, config: RunConfig, problems: list[Problem], on_batch:
     if world_size() > 1:
         checkpoint = _agree_on(checkpoint)
         _read_numbered_cpus()
+    if checkpoint:
+        checkpoints.check_processes(checkpoint, world_size())
     trainer = make_trainer(config, problems, folder)
+    notes = [*config.notes(), *_too_long(config, len(problems), trainer.n_problems)]
+    for note in notes if is_main_process() else ():
+        print(note)
     callback = RunCallback(config, trainer, checkpoint, on_batch, progress and is_main_process())
     trainer.remove_callback(PrinterCallback)  # one line of JSON per update drowns a notebook
     trainer.add_callback(callback)
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        check_weights(trainer)
     except (RuntimeError, FloatingPointError) as error:
-        if isinstance(error, FloatingPointError) or "probability tensor contains" in str(error):
-            raise InputError(
-                f"The policy diverged: its logits are not finite after update {trainer.state.global_step}. Lower "
-                f"learning_rate ({config.learning_rate:g}); what was measured until then is in {folder}."
-            ) from error
-        raise
+        if isinstance(error, FloatingPointError):
+            cause = str(error)
+        elif "probability tensor contains" in str(error):
+            cause = f"the logits of the policy are not finite after update {trainer.state.global_step}"
+        else:
+            raise
+        raise _diverged(run, config, callback, cause) from error
     save_model(trainer, run.path("model"), config.lora_rank > 0)
     if not is_main_process():
         return
     metrics, rollouts = callback.tables()
     write_parquet(run.path("metrics.parquet"), metrics)
     write_parquet(run.path("rollouts.parquet"), with_strategy(rollouts))
+    run.path(PARTIAL).unlink(missing_ok=True)
     checkpoints.prune(folder, config.keep_checkpoints)
     run.finish({
         "kind": "training", "arm": config.arm(), "seed": config.seed, "n_updates": len(metrics),
-        "n_rollout_batches": config.rollout_batches, "n_train_problems": len(problems),
+        "n_rollout_batches": config.rollout_batches, "n_train_problems": trainer.n_problems,
+        "n_train_problems_too_long": len(problems) - trainer.n_problems, "notes": notes,
         "completion_tokens": int(metrics["completion_tokens"].fillna(0).sum() * config.prompts_per_batch
                                  * config.group_size),
         "processes": world_size(), "config": config.to_dict(),
     })
+
+
+def _diverged(run: RunFolder, config: RunConfig, callback: Any, cause: str) -> InputError:
+    """The error of a run whose policy diverged, after keeping its metrics on the main process."""
+    where = ""
+    if callback.rows:
+        if is_main_process():
+            write_parquet(run.path(PARTIAL), callback.tables()[0])
+        where = f"; what was measured until then is in {run.path(PARTIAL)}"
+    return InputError(f"The policy diverged: {cause}. Lower learning_rate ({config.learning_rate:g}){where}.")
+
+
+def _too_long(config: RunConfig, n_problems: int, n_kept: int) -> list[str]:
+    """A sentence about the problems whose prompt is too long, if there are any."""
+    if n_kept == n_problems:
+        return []
+    return [f"{n_problems - n_kept} of {n_problems} problems are left out: their prompts are longer than "
+            f"max_prompt_tokens {config.max_prompt_tokens}."]
+
+
+def report_missing_columns(run: RunFolder, config: RunConfig) -> None:
+    """Print one line if a finished run was trained without diagnostics that `config` asks for now.
+
+    Such options do not change what is trained, so that the run is found again with and without them.
+    """
+    had = run.config()
+    wanted = {"diagnostics": "would_clip_high", "top1_prob": "top1_prob", "clip_projection": "clip_projection"}
+    if not config.diagnostics or had.get("top1_prob", True):  # some models have no top-1 probability, see training.head
+        del wanted["top1_prob"]
+    columns = read_schema(run.path("metrics.parquet")).names
+    missing = [name for name, column in wanted.items() if getattr(config, name) and column not in columns]
+    if missing and is_main_process():
+        print(f"Run {run.run_id} is finished and was trained without {', '.join(missing)}: metrics.parquet lacks those "
+              f"columns. To have them, move {run.folder} away and run again; what is trained stays the same.")
 
 
 def make_trainer(config: RunConfig, problems: list[Problem], folder: str | Path) -> Any:
@@ -119,21 +167,23 @@ def make_trainer(config: RunConfig, problems: list[Problem], folder: str | Path)
     import torch
     from datasets import Dataset
 
-    from spurious_rewards.models.registry import load
-    from spurious_rewards.training.prompts import training_rows
+    from spurious_rewards.models.registry import load, n_parameters
+    from spurious_rewards.training.prompts import training_rows, within_limit
     from spurious_rewards.training.trainer import ClipGRPOTrainer
 
     args = grpo_arguments(config, folder)
     torch.manual_seed(config.seed)
     model, tokenizer = load(config.model)
-    if sum(parameter.numel() for parameter in model.parameters()) < 5_000_000:
+    if n_parameters(model) < 5_000_000:
         torch.set_num_threads(1)  # on two contended threads a tiny model's step takes 10 to 40 times longer
-    rows = training_rows(problems, config, tokenizer)
+    kept = within_limit(problems, config, tokenizer)
+    rows = training_rows(kept, config)
     trainer = ClipGRPOTrainer(
         run=config, model=model, args=args, processing_class=tokenizer, train_dataset=Dataset.from_list(rows),
         reward_funcs=[build(config.reward, config.gamma, config.seed, config.grader)],
         peft_config=lora(config.lora_rank) if config.lora_rank else None,
     )
+    trainer.n_problems = len(kept)
     if config.lora_rank:
         refuse_sharded(trainer.accelerator, "lora_rank")
     if config.engine == "shared_prefix":

@@ -33,7 +33,12 @@ from spurious_rewards.training.advantages import whiten
 from spurious_rewards.training.clip import NEVER_HIGH, NEVER_LOW
 from spurious_rewards.training.clip_projection import ClipProjection
 from spurious_rewards.training.config import RunConfig
-from spurious_rewards.training.diagnostics import TokenBatch, UpdateDiagnostics, rollout_diagnostics
+from spurious_rewards.training.diagnostics import (
+    TokenBatch,
+    UpdateDiagnostics,
+    clip_log_ratio,
+    rollout_diagnostics,
+)
 from spurious_rewards.training.head import CompletionHead
 from spurious_rewards.training.rollouts import sample
 
@@ -42,7 +47,7 @@ class ClipGRPOTrainer(GRPOTrainer):
     """`GRPOTrainer` for one `RunConfig`; takes the same arguments and `run`.
 
     Attributes:
-        rollouts: rows (dicts) of the rollouts kept since the last call of `take_rollouts`.
+        rollouts: rows (dicts) of the rollouts kept since the last call of `take_rollouts`; on the first process only.
         own_columns: names of the metrics that are not TRL's.
     """
 
@@ -54,6 +59,7 @@ class ClipGRPOTrainer(GRPOTrainer):
         self._captured: tuple[torch.Tensor, torch.Tensor, Any] | None = None
         self._replay = False
         self._seconds: dict[str, float] = defaultdict(float)
+        self._step_ended = time.perf_counter()
         super().__init__(*args, **kwargs)
         self.data_collator, self.train_dataset = Rows, self.train_dataset.to_list()
         policy = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
@@ -115,13 +121,15 @@ class ClipGRPOTrainer(GRPOTrainer):
         summary = rollout_diagnostics(texts, rewards, n_tokens, ended, self.num_generations)
         for name, value in summary.items():
             self._log(name, value)
+        if not self.accelerator.is_main_process:  # the others would collect them for nobody
+            return
         keep = min(self.run.rollouts_kept_per_batch, n_local)
         for i in range(keep):
-            row, j = inputs[i], self.accelerator.process_index * n_local + i
+            row = inputs[i]  # the first process comes first in what is gathered
             self.rollouts.append({
                 "rollout_batch": row["rollout_batch"], "prompt_id": row["prompt_id"], "sample": row["sample"],
-                "prompt": row["prompt"], "text": texts[j], "answer": row["answer"], "reward": rewards[j],
-                "advantage": advantages[j], "n_tokens": n_tokens[j], "ended": bool(ended[j]),
+                "prompt": row["prompt"], "text": texts[i], "answer": row["answer"], "reward": rewards[i],
+                "advantage": advantages[i], "n_tokens": n_tokens[i], "ended": bool(ended[i]),
             })
 
     def take_rollouts(self) -> list[dict[str, Any]]:
@@ -137,7 +145,8 @@ class ClipGRPOTrainer(GRPOTrainer):
         before, began = sum(self._seconds[name] for name in parts), time.perf_counter()
         result = super().training_step(*args, **kwargs)
         inside = sum(self._seconds[name] for name in parts) - before
-        self._seconds["backward"] += time.perf_counter() - began - inside
+        self._step_ended = time.perf_counter()
+        self._seconds["backward"] += self._step_ended - began - inside
         return result
 
     def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, batch_size=None,
@@ -181,6 +190,8 @@ class ClipGRPOTrainer(GRPOTrainer):
 
     def _diagnose(self, model: Any, inputs: dict[str, Any], given: dict[str, Any], loss: torch.Tensor) -> None:
         self._losses.append(loss.detach())
+        if self.run.clip_mode == "cispo":
+            self._log_cispo_fractions(inputs)
         if self._projection is not None:
             self._projection.add(*self._with_and_without_clip(model, inputs, given))
         if self.run.diagnostics:
@@ -188,10 +199,11 @@ class ClipGRPOTrainer(GRPOTrainer):
             logps = logps.detach()
             self._diagnostics.add(TokenBatch.of(
                 logps, inputs.get("old_per_token_logps", logps), inputs["advantages"], entropies.detach(),
-                inputs["completion_mask"], self._head.top1_logp))
+                inputs["completion_mask"], self._head.top1_logp, self.run.importance_sampling))
         if not self.accelerator.sync_gradients:
             return
-        columns = {"surrogate_loss": float(torch.stack(self._losses).sum())}
+        loss = self.accelerator.reduce(torch.stack(self._losses).sum(), reduction="mean")
+        columns = {"surrogate_loss": float(loss)}
         self._losses = []
         if self.run.diagnostics:
             columns |= self._diagnostics.take(self.accelerator)
@@ -200,12 +212,38 @@ class ClipGRPOTrainer(GRPOTrainer):
         for name, value in columns.items():
             self._log(name, value)
 
+    def _log_cispo_fractions(self, inputs: dict[str, Any]) -> None:
+        """Share of tokens whose weight is clipped, over all processes: TRL counts those with A > 0 only."""
+        above = self._clipped(inputs, inputs, (NEVER_LOW, self.epsilon_high)).sum()
+        counts = torch.stack([above, inputs["completion_mask"].sum()]).float()
+        n_above, n_tokens = self.accelerator.reduce(counts, reduction="sum").tolist()
+        for name, value in (("clip_fraction", n_above / n_tokens), ("clip_fraction_high", n_above / n_tokens),
+                            ("clip_fraction_low", 0.0)):
+            self._log(name, value)
+
+    def _clipped(self, inputs: dict[str, Any], given: dict[str, Any], band: tuple[float, float]) -> torch.Tensor:
+        """Which tokens a clip at `band` (as TRL's two ε) acts on, (B, T) of bool; the padding is never among them."""
+        mask, logps = inputs["completion_mask"], self._captured[0].detach()
+        old = given.get("old_per_token_logps")
+        log_ratio = clip_log_ratio(logps, logps if old is None else old, mask, self.run.importance_sampling)
+        ratio, advantage = log_ratio.exp(), inputs["advantages"].unsqueeze(1)
+        if self.run.clip_mode == "cispo":  # the bound is on the weight itself, whatever the sign of A
+            return (ratio > band[1]) & mask.bool()
+        outside = (ratio > 1 + band[1]) & (advantage > 0) | (ratio < 1 - band[0]) & (advantage < 0)
+        return outside & mask.bool()
+
     def _with_and_without_clip(self, model: Any, inputs: dict[str, Any], given: dict[str, Any]) -> list[torch.Tensor]:
-        """TRL's loss of this micro-batch with the arm's band (unclipped arms: the reference band), and without one."""
+        """TRL's loss of this micro-batch with the arm's band (unclipped arms: the reference band), and without one.
+
+        Empty where the clip acts on no token of any process, so that the two are the same function. The processes
+        decide together, since TRL's loss talks to the others.
+        """
         if self.run.clip_mode in ("none", "none_released"):
             given, band = inputs, (self.run.reference_epsilon, self.run.reference_epsilon)
         else:
             band = (self.epsilon_low, self.epsilon_high)
+        if not self.accelerator.reduce(self._clipped(inputs, given, band).sum(), reduction="sum"):
+            return []
         kept = self.epsilon_low, self.epsilon_high, self._metrics
         self._replay, self._metrics = True, {"train": defaultdict(list)}
         losses = []
@@ -215,8 +253,12 @@ class ClipGRPOTrainer(GRPOTrainer):
         self.epsilon_low, self.epsilon_high, self._metrics = kept
         return losses
 
-    def log_update_times(self, optimizer_seconds: float) -> None:
-        """Log the seconds of the phases of the update that has just been made."""
+    def log_update_times(self) -> None:
+        """Log the seconds of the phases of the update that has just been made.
+
+        The optimizer's are those since the last micro-step: clipping of the gradient's norm, and the step.
+        """
+        optimizer_seconds = time.perf_counter() - self._step_ended
         for name in ("forward", "backward", "diagnostics"):
             self._log(f"seconds_{name}", self._seconds[name])
         self._log("seconds_optimizer", optimizer_seconds)
