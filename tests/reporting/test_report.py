@@ -1,5 +1,6 @@
 """Writing: files, the page, figures with and without a browser."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -40,6 +41,26 @@ def test_tables_can_be_recomputed_from_the_saved_records(records, tmp_path, monk
     again = all_tables(collect.load("toy", tmp_path))
     for name, table in again.items():
         assert table.to_csv(index=False) == (tmp_path / "tables/toy" / f"{name}.csv").read_text()
+
+
+def test_no_picture_or_table_of_other_runs_stays(records, tmp_path, monkeypatch):
+    drawings = []
+    monkeypatch.setattr(figures, "png", lambda figure: drawings.append(1) or b"\x89PNG old")
+    written(records, tmp_path, monkeypatch, browser="/bin/true")
+    folder, first = tmp_path / "figures" / "toy", len(drawings)
+    (folder / "gone.html").touch()
+    (folder / "gone.png").touch()
+    (tmp_path / "tables" / "toy" / "gone.csv").touch()
+    assert first == len(list(folder.glob("*.png"))) - 1 > 3
+    written(records, tmp_path, monkeypatch, browser="/bin/true")
+    assert len(drawings) == first and not (folder / "gone.html").exists(), "the same data are not drawn again"
+    # other data, no browser: the old pictures go, unchanged ones stay
+    changed = dataclasses.replace(records, samples=records.samples.assign(correct=False))
+    written(changed, tmp_path, monkeypatch)
+    assert not (folder / "accuracy_greedy.png").exists() and (folder / "entropy.png").exists()
+    page = report.rebuild(tmp_path).read_text()
+    assert "figures/toy/accuracy_greedy.png" not in page and "figures/toy/accuracy_greedy.html" in page
+    assert not (tmp_path / "tables" / "toy" / "gone.csv").exists() and "gone" not in page
 
 
 def test_old_manifests_of_a_profile_go(records, tmp_path):

@@ -47,7 +47,7 @@ def test_bad_parameters_end_with_one_sentence_before_anything_runs(notebook, pro
     for arguments, sentence in (
         (["-p", "sed", "3"], "Unknown parameter of toy.ipynb 'sed' (did you mean 'seed'?); known: name, seed.\n"),
         (["-p", "seed", "3.5"], "Parameter seed of toy.ipynb must be int, but '3.5' was given.\n"),
-        (["-y", "{seed: many}"], "Parameter seed must be int, but 'many' is str.\n"),
+        (["-y", "{seed: many}"], "toy.ipynb: Parameter seed must be int, but 'many' is str.\n"),
         (["--params-file", "none.yaml"], "There is no parameter file none.yaml.\n"),
     ):
         assert main([path, "out.ipynb", *arguments]) == 2

@@ -35,6 +35,7 @@ def test_names_types_and_defaults_are_read(notebook):
         ("seed: int = 0\nx = 5", "line 2: `x = 5` is not `name: type = literal`"),
         ("x: list = []", "is not `name: type = literal` with type str, int, float, bool"),
         ("x: float | None = None", "is not `name: type = literal`"),
+        ("x: float = 0.5  # P(x = 1)", "has an = in its comment"),
         ("x: int", "is not `name: type = literal`"),
         ("import os", "line 1: `import os` is not"),
         ("x: int = 2 * n", "value that is not a literal"),

@@ -53,11 +53,16 @@ def test_common_parameters_and_the_profiles_name_go_where_they_are_known(profile
         ("requires: [gpus]\nstages: {}", "Unknown requirement of profile toy 'gpus' (did you mean 'gpu'?)"),
         ("requires: gpu\nstages: {}", "Requires of toy.yaml must be a list of names"),
         ("disk_gb: much\nstages: {}", "disk_gb of profile toy must be a number"),
+        ("disk_gb: -1\nstages: {}", "disk_gb of profile toy must be a number of at least 0, but it is -1"),
+        ("disk_gb: true\nstages: {}", "disk_gb of profile toy must be a number of at least 0, but it is True"),
+        ("description: [1]\nstages: {}", "The description of profile toy must be a text, but it is [1]"),
         ("description: x", "Stages of toy.yaml must be a mapping"),
         ("common: {sise: 3}" + STAGES, "Unknown parameter in common of profile toy 'sise' (did you mean 'size'?)"),
         ("stages: {train: {notebook: tran}}", "There is no notebook"),
         ("stages: {train: {notebook: train, parameters: {sed: 1}}}", "Unknown parameter of train.ipynb (job train)"),
         ("stages: {train: {notebook: train, grid: {seed: [0, x]}}}", "Parameter seed must be int, but 'x' is str"),
+        ("stages: {train: {notebook: train, parameters: {options: no}}}",
+         "train.ipynb (job train): Parameter options must be str, but False is bool (YAML reads a bare yes, no,"),
         ("stages: {train: {notebook: train, config: no.Such}}", "There is no configuration class no.Such"),
     ],
 )
@@ -65,6 +70,13 @@ def test_a_mistake_is_found_before_anything_runs(profile, text, sentence):
     with pytest.raises(InputError) as caught:
         profile(text)
     assert sentence in str(caught.value)
+
+
+def test_a_profile_that_does_not_say_has_not_been_run(profile, project):
+    assert profile().status == "not run" and profile("status: measured" + STAGES).status == "measured"
+    (project / "profiles" / "latin.yaml").write_bytes("description: café".encode("latin-1"))
+    with pytest.raises(InputError, match="latin.yaml is not UTF-8 text .byte 16.; save it as UTF-8"):
+        load_profile("latin")
 
 
 def test_parameters_are_checked_against_the_stages_configuration_class(profile, project, monkeypatch):

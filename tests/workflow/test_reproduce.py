@@ -84,6 +84,7 @@ def test_interrupted_failed_mended_changed_and_done(toy, notebook):
     again = run()
     assert again.returncode == 1
     assert "Not all jobs of profile toy are done: 2 of 3.\n  report: The toy is broken; mend it.\n" in again.stderr
+    assert "[2/2] report failed: The toy is broken; mend it., " in again.stdout
     assert executed.read_text().split() == ["train0", "train1", "report"]
     assert (toy / "runs" / "profiles" / "toy" / "notebooks" / "train-seed0.ipynb").stat().st_mtime_ns == first_notebook
 
@@ -108,6 +109,14 @@ def test_interrupted_failed_mended_changed_and_done(toy, notebook):
     (toy / "profiles" / "toy.yaml").write_text(PROFILE.replace("[0, 1]", "[0, 2]"))
     assert run().returncode == 0 and executed.read_text().split()[5:] == ["train2", "report"]
     assert (toy / "results" / "page.html").read_text() == "[0, 2]"
+
+
+def test_runs_folders_that_cannot_be(toy, monkeypatch):
+    (toy / "file").touch()
+    for folder, words in (("file", "cannot be made (File exists)"), ("file/sub", "cannot be made (Not a directory)")):
+        monkeypatch.setenv("SPURIOUS_RUNS_DIR", str(toy / folder))
+        done = run()
+        assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1, done.stderr
 
 
 def test_a_misspelt_profile_is_one_sentence(toy):

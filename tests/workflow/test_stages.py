@@ -59,6 +59,8 @@ def test_each_goes_through_several_stages(project):
         ("t: {parameters: {}}", "Stage t of profile micro must name its notebook"),
         ("t: [1]", "Stage t of profile micro must be a mapping"),
         ("T x: {notebook: n}", "must be lower case letters"),
+        ("all: {notebook: n}", "and not all"),
+        ("{}", "Profile micro has no stages"),
         ("t: {notebook: n, needs: [later]}\nlater: {notebook: n}", "Unknown earlier stage, needed by stage t"),
         ("t: {notebook: n, needs: later}", "Needs of stage t of profile micro must be a list of names"),
         ("t: {notebook: n, each: {trained: nothing}}", "Unknown earlier stage"),

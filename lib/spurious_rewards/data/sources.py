@@ -181,4 +181,4 @@ def _folder_way(spec: SourceSpec) -> str:
 
 
 def _both_ways(spec: SourceSpec) -> str:
-    return f"either {_folder_way(spec)} as they were, or unset it to load {spec.hub_id} from the Hugging Face hub"
+    return f"either {_folder_way(spec)}, unaltered, or unset it to load {spec.hub_id} from the Hugging Face hub"

@@ -15,6 +15,7 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -43,7 +44,12 @@ _LAYOUT = {"template": "plotly_white", "width": 860, "height": 430, "margin": {"
 
 def show(figure: go.Figure) -> None:
     """Display in a notebook: interactive, and as PNG beside it where a browser exists (GitHub shows only that)."""
-    bundle = pio.renderers["plotly_mimetype"].to_mimebundle(figure.to_dict())
+    display(bundle(figure), raw=True)
+
+
+def bundle(figure: go.Figure) -> dict[str, Any]:
+    """A figure as a notebook's output: plotly's JSON, and PNG where a browser draws it in time."""
+    result = pio.renderers["plotly_mimetype"].to_mimebundle(figure.to_dict())
     browser = browser_path()
     if browser:
         os.environ["BROWSER_PATH"] = browser
@@ -51,8 +57,8 @@ def show(figure: go.Figure) -> None:
         if image is None:
             print(f"{Path(browser).name} did not draw this figure in time; it is interactive only.")
         else:
-            bundle["image/png"] = base64.b64encode(image).decode()
-    display(bundle, raw=True)
+            result["image/png"] = base64.b64encode(image).decode()
+    return result
 
 
 def styles(records: Records) -> dict[str, tuple[str, str]]:
@@ -147,21 +153,36 @@ def all_figures(records: Records) -> dict[str, go.Figure]:
 def write(figures: Mapping[str, go.Figure], folder: Path) -> str:
     """Write every figure as HTML, and as PNG where a browser exists; returns a sentence on the PNGs.
 
-    plotly.js goes once into the folder's parent.
+    Afterwards the folder holds these figures and no others, and no PNG of other data: a figure whose HTML has not
+    changed keeps its PNG, any other PNG is drawn again or removed. plotly.js goes once into the folder's parent.
     """
     javascript = folder.parent / "plotly.min.js"
     if not javascript.is_file():
         write_text(javascript, get_plotlyjs())
+    for path in [*folder.glob("*.html"), *folder.glob("*.png")]:
+        if path.stem not in figures:
+            path.unlink()
+    to_draw = {}
     for name, figure in figures.items():
         body = figure.to_html(full_html=False, include_plotlyjs=False, div_id=name)
-        write_text(folder / f"{name}.html", PAGE.format(title=name, script=plotly_script("../"), body=body))
+        page, drawn = folder / f"{name}.html", folder / f"{name}.png"
+        text = PAGE.format(title=name, script=plotly_script("../"), body=body)
+        if page.is_file() and page.read_text(encoding="utf-8") == text:
+            if drawn.is_file():
+                continue
+        else:
+            drawn.unlink(missing_ok=True)
+            write_text(page, text)
+        to_draw[name] = figure
+    if not to_draw:
+        return "All figures are as they were."
     browser = browser_path()
     if browser is None:
-        return ("No PNG was written: no Chrome-family browser was found (set BROWSER_PATH, or install "
-                "chromium-headless-shell).")
+        return (f"No PNG was written for {len(to_draw)} figures: no Chrome-family browser was found (set BROWSER_PATH, "
+                "or install chromium-headless-shell). They are interactive only.")
     os.environ["BROWSER_PATH"] = browser
     late = []
-    for name, figure in figures.items():
+    for name, figure in to_draw.items():
         image = png(figure)
         if image is None:
             late.append(name)
@@ -208,15 +229,23 @@ class LiveFigure:
         return figure.update_layout(template="plotly_white", width=1000, height=300, title=self.title,
                                     margin={"l": 40, "r": 20, "t": 70, "b": 40})
 
+    def close(self, metrics: pd.DataFrame) -> None:
+        """Redraw a last time, with a PNG beside it, so that the executed notebook shows the whole run everywhere."""
+        figure = self.figure(metrics)
+        if self._handle is None:
+            show(figure)
+        else:
+            self._handle.update(bundle(figure), raw=True)
+
     def update(self, metrics: pd.DataFrame) -> None:
         """Redraw in place; does nothing when the last drawing is recent."""
         now = time.monotonic()
         if self._handle is not None and now - self._last < self.seconds_between:
             return
         self._last = now
-        bundle = {"application/vnd.plotly.v1+json": json.loads(self.figure(metrics).to_json()),
-                  "text/plain": f"{self.title}: {len(metrics)} updates"}
+        drawn = {"application/vnd.plotly.v1+json": json.loads(self.figure(metrics).to_json()),
+                 "text/plain": f"{self.title}: {len(metrics)} updates"}
         if self._handle is None:
-            self._handle = display(bundle, raw=True, display_id=True)
+            self._handle = display(drawn, raw=True, display_id=True)
         else:
-            self._handle.update(bundle, raw=True)
+            self._handle.update(drawn, raw=True)

@@ -56,13 +56,16 @@ def rebuild(results: Path) -> Path:
     mechanism = mechanism_tables(results)
     if mechanism:
         figures.write(mechanism_figures(mechanism), results / "figures" / "mechanism")
-    write_tables({"claims": claims_table(profiles, mechanism)}, results / "tables")
+    write_tables({"claims": claims_table(profiles, mechanism)}, results / "tables", alone=False)
     write_text(results / "index.html", page(profiles, mechanism, results))
     return results / "index.html"
 
 
-def write_tables(tables: dict[str, pd.DataFrame], folder: Path) -> None:
-    """Write each table as CSV (full precision) and Markdown (rounded)."""
+def write_tables(tables: dict[str, pd.DataFrame], folder: Path, alone: bool = True) -> None:
+    """Write each table as CSV (full precision) and Markdown (rounded); a profile's folder holds these and no others."""
+    for path in [*folder.glob("*.csv"), *folder.glob("*.md")] if alone else []:
+        if path.stem not in tables:
+            path.unlink()
     for name, table in tables.items():
         write_text(folder / f"{name}.csv", table.to_csv(index=False))
         write_text(folder / f"{name}.md", f"{CAPTIONS[name]}\n\n{markdown(table)}")

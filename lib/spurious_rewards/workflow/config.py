@@ -95,7 +95,8 @@ def checked(name: str, value: Any, kind: type) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not kind:
-        raise InputError(f"Parameter {name} must be {kind.__name__}, but {value!r} is {type(value).__name__}.")
+        hint = " (YAML reads a bare yes, no, on or off so: quote it)" if type(value) is bool and kind is str else ""
+        raise InputError(f"Parameter {name} must be {kind.__name__}, but {value!r} is {type(value).__name__}{hint}.")
     if kind is float and not math.isfinite(value):
         raise InputError(f"Parameter {name} must be a finite number, but it is {value!r}.")
     return value

@@ -15,6 +15,7 @@ from typing import Any
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.workflow.command_line import exit_code
+from spurious_rewards.workflow.files import read_text
 from spurious_rewards.workflow.notebook import execute
 from spurious_rewards.workflow.parameters import check_parameters, from_text, notebook_parameters
 from spurious_rewards.workflow.yaml_text import read_mapping
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _mapping(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"There is no parameter file {path}.")
-    return read_mapping(path.read_text(encoding="utf-8"), str(path))
+    return read_mapping(read_text(path), str(path))
 
 
 if __name__ == "__main__":

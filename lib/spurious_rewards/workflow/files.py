@@ -50,10 +50,25 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
                              "what was already finished is kept.") from error
         if error.errno in (13, 30):  # EACCES, EROFS
             raise InputError(f"Cannot write {target}: the folder is not writable; choose another one.") from error
+        if error.errno in (17, 20, 21):  # EEXIST, ENOTDIR, EISDIR
+            raise InputError(f"Cannot write {target}: it is a folder, or lies below a file; choose another name."
+                             ) from error
         raise
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def read_text(source: str | Path) -> str:
+    """Read a text file.
+
+    Raises:
+        InputError: it is not UTF-8.
+    """
+    try:
+        return Path(source).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{source} is not UTF-8 text (byte {error.start}); save it as UTF-8.") from error
 
 
 def write_text(target: str | Path, text: str) -> None:

@@ -33,12 +33,17 @@ def exclusive(path: str | Path, what: str) -> Iterator[int]:
         what: what the lock protects, as the subject of the error message ("run train-random-0").
 
     Raises:
-        InputError: another process (or this one) holds it, or the file system has no locks.
+        InputError: another process (or this one) holds it, its folder cannot be written, or the file system has no
+            locks.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Opened without truncation: an attempt that fails must not wipe the holder's name.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Opened without truncation: an attempt that fails must not wipe the holder's name.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise InputError(f"{what} cannot be locked: {path.parent} is no folder that can be written "
+                         f"({error.strerror}); choose another one.") from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

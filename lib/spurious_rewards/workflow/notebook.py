@@ -69,7 +69,8 @@ def execute(
 
     values = check_parameters(parameters or {}, notebook_parameters(notebook), notebook.name)
     check_source(notebook)
-    output.parent.mkdir(parents=True, exist_ok=True)
+    if output.is_dir():
+        raise InputError(f"{output} is a folder; give the executed notebook a file name, as in {output}/out.ipynb.")
     running = output.with_name(f".{output.stem}.running.ipynb")
     failed = output.with_name(f"{output.stem}.failed.ipynb")
     with exclusive(running, f"Output notebook {output}"):
@@ -143,6 +144,9 @@ def _run(notebook: Path, running: Path, values: dict[str, Any], verbose: bool) -
             if error.errno != errno.ENOSPC:
                 raise
             return InputError(f"No space left on the disk while running {notebook.name}: free some and run again.")
+        finally:
+            if verbose:
+                print(file=sys.stderr, flush=True)  # what is said next does not hang on to a progress bar
     return None
 
 

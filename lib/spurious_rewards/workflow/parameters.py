@@ -90,6 +90,8 @@ def parse_parameters(source: str, name: str) -> Defaults:
                 pass
             case _:
                 raise InputError(f"{place} is not `name: type = literal` with type {', '.join(KINDS)}.")
+        if "=" in lines[statement.end_lineno - 1][statement.end_col_offset:]:
+            raise InputError(f"{place} has an = in its comment, which papermill cannot read; reword it.")
         if key in found:
             raise InputError(f"{place} repeats the parameter {key}; keep one of the two lines.")
         try:
@@ -111,7 +113,10 @@ def check_parameters(given: Mapping[str, Any], defaults: Defaults, name: str) ->
     for key, value in given.items():
         if key not in defaults:
             raise unknown_name(f"parameter of {name}", key, defaults)
-        values[key] = checked(key, value, type(defaults[key]))
+        try:
+            values[key] = checked(key, value, type(defaults[key]))
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
     return values
 
 

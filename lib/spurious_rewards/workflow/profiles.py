@@ -1,7 +1,7 @@
 """Profiles: which notebooks run with which parameters, from one YAML file to a list of jobs and their results.
 
     description: What this profile is for.
-    status: measured                  # or "not run"
+    status: measured                  # or "not run", the default
     requires: [gpu]                   # what the machine must have: gpu, data (see `requirements`)
     disk_gb: 2                        # free space to ask for before starting
     common: {model: qwen-like}        # for every notebook that has a parameter of that name
@@ -32,7 +32,7 @@ from typing import Any
 from spurious_rewards.errors import InputError, unknown_name
 from spurious_rewards.workflow.command_line import exit_code
 from spurious_rewards.workflow.config import Config
-from spurious_rewards.workflow.files import atomic_path, read_json, write_json
+from spurious_rewards.workflow.files import atomic_path, read_json, read_text, write_json
 from spurious_rewards.workflow.notebook import check_source, execute
 from spurious_rewards.workflow.parameters import Defaults, check_parameters, notebook_parameters, source_digest
 from spurious_rewards.workflow.paths import project_root
@@ -83,20 +83,23 @@ def load_profile(name: str) -> Profile:
     path = project_root() / "profiles" / f"{name}.yaml"
     if not path.is_file():
         raise unknown_name("profile", name, profile_names())
-    spec = checked_mapping(read_mapping(path.read_text(encoding="utf-8"), path.name), path.name, KEYS)
-    status = spec.get("status", STATUSES[0])
+    spec = checked_mapping(read_mapping(read_text(path), path.name), path.name, KEYS)
+    status = spec.get("status", "not run")
     requires = checked_names(spec.get("requires", []), f"requires of {path.name}")
     if status not in STATUSES:
         raise unknown_name(f"status of profile {name}", status, STATUSES)
     for requirement in requires:
         if requirement not in REQUIREMENTS:
             raise unknown_name(f"requirement of profile {name}", requirement, REQUIREMENTS)
-    if not isinstance(spec.get("disk_gb", 0), int | float):
-        raise InputError(f"disk_gb of profile {name} must be a number, but it is {spec['disk_gb']!r}.")
+    disk_gb = spec.get("disk_gb", 0)
+    if type(disk_gb) not in (int, float) or disk_gb < 0:
+        raise InputError(f"disk_gb of profile {name} must be a number of at least 0, but it is {disk_gb!r}.")
+    if not isinstance(spec.get("description", ""), str):
+        raise InputError(f"The description of profile {name} must be a text, but it is {spec['description']!r}.")
     jobs = expand(name, checked_mapping(spec.get("stages"), f"stages of {path.name}"))
     return Profile(
-        name=name, description=str(spec.get("description", "")), status=status, requires=requires,
-        disk_gb=float(spec.get("disk_gb", 0)),
+        name=name, description=spec.get("description", ""), status=status, requires=requires,
+        disk_gb=float(disk_gb),
         jobs=tuple(_checked_jobs(jobs, checked_mapping(spec.get("common", {}), f"common of {path.name}"), name)),
     )  # fmt: skip
 

@@ -12,6 +12,7 @@ import re
 import shutil
 import sys
 import time
+from pathlib import Path
 
 from spurious_rewards.workflow.profiles import Profile
 
@@ -29,6 +30,7 @@ class Progress:
         self.names: dict[str, str] = {}  # Snakemake's job number -> our job name
         self.running: list[str] = []
         self._number = ""
+        self._in_error = False  # between Snakemake's "Error in rule" and the job number below it
 
     def feed(self, line: str) -> None:
         """Take one line of Snakemake's output."""
@@ -38,14 +40,19 @@ class Progress:
             if stage in stage_weights and not self.n_done and not self.running:
                 self.n_to_do += count
                 self.weights_to_do += count * stage_weights[stage]
+        elif line.startswith("Error in rule"):
+            self._in_error = True
         elif found := re.match(r" +jobid: (\d+)", line):
             self._number = found[1]
+            if self._in_error:
+                self._in_error = False
+                self._ended(self.names.get(found[1], ""), failed=True)
         elif found := re.match(r" +wildcards: job=(\S+)", line):
             self.names[self._number] = found[1]
             if found[1] in self.jobs and found[1] not in self.running:
                 self.running.append(found[1])
-        elif found := re.match(r"(Finished|Error in) .*?jobid: (\d+)|Finished jobid: (\d+)", line):
-            self._finished(self.names.get(found[3] or found[2] or "", ""))
+        elif found := re.match(r"Finished jobid: (\d+)", line):
+            self._ended(self.names.get(found[1], ""))
         self.tick()
 
     def tick(self) -> None:
@@ -60,14 +67,15 @@ class Progress:
         if sys.stdout.isatty():
             print("\r\x1b[K", end="", flush=True)
 
-    def _finished(self, name: str) -> None:
+    def _ended(self, name: str, failed: bool = False) -> None:
         if name not in self.running:
             return
         self.running.remove(name)
         self.n_done += 1
         self.weights_done += self._weight(name)
         self.clear()
-        print(f"[{self.n_done}/{self.n_to_do}] {name}, {self._times()}", flush=True)
+        outcome = f" failed: {last_sentence(self.jobs[name].log_file)}" if failed else ""
+        print(f"[{self.n_done}/{self.n_to_do}] {name}{outcome}, {self._times()}", flush=True)
 
     def _times(self) -> str:
         """Time elapsed and, once a job is finished, an estimate of what is left at the pace so far."""
@@ -80,6 +88,12 @@ class Progress:
 
     def _weight(self, name: str) -> float:
         return self.jobs[name].resources["minutes"] or 0.1
+
+
+def last_sentence(log: Path) -> str:
+    """The last line of a job's log: what the executor said when it failed."""
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.is_file() else []
+    return lines[-1] if lines else "no message"
 
 
 def duration(seconds: float) -> str:

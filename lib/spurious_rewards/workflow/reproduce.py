@@ -25,7 +25,7 @@ from spurious_rewards.workflow.command_line import exit_code
 from spurious_rewards.workflow.locks import exclusive, sign
 from spurious_rewards.workflow.paths import code_root, project_root, runs_dir
 from spurious_rewards.workflow.profiles import Profile, copy_notebooks, forget_outdated, load_profile, table
-from spurious_rewards.workflow.progress import Progress, duration
+from spurious_rewards.workflow.progress import Progress, duration, last_sentence
 from spurious_rewards.workflow.provenance import hardware
 from spurious_rewards.workflow.stages import profile_folder
 
@@ -93,7 +93,10 @@ def missing_requirements(profile: Profile) -> list[str]:
     the data come from the hub and the notebook that loads them says so if it cannot.
     """
     machine = hardware()
-    runs_dir().mkdir(parents=True, exist_ok=True)
+    try:
+        runs_dir().mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return [f"{runs_dir()} cannot be made ({error.strerror}); set SPURIOUS_RUNS_DIR to one that can be written."]
     sentences = []
     if "gpu" in profile.requires and not machine["gpus"]:
         sentences.append(f"Profile {profile.name} needs a GPU, and nvidia-smi lists none; run it where there is one.")
@@ -203,8 +206,7 @@ def _failures(profile: Profile, done: int) -> str:
     for job in profile.jobs:
         ready = all(profile.job(name).result_file.is_file() for name in job.needs)
         if not job.result_file.is_file() and ready and job.log_file.is_file():
-            lines = job.log_file.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            failed.append(f"  {job.name}: {lines[-1] if lines else 'no message'}\n    log: {job.log_file}")
+            failed.append(f"  {job.name}: {last_sentence(job.log_file)}\n    log: {job.log_file}")
     log = profile_folder(profile.name) / "snakemake.log"
     head = f"Not all jobs of profile {profile.name} are done: {done} of {len(profile.jobs)}."
     tail = "Run the same command again when the cause is mended; finished jobs are kept."

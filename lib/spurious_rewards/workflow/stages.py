@@ -91,10 +91,12 @@ def expand(profile: str, stages: Mapping[str, Any]) -> list[Job]:
         InputError: an unknown key, a wrong type, an unknown stage in `needs` or `each`, or two jobs of one name.
     """
     jobs: dict[str, list[Job]] = {}
+    if not stages:
+        raise InputError(f"Profile {profile} has no stages, so there is nothing to run; give it at least one.")
     for stage, spec in stages.items():
         where = f"stage {stage} of profile {profile}"
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", stage):
-            raise InputError(f"The name of {where} must be lower case letters, digits and underscores.")
+        if not isinstance(stage, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", stage) or stage == "all":
+            raise InputError(f"The name of {where} must be lower case letters, digits and underscores, and not all.")
         jobs[stage] = _expand_stage(profile, stage, checked_mapping(spec, where, STAGE_KEYS), jobs, where)
         names = [job.name for job in jobs[stage]]
         for name in names:
