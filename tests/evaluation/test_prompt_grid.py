@@ -43,7 +43,7 @@ def test_what_was_refused_is_kept_as_a_run(tiny, runs):
     (run,) = note_refused(first, refused)
     manifest = run.manifest()
     assert (manifest["kind"], manifest["refused"]) == ("refused_prompts", refused)
-    assert manifest["config"]["max_new_tokens"] == 8 and "prompt_style" not in manifest["config"]
+    assert (manifest["config"]["max_new_tokens"], manifest["config"]["prompt_style"]) == (8, "all")
     assert run.run_id.startswith("refused-tiny-synthetic-test-")
     assert [again.run_id for again in note_refused(first, refused)] == [run.run_id]
     shorter = note_refused(cell(tiny, max_new_tokens=4), refused)

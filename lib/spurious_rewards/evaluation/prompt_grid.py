@@ -82,7 +82,7 @@ def note_refused(cell: EvalConfig, refused: Mapping[str, str]) -> list[RunFolder
     """
     if not refused:
         return []
-    config = {name: value for name, value in cell.to_dict().items() if name != "prompt_style"}
+    config = cell.to_dict() | {"prompt_style": ALL}
     known = {**config, "refused": dict(refused)}
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:10]
     run = RunFolder.open("-".join(("refused", cell.subject(), slug(cell.benchmark), digest)), known)
