@@ -71,7 +71,8 @@ def test_rouge_l(text, rest, score):
 def test_summary_by_hand():
     rows = pd.DataFrame([
         {"problem_id": f"p{i}", "percent": percent, "exact_match": i < n, "rouge_l": i / 4, "correct": i == 0,
-         "rest": "a b", "finish_reason": "length" if i else "stop", "shown": (percent + i - 2) / 100, "fits": i != 1}
+         "rest": "a b" if i else "a 7", "finish_reason": "length" if i else "stop",
+         "shown": (percent + i - 2) / 100, "fits": i != 1}
         for percent, n in ((60, 3), (40, 1)) for i in range(5)])
     table = pr.summarise_probe(rows).set_index("percent")
     assert table.index.tolist() == [40, 60] and table["n_problems"].tolist() == [5, 5]
@@ -82,6 +83,7 @@ def test_summary_by_hand():
     assert table["rouge_l"].tolist() == [0.5, 0.5] and (table["rouge_l_low"] < 0.5).all()
     assert table["cut_off"].tolist() == [0.8, 0.8] and table["rest_tokens"].tolist() == [2, 2]
     assert table["fits"].tolist() == [0.8, 0.8]
+    assert table["n_numbers"].tolist() == [1, 1] and table["exact_match_numbers"].tolist() == [1, 1]  # p0 alone
     assert table[["shown", "shown_min", "shown_max"]].loc[40].tolist() == pytest.approx([0.4, 0.38, 0.42])
 
 

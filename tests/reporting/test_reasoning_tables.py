@@ -186,8 +186,9 @@ def test_the_gain_of_two_models(records):
 def probed(benchmark, matches, n=20, **columns):
     """Rows of a probe at 40 and 80 %; `matches` of n problems are completed at 80 %, none at 40 %."""
     return pd.DataFrame([{
-        "problem_id": f"{benchmark}-{i}", "percent": percent, "shown": percent / 100, "rest": "a b c",
-        "text": "a b c" if percent == 80 and i < matches else "x", "n_tokens": 8, "finish_reason": "length",
+        "problem_id": f"{benchmark}-{i}", "percent": percent, "shown": percent / 100,
+        "rest": "a b c" if i % 2 else "a b 7", "text": "a b c" if percent == 80 and i < matches else "x",
+        "n_tokens": 8, "finish_reason": "length",
         "fits": True, "exact_match": percent == 80 and i < matches, "rouge_l": 0.5, "gold": "1", "extracted": "1",
         "correct": i < 2, "batch": 0, "run_id": f"probe-{benchmark}", "model": "m", "benchmark": benchmark,
         "boundary": "word", "max_new_tokens": 96, "engine": "vllm", "dtype": "float32", "batch_size": 64, **columns,
@@ -202,9 +203,10 @@ def test_probe_table_comes_from_records(records):
     row = table.loc[("math500", 80)]
     assert (row["n_problems"], row["exact_match"], row["accuracy"], row["cut_off"]) == (20, 0.4, 0.1, 1)
     assert row["shown"] == pytest.approx(0.8)
-    # 8/20 − 2/40 and 2/20 − 2/40, with Newcombe's limits
-    for name, hits in (("exact_match", 8), ("accuracy", 2)):
-        interval = proportion_difference(hits, 20, 2, 40)
+    # 8/20 − 2/40, 2/20 − 2/40, and 4/10 − 1/20 on the even problems, whose rest has a number; Newcombe's limits
+    for name, counts in (("exact_match", (8, 20, 2, 40)), ("accuracy", (2, 20, 2, 40)),
+                         ("exact_match_numbers", (4, 10, 1, 20))):
+        interval = proportion_difference(*counts)
         assert row[[f"{name}_minus_clean{end}" for end in ("", "_low", "_high")]].tolist() == [
             interval.estimate, interval.low, interval.high]
     assert row["exact_match_minus_clean_low"] > 0 and table.loc[("math500", 40), "exact_match_minus_clean"] == 0

@@ -5,8 +5,9 @@ beginning as raw text (no template), greedily. A boundary is the end of a word, 
 text, of a token of the model, so that a long word does not make a short text's "40 %" anything between 2 and 61;
 column `shown` holds the share that it came to. A model that has not seen a problem cannot know numbers that are still
 to come, so exact completions and right answers above those on freshly generated problems speak for memory (arXiv
-2507.10532: Qwen2.5-Math-7B completes 54.6 % of MATH-500 from 60 %, *paper-reported*). Wording can be guessed and
-numbers cannot: on the synthetic task, compare exact matches, not ROUGE-L.
+2507.10532: Qwen2.5-Math-7B completes 54.6 % of MATH-500 from 60 %, *paper-reported*). Wording can be guessed ("… as a
+common | fraction.") and numbers cannot: what speaks for memory is `exact_match_numbers`, the exact matches among
+rests that hold a number.
 
 - `exact_match`: the continuation begins with the rest of the problem, white space aside, and does not go on inside its
   last word or number. It is possible only where the rest `fits` into the longest continuation.
@@ -290,20 +291,29 @@ def lcs_length(one: Sequence[str], two: Sequence[str]) -> int:
     return row[-1]
 
 
+def holds_number(rest: pd.Series) -> pd.Series:
+    """Whether each text has a digit: a stock phrase has none."""
+    return rest.str.contains(r"\d", regex=True)
+
+
 def summarise_probe(rows: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """One row per share shown: exact match and accuracy with Wilson limits, ROUGE-L with a bootstrap over problems.
 
     `shown_min` and `shown_max` are the smallest and largest share that a problem showed, `rest_tokens` the mean length
     of what was held back in words, numbers and symbols, `fits` how often an exact match was possible, `cut_off` how
-    often the continuation ran into its limit.
+    often the continuation ran into its limit. `exact_match_numbers` counts only the `n_numbers` problems whose rest
+    holds a digit.
     """
     table = []
     for percent, group in rows.groupby("percent", sort=True):
         shown = group["shown"]
         row: dict[str, Any] = {"percent": int(percent), "n_problems": len(group), "shown": float(shown.mean()),
                                "shown_min": float(shown.min()), "shown_max": float(shown.max())}
+        numbers = group[holds_number(group["rest"])]
+        row["n_numbers"] = len(numbers)
         for name, interval in (
             ("exact_match", wilson(int(group["exact_match"].sum()), len(group))),
+            ("exact_match_numbers", wilson(int(numbers["exact_match"].sum()), len(numbers))),
             ("rouge_l", bootstrap_mean(group["rouge_l"].to_numpy(), seed)),
             ("accuracy", wilson(int(group["correct"].sum()), len(group))),
         ):

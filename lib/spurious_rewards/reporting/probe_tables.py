@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from spurious_rewards.evaluation.probe import summarise_probe
+from spurious_rewards.evaluation.probe import holds_number, summarise_probe
 from spurious_rewards.evaluation.statistics import proportion_difference
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.tables import limits
@@ -22,7 +22,8 @@ def probe(records: Records) -> pd.DataFrame:
     """One row per probed model, problem set and share shown; columns of `summarise_probe`.
 
     `…_minus_clean` is the difference to the clean task, probed in the same way at the same share, with Newcombe's 95 %
-    limits: above 0, a model knows more of a problem set than can be guessed.
+    limits. For exact matches of any rest it may be above 0 because a problem set ends in stock phrases; where that of
+    rests with numbers is above 0, a model knows more than can be guessed.
     """
     if records.probes.empty:
         return pd.DataFrame()
@@ -40,7 +41,10 @@ def probe(records: Records) -> pd.DataFrame:
 def minus_clean(here: pd.DataFrame, clean: pd.DataFrame) -> dict[str, float]:
     """Differences of exact match and accuracy between two independent sets of problems."""
     found: dict[str, float] = {}
-    for name, column in (("exact_match", "exact_match"), ("accuracy", "correct")):
+    with_numbers = [rows[holds_number(rows["rest"])] for rows in (here, clean)]
+    for name, column, (one, two) in (("exact_match", "exact_match", (here, clean)),
+                                     ("exact_match_numbers", "exact_match", with_numbers),
+                                     ("accuracy", "correct", (here, clean))):
         found |= limits(f"{name}_minus_clean", proportion_difference(
-            int(here[column].sum()), len(here), int(clean[column].sum()), len(clean)))
+            int(one[column].sum()), len(one), int(two[column].sum()), len(two)))
     return found
