@@ -182,6 +182,8 @@ def test_diagnostics_tell_modes_apart():
     assert free.per_seed["clipped_high"].sum() == free.per_seed["clipped_low"].sum() == 0
     assert free.per_seed["outside_high"].mean() > 0 and free.per_seed["added"].any() == np.False_
     assert clipped.bins["rollouts"].sum() == pytest.approx(40 * 5 * 16)
+    # each rollout is in one mini-batch: the bins add up to the number of clipped rollouts of each seed
+    assert clipped.bins["clipped_high"].sum(axis=1) / (5 * 16) == pytest.approx(clipped.per_seed["clipped_high"])
 
 
 @pytest.mark.parametrize("wrong", [

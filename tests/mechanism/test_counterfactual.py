@@ -10,7 +10,7 @@ import torch
 from spurious_rewards.errors import InputError
 from spurious_rewards.mechanism import counterfactual
 from spurious_rewards.mechanism.counterfactual_config import SETTINGS, CounterfactualConfig, configs
-from spurious_rewards.mechanism.effects import effects, entropy_half_width, unpaired
+from spurious_rewards.mechanism.effects import entropy_half_width, unpaired
 from spurious_rewards.mechanism.replay import Arms
 from spurious_rewards.training.clip import surrogate
 from spurious_rewards.workflow.files import read_json, sha256_file, write_json
@@ -145,9 +145,11 @@ def test_a_later_rollout_batch_starts_at_ratio_one():
 
 
 def test_one_update_per_rollout_batch_makes_all_modes_equal():
-    arms = Arms(config(updates_per_batch=1, micro_batch=16))
-    weights = ends(arms, arms.draw(0), ["none", "two_sided", "cispo"])
-    assert torch.equal(weights["none"], weights["two_sided"])
+    modes = ("none", "two_sided", "high_only", "low_only", "cispo")
+    arms = Arms(config(updates_per_batch=1, micro_batch=16, clip_modes=",".join(modes)))
+    weights = ends(arms, arms.draw(0), modes)
+    for mode in ("two_sided", "high_only", "low_only"):
+        assert torch.equal(weights["none"], weights[mode]), mode
     assert torch.allclose(weights["none"], weights["cispo"], atol=1e-5)
     assert not torch.equal(weights["none"], torch.cat([w.flatten() for w in arms.checkpoint]))
 
@@ -195,7 +197,7 @@ def test_interrupted_run_ends_with_the_same_records(runs_dir, monkeypatch):
                                   pd.read_parquet(whole.path("problems.parquet")))
     assert counterfactual.run(setting, progress=False).manifest() == run.manifest() and len(calls) == 8
 
-    table = counterfactual.write_results("counterfactual", [run], runs_dir / "out")
+    table = counterfactual.write_results("counterfactual", counterfactual.Records.of([run]), runs_dir / "out")
     manifest = read_json(runs_dir / "out/manifests/mechanism/counterfactual.json")
     for path, digest in manifest["files"].items():
         assert sha256_file(runs_dir / "out" / path) == digest
@@ -203,6 +205,29 @@ def test_interrupted_run_ends_with_the_same_records(runs_dir, monkeypatch):
     wide = expected.pivot(index="pair", columns="clip_mode", values="entropy")
     assert row["effect"] == pytest.approx((wide["two_sided"] - wide["none"]).mean())
     assert row["boot_low"] <= row["effect"] <= row["boot_high"]
+    assert list(manifest["target_met"].values()) == [False]  # three pairs are no precision, and the table says so
+    assert not table["target_met"].any()
+
+    levels = pd.read_parquet(runs_dir / "out/records/mechanism/counterfactual_levels.parquet")
+    mean = np.stack(levels["code_logits"].to_list()).mean(axis=1)
+    logits = expected.set_index(["pair", "clip_mode"])["code_logit"]
+    keys = pd.MultiIndex.from_frame(levels[["pair", "clip_mode"]])
+    assert mean == pytest.approx(logits.loc[keys].to_numpy(), abs=1e-5)
+    tilted = table[table["quantity"] == "code_tilt"].iloc[0]
+    change = logits.unstack() - np.mean(run.manifest()["code_logits"])
+    assert tilted["effect"] == pytest.approx(np.polyfit(change["none"], change["two_sided"], 1)[1], abs=1e-4)
+
+
+def test_settings_that_are_not_run_again_are_kept(runs_dir):
+    one, two = (config(clip_modes="none,two_sided", optimizer="sgd", learning_rate=step) for step in (0.5, 1.0))
+    records = [counterfactual.Records.of([counterfactual.run(setting, progress=False)]) for setting in (one, two)]
+    counterfactual.write_results("counterfactual", records[0].joined(records[1]), runs_dir / "out")
+    older = counterfactual.Records.committed("counterfactual", runs_dir / "out")
+    older.pairs["entropy"] += 100.0  # so that what is kept can be told
+    both = records[1].joined(older)
+    assert both.pairs.groupby("learning_rate")["entropy"].min().gt(99).to_dict() == {0.5: True, 1.0: False}
+    assert both.checkpoints["learning_rate"].tolist() == [0.5, 1.0] and len(both.manifests) == 2
+    assert len(both.levels) == len(both.pairs) == 2 * 2 * 2
 
 
 def test_a_run_begun_from_another_checkpoint_is_refused(runs_dir, monkeypatch):
@@ -259,9 +284,8 @@ def test_committed_table_follows_from_the_committed_records():
     manifest = read_json(RESULTS / "manifests/mechanism/counterfactual.json")
     for path, digest in manifest["files"].items():
         assert sha256_file(RESULTS / path) == digest, path
-    folder = RESULTS / "records/mechanism"
-    pairs, problems, checkpoints = (pd.read_parquet(folder / f"counterfactual{name}.parquet")
-                                    for name in ("", "_problems", "_checkpoints"))
+    records = counterfactual.Records.committed("counterfactual", RESULTS)
+    pairs, checkpoints = records.pairs, records.checkpoints
     assert unpaired(pairs) == [] and manifest["stopping_rule"]["min_pairs"] == 200
     assert (checkpoints["n_pairs"] >= 200).all() and len(checkpoints) == 6
     counts = pairs.groupby(["optimizer", "learning_rate", "clip_mode"])["pair"].nunique()
@@ -269,4 +293,9 @@ def test_committed_table_follows_from_the_committed_records():
     assert (pairs.loc[pairs["clip_mode"] == "none", "clipped"].map(max) == 0).all()
     assert pairs.loc[pairs["clip_mode"] == "two_sided", "clipped"].map(max).max() > 0
     table = pd.read_csv(RESULTS / "tables/mechanism/counterfactual.csv")
-    pd.testing.assert_frame_equal(effects(pairs, problems, checkpoints), table, rtol=1e-4, atol=1e-9, check_dtype=False)
+    pd.testing.assert_frame_equal(records.effects(), table, rtol=1e-4, atol=1e-9, check_dtype=False)
+    met = table.groupby(["optimizer", "learning_rate"])["target_met"].first()
+    assert not met[("sgd", 0.3)] and not met[("sgd", 1.0)] and met[("adamw", 3e-4)]
+    code = table[table["quantity"].eq("code") & table["clip_mode"].ne("none")]
+    code = code.set_index(["optimizer", "learning_rate"])
+    assert not code.loc["sgd"].loc[[0.3, 1.0], "reliable"].any() and code.loc["adamw", "reliable"].all()

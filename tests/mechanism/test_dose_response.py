@@ -48,7 +48,7 @@ def test_slopes_by_hand():
     """Priors 0.2 and 0.8: log-odds ∓ log 4. Effects of seed 0: −1 and 1, of seed 1: −1 and 3 (changes of none: 0)."""
     tidy = pd.DataFrame([
         {"optimizer": "sgd", "learning_rate": 0.3, "quantity": "code", "clip_mode": mode, "model": model,
-         "prior": prior, "unit": unit, "change": change}
+         "prior": prior, "unit": unit, "before": prior, "change": change}
         for mode, table in (("none", {0: (0, 0), 1: (0, 0)}), ("two_sided", {0: (-1, 1), 1: (-1, 3)}))
         for unit, changes in table.items() for model, prior, change in zip("ba", (0.2, 0.8), changes, strict=True)])
     table = dose_table(tidy).set_index(["clip_mode", "statistic", "model"])
@@ -68,10 +68,44 @@ def test_runs_become_changes_of_code_and_accuracy():
                           "code_before": 0.5, "accuracy_before": 0.75, "ended_before": 1.0, "code_after": code,
                           "accuracy_after": 0.5, "ended_after": 1.0}
                          for seed in (0, 1) for mode, code in (("none", 0.25), ("two_sided", 0.75))])
-    table = dose_table(from_runs(rows)).set_index(["quantity", "clip_mode"])
+    table = dose_table(from_runs(rows, n_answers=3)).set_index(["quantity", "clip_mode"])
     assert table.loc[("code", "two_sided"), ["change", "effect"]].tolist() == [0.25, 0.5]
+    # log((0.75·3 + ½) / (0.25·3 + ½)) − 0, minus its mirror image
+    assert table.loc[("code_logit", "two_sided"), "effect"] == pytest.approx(2 * math.log(2.75 / 1.25))
     assert table.loc[("accuracy", "two_sided"), ["change", "effect"]].tolist() == [-0.25, 0.0]
     assert (table["statistic"] == "prior").all()  # one model: no line
+
+
+def test_limits_of_shares_stay_possible():
+    """ended 1, 1, 0 of three seeds: change −1/3 ± 4.303/√3 · 0.577 = [−1.77, 1.10], cut to [−1, 0]; effect likewise."""
+    rows = pd.DataFrame([{"model": "m", "optimizer": "sgd", "learning_rate": 0.3, "clip_mode": mode, "seed": seed,
+                          **{f"{name}_{when}": 1.0 for name in ("code", "accuracy") for when in ("before", "after")},
+                          "ended_before": 1.0, "ended_after": 0.0 if seed == 2 and mode == "none" else 1.0}
+                         for seed in range(3) for mode in ("none", "two_sided")])
+    table = dose_table(from_runs(rows, n_answers=3)).set_index(["quantity", "clip_mode"])
+    none, effect = table.loc[("ended", "none")], table.loc[("ended", "two_sided")]
+    assert (none["change_low"], none["change_high"]) == (-1, 0) and none["change"] == pytest.approx(-1 / 3)
+    assert (effect["effect_low"], effect["effect_high"]) == (-1, 1) and effect["effect"] == pytest.approx(1 / 3)
+
+
+def test_shrinkage_alone_has_a_slope_in_probability_and_none_in_log_odds():
+    """Symmetric noise of the log-odds, of which a clip lets 70 % through, at five priors and 4000 pairs."""
+    rng, rows, start = np.random.default_rng(0), [], []
+    setting = {"optimizer": "sgd", "learning_rate": 0.1}
+    for model, prior in zip("abcde", (0.1, 0.3, 0.5, 0.65, 0.9), strict=True):
+        odds, noise = math.log(prior / (1 - prior)), rng.normal(0, 0.6, 4000)
+        start.append({**setting, "model": model, "code": prior, "entropy": 0.0, "accuracy": 0.5})
+        rows += [{**setting, "model": model, "clip_mode": mode, "pair": pair, "entropy": 0.0, "accuracy": 0.5,
+                  "ess": 1.0, "code": 1 / (1 + math.exp(-odds - share * z))}
+                 for mode, share in (("none", 1.0), ("two_sided", 0.7)) for pair, z in enumerate(noise)]
+    table = dose_table(from_pairs(pd.DataFrame(rows), pd.DataFrame(start)))
+    slope = table[table["statistic"] == "slope"].set_index(["quantity", "clip_mode"])
+    assert slope.loc[("code", "two_sided"), "effect_low"] > 0  # what an amplification would give, from shrinkage
+    logit = slope.loc[("code_logit", "two_sided")]
+    assert logit["effect_low"] < 0 < logit["effect_high"] and logit["effect_high"] < 0.02
+    tilts = table[(table["statistic"] == "tilt") & table["clip_mode"].eq("two_sided")]
+    assert len(tilts) == 5 and tilts["shrinkage"].to_numpy() == pytest.approx(np.full(5, 0.7), abs=0.03)
+    assert logit["p_holm"] == logit["p_value"] > 0.05 and logit["models_low"] < 0 < logit["models_high"]
 
 
 def test_a_tiny_dose_response_from_beginning_to_end(runs_dir):
@@ -93,6 +127,14 @@ def test_a_tiny_dose_response_from_beginning_to_end(runs_dir):
         manifest = read_json(runs_dir / f"out/manifests/mechanism/{name}.json")
         assert manifest["runs"] and all(sha256_file(runs_dir / "out" / path) == digest
                                         for path, digest in manifest["files"].items())
+    assert {"looks", "checkpoint_sha", "probe_sha", "n_pairs"} <= set(manifest["runs"][0])
+    table = runs_dir / "out/tables/mechanism/dose_counterfactual.csv"
+    before = table.read_text()
+    assert pd.read_csv(table)["boot_low"].notna().any()  # differences per problem were kept
+    table.unlink()
+    assert dose_response.main(["--tables-only", "--out", str(runs_dir / "out")]) == 0
+    again = read_json(runs_dir / "out/manifests/mechanism/dose_counterfactual.json")
+    assert table.read_text() == before and again["runs"] == manifest["runs"] and again["files"] == manifest["files"]
 
 
 def test_an_organism_that_is_not_built_is_named(runs_dir, capsys):
@@ -105,24 +147,52 @@ def test_an_organism_that_is_not_built_is_named(runs_dir, capsys):
 # Verdict
 
 
+def effects_table(sign=1, reliable=True, p_holm=0.01):
+    """A table of effects at two settings; `none` loses 0.05 of code and a clipped mode 0.01."""
+    rows = []
+    for optimizer, step in (("adamw", 1e-3), ("sgd", 0.3)):
+        for mode in ("none", "two_sided", "high_only", "low_only"):
+            for name in ("code", "code_mean_logit", "code_mean_tilt", "entropy"):
+                effect = {} if mode == "none" else {
+                    "effect": sign * 0.5, "effect_low": sign * 0.5 - 0.1, "effect_high": sign * 0.5 + 0.1,
+                    "boot_low": sign * 0.5 - 0.2, "boot_high": sign * 0.5 + 0.2, "p_holm": p_holm}
+                trust = {"reliable": reliable} if name.startswith("code") else {}
+                rows.append({"model": "m", "optimizer": optimizer, "learning_rate": step, "clip_mode": mode,
+                             "quantity": name, "n_pairs": 7, "change": -0.05 if mode == "none" else -0.01,
+                             **effect, **trust})
+    return pd.DataFrame(rows)
+
+
 def test_verdict_takes_verbs_and_numbers_from_the_tables():
     bandit = pd.read_csv(RESULTS / "tables/mechanism/bandit_map.csv")
-    cell = bandit.query("sweep == 'step' and optimizer == 'sgd' and step_size == 2.0")
-    cell = cell.set_index("clip_mode")["share_up"]
-    assert cell["high_only"] > cell["two_sided"] > 0.6 > cell["none"] > cell["low_only"]  # what the words say
     alone = verdict.sentences(bandit)
     assert len(alone) == 3 and not any("language model" in sentence for sentence in alone)
-    assert f"{100 * cell['two_sided']:.0f} %" in alone[0] and f"{100 * cell['high_only']:.0f} %" in alone[1]
-    assert "γ = 0.001" in alone[2]
-    rows = [{"optimizer": optimizer, "learning_rate": step, "clip_mode": mode, "quantity": quantity, "n_pairs": 7,
-             "effect": sign * 0.5, "effect_low": sign * 0.5 - 0.1, "effect_high": sign * 0.5 + 0.1}
-            for optimizer, step in verdict.MIDDLE.items() for mode in ("two_sided", "high_only", "low_only")
-            for quantity, sign in (("code", 1 if optimizer == "sgd" else -1), ("entropy", 0))]
-    dose = pd.DataFrame(rows).query("clip_mode == 'two_sided'").assign(statistic="slope")
-    first, second, _ = verdict.sentences(bandit, pd.DataFrame(rows), dose)
-    assert "with sgd 0.3 it raises the code probability (+0.500 [+0.400, +0.600])" in first
-    assert "with adamw 0.0003 it lowers the code probability" in first and "slope above 0" in first
-    assert "low_only does not measurably change the entropy" in second
+    cells = bandit.query("sweep == 'step' and optimizer == 'sgd' and step_size == 2.0").set_index("clip_mode")
+    assert f"{100 * cells.loc['two_sided', 'share_up']:.0f} %" in alone[0] and "flat 23 %" in alone[0]
+    assert "upper exit alone favours the likelier arm" in alone[1] and "lower one alone disfavours" in alone[1]
+    for gamma in ("released code's second whitening it does not measurably change", "not shown"):
+        assert gamma in alone[2]
+    first, second, _ = verdict.sentences(bandit, effects_table())
+    assert "(adamw 0.001, 7 pairs) code changes by -0.0500 without the clip and -0.0100 with it (loses less" in first
+    assert "log-odds +0.500 [+0.300, +0.700], of which tilt" in first  # the hierarchical limits
+    assert second.count("(sgd 0.3)") == second.count("(adamw 0.001)") == 2  # both optimizers, both sides
+    first, _, _ = verdict.sentences(bandit, effects_table(p_holm=0.06))
+    assert "[+0.300, +0.700], not resolved" in first  # Holm's adjustment counts, not the interval
+    first, second, _ = verdict.sentences(bandit, effects_table(reliable=False))
+    assert "(sgd 0.3) code is not measurable" in first and "+0.500" not in second
+
+
+def test_verbs_of_the_bandit_follow_the_intervals():
+    bandit = pd.read_csv(RESULTS / "tables/mechanism/bandit_map.csv")
+    columns = ["share_up", "share_up_ci_low", "share_up_ci_high"]
+    step = bandit["sweep"].eq("step") & bandit["optimizer"].eq("sgd") & bandit["step_size"].eq(2.0)
+    bandit.loc[step & bandit["clip_mode"].eq("high_only"), columns] = [0.2, 0.1, 0.3]
+    bandit.loc[step & bandit["clip_mode"].eq("low_only"), columns] = [0.5, 0.4, 0.6]
+    rare = bandit["sweep"].eq("whitened") & bandit["gamma"].eq(0.001) & bandit["optimizer"].eq("sgd")
+    bandit.loc[rare, [f"paired_logit_change{end}" for end in ("", "_ci_low", "_ci_high")]] = [0.3, 0.2, 0.4]
+    _, side, c9 = verdict.sentences(bandit)
+    assert "upper exit alone disfavours the likelier arm" in side and "lower one alone favours neither" in side
+    assert "whitening it raises them (+0.300 [+0.200, +0.400]): the clip is shown" in c9
 
 
 # What is committed
@@ -136,7 +206,7 @@ def test_committed_tables_follow_from_the_committed_records(name):
         assert sha256_file(RESULTS / path) == digest, path
     rows = pd.read_parquet(RESULTS / f"records/mechanism/{name}.parquet")
     if name == "dose_response":
-        tidy = from_runs(rows)
+        tidy = from_runs(rows, n_answers=600)
         assert (rows.groupby(["model", "optimizer", "clip_mode"])["seed"].nunique() >= 5).all()
     else:
         assert unpaired(rows) == []

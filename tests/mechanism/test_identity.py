@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.mechanism import identity
+from spurious_rewards.mechanism import chain, identity
 from spurious_rewards.mechanism.bandit import simulate
 from spurious_rewards.mechanism.config import BanditConfig
 from spurious_rewards.mechanism.moments import law, moments
@@ -109,6 +109,21 @@ def test_first_order_drift_has_the_sign_and_size_of_one_rollout_batch(mode):
     error = effect.std(ddof=1) / math.sqrt(len(effect))
     assert abs(effect.mean()) > 3 * error  # the clip acts
     assert 0.35 < effect.mean() / predicted < 1.3
+
+
+def test_first_order_drift_fails_where_it_says_so():
+    """One rollout per update, exactly: the sign holds for three modes, the size does not; log_symmetric is refused."""
+    tiny = {"prior": "0.65,0.35", "groups": 1, "group_size": 4, "updates": 4, "batches": 1, "order": "grouped",
+            "step_size": 0.6}
+    value = moments(4, 0.5)
+    ratios = {}
+    for mode in ("two_sided", "high_only", "low_only"):
+        exact = chain.logit_change(chain.solve(BanditConfig(**tiny, clip_mode=mode)))
+        ratios[mode] = exact / identity.first_order_drift(0.65, value.mu, value.second, 0.6, 1, 4, mode)
+    assert 0.5 < ratios["two_sided"] < 1 < ratios["high_only"] < 1.3 and ratios["low_only"] > 5
+    assert chain.logit_change(chain.solve(BanditConfig(**tiny, clip_mode="log_symmetric"))) > 0.04
+    with pytest.raises(InputError, match="wrong sign"):
+        identity.first_order_drift(0.65, value.mu, value.second, 0.6, 1, 4, "log_symmetric")
 
 
 def test_one_update_has_no_drift():

@@ -1,10 +1,22 @@
 """The figures of the counterfactual and the dose–response show the numbers of their tables."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from spurious_rewards.reporting.mechanism_figures import counterfactual_figures, dose_figures, dose_response
+from spurious_rewards.reporting.mechanism_claims import mechanism_tables
+from spurious_rewards.reporting.mechanism_figures import (
+    clipped_by_probability,
+    counterfactual_figures,
+    dose_figures,
+    dose_response,
+    effects_by_setting,
+    share_by_prior,
+)
+
+RESULTS = Path(__file__).parents[2] / "results"
 
 
 @pytest.fixture
@@ -39,9 +51,28 @@ def test_counterfactual_figures(effects):
 def test_dose_figures():
     table = pd.DataFrame([{"optimizer": "sgd", "learning_rate": 0.3, "quantity": name, "clip_mode": "two_sided",
                            "statistic": kind, "model": "m", "prior": prior, "n": 5, "effect": prior, "effect_low": 0.0,
-                           "effect_high": 1.0} for name in ("code", "accuracy") for kind, prior in
+                           "effect_high": 1.0} for name in ("code_logit", "accuracy") for kind, prior in
                           (("prior", 0.1), ("prior", 0.9), ("slope", np.nan))])
-    figure = dose_response(table, "code", "seeds")
+    figure = dose_response(table, "code_logit", "seeds")
     assert list(figure.data[0].x) == [0.1, 0.9] and "5 seeds" in figure.layout.title.text
-    assert set(dose_figures(table, None)) == {"dose_runs_code", "dose_runs_accuracy"}
-    assert set(dose_figures(None, table)) == {"dose_pairs_code"} and dose_figures(None, None) == {}
+    assert set(dose_figures(table, None)) == {"dose_runs_code_logit", "dose_runs_accuracy"}
+    assert set(dose_figures(None, table)) == {"dose_pairs_code_logit"} and dose_figures(None, None) == {}
+
+
+def test_figures_leave_out_what_is_not_reliable_and_prefer_hierarchical_limits(effects):
+    effects["reliable"] = [False if step == 1.0 else True for step in effects["learning_rate"]]
+    effects["boot_low"], effects["boot_high"] = effects["effect"] - 3, effects["effect"] + 3
+    sgd = effects_by_setting(effects, "code").data[1]
+    assert list(sgd.x) == ["0.1", "0.3"] and list(sgd.error_y.array) == [3, 3]
+
+
+def test_bandit_figures_of_prior_and_bins():
+    tables = mechanism_tables(RESULTS)
+    prior = share_by_prior(tables["bandit_map"])
+    flat = next(trace for trace in prior.data if trace.name == "two_sided")
+    assert dict(zip(flat.x, flat.y, strict=True))["flat"] == pytest.approx(0.227, abs=0.001)
+    bins = clipped_by_probability(tables["bandit_bins"], "sgd")
+    high, low = (trace for trace in bins.data if trace.name == "two_sided")
+    cells = tables["bandit_bins"].query("optimizer == 'sgd' and clip_mode == 'two_sided'")
+    assert list(high.y) == cells["clipped_high"].tolist() and list(low.y) == cells["clipped_low"].tolist()
+    assert list(high.error_y.array) == pytest.approx((cells["clipped_high_ci_high"] - cells["clipped_high"]).tolist())

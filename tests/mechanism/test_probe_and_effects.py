@@ -136,6 +136,12 @@ def test_effects_by_hand():
     code = table.loc[("two_sided", "code")]
     assert code["effect"] == pytest.approx(0.15) and code["share_up"] == 0.5 and code["share_zero"] == 0.5
     assert code["standardised"] == pytest.approx(0.15 / (0.3 / 2**0.5))
-    assert code["ess"] == 0.9 and code["reliable"] and not table.loc[("two_sided", "accuracy"), "reliable"]
+    assert code["ess"] == 0.4 and not code["reliable"]  # all answers count, not only those that are code (0.9)
+    assert not table.loc[("two_sided", "accuracy"), "reliable"]
+    # log-odds of code 0.2 and 0.2 → 0.2 and 0.5: effects 0 and log 4
+    assert table.loc[("two_sided", "code_mean_logit"), "effect"] == pytest.approx(np.log(4) / 2)
+    assert table.loc[("two_sided", "motion_ratio"), "change"] == 1
+    # p of an effect whose interval ends at 0 is 0.05; Holm's over the one setting is the same
+    assert entropy["p_value"] == entropy["p_holm"] == 1
     assert table.loc[("two_sided", "clipped"), "change"] == pytest.approx(0.1)
     assert np.isnan(table.loc[("none", "entropy"), "effect"]) and table.loc[("none", "entropy"), "change"] == 0

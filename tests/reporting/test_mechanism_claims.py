@@ -1,47 +1,72 @@
 """Findings from the mechanism's tables: verdicts follow the intervals of the settings fixed beforehand."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
-from spurious_rewards.evaluation.statistics import Interval
-from spurious_rewards.reporting.mechanism_claims import joint, mechanism_findings, mechanism_tables, written
+from spurious_rewards.reporting.mechanism_claims import joint, mechanism_findings, mechanism_tables
+
+RESULTS = Path(__file__).parents[2] / "results"
 
 
-def effects(code: dict[str, tuple[float, float, float]]) -> pd.DataFrame:
-    """A counterfactual with these effects on the code probability, and 0.01 nats of entropy everywhere."""
+def effects(found: dict[str, tuple[float, float]], reliable: bool = True) -> pd.DataFrame:
+    """A counterfactual with these adjusted p-values, signed like the effects, of log-odds and tilt at each setting."""
     rows = []
-    for setting, values in code.items():
+    for setting, values in found.items():
         optimizer, step = setting.split()
-        for quantity, (effect, low, high) in (("code", values), ("entropy", (0.01, 0.005, 0.015))):
-            for mode in ("two_sided", "high_only"):
-                rows.append({"model": "qwen-like", "optimizer": optimizer, "learning_rate": float(step),
-                             "clip_mode": mode, "quantity": quantity, "n_pairs": 200, "effect": effect,
-                             "effect_low": low, "effect_high": high})
+        shared = {"model": "qwen-like", "optimizer": optimizer, "learning_rate": float(step), "n_pairs": 200}
+        for mode in ("none", "two_sided", "high_only"):
+            rows.append({**shared, "clip_mode": mode, "quantity": "code_exact",
+                         "change": -0.05 if mode == "none" else -0.01})
+        for name, signed in zip(("code_logit", "code_tilt"), values, strict=True):
+            sign = 1 if signed > 0 else -1
+            rows.append({**shared, "clip_mode": "two_sided", "quantity": name, "effect": 0.2 * sign,
+                         "reliable": reliable, "effect_low": 0.2 * sign - 0.1, "effect_high": 0.2 * sign + 0.1,
+                         "boot_low": 0.2 * sign - 0.15, "boot_high": 0.2 * sign + 0.15, "p_holm": abs(signed)})
     return pd.DataFrame(rows)
 
 
-@pytest.mark.parametrize("adamw, sgd, verdict", [
-    ((0.02, 0.01, 0.03), (0.05, 0.02, 0.08), "consistent"),
-    ((0.00, -0.01, 0.01), (0.05, 0.02, 0.08), "consistent"),  # one setting decides, the other is silent
-    ((-0.02, -0.03, -0.01), (0.05, 0.02, 0.08), "undecided"),  # they contradict each other
-    ((-0.02, -0.03, -0.01), (0.0, -0.1, 0.1), "against"),
+@pytest.mark.parametrize("found, verdict", [
+    ({"adamw 0.001": (0.01, 0.02), "sgd 0.1": (0.3, -0.8)}, "consistent"),
+    ({"adamw 0.001": (0.01, 0.06), "sgd 0.1": (0.3, -0.8)}, "undecided"),  # less lost, no tilt
+    ({"adamw 0.001": (0.01, 0.02), "sgd 0.1": (0.3, -0.01)}, "undecided"),  # another setting says the opposite
+    ({"adamw 0.001": (-0.01, -0.02), "sgd 0.1": (0.3, -0.8)}, "against"),
 ])
-def test_counterfactual_verdict(adamw, sgd, verdict):
-    table = effects({"adamw 0.0003": adamw, "sgd 0.3": sgd, "sgd 1.0": (9.0, 8.0, 10.0)})
-    (finding,) = mechanism_findings({"counterfactual": table})["C4"]
+def test_counterfactual_verdict(found, verdict):
+    (finding,) = mechanism_findings({"counterfactual": effects(found)})["C4"]
     assert finding["verdict"] == verdict
-    assert written(Interval(*adamw, 200)) in finding["measured"] and "+9.000" not in finding["measured"]
-    assert "200" in finding["scale"]
+    assert "adamw 0.001: -0.0500 without, -0.0100 with the clip (loses less code)" in finding["measured"]
+    assert "sgd 0.1" in finding["measured"] and "200" in finding["scale"]
+    assert "[+0.050, +0.350]" in finding["measured"] or "[-0.350, -0.050]" in finding["measured"]  # hierarchical
 
 
-def test_slope_of_the_dose_decides():
+def test_what_cannot_be_measured_decides_nothing():
+    (finding,) = mechanism_findings({"counterfactual": effects({"sgd 1": (0.01, 0.01)}, reliable=False)})["C4"]
+    assert finding["verdict"] == "undecided" and "not measurable at sgd 1" in finding["measured"]
+
+
+@pytest.mark.parametrize("p_holm, verdict", [(0.01, "against"), (0.2, "undecided")])
+def test_slope_of_the_dose_decides(p_holm, verdict):
     rows = [{"optimizer": optimizer, "learning_rate": step, "clip_mode": "two_sided", "statistic": statistic,
-             "quantity": "code", "n": 60, "effect": effect, "effect_low": effect - 0.01, "effect_high": effect + 0.01}
-            for optimizer, step, slope in (("adamw", 3e-4, 0.001), ("sgd", 0.3, -0.05))
-            for statistic, effect in (("slope", slope), ("at_even_odds", 0.2))]
+             "quantity": quantity, "n": 60, "effect": effect, "effect_low": effect - 0.01, "effect_high": effect + 0.01,
+             "p_holm": p}
+            for optimizer, step, slope, p in (("adamw", 3e-4, 0.001, 1.0), ("sgd", 0.3, -0.05, p_holm))
+            for quantity, sign in (("code_logit", 1), ("code", -1))
+            for statistic, effect in (("slope", sign * slope), ("at_even_odds", 0.2))]
     (finding,) = mechanism_findings({"dose_counterfactual": pd.DataFrame(rows)})["C4"]
-    assert finding["verdict"] == "against"  # the slope of SGD, not the effect at even odds
+    assert finding["verdict"] == verdict  # the slope in log-odds of SGD, not the one in probability or at even odds
     assert "60 pairs per prior" in finding["scale"] and "-0.0500" in finding["measured"]
+
+
+def test_bandit_needs_every_prior_and_c9_both_whitenings():
+    table = mechanism_tables(RESULTS)["bandit_map"]
+    found = mechanism_findings({"bandit_map": table})
+    assert found["C4"][0]["verdict"] == "undecided" and "23 % (flat)" in found["C4"][0]["measured"]
+    assert found["C9"][0]["verdict"] == "undecided"
+    assert "released whitening off" in found["C9"][0]["measured"] and "(on)" in found["C9"][0]["measured"]
+    no_flat = table[~table["prior"].isin(["flat", "zipf"])]
+    assert mechanism_findings({"bandit_map": no_flat})["C4"][0]["verdict"] == "consistent"
 
 
 def test_nothing_without_tables(tmp_path):

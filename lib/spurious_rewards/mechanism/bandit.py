@@ -237,7 +237,7 @@ def simulate(config: BanditConfig) -> BanditResult:
         place = place.ravel()  # of each seed's arms, among all seeds' bins
         bins["rollouts"] += np.bincount(place, policy.ravel() * config.rollouts, seeds * n_bins).reshape(seeds, n_bins)
         for name in masks:
-            bins[name] += np.bincount(place, sums[name].ravel() / config.updates, seeds * n_bins).reshape(seeds, n_bins)
+            bins[name] += np.bincount(place, sums[name].ravel(), seeds * n_bins).reshape(seeds, n_bins)
             per_seed[name] += sums[name].sum(axis=1) / (config.rollouts * config.batches)
         for name in ("unclipped", "added"):
             per_seed[name] += sums[name][:, top] / (config.updates * config.batches)

@@ -7,22 +7,29 @@ interrupted setting goes on where it stopped, and two processes can share the se
     python -m spurious_rewards.mechanism.counterfactual --size committed --settings sgd
     python -m spurious_rewards.mechanism.counterfactual --size committed --settings adamw    (beside it)
     python -m spurious_rewards.mechanism.counterfactual --size committed --out results       (finds both, writes)
+    python -m spurious_rewards.mechanism.counterfactual --model smollm2-135m-instruct --size tiny
 
-`committed` is 200 to 300 pairs at six settings, 1.5 (SGD) or 2 (AdamW) CPU-seconds each; `notebook` is six pairs at
-two settings. Below `--out` it writes
+`committed` is 200 to 300 pairs at six settings, 2.5 (SGD) or 3.5 (AdamW) CPU-seconds each; `notebook` is six pairs at
+two settings, `tiny` two pairs of two clip modes at one. `--model` takes any model of the registry or a folder; one that
+is not an organism gets a plain prompt unless `--prompt-style` says otherwise. Below `--out` it writes
 
     tables/mechanism/counterfactual.csv                      see `effects`
     records/mechanism/counterfactual.parquet                 a row per setting, pair and clip mode
     records/mechanism/counterfactual_problems.parquet        differences to `none` per probe problem
+    records/mechanism/counterfactual_levels.parquet          code log-odds per probe problem, `none` included
     records/mechanism/counterfactual_checkpoints.parquet     what the checkpoint shows on the probe set
     manifests/mechanism/counterfactual.json                  last
+
+With `--settings` and `--out`, those settings take the place of the ones that are below `--out`, and the others there
+are kept as they are; each run of the manifest has its own commit.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -159,23 +166,74 @@ def _narrow(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.astype({name: "float32" for name in floats}).assign(**lists)
 
 
-def records(folders: Sequence[RunFolder]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """(pairs, differences per probe problem, checkpoints) of finished runs, one below the other.
+@dataclass(frozen=True)
+class Records:
+    """Frames of finished runs, one run below the other, and their manifests.
 
-    `checkpoints` has a row per run: its setting, number of pairs, and what the checkpoint shows on the probe set. The
-    differences per problem, of which there are a million, are rounded to 8 bits of mantissa (relative error below
-    0.4 %), which makes their file a quarter; they serve the bootstrap only, the means come from the pairs.
-
-    Raises:
-        InputError: a run is not complete.
+    `checkpoints` has a row per run: its setting, number of pairs, whether the stopping rule's precision was met, what
+    the checkpoint shows on the probe set, and its code log-odds per probe problem.
     """
-    manifests = [folder.manifest() for folder in folders]
-    pairs, problems = (pd.concat([pd.read_parquet(folder.path(name)) for folder in folders], ignore_index=True)
-                       for name in (PAIRS, PROBLEMS))
-    problems = problems.assign(**{name: [_rounded(values) for values in problems[name]] for name in PER_PROBLEM})
-    checkpoints = pd.DataFrame([{**{name: m["config"][name] for name in KEYS}, "n_pairs": m["n_pairs"],
-                                 **m["checkpoint"]} for m in manifests])
-    return pairs, problems, checkpoints
+
+    pairs: pd.DataFrame
+    problems: pd.DataFrame
+    checkpoints: pd.DataFrame
+    levels: pd.DataFrame
+    manifests: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, folders: Sequence[RunFolder]) -> Records:
+        """Read finished runs.
+
+        The differences per problem, of which there are a million, are rounded to 8 bits of mantissa (relative error
+        below 0.4 %), which makes their file a quarter; they serve the bootstrap only, the means come from the pairs.
+
+        Raises:
+            InputError: a run is not complete.
+        """
+        manifests = [folder.manifest() for folder in folders]
+        pairs, problems, levels = (pd.concat([pd.read_parquet(folder.path(name)) for folder in folders],
+                                             ignore_index=True) for name in (PAIRS, PROBLEMS, LEVELS))
+        problems = problems.assign(**{name: [_rounded(values) for values in problems[name]] for name in PER_PROBLEM})
+        checkpoints = pd.DataFrame([{**{name: m["config"][name] for name in KEYS}, "n_pairs": m["n_pairs"],
+                                     "target_met": target_met(m), **m["checkpoint"], "code_logits": m["code_logits"]}
+                                    for m in manifests])
+        return cls(pairs, problems, checkpoints, levels, manifests)
+
+    @classmethod
+    def committed(cls, name: str, out: str | Path) -> Records:
+        """Read what `write_results` has written; older records have no levels."""
+        folder, nothing = Path(out) / "records" / "mechanism", pd.DataFrame(columns=[*KEYS, "clip_mode", "pair"])
+        paths = {part: folder / f"{name}{part}.parquet" for part in ("", "_problems", "_checkpoints", "_levels")}
+        found = {part: pd.read_parquet(path) if path.is_file() else nothing for part, path in paths.items()}
+        manifests = read_json(Path(out) / "manifests" / "mechanism" / f"{name}.json")["runs"]
+        met = {tuple(m["config"][key] for key in KEYS): target_met(m) for m in manifests}
+        checkpoints = found["_checkpoints"]
+        checkpoints["target_met"] = [met[key] for key in checkpoints[list(KEYS)].itertuples(index=False, name=None)]
+        return cls(found[""], found["_problems"], checkpoints, found["_levels"], manifests)
+
+    def joined(self, older: Records) -> Records:
+        """These settings, and those of `older` that are not among them; ordered by optimizer and step size."""
+        new = {tuple(m["config"][key] for key in KEYS) for m in self.manifests}
+
+        def both(name: str) -> pd.DataFrame:
+            one, two = getattr(self, name), getattr(older, name)
+            kept = two[[key not in new for key in two[list(KEYS)].itertuples(index=False, name=None)]]
+            frame = pd.concat([one, kept], ignore_index=True) if len(kept) else one
+            return frame.sort_values(list(KEYS), kind="stable").reset_index(drop=True)
+
+        manifests = [*self.manifests,
+                     *(m for m in older.manifests if tuple(m["config"][key] for key in KEYS) not in new)]
+        return Records(*map(both, ("pairs", "problems", "checkpoints", "levels")),
+                       sorted(manifests, key=lambda m: tuple(m["config"][key] for key in KEYS)))
+
+    def effects(self) -> pd.DataFrame:
+        """The table (see `effects`)."""
+        return effects(self.pairs, self.problems, self.checkpoints, self.levels)
+
+
+def target_met(manifest: Mapping[str, Any]) -> bool:
+    """Whether a run stopped because its interval was narrow enough, rather than at its largest number of pairs."""
+    return bool(manifest["looks"][-1]["entropy_half_width"] <= manifest["target_half_width"])
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:
@@ -187,26 +245,27 @@ def _rounded(values: np.ndarray) -> np.ndarray:
 def run_size(size: str = "notebook", only: str = "", progress: bool = True) -> tuple[pd.DataFrame, list[RunFolder]]:
     """Every setting of a size, computed or found: (table of effects, run folders)."""
     folders = [run(config, progress) for config in configs(size, only)]
-    return effects(*records(folders)), folders
+    return Records.of(folders).effects(), folders
 
 
-def write_results(name: str, folders: Sequence[RunFolder], out: str | Path) -> pd.DataFrame:
-    """Table, records and manifest of finished runs below `out`, the manifest last; returns the table."""
+def write_results(name: str, records: Records, out: str | Path) -> pd.DataFrame:
+    """Table, records and manifest below `out`, the manifest last; returns the table."""
     out = Path(out)
-    files = {f"tables/mechanism/{name}.csv": "", f"records/mechanism/{name}.parquet": "",
-             f"records/mechanism/{name}_problems.parquet": "", f"records/mechanism/{name}_checkpoints.parquet": ""}
-    frames = records(folders)
-    table = effects(*frames)
-    write_text(out / f"tables/mechanism/{name}.csv", csv_text(table))
-    for path, frame in zip(list(files)[1:], frames, strict=True):
+    frames = {"": records.pairs, "_problems": records.problems, "_checkpoints": records.checkpoints,
+              **({"_levels": records.levels} if len(records.levels) else {})}
+    files = [f"tables/mechanism/{name}.csv", *(f"records/mechanism/{name}{part}.parquet" for part in frames)]
+    table = records.effects()
+    write_text(out / files[0], csv_text(table))
+    for path, frame in zip(files[1:], frames.values(), strict=True):
         write_parquet(out / path, frame)
-    manifests = [folder.manifest() for folder in folders]
+    manifests = records.manifests
     write_json(out / "manifests" / "mechanism" / f"{name}.json", {
         "kind": "counterfactual", "stopping_rule": {
             "quantity": "two_sided − none, token entropy: half width of the 95 % t interval over pairs",
             **{key: manifests[0]["config"][key] for key in ("min_pairs", "look_every", "max_pairs", "relevant_effect",
                                                             "precision")}},
         "n_pairs": {m["run_id"]: m["n_pairs"] for m in manifests},
+        "target_met": {m["run_id"]: target_met(m) for m in manifests},
         "seconds": round(sum(m["seconds"] for m in manifests), 1),
         "files": {path: sha256_file(out / path) for path in files}, "runs": manifests})
     return table
@@ -221,19 +280,23 @@ def main(arguments: list[str] | None = None) -> int:
     """Command line: compute or find settings, and write the results."""
     parser = argparse.ArgumentParser(prog="python -m spurious_rewards.mechanism.counterfactual", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", default="notebook", help="notebook (default) or committed")
+    parser.add_argument("--size", default="notebook", help="notebook (default), committed or tiny")
+    parser.add_argument("--model", default="", help="a model of the registry or a folder (default: the organism)")
+    parser.add_argument("--prompt-style", default="", help="default: organism for organisms, else simplerl")
     parser.add_argument("--settings", default="", help="only settings that begin so, e.g. sgd or 'adamw 0.001,sgd 1'")
     parser.add_argument("--out", default="", help="folder that gets tables/, records/ and manifests/")
     options = parser.parse_args(arguments)
 
     def program() -> None:
-        if options.out and options.settings:
-            raise InputError("--out writes the table of all settings; leave --settings out.")
-        for config in configs(options.size, options.settings):
-            folder = run(config)
-            print(f"{config.setting()}: {folder.manifest()['n_pairs']} pairs in {folder.folder}", flush=True)
+        folders = []
+        for config in configs(options.size, options.settings, options.model, options.prompt_style):
+            folders.append(run(config))
+            print(f"{config.setting()}: {folders[-1].manifest()['n_pairs']} pairs in {folders[-1].folder}", flush=True)
         if options.out:
-            table = write_results("counterfactual", [run(config) for config in configs(options.size)], options.out)
+            found = Records.of(folders)
+            if options.settings:
+                found = found.joined(Records.committed("counterfactual", options.out))
+            table = write_results("counterfactual", found, options.out)
             print(f"{len(table)} rows -> {options.out}/tables/mechanism/counterfactual.csv")
 
     return exit_code(program)

@@ -18,8 +18,10 @@ width of one interval: the 95 % t interval over pairs of `two_sided` − `none` 
 pairs and every `look_every` after; the setting is done at the first look at which the half width is at most `precision`
 times `relevant_effect`, or at `max_pairs`. `relevant_effect` is 0.01 nats per token and rollout batch: an organism's
 rollouts have about 0.25 nats per token, so at that pace 25 rollout batches would use up their entropy; a fifth of it
-would take 125. The rule looks at a width and never at the sign or size of the effect, so repeated looks do not raise
-the rate of false alarms.
+would take 125. The rule looks at a width and never at the sign of an effect or at another quantity. The estimated width
+is not independent of the estimate where differences are skewed, so a stopped sample is not exactly a fixed one; but
+with three looks, 100 pairs apart at most, that moves an error rate little. A setting that ends at `max_pairs` without
+its precision says so (`target_met`).
 
 >>> config = CounterfactualConfig(optimizer="sgd", learning_rate=0.3)
 >>> config.modes, config.target_half_width, config.looks()
@@ -36,6 +38,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.models.registry import resolve
 from spurious_rewards.training.config import RunConfig
 from spurious_rewards.workflow.config import Config, slug
 
@@ -43,6 +46,10 @@ REFERENCE = "none"
 """The clip mode that the others are compared with."""
 SETTINGS = (("adamw", 1e-4), ("adamw", 3e-4), ("adamw", 1e-3), ("sgd", 0.1), ("sgd", 0.3), ("sgd", 1.0))
 """Optimizers and step sizes of profiles/organism-map.yaml."""
+MIDDLE = {"adamw": 3e-4, "sgd": 0.3}
+"""The middle step of each optimizer in `SETTINGS`: what the dose–response runs at, and what a text names first. This
+definition is later than the first runs (an earlier docstring called AdamW 1e-3 the middle), so no verdict rests on it:
+tables, sentences and claims go over every setting that was measured."""
 
 
 @dataclass(frozen=True)
@@ -150,19 +157,26 @@ class CounterfactualConfig(Config):
         return f"counterfactual-{slug(self.model)}-{self.optimizer}{self.learning_rate:g}-{self.digest()}"
 
 
-def configs(size: str, only: str = "") -> list[CounterfactualConfig]:
+def configs(size: str, only: str = "", model: str = "", prompt_style: str = "") -> list[CounterfactualConfig]:
     """The settings of one size.
 
     Args:
-        size: `committed`, or `notebook` (few pairs at the two settings in the middle of the map).
+        size: a name in `SIZES`.
         only: keeps the settings whose name begins so, for example `sgd` or `"adamw 0.001"`; several joined by commas.
+        model: a registry name or a folder; empty for the organism of the defaults.
+        prompt_style: empty for `organism`, and for `simplerl` if `model` is not an organism.
 
     Raises:
-        InputError: unknown size, or no such setting.
+        InputError: unknown size, model or prompt style, or no such setting.
     """
     if size not in SIZES:
         raise unknown_name("size", size, SIZES)
     values = dict(SIZES[size])
+    if model:
+        kind = resolve(model).kind
+        values |= {"model": model, "prompt_style": "organism" if kind == "organism" else "simplerl"}
+    if prompt_style:
+        values["prompt_style"] = prompt_style
     found = [CounterfactualConfig(optimizer=optimizer, learning_rate=step, **values)
              for optimizer, step in values.pop("settings", SETTINGS)]
     if only:
@@ -177,5 +191,9 @@ def configs(size: str, only: str = "") -> list[CounterfactualConfig]:
 SIZES: dict[str, dict[str, Any]] = {
     "committed": {},
     "notebook": {"settings": (("sgd", 0.3), ("adamw", 1e-3)), "min_pairs": 6, "max_pairs": 6, "n_train_problems": 64},
+    "tiny": {"settings": (("sgd", 0.1),), "clip_modes": "none,two_sided", "min_pairs": 2, "max_pairs": 2,
+             "n_train_problems": 16, "prompts_per_batch": 2, "group_size": 4, "updates_per_batch": 4, "micro_batch": 2,
+             "max_completion_tokens": 48, "probe_problems": 4, "probe_samples": 2, "code_depth": 1},
 }
-"""Fields by which a size differs from the defaults of `CounterfactualConfig`."""
+"""Fields by which a size differs from the defaults of `CounterfactualConfig`. `notebook`: two settings at which a few
+pairs show something; `tiny`: does it work at all with this model."""

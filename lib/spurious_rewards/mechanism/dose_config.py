@@ -9,11 +9,13 @@ same problems with the same random numbers. Response: the change of the code fre
 **Pairs**: the paired counterfactual of one rollout batch (`counterfactual`) at each prior: far less happens, but what
 the clip did is isolated exactly.
 
-**Settings**, fixed before anything was run: AdamW 3e-4 and SGD 0.3, the middle of the map in
-profiles/organism-map.yaml.
+**Settings**: AdamW 3e-4 and SGD 0.3, `MIDDLE` of `counterfactual_config`.
 
-**Claim under test** (C4): the clip amplifies what is likely. Then its effect on the code frequency is negative below
-one half and positive above: a positive slope over the log-odds of the prior, and no effect at even odds.
+**Claim under test** (C4): the clip amplifies what is likely. Then its effect on the *log-odds* of code is below 0 under
+one half and above 0 over it: a positive slope over the log-odds of the prior, and no effect at even odds. In code
+*probability* the same signature comes from shrinkage alone: symmetric noise of variance v in the log-odds moves a
+probability by p(1−p)(1−2p)·v/2 on average, down above one half and up below, and a clip that lets less of it through
+has an effect of the opposite signs. In log-odds that noise has mean 0 at every prior, with a clip or without.
 
 >>> config = DoseConfig()
 >>> len(config.run_configs()), len(config.pair_configs())

@@ -7,12 +7,13 @@ interrupted program goes on, and processes can share the organisms:
     python -m spurious_rewards.mechanism.dose_response --models qwen-like-p50,qwen-like,qwen-like-p90   (beside it)
     python -m spurious_rewards.mechanism.dose_response --out results                        (finds both, writes)
 
-`--part runs` or `--part pairs` does only the training runs or only the paired counterfactuals. Below `--out`:
+`--part runs` or `--part pairs` does only the training runs or only the paired counterfactuals; `--tables-only` computes
+the tables again from the records below `--out`, without any organism. Below `--out`:
 
     tables/mechanism/dose_response.csv, dose_counterfactual.csv
     records/mechanism/dose_response.parquet                  a row per training run
     records/mechanism/dose_counterfactual.parquet            a row per prior, setting, pair and clip mode
-    records/mechanism/dose_counterfactual_checkpoints.parquet
+    records/mechanism/dose_counterfactual_checkpoints.parquet, _problems.parquet, _levels.parquet
     manifests/mechanism/dose_response.json, dose_counterfactual.json
 """
 
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ from spurious_rewards.mechanism.dose_effects import dose_table, from_pairs, from
 from spurious_rewards.models.registry import resolve
 from spurious_rewards.training.run import train
 from spurious_rewards.workflow.command_line import exit_code
-from spurious_rewards.workflow.files import sha256_file, write_json, write_parquet, write_text
+from spurious_rewards.workflow.files import read_json, sha256_file, write_json, write_parquet, write_text
+from spurious_rewards.workflow.provenance import provenance
 from spurious_rewards.workflow.runs import RunFolder
 
 PARTS = ("runs", "pairs")
@@ -84,32 +86,59 @@ def run_pairs(config: DoseConfig, only: str = "", progress: bool = True) -> list
 
 def write_runs(config: DoseConfig, rows: pd.DataFrame, folders: Sequence[RunFolder], out: str | Path) -> pd.DataFrame:
     """Table, records and manifest of the training runs below `out`; returns the table."""
-    return _write("dose_response", config, dose_table(from_runs(rows)), {"dose_response": rows}, folders, out)
+    table = dose_table(from_runs(rows, config.n_problems * config.n_samples))
+    return _write("dose_response", config, table, {"dose_response": rows}, [_kept(folder.manifest())
+                                                                            for folder in folders], out)
 
 
 def write_pairs(config: DoseConfig, folders: Sequence[RunFolder], out: str | Path) -> pd.DataFrame:
     """Table, records and manifest of the paired counterfactuals below `out`; returns the table."""
-    pairs, _, checkpoints = counterfactual.records(folders)
-    return _write("dose_counterfactual", config, dose_table(from_pairs(pairs, checkpoints)),
-                  {"dose_counterfactual": pairs, "dose_counterfactual_checkpoints": checkpoints}, folders, out)
+    found = counterfactual.Records.of(folders)
+    frames = {"dose_counterfactual": found.pairs, "dose_counterfactual_checkpoints": found.checkpoints,
+              "dose_counterfactual_problems": found.problems, "dose_counterfactual_levels": found.levels}
+    return _write("dose_counterfactual", config, dose_table(from_pairs(found.pairs, found.checkpoints, found.problems)),
+                  frames, [_kept(manifest) for manifest in found.manifests], out)
+
+
+def rewrite_tables(out: str | Path) -> None:
+    """Compute both tables again from the records below `out`; the manifests say so and keep their runs."""
+    folder, config = Path(out) / "records" / "mechanism", DoseConfig()
+    frames = {path.stem: pd.read_parquet(path) for path in sorted(folder.glob("dose_*.parquet"))}
+    names = {"dose_response": ["dose_response"],
+             "dose_counterfactual": [name for name in frames if name.startswith("dose_counterfactual")]}
+    for name, parts in names.items():
+        manifest = read_json(Path(out) / "manifests" / "mechanism" / f"{name}.json")
+        config = DoseConfig.from_mapping(manifest["config"])
+        table = dose_table(from_runs(frames[name], config.n_problems * config.n_samples) if name == "dose_response" else
+                           from_pairs(frames[name], frames[f"{name}_checkpoints"], frames.get(f"{name}_problems")))
+        _write(name, config, table, {part: frames[part] for part in parts}, manifest["runs"], out, manifest)
 
 
 def _write(name: str, config: DoseConfig, table: pd.DataFrame, frames: dict[str, pd.DataFrame],
-           folders: Sequence[RunFolder], out: str | Path) -> pd.DataFrame:
+           runs: list[dict[str, Any]], out: str | Path, earlier: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    """Table, records and manifest; `earlier` is the manifest of the records, if only the table is new."""
     out = Path(out)
     files = [f"tables/mechanism/{name}.csv", *(f"records/mechanism/{frame}.parquet" for frame in frames)]
     write_text(out / files[0], counterfactual.csv_text(table))
     for path, frame in zip(files[1:], frames.values(), strict=True):
-        write_parquet(out / path, frame)
-    manifests = [folder.manifest() for folder in folders]
-    first = manifests[0]
-    kept = ("run_id", "kind", "commit", "dirty", "seed", "ended", "seconds")
+        if earlier is None:
+            write_parquet(out / path, frame)
+    made = provenance()
+    facts = {key: (earlier or made)[key] for key in ("lock_hashes", "python", "versions", "hardware")
+             if key in (earlier or made)}
     write_json(out / "manifests" / "mechanism" / f"{name}.json", {
-        "kind": name, "config": config.to_dict(),
-        **{key: first[key] for key in ("lock_hashes", "python", "versions", "hardware") if key in first},
-        "seconds": round(sum(m["seconds"] for m in manifests), 1), "files": {p: sha256_file(out / p) for p in files},
-        "runs": [{key: m[key] for key in kept if key in m} for m in manifests]})
+        "kind": name, "config": config.to_dict(), **facts,
+        "table": {"commit": made["commit"], "dirty": made["dirty"]},
+        "seconds": round(sum(run["seconds"] for run in runs), 1), "files": {p: sha256_file(out / p) for p in files},
+        "runs": runs})
     return table
+
+
+def _kept(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What the manifest of a table keeps of a run's."""
+    return {key: manifest[key] for key in (
+        "run_id", "kind", "commit", "dirty", "seed", "started", "ended", "seconds", "n_pairs", "looks", "target_met",
+        "checkpoint_sha", "probe_sha", "probe_tokens", "files") if key in manifest}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -119,6 +148,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--models", default="", help="only these organisms, joined by commas")
     parser.add_argument("--part", default="", help="runs or pairs (default: both)")
     parser.add_argument("--out", default="", help="folder that gets tables/, records/ and manifests/")
+    parser.add_argument("--tables-only", action="store_true", help="only the tables again, from the records in --out")
     options = parser.parse_args(arguments)
     config = DoseConfig()
 
@@ -127,6 +157,11 @@ def main(arguments: list[str] | None = None) -> int:
             raise unknown_name("part", options.part, PARTS)
         if options.out and options.models:
             raise InputError("--out writes the table of all organisms; leave --models out.")
+        if options.tables_only:
+            if not options.out:
+                raise InputError("--tables-only needs --out, the folder with the records.")
+            rewrite_tables(options.out)
+            return
         for name in config.names(options.models):
             resolve(name).folder()  # raises if it has not been built
         if options.part != "runs":

@@ -2,77 +2,183 @@
 
 One row per setting, clip mode and quantity:
 
-    checkpoint                        the quantity before any update (0 for kl and movements)
-    change, change_low, change_high   mean over pairs of (after − checkpoint), 95 % t interval over pairs
+    checkpoint                        the quantity before any update (0 for kl, movements and what updates show)
+    change, change_low, change_high   mean over pairs of (after − checkpoint), 95 % t interval over pairs: look here
+                                      first, at `none` and at the mode, for an effect may be a smaller loss
     effect, effect_low, effect_high   mean over pairs of (mode − none), 95 % t interval over pairs: the clip's doing
     boot_low, boot_high               the same by a hierarchical bootstrap over pairs and probe problems, where values
-                                      per problem exist: it also covers that other problems could have been probed
+                                      per problem exist: it also covers that other problems could have been probed, and
+                                      is the interval to quote (`headline`)
+    p_value, p_holm                   of effect = 0, from the headline interval's width; Holm within a family: one clip
+                                      mode and one question over all settings, the question of code being `CODE_FAMILY`
     share_up, share_up_low, _high     share of pairs with a positive difference, Wilson
     share_zero                        share of pairs without any difference
     standardised                      effect / standard deviation of the pairs' differences
-    ess, reliable                     code and accuracy: median over pairs of the effective share of the probe's answers
-                                      (`ess_code`, `ess`), the smaller of mode and none; reliable from `LEAST_ESS` on
+    ess                               code and accuracy: median over pairs of the effective share of *all* the probe's
+                                      answers, the smaller of mode and none
+    rest, bounded                     code_exact, code_logit, code_tilt: mean over pairs of the probability that the
+                                      tree left open, and of the share of problems at the bound; the larger of mode and
+                                      none
+    reliable                          ess from `LEAST_ESS` on and no pair outside [0, 1]; or rest up to `MOST_REST`
+    shrinkage, bent, each _low _high  rows code_tilt: slope of the line whose intercept is the effect (see `tilt`), and
+                                      that intercept beside a term that lets the line bend
+    target_met                        whether the stopping rule ended at its precision, not at the most pairs
 
-Quantities are those of `probe_set`, and of the updates themselves: clipped (share of tokens, mean over updates),
-would_clip_high, would_clip_low, ratio_max, motion. Entropy and kl are in nats per token.
+Quantities are those of `probe_set`; of the updates themselves: clipped (share of tokens, mean over updates),
+would_clip_high, would_clip_low, ratio_max, motion, and motion_ratio (to `none` in the same pair); and code_tilt.
+Settings recorded before the tree was have no code_exact, code_logit, code_tilt; coarser, for all settings, are
+code_mean_logit, the log-odds of a pair's `code` (one probability for all problems), and code_mean_tilt, the same line
+through those. Entropy and kl are in nats per token.
 
-Usage: `effects(pairs, problems, checkpoints)` with the frames of `counterfactual.records`.
+Usage: `effects(pairs, problems, checkpoints, levels)` with the frames of `counterfactual.records`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
-from spurious_rewards.evaluation.statistics import hierarchical_bootstrap, t_interval, wilson
+from spurious_rewards.evaluation.significance import holm
+from spurious_rewards.evaluation.statistics import Interval, hierarchical_bootstrap, t_interval, wilson
+from spurious_rewards.mechanism.code_tree import logit
 from spurious_rewards.mechanism.counterfactual_config import REFERENCE
+from spurious_rewards.mechanism.tilt import bootstrap_tilt, tilt
 from spurious_rewards.training.diagnostics import PI_OLD_BINS
 
 PER_PROBLEM = ("entropy", "code", "accuracy")
 """Quantities whose differences are kept per probe problem."""
-PROBED = ("entropy", "top1", "kl", "code", "accuracy", *(f"move_bin{i}" for i in range(len(PI_OLD_BINS) - 1)))
-UPDATED = ("clipped", "would_clip_high", "would_clip_low", "ratio_max", "motion")
-ESS_OF = {"code": "ess_code", "accuracy": "ess"}
+FROM_TREE = ("code_exact", "code_logit")
+PROBED = ("entropy", "top1", "kl", "code", "code_mean_logit", *FROM_TREE, "accuracy",
+          *(f"move_bin{i}" for i in range(len(PI_OLD_BINS) - 1)))
+UPDATED = ("clipped", "would_clip_high", "would_clip_low", "ratio_max", "motion", "motion_ratio")
+CODE_FAMILY = ("code_logit", "code_tilt")
+"""The two quantities that C4 is judged by; Holm's adjustment treats them as one question."""
 LEAST_ESS = 0.5
 """Below half of the answers the importance-weighted quantities are marked as unreliable."""
+MOST_REST = 0.02
+"""Probability, mean over problems and pairs, that the tree may leave open."""
 RESAMPLES = 4000
 SETTING = ("model", "optimizer", "learning_rate")
 
 
-def effects(pairs: pd.DataFrame, problems: pd.DataFrame, checkpoints: pd.DataFrame) -> pd.DataFrame:
+def effects(pairs: pd.DataFrame, problems: pd.DataFrame, checkpoints: pd.DataFrame,
+            levels: pd.DataFrame | None = None) -> pd.DataFrame:
     """The table of the module's docstring.
 
     Args:
         pairs: a row per setting, pair and clip mode.
         problems: differences to `none` per probe problem, a row per setting, pair and other mode, arrays in columns.
         checkpoints: a row per setting with what its checkpoint shows.
+        levels: code log-odds per probe problem (array column), a row per setting, pair and mode.
     """
-    per_update = [name for name in UPDATED if isinstance(pairs[name].iloc[0], np.ndarray)]
-    pairs = pairs.assign(**{name: [float(np.mean(values)) for values in pairs[name]] for name in per_update})
+    per_update = [name for name in UPDATED if name in pairs and isinstance(pairs[name].iloc[0], np.ndarray)]
+    pairs = pairs.assign(**{name: [float(np.mean(values)) for values in pairs[name]] for name in per_update},
+                         code_mean_logit=logit(pairs["code"].to_numpy(float)))
+    checkpoints = checkpoints.assign(code_mean_logit=logit(checkpoints["code"].to_numpy(float)))
     rows = []
     for key, group in pairs.groupby(list(SETTING), sort=False):
         setting = dict(zip(SETTING, key, strict=True))
-        start = _of(checkpoints, setting).iloc[0]
-        by_problem = _of(problems, setting)
+        start, by_problem = _of(checkpoints, setting).iloc[0], _of(problems, setting)
+        logits = level_matrices(_of(levels, setting)) if levels is not None and len(levels) else {}
+        wide = {name: group.pivot(index="pair", columns="clip_mode", values=name).astype(float)
+                for name in (*PROBED, *UPDATED, "ess", "code_rest", "code_bounded")
+                if name in group and group[name].notna().any()}
+        wide["motion_ratio"] = wide["motion"].div(wide["motion"][REFERENCE], axis=0)
         for mode in group["clip_mode"].unique():
             differences = by_problem[by_problem["clip_mode"] == mode].sort_values("pair")
-            for name in (*PROBED, *UPDATED):
-                wide = group.pivot(index="pair", columns="clip_mode", values=name).astype(float)
-                row: dict[str, Any] = {**setting, "clip_mode": mode, "quantity": name, "n_pairs": len(wide)}
+            for name in (quantity for quantity in (*PROBED, *UPDATED) if quantity in wide):
+                values = wide[name]
+                row: dict[str, Any] = {**setting, "clip_mode": mode, "quantity": name, "n_pairs": len(values)}
                 before = float(start.get(name, math.nan)) if name in PROBED else 0.0
-                row |= {"checkpoint": before, **_interval("change", wide[mode].to_numpy() - before)}
+                row |= {"checkpoint": before, **_interval("change", values[mode].to_numpy() - before)}
                 if mode != REFERENCE:
                     matrix = np.stack(differences[name].to_list()) if name in PER_PROBLEM else None
-                    row |= paired(wide[mode].to_numpy(), wide[REFERENCE].to_numpy(), matrix)
-                    if name in ESS_OF:
-                        ess = group.pivot(index="pair", columns="clip_mode", values=ESS_OF[name]).median()
-                        row["ess"] = float(min(ess[mode], ess[REFERENCE]))
-                        row["reliable"] = row["ess"] >= LEAST_ESS
-                rows.append(row)
-    return pd.DataFrame(rows)
+                    if name == "code_logit" and logits:
+                        matrix = logits[mode] - logits[REFERENCE]
+                    row |= paired(values[mode].to_numpy(), values[REFERENCE].to_numpy(), matrix)
+                    row |= _trust(name, wide, mode)
+                rows.append(row | _target(start))
+            if mode == REFERENCE:
+                continue
+            tilts = {"code_mean_tilt": [wide["code_mean_logit"][arm].to_numpy() - start["code_mean_logit"]
+                                        for arm in (mode, REFERENCE)]}
+            if logits:
+                tilts["code_tilt"] = [logits[arm] - np.asarray(start["code_logits"], dtype=float)
+                                      for arm in (mode, REFERENCE)]
+            for name, changes in tilts.items():
+                rows.append({**setting, "clip_mode": mode, "quantity": name, "n_pairs": len(changes[0]),
+                             **_tilted(*changes), **_trust(name, wide, mode), **_target(start)})
+    return with_p_values(pd.DataFrame(rows))
+
+
+def level_matrices(levels: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Clip mode → code log-odds, float64 (pairs, problems), pairs in order."""
+    return {mode: np.stack(rows.sort_values("pair")["code_logits"].to_list()).astype(float)
+            for mode, rows in levels.groupby("clip_mode", sort=False)}
+
+
+def headline(row: Mapping[str, Any]) -> Interval:
+    """The interval to quote: hierarchical where there is one, else over pairs."""
+    ends = ("boot_low", "boot_high") if not math.isnan(row.get("boot_low", math.nan)) else ("effect_low", "effect_high")
+    return Interval(float(row["effect"]), float(row[ends[0]]), float(row[ends[1]]), int(row.get("n_pairs", 0)))
+
+
+def with_p_values(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with `p_value` and `p_holm` of its effects, where they can be given."""
+    values = np.array([p_value(headline(row)) for row in table.to_dict("records")])
+    table = table.assign(p_value=values, p_holm=np.nan)
+    question = table["quantity"].where(~table["quantity"].isin(CODE_FAMILY), "code family")
+    for _, family in table[np.isfinite(values)].groupby(["model", "clip_mode", question], sort=False):
+        table.loc[family.index, "p_holm"] = holm(family["p_value"].to_numpy())
+    return table
+
+
+def p_value(interval: Interval) -> float:
+    """Two-sided p of "the effect is 0", taking the half width as t(0.975, n − 1) standard errors; nan without one.
+
+    >>> round(p_value(Interval(1.0, 0.0, 2.0, 50)), 3)
+    0.05
+    """
+    half = (interval.high - interval.low) / 2
+    if interval.n < 2 or not half > 0:
+        return math.nan
+    freedom = interval.n - 1
+    return float(2 * stats.t.sf(abs(interval.estimate) / half * stats.t.ppf(0.975, freedom), freedom))
+
+
+def _trust(name: str, wide: Mapping[str, pd.DataFrame], mode: str) -> dict[str, Any]:
+    """The columns ess, rest, bounded and reliable of a quantity that needs them."""
+    arms = [mode, REFERENCE]
+    if name in ("code", "code_mean_logit", "code_mean_tilt", "accuracy"):
+        ess = float(wide["ess"][arms].median().min())
+        inside = name == "accuracy" or bool(wide["code"][arms].stack().between(0, 1).all())
+        return {"ess": ess, "reliable": ess >= LEAST_ESS and inside}
+    if name in (*FROM_TREE, "code_tilt"):
+        rest, bounded = (float(wide[column][arms].mean().max()) for column in ("code_rest", "code_bounded"))
+        return {"rest": rest, "bounded": bounded, "reliable": rest <= MOST_REST}
+    return {}
+
+
+def _tilted(mode: np.ndarray, none: np.ndarray) -> dict[str, float]:
+    """Columns effect, boot and shrinkage of a tilt, from changes of log-odds per pair or per pair and problem."""
+    by_problem = mode.ndim == 2
+    line, slope = tilt(*(values.mean(axis=1) if by_problem else values for values in (mode, none)))
+    bent, _ = tilt(*(values.mean(axis=1) if by_problem else values for values in (mode, none)), bent=True)
+    row = {"effect": line.estimate, "effect_low": line.low, "effect_high": line.high}
+    if by_problem:
+        boot, slope = bootstrap_tilt(mode, none)
+        row |= {"boot_low": boot.low, "boot_high": boot.high}
+    return {**row, "shrinkage": slope.estimate, "shrinkage_low": slope.low, "shrinkage_high": slope.high,
+            "bent": bent.estimate, "bent_low": bent.low, "bent_high": bent.high}
+
+
+def _target(start: pd.Series) -> dict[str, Any]:
+    return {"target_met": bool(start["target_met"])} if "target_met" in start else {}
 
 
 def paired(mode_S: np.ndarray, reference_S: np.ndarray, differences_S_P: np.ndarray | None = None) -> dict[str, Any]:

@@ -115,7 +115,9 @@ def traces(result: BanditResult) -> pd.DataFrame:
 
 
 def by_probability(result: BanditResult) -> pd.DataFrame:
-    """Clip fractions by π_old of the arm: shares of a bin's rollouts clipped and outside the band, per update.
+    """Clip fractions by π_old of the arm: shares of a bin's rollouts clipped and outside the band.
+
+    Each rollout is in one mini-batch, hence counted once: bins weighted by their rollouts give `clip_fraction_*` again.
 
     A share is a ratio of sums over seeds; `_ci_low` and `_ci_high` are a percentile bootstrap over seeds, because the
     arms of one seed share a policy. `rollouts` is the expected number, seeds and rollout batches together; `seeds` the

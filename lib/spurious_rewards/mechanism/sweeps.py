@@ -182,11 +182,14 @@ def run_sweep(name: str, size: str, folder: str | Path) -> pd.DataFrame:
 def run_bins(name: str, size: str, folder: str | Path) -> pd.DataFrame:
     """Clip fractions by π_old of every cell of a sweep that has been run, a row per cell and bin."""
     tables = [
-        pd.read_parquet(bins_path(config, folder)).assign(sweep=name, cell=config.digest(), clip_mode=config.clip_mode)
+        pd.read_parquet(bins_path(config, folder)).assign(
+            sweep=name, cell=config.digest(), optimizer=config.optimizer, step_size=config.step_size,
+            clip_mode=config.clip_mode)
         for config in sweep_cells(name, size)
-    ]
+    ]  # fmt: skip
     table = pd.concat(tables, ignore_index=True)
-    return table[["sweep", "cell", "clip_mode", *table.columns.drop(["sweep", "cell", "clip_mode"])]]
+    first = ["sweep", "cell", "optimizer", "step_size", "clip_mode"]
+    return table[[*first, *table.columns.drop(first)]]
 
 
 def sweep_cells(name: str, size: str) -> list[BanditConfig]:

@@ -1,7 +1,15 @@
 """What the mechanism's committed tables say about the paper's claims: bandit map, paired counterfactual, dose–response.
 
-The settings that decide were fixed before anything was run: SGD step 2 in the bandit, `mechanism.verdict.MIDDLE` on the
-language model. Where two settings speak, the verdict is that of `joint`.
+Rules, none of which picks a setting:
+
+- *bandit*: SGD step 2, the base of the map, at every prior. With two arms what the clip adds to the log-odds decides,
+  at the other priors whether the likelier arm gains more often than not; they must agree (`joint`).
+- *counterfactual*: at every setting where code can be measured, the effect of the two-sided clip on the log-odds of
+  code and its tilt (`mechanism.tilt`), Holm-adjusted together. `consistent` needs a setting at which both are resolved
+  above 0 and none at which either is resolved below; `against` the reverse. A smaller *loss* decides nothing.
+- *dose–response*: the slope of the two-sided clip's effect on the log-odds of code over the prior's, Holm-adjusted
+  with those of the other modes and settings.
+- C9: γ = 0.001 with and without the released code's second whitening; `joint`.
 
 Usage: `mechanism_findings(mechanism_tables(results_dir()))`.
 """
@@ -10,16 +18,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from spurious_rewards.evaluation.statistics import Interval
-from spurious_rewards.mechanism.verdict import MIDDLE, middle_cell
+from spurious_rewards.mechanism.effects import headline
+from spurious_rewards.mechanism.verdict import cell, code_rows, loses, resolved, settings_of, trusted
 
-NAMES = ("bandit_map", "counterfactual", "dose_response", "dose_counterfactual")
+NAMES = ("bandit_map", "bandit_bins", "counterfactual", "dose_response", "dose_counterfactual")
 """Tables in results/tables/mechanism that may be there."""
 Finding = dict[str, str]
 """scale, measured, verdict."""
+VERDICTS = {1: "consistent", 0: "undecided", -1: "against"}
 
 
 def mechanism_tables(results: Path) -> dict[str, pd.DataFrame]:
@@ -66,33 +77,64 @@ def from_bandit(table: pd.DataFrame) -> dict[str, Finding]:
     rows = table[(table["clip_mode"] == "two_sided") & table["paired_logit_change"].notna()]
 
     def effect(cells: pd.DataFrame) -> Interval:
-        cell = cells.iloc[0]
-        return Interval(*(cell[f"paired_logit_change{end}"] for end in ("", "_ci_low", "_ci_high")),
-                        int(cell["n_seeds"]))
+        first = cells.iloc[0]
+        return Interval(*(first[f"paired_logit_change{end}"] for end in ("", "_ci_low", "_ci_high")),
+                        int(first["n_seeds"]))
 
     sgd = rows[rows["optimizer"] == "sgd"]
     large = effect(sgd[(sgd["sweep"] == "step") & (sgd["step_size"] == 2.0)])
     small = effect(rows[(rows["sweep"] == "step") & (rows["optimizer"] == "adamw") & (rows["step_size"] == 0.01)])
-    half, rare = (effect(sgd[(sgd["sweep"] == "gamma") & (sgd["gamma"] == gamma)]) for gamma in (0.5, 0.001))
+    rare = {name: effect(cells) for name, sweep in (("released whitening off", "gamma"), ("on", "whitened"))
+            if len(cells := sgd[(sgd["sweep"] == sweep) & (sgd["gamma"] == 0.001)])}
+    half = effect(sgd[(sgd["sweep"] == "gamma") & (sgd["gamma"] == 0.5)])
+    priors = sgd[(sgd["sweep"] == "prior") & (sgd["prior"] != "two_arms")]
+    gains = [Interval(row["share_up"] - 0.5, row["share_up_ci_low"] - 0.5, row["share_up_ci_high"] - 0.5, large.n)
+             for row in priors.to_dict("records")]
+    shapes = "; the likelier arm gains in " + ", ".join(
+        f"{100 * row['share_up']:.0f} % ({row['prior']})" for row in priors.to_dict("records")) if gains else ""
     scale = f"bandit, {large.n} seeds"
     return {
-        "C4": {"scale": scale, "measured": f"the clip adds {written(large)} to the log-odds of the likelier arm (SGD, "
-               f"step 2) and {written(small)} with AdamW at step 0.01, where no ratio leaves the band",
-               "verdict": sign(large)},
-        "C9": {"scale": scale, "measured": f"the clip adds {written(half)} at γ = 0.5 and {written(rare)} at γ = 0.001 "
-               "(SGD): the clip does not explain an effect at γ = 0.001", "verdict": sign(rare)},
+        "C4": {"scale": scale, "measured": f"the clip adds {written(large)} to the log-odds of the likelier of two "
+               f"arms (SGD, step 2) and {written(small)} with AdamW at step 0.01, where no ratio leaves the band"
+               + shapes,
+               "verdict": joint([large, *gains])},
+        "C9": {"scale": scale, "measured": f"the clip adds {written(half)} at γ = 0.5 and at γ = 0.001 (SGD) "
+               + ", ".join(f"{written(interval)} ({name})" for name, interval in rare.items()),
+               "verdict": joint(list(rare.values()))},
     }
 
 
 def from_counterfactual(table: pd.DataFrame) -> dict[str, Finding]:
-    """What one rollout batch with the clip does to code probability and entropy, against none, on the organism."""
-    code, entropy = (middle_effects(table, quantity, "n_pairs") for quantity in ("code", "entropy"))
-    n = " and ".join(str(interval.n) for interval in code.values())
-    text = "; ".join(f"{name}: code probability {written(code[name])}, entropy {written(entropy[name], 4)} nats"
-                     for name in code)
-    return {"C4": {"scale": f"organism {table['model'].iloc[0]}, one rollout batch, {n} pairs",
-                   "measured": f"clip minus no clip, code being the likelier strategy: {text}",
-                   "verdict": joint(list(code.values()))}}
+    """What one rollout batch with the clip does to code, against none, at every setting where that can be measured."""
+    texts, found, counts, left = [], [], set(), []
+    for optimizer, step in settings_of(table):
+        logit, tilt = code_rows(table, optimizer, step, "two_sided")
+        if not logit or not trusted(logit):
+            left.append(f"{optimizer} {step:g}")
+            continue
+        name = "code_exact" if cell(table, optimizer, step, "none", "code_exact") else "code"
+        none, mode = (cell(table, optimizer, step, arm, name)["change"] for arm in ("none", "two_sided"))
+        found.append((resolved(logit), resolved(tilt)))
+        counts.add(int(logit["n_pairs"]))
+        texts.append(f"{optimizer} {step:g}: {none:+.4f} without, {mode:+.4f} with the clip ({loses(none, mode)}), "
+                     f"log-odds {_marked(logit)}, tilt {_marked(tilt)}")
+    text = "; ".join(texts) + (f"; not measurable at {', '.join(left)}" if left else "")
+    return {"C4": {"scale": f"organism {table['model'].iloc[0]}, one rollout batch, "
+                            f"{' and '.join(map(str, sorted(counts)))} pairs per setting",
+                   "measured": f"change of code probability, and clip minus no clip in log-odds (Holm): {text}",
+                   "verdict": tilted(found)}}
+
+
+def tilted(found: Sequence[tuple[int, int]]) -> str:
+    """Verdict from (resolved sign of the effect on the log-odds, of the tilt) at each setting.
+
+    >>> tilted([(1, 1), (0, 0)]), tilted([(1, 0), (0, 1)]), tilted([(1, 1), (0, -1)])
+    ('consistent', 'undecided', 'undecided')
+    """
+    for direction in (1, -1):
+        if (direction, direction) in found and not any(-direction in pair for pair in found):
+            return VERDICTS[direction]
+    return "undecided"
 
 
 def from_dose_pairs(table: pd.DataFrame) -> dict[str, Finding]:
@@ -106,23 +148,18 @@ def from_dose_runs(table: pd.DataFrame) -> dict[str, Finding]:
 
 
 def _slope(table: pd.DataFrame, scale: str) -> Finding:
-    slopes = middle_effects(table[table["statistic"] == "slope"], "code", "n")
-    text = "; ".join(f"{name}: {written(interval, 4)}" for name, interval in slopes.items())
-    return {"scale": scale.format(n=" and ".join(sorted({str(interval.n) for interval in slopes.values()}))),
-            "measured": "effect of the clip on the code frequency per unit of the prior's log-odds (amplifying what is "
-                        f"likely needs it above 0): {text}",
-            "verdict": joint(list(slopes.values()))}
+    lines = table[(table["statistic"] == "slope") & (table["quantity"] == "code_logit")]
+    rows = {f"{optimizer} {step:g}": cell(lines, optimizer, step, "two_sided", "code_logit")
+            for optimizer, step in settings_of(lines)}
+    signs = {resolved(row) for row in rows.values()} - {0}
+    text = "; ".join(f"{name}: {_marked(row, 4)}" for name, row in rows.items())
+    return {"scale": scale.format(n=" and ".join(sorted({str(int(row["n"])) for row in rows.values()}))),
+            "measured": "effect of the clip on the log-odds of code per unit of the prior's log-odds (amplifying what "
+                        f"is likely needs it above 0; Holm over modes and settings): {text}",
+            "verdict": VERDICTS[signs.pop()] if len(signs) == 1 else "undecided"}
 
 
-def middle_effects(table: pd.DataFrame, quantity: str, count: str) -> dict[str, Interval]:
-    """Setting → effect of the two-sided clip, for the settings in the middle of the map.
-
-    Args:
-        table: of effects.
-        quantity: for example `code`.
-        count: column with the sample size.
-    """
-    rows = {f"{optimizer} {step:g}": middle_cell(table, optimizer, "two_sided", quantity)
-            for optimizer, step in MIDDLE.items()}
-    return {name: Interval(row["effect"], row["effect_low"], row["effect_high"], int(row[count]))
-            for name, row in rows.items()}
+def _marked(row: Mapping[str, Any], digits: int = 3) -> str:
+    """An effect with its headline interval, and a word if that is not resolved or not to be trusted."""
+    text = written(headline(row), digits)
+    return text if resolved(row) else f"{text} ({'not resolved' if trusted(row) else 'weights too uneven'})"

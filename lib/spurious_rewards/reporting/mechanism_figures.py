@@ -66,6 +66,44 @@ def clip_effect_by_gamma(table: pd.DataFrame) -> go.Figure:
         f"(95 % limits, n = {rows['n_seeds'].min()} seeds)")
 
 
+def share_by_prior(table: pd.DataFrame) -> go.Figure:
+    """Share of seeds in which the likeliest arm gained, by the prior's shape, a panel per optimizer (Wilson 95 %)."""
+    rows = table[table["sweep"] == "prior"]
+    steps = rows.drop_duplicates("optimizer").set_index("optimizer")["step_size"]
+    figure = make_subplots(rows=1, cols=len(steps), subplot_titles=[f"{name} {step:g}" for name, step in steps.items()])
+    for column, optimizer in enumerate(steps.index, start=1):
+        for mode, cells in rows[rows["optimizer"] == optimizer].groupby("clip_mode", sort=False):
+            figure.add_scatter(x=cells["prior"], y=cells["share_up"], mode="markers", name=mode, offsetgroup=mode,
+                               legendgroup=mode, showlegend=column == 1, marker={"color": COLOURS[mode], "size": 8},
+                               error_y=_limits(cells, "share_up"), row=1, col=column)
+    figure.add_hline(0.5, line={"color": "#888888", "dash": "dot"})
+    figure.update_yaxes(title_text="share of seeds", col=1)
+    return figure.update_layout(
+        template="plotly_white", width=860, height=430, scattermode="group",
+        title=f"Bandit: how often the likeliest arm gains, by prior (n = {rows['n_seeds'].min()} seeds)")
+
+
+def clipped_by_probability(bins: pd.DataFrame, optimizer: str) -> go.Figure:
+    """Share of rollouts clipped, by the π_old of their arm, a panel per side (95 % over seeds).
+
+    Args:
+        bins: bandit_bins.csv, or `sweeps.run_bins` with a column `optimizer`.
+        optimizer: `sgd` or `adamw`.
+    """
+    rows = bins[(bins["optimizer"] == optimizer) & bins["clip_mode"].isin(["two_sided", "high_only", "low_only"])]
+    figure = make_subplots(rows=1, cols=2, subplot_titles=["upper exit", "lower exit"])
+    for mode, cells in rows.groupby("clip_mode", sort=False):
+        x = [f"{low:.2g}–{high:.2g}" for low, high in zip(cells["p_low"], cells["p_high"], strict=True)]
+        for column, name in enumerate(("clipped_high", "clipped_low"), start=1):
+            figure.add_scatter(x=x, y=cells[name], mode="lines+markers", name=mode, legendgroup=mode,
+                               line={"color": COLOURS[mode]}, showlegend=column == 1, error_y=_limits(cells, name),
+                               row=1, col=column)
+    figure.update_xaxes(title_text="π_old of the arm", type="category")
+    figure.update_yaxes(title_text="share of rollouts clipped", col=1)
+    return figure.update_layout(template="plotly_white", width=860, height=430,
+                                title=f"Bandit 0.65 / 0.35, {optimizer}: where the clip acts (95 % over seeds)")
+
+
 def _limits(cells: pd.DataFrame, name: str) -> dict[str, object]:
     return {"type": "data", "symmetric": False, "array": cells[f"{name}_ci_high"] - cells[name],
             "arrayminus": cells[name] - cells[f"{name}_ci_low"]}
@@ -74,21 +112,28 @@ def _limits(cells: pd.DataFrame, name: str) -> dict[str, object]:
 def map_figures(table: pd.DataFrame) -> dict[str, go.Figure]:
     """Name → figure, for the committed bandit map."""
     return {**{f"bandit_step_{name}": share_by_step(table, name) for name in ("sgd", "adamw")},
-            "bandit_gamma": clip_effect_by_gamma(table)}
+            "bandit_gamma": clip_effect_by_gamma(table), "bandit_prior": share_by_prior(table)}
 
 
-QUANTITIES = {"entropy": "token entropy, nats", "code": "probability of code reasoning", "top1": "top-1 probability",
+QUANTITIES = {"entropy": "token entropy, nats", "code": "probability of code reasoning",
+              "code_exact": "probability of code reasoning", "code_logit": "log-odds of code reasoning",
+              "code_mean_logit": "log-odds of code reasoning, per pair", "code_tilt": "tilt of the log-odds of code",
+              "code_mean_tilt": "tilt of the log-odds of code, per pair", "top1": "top-1 probability",
               "kl": "KL(π_old‖π_θ), nats per token", "accuracy": "accuracy", "ended": "share of answers that end"}
 
 
 def effects_by_setting(table: pd.DataFrame, quantity: str) -> go.Figure:
-    """Paired effect of each clip mode on one quantity, by step size, a panel per optimizer (95 % over pairs).
+    """Paired effect of each clip mode on one quantity, by step size, a panel per optimizer (95 % limits).
+
+    Cells that are marked as unreliable are left out.
 
     Args:
         table: counterfactual.csv.
         quantity: a value of its column `quantity`.
     """
     rows = table[(table["quantity"] == quantity) & table["effect"].notna()]
+    if "reliable" in rows:
+        rows = rows[rows["reliable"].ne(False)]
     optimizers = list(rows["optimizer"].unique())
     figure = make_subplots(rows=1, cols=len(optimizers), subplot_titles=optimizers)
     for column, optimizer in enumerate(optimizers, start=1):
@@ -155,7 +200,9 @@ def dose_response(table: pd.DataFrame, quantity: str, unit: str) -> go.Figure:
 def counterfactual_figures(table: pd.DataFrame) -> dict[str, go.Figure]:
     """Name → figure, for the committed counterfactual."""
     middle = table[["optimizer", "learning_rate"]].drop_duplicates().groupby("optimizer")["learning_rate"].median()
-    return {**{f"counterfactual_{name}": effects_by_setting(table, name) for name in ("entropy", "code", "top1", "kl")},
+    shown = ("entropy", "code", "code_mean_logit", "code_mean_tilt", "code_logit", "code_tilt", "top1", "kl")
+    return {**{f"counterfactual_{name}": effects_by_setting(table, name) for name in shown
+               if table["quantity"].eq(name).any()},
             **{f"counterfactual_movement_{optimizer}": movement_by_bin(table, optimizer, step)
                for optimizer, step in middle.items()}}
 
@@ -163,20 +210,25 @@ def counterfactual_figures(table: pd.DataFrame) -> dict[str, go.Figure]:
 def dose_figures(runs: pd.DataFrame | None, pairs: pd.DataFrame | None) -> dict[str, go.Figure]:
     """Name → figure, for those of the two committed dose–response tables that are there."""
     found = {} if runs is None else {f"dose_runs_{name}": dose_response(runs, name, "seeds")
-                                     for name in ("code", "accuracy")}
-    return found | ({} if pairs is None else {"dose_pairs_code": dose_response(pairs, "code", "pairs")})
+                                     for name in ("code_logit", "accuracy")}
+    return found | ({} if pairs is None else {"dose_pairs_code_logit": dose_response(pairs, "code_logit", "pairs")})
 
 
 def mechanism_figures(tables: Mapping[str, pd.DataFrame]) -> dict[str, go.Figure]:
     """Name → figure, for the committed tables of the mechanism by name; those that are not there have none."""
     found = map_figures(tables["bandit_map"]) if "bandit_map" in tables else {}
+    if "bandit_bins" in tables:
+        found |= {"bandit_bins_sgd": clipped_by_probability(tables["bandit_bins"], "sgd")}
     found |= counterfactual_figures(tables["counterfactual"]) if "counterfactual" in tables else {}
     return found | dose_figures(tables.get("dose_response"), tables.get("dose_counterfactual"))
 
 
 def _bounds(cells: pd.DataFrame, name: str) -> dict[str, object]:
-    return {"type": "data", "symmetric": False, "array": cells[f"{name}_high"] - cells[name],
-            "arrayminus": cells[name] - cells[f"{name}_low"]}
+    """Error bars; of an effect the hierarchical limits where there are any."""
+    low, high = cells[f"{name}_low"], cells[f"{name}_high"]
+    if name == "effect" and "boot_low" in cells:
+        low, high = cells["boot_low"].fillna(low), cells["boot_high"].fillna(high)
+    return {"type": "data", "symmetric": False, "array": high - cells[name], "arrayminus": cells[name] - low}
 
 
 def _pairs_of(rows: pd.DataFrame) -> str:
