@@ -40,10 +40,10 @@ def test_nan_is_an_error_in_its_own_update(engine, batches, runs_folder):
         assert kept["update"].tolist() == [1, 2] and math.isfinite(kept["loss"][0]) and math.isnan(kept["loss"][1])
 
 
-@pytest.mark.parametrize("save_every", [1, 2])
-def test_a_last_step_into_infinity_is_an_error(save_every, runs_folder, monkeypatch):
-    """Its own loss and gradient are finite; the weights it leaves are not. Sealed or not, they do not count."""
-    config = tiny.config(rollout_batches=1, save_every_batches=save_every)
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_last_step_into_infinity_is_an_error(saved, runs_folder, monkeypatch):
+    """Its own loss and gradient are finite; the weights it leaves are not. It ends at the seal, or else at the end."""
+    config = tiny.config(rollout_batches=1)
 
     def last_step(self, args, state, control, **_):
         if state.global_step == 3:
@@ -51,6 +51,8 @@ def test_a_last_step_into_infinity_is_an_error(save_every, runs_folder, monkeypa
         self.trainer.log_update_times()
 
     monkeypatch.setattr("spurious_rewards.training.callbacks.RunCallback.on_optimizer_step", last_step)
+    if not saved:
+        monkeypatch.setattr("spurious_rewards.training.callbacks.RunCallback.on_save", lambda *_, **__: None)
     with pytest.raises(InputError, match="diverged: its weights are not finite after update 4"):
         train(config, progress=False)
     run = RunFolder(runs_folder / config.run_id())

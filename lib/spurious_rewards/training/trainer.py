@@ -310,6 +310,6 @@ def trimmed(inputs: dict[str, Any]) -> dict[str, Any]:
         result[name] = inputs[name][:, -prompt_width:]
     for name in ("completion_ids", "completion_mask", "old_per_token_logps", "ref_per_token_logps",
                  "sampling_per_token_logps", "importance_sampling_ratio"):
-        if inputs.get(name) is not None and inputs[name].dim() == 2 and inputs[name].size(1) > 1:
+        if inputs.get(name) is not None:  # a correction per sequence is (B, 1) and stays so
             result[name] = inputs[name][:, :width]
     return result
