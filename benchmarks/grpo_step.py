@@ -6,16 +6,24 @@ same rollouts (their sums differ in the last bits). A pair is the same rollout b
 the median over pairs. Times are CPU seconds of the thread that works, so that other load on the machine counts little.
 One thread throughout.
 
-    trl      stock `trl.GRPOTrainer` with the same `GRPOConfig`
-    bare     the trainer of this project without diagnostics, rollouts by TRL as in `trl`
-    full     with all diagnostics that are on by default
-    prefix   as full, with engine shared_prefix: each prompt read once per group
-    plain    benchmarks/plain_grpo.py: what one would write first
+    trl                  stock `trl.GRPOTrainer` with the same `GRPOConfig`
+    bare                 the trainer of this project without diagnostics, rollouts by TRL as in `trl`
+    default diagnostics  with the diagnostics that are on by default
+    projection           with the signed clip projection besides, which is off by default
+    prefix               as default diagnostics, with engine shared_prefix: each prompt read once per group
+    plain                benchmarks/plain_grpo.py: what one would write first
+
+This project's contestants carry the run's own callback (rows of metrics, progress); nobody writes checkpoints.
+
+The projection costs a second backward pass where the clip acts and next to nothing where it does not. At the paper's
+step size it never acts on an organism, so the ratio that counts is the other one: `--clipping` repeats the contest of
+`default diagnostics` and `projection` at learning rate 3e-4, where it does.
 
 The floor is what the floating-point operations alone would take: five passes' worth per token (one to generate, one for
 log π_old, three for forward and backward), 2 operations per weight and token, at the rate of a large matrix product
-measured here. `--table` also writes results/tables/training/grpo_step.csv and .md; `--scaling` measures time and memory
-against model size, completion length and group size instead (benchmarks/scaling.py).
+measured here. `--whole 100` trains 100 rollout batches through `train`, from loading to manifest with a checkpoint
+every 10, and measures all of it. `--table` does all three and writes results/tables/training/grpo_step.csv and .md;
+`--scaling` measures time and memory against model size, completion length and group size (benchmarks/scaling.py).
 
     python benchmarks/grpo_step.py --quick
 """
@@ -28,168 +36,23 @@ import os
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
-from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["TQDM_DISABLE"] = "1"
 
 import torch
-from transformers import PrinterCallback, TrainerCallback
 
 sys.path.insert(0, str(Path(__file__).parent))
-from plain_grpo import PlainGRPO
+from contest import CONTESTANTS, DEFAULT, Contestant, contest, organism_config, ratio
 
-from spurious_rewards.data.synthetic import generate
-from spurious_rewards.models.registry import load
-from spurious_rewards.rewards.registry import uniform
-from spurious_rewards.training.arguments import grpo_arguments
 from spurious_rewards.training.config import RunConfig
-from spurious_rewards.training.prompts import training_rows
-from spurious_rewards.training.run import make_trainer
+from spurious_rewards.training.run import train
 
 TABLES = Path(__file__).parents[1] / "results" / "tables" / "training"
 PHASES = ("generation", "old_logps", "rewards", "forward", "backward", "optimizer", "diagnostics")
-
-
-def organism_config(rollout_batches: int, **changes: Any) -> RunConfig:
-    """The run of the target: 32 prompts × 16 rollouts, 8 updates, on the qwen-like organism."""
-    return RunConfig(**{
-        "model": "qwen-like", "train_set": "synthetic", "prompt_style": "organism", "reward": "random",
-        "prompts_per_batch": 32, "group_size": 16, "updates_per_batch": 8, "rollout_batches": rollout_batches,
-        "micro_batch": 64, "max_prompt_tokens": 128, "max_completion_tokens": 64, "precision": "fp32",
-        "learning_rate": 5e-7, "save_every_batches": 1000, **changes})
-
-
-class Contestant:
-    """Something that makes rollout batches on demand, in its own thread, with its own random-number state."""
-
-    def __init__(self, name: str):
-        self.name = name
-        self.seconds: list[float] = []
-        self._go, self._done = threading.Semaphore(0), threading.Semaphore(0)
-        self._rng = torch.get_rng_state()
-        self._error: BaseException | None = None
-        self.thread = threading.Thread(target=self._main, daemon=True)
-
-    def _main(self) -> None:
-        self._go.acquire()
-        try:
-            self.work()
-        except BaseException as error:  # handed to the thread that waits, which raises it
-            self._error = error
-        self._done.release()
-
-    def work(self) -> None:
-        """Make all rollout batches, calling `pause` after each."""
-        raise NotImplementedError
-
-    def pause(self) -> None:
-        """Called by the working thread after each rollout batch: let the others have their turn."""
-        self.seconds.append(time.thread_time() - self._began)
-        self._rng = torch.get_rng_state()
-        self._done.release()
-        self._go.acquire()
-        self._resume()
-
-    def _resume(self) -> None:
-        torch.set_num_threads(1)
-        torch.set_rng_state(self._rng)
-        self._began = time.thread_time()
-
-    def turn(self) -> None:
-        """Have one more rollout batch made."""
-        if not self.thread.is_alive():
-            self.thread.start()
-        self._go.release()
-        self._done.acquire()
-        if self._error:
-            raise self._error
-
-
-class Turns(TrainerCallback):
-    """Pauses a trainer at the end of each rollout batch."""
-
-    def __init__(self, contestant: TrainerContestant, updates: int):
-        self.contestant, self.updates, self.rows = contestant, updates, []
-
-    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Before the first update of a rollout batch."""
-        if state.global_step % self.updates == 0 and state.global_step:
-            self.contestant.pause()
-
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Start the optimizer's clock."""
-        self._began = time.perf_counter()
-
-    def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Log the phases, as the run's own callback does."""
-        if hasattr(self.contestant.trainer, "log_update_times"):
-            self.contestant.trainer.log_update_times(time.perf_counter() - self._began)
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-        """Keep the log entries."""
-        self.rows.append(dict(logs or {}))
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """The last rollout batch."""
-        self.contestant.pause()
-
-
-class TrainerContestant(Contestant):
-    """A `GRPOTrainer`, stock or ours."""
-
-    def __init__(self, name: str, trainer: Any, updates: int):
-        super().__init__(name)
-        self.trainer, self.callback = trainer, Turns(self, updates)
-        trainer.remove_callback(PrinterCallback)
-        trainer.add_callback(self.callback)
-
-    def work(self) -> None:
-        """Train to the end."""
-        self._resume()
-        self.trainer.train()
-
-
-class PlainContestant(Contestant):
-    """The plain loop."""
-
-    def __init__(self, loop: PlainGRPO, rows: list[dict], config: RunConfig):
-        super().__init__("plain")
-        self.loop, self.rows, self.config = loop, rows, config
-
-    def work(self) -> None:
-        """Make all rollout batches."""
-        n = self.config.prompts_per_batch
-        self._resume()
-        for start in range(0, len(self.rows), n):
-            rows = self.rows[start:start + n]
-            keys = [(row, i) for row in rows for i in range(self.config.group_size)]
-            self.loop.rollout_batch([row["prompt"] for row in rows],
-                                    lambda texts, keys=keys: [draw(row, i) for row, i in keys])
-            self.pause()
-
-
-def draw(row: dict, sample: int) -> float:
-    """The random reward, as the registry's."""
-    return float(uniform(0, row["rollout_batch"], row["prompt_id"], sample) < 0.5)
-
-
-def stock_trainer(config: RunConfig, rows: list[dict], folder: str) -> Any:
-    """TRL's own trainer with the very same settings, rows and rewards."""
-    from datasets import Dataset
-    from trl import GRPOTrainer
-
-    def reward(completions: list[str], prompt_id: list[str], rollout_batch: list[int], **_: Any) -> list[float]:
-        return [draw({"rollout_batch": batch, "prompt_id": prompt}, i % config.group_size)
-                for i, (prompt, batch) in enumerate(zip(prompt_id, rollout_batch, strict=True))]
-
-    model, tokenizer = load(config.model)
-    return GRPOTrainer(model=model, args=grpo_arguments(config, folder), processing_class=tokenizer,
-                       train_dataset=Dataset.from_list(rows), reward_funcs=[reward])
 
 
 def matmul_rate() -> float:
@@ -203,43 +66,25 @@ def matmul_rate() -> float:
     return best
 
 
-def contest(config: RunConfig, names: tuple[str, ...]) -> dict[str, Contestant]:
-    """Let the contestants take turns over all rollout batches of `config`."""
-    problems = generate(512, seed=0, split="train")
-    _, tokenizer = load(config.model)
-    rows = training_rows(problems, config, tokenizer)
-    for row in rows:
-        row["prompt_tokens"] = len(tokenizer(row["prompt"])["input_ids"])
-    contestants: dict[str, Contestant] = {}
-    for name in names:
-        folder = tempfile.mkdtemp()
-        if name == "plain":
-            model, tokenizer = load(config.model)
-            torch.manual_seed(config.seed)
-            loop = PlainGRPO(model, tokenizer, config.group_size, config.updates_per_batch, config.micro_batch,
-                             config.max_completion_tokens, config.learning_rate)
-            contestants[name] = PlainContestant(loop, rows, config)
-        elif name == "trl":
-            contestants[name] = TrainerContestant(name, stock_trainer(config, rows, folder), config.updates_per_batch)
-        else:
-            ours = RunConfig.from_mapping({**config.to_dict(), "diagnostics": name != "bare",
-                                           "engine": "shared_prefix" if name == "prefix" else "transformers"})
-            contestants[name] = TrainerContestant(name, make_trainer(ours, problems, folder), config.updates_per_batch)
-    for trained in contestants.values():
-        if isinstance(trained, TrainerContestant):
-            trained.trainer.args.save_strategy = "no"
-    order = list(contestants.values())
-    for batch in range(config.rollout_batches):
-        for contestant in order[batch % len(order):] + order[:batch % len(order)]:
-            contestant.turn()
-    contestants[names[0]].prompt_tokens = statistics.fmean(row["prompt_tokens"] for row in rows)
-    return contestants
+def whole_run(batches: int) -> dict[str, float]:
+    """CPU and wall seconds of a run of that many rollout batches through `train`: loading, data, checkpoints, all."""
+    config = organism_config(batches, engine="shared_prefix", save_every_batches=10)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["SPURIOUS_RUNS_DIR"] = folder
+        began, cpu = time.perf_counter(), time.process_time()
+        run = train(config, progress=False)
+        assert run.manifest()["n_updates"] == batches * config.updates_per_batch
+        del os.environ["SPURIOUS_RUNS_DIR"]
+        return {"batches": batches, "cpu_seconds": round(time.process_time() - cpu, 1),
+                "wall_seconds": round(time.perf_counter() - began, 1)}
 
 
-def ratio(contestants: dict[str, Contestant], one: str, other: str) -> float:
-    """Median over pairs of the time of `one` by that of `other`; the first rollout batch is warm-up."""
-    pairs = zip(contestants[one].seconds[1:], contestants[other].seconds[1:], strict=True)
-    return statistics.median(a / b for a, b in pairs)
+def clipping_contest(batches: int) -> tuple[float, float]:
+    """(time of `projection` by that of `default diagnostics`, clip fraction) at a step size where the clip acts."""
+    config = organism_config(batches, learning_rate=3e-4)
+    both = contest(config, (DEFAULT, "projection"))
+    clipped = [row["clip_ratio/region_mean"] for row in both["projection"].callback.rows if "loss" in row]
+    return ratio(both, "projection", DEFAULT), statistics.fmean(clipped)
 
 
 def main() -> None:
@@ -247,7 +92,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a quarter of the rollouts; under 50 s")
     parser.add_argument("--batches", type=int, default=0, help="rollout batches per contestant")
-    parser.add_argument("--table", action="store_true", help="write results/tables/training/grpo_step.csv and .md")
+    parser.add_argument("--clipping", action="store_true", help="also the projection's cost where the clip acts")
+    parser.add_argument("--whole", type=int, default=0, metavar="BATCHES", help="also a whole run of so many batches")
+    parser.add_argument("--table", action="store_true", help="all of it, into results/tables/training/grpo_step.*")
     parser.add_argument("--scaling", action="store_true", help="time and memory against size, length, group")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -256,47 +103,58 @@ def main() -> None:
 
         scaling_table(TABLES)
         return
+    whole = options.whole or (100 if options.table else 0)
+    measured = whole_run(whole) if whole else {}
     config = organism_config(options.batches or (5 if options.quick else 12),
                              **({"prompts_per_batch": 8, "micro_batch": 16} if options.quick else {}))
-    contestants = contest(config, ("trl", "bare", "full", "prefix", "plain"))
-    report(config, contestants, options.table)
-
-
-def report(config: RunConfig, contestants: dict[str, Contestant], table: bool) -> None:
-    """Print what was measured."""
-    full = contestants["full"]
+    contestants = contest(config, ("trl", *CONTESTANTS, "plain"))
     medians = {name: statistics.median(c.seconds[1:]) for name, c in contestants.items()}
-    batches = len(full.seconds)
+    floor = report(config, contestants, medians)
+    result = {"ratio_vs_trl": round(ratio(contestants, DEFAULT, "trl"), 3),
+              "ratio_vs_trl_without_diagnostics": round(ratio(contestants, "bare", "trl"), 3),
+              "ratio_vs_trl_with_projection": round(ratio(contestants, "projection", "trl"), 3),
+              "ratio_vs_plain": round(ratio(contestants, DEFAULT, "plain"), 3),
+              "ratio_vs_trl_shared_prefix": round(ratio(contestants, "prefix", "trl"), 3),
+              "seconds_100_batches_extrapolated": round(100 * medians["prefix"], 1),
+              "floor_seconds_100_batches": round(100 * floor, 1)}
+    if options.clipping or options.table:
+        slower, clipped = clipping_contest(6)
+        result |= {"ratio_projection_vs_default_where_the_clip_acts": round(slower, 3),
+                   "clip_fraction_there": round(clipped, 5)}
+    if measured:
+        print(f"a whole run of {whole} rollout batches (engine shared_prefix): {measured}")
+        result |= {f"whole_run_{name}": value for name, value in measured.items()}
+    if options.table:
+        write_table(medians, result, floor)
+    print(json.dumps(result))
+
+
+def report(config: RunConfig, contestants: dict[str, Contestant], medians: dict[str, float]) -> float:
+    """Print what was measured; returns the floor, in seconds per rollout batch."""
+    ours = contestants[DEFAULT]
+    batches = len(ours.seconds)
     rollouts = config.prompts_per_batch * config.group_size
     print(f"{batches} rollout batches each of {config.prompts_per_batch} × {config.group_size} rollouts, "
           f"{config.updates_per_batch} updates; CPU seconds per rollout batch, median without the first:")
     for name, seconds in medians.items():
-        print(f"  {name:6} {seconds:7.3f} s   {seconds / config.updates_per_batch * 1e3:7.1f} ms per update   "
-              f"100 batches: {seconds * 100:5.0f} s")
-    rows = full.callback.rows[config.updates_per_batch:batches * config.updates_per_batch]
+        print(f"  {name:19} {seconds:7.3f} s   {seconds / config.updates_per_batch * 1e3:7.1f} ms per update   "
+              f"100 batches, extrapolated: {seconds * 100:5.0f} s")
+    rows = ours.callback.rows[config.updates_per_batch:batches * config.updates_per_batch]
     tokens = statistics.fmean(row["completion_tokens"] for row in rows if "completion_tokens" in row)
-    weights = sum(p.numel() for p in full.trainer.model.parameters())
+    weights = sum(p.numel() for p in ours.trainer.model.parameters())
     rate = matmul_rate()
     prompt = contestants["trl"].prompt_tokens
     operations = 2 * weights * rollouts * (tokens + prompt) * 5
     floor = operations / rate
-    for contestant in ("full", "prefix"):
+    for contestant in (DEFAULT, "projection", "prefix"):
         logged = contestants[contestant].callback.rows[config.updates_per_batch:batches * config.updates_per_batch]
         wall = {name: sum(row.get(f"seconds_{name}", 0.0) for row in logged) for name in PHASES}
         print(f"phases of `{contestant}`, share of wall time: "
               + ", ".join(f"{name} {100 * value / sum(wall.values()):.1f} %" for name, value in wall.items()))
     print(f"floor: {operations / 1e9:.0f} G operations per rollout batch ({weights} weights, {prompt:.1f} + "
           f"{tokens:.1f} tokens per rollout) at {rate / 1e9:.0f} G/s = {floor:.2f} s; "
-          f"full takes {medians['full'] / floor:.1f} times it, prefix {medians['prefix'] / floor:.1f}")
-    result = {"ratio_vs_trl": round(ratio(contestants, "full", "trl"), 3),
-              "ratio_vs_trl_without_diagnostics": round(ratio(contestants, "bare", "trl"), 3),
-              "ratio_vs_plain": round(ratio(contestants, "full", "plain"), 3),
-              "ratio_vs_trl_shared_prefix": round(ratio(contestants, "prefix", "trl"), 3),
-              "seconds_100_batches": round(100 * medians["prefix"], 1),
-              "floor_seconds_100_batches": round(100 * floor, 1)}
-    if table:
-        write_table(medians, result, floor)
-    print(json.dumps(result))
+          f"{DEFAULT} takes {medians[DEFAULT] / floor:.1f} times it, prefix {medians['prefix'] / floor:.1f}")
+    return floor
 
 
 def write_table(medians: dict[str, float], result: dict[str, float], floor: float) -> None:
@@ -306,12 +164,18 @@ def write_table(medians: dict[str, float], result: dict[str, float], floor: floa
     from spurious_rewards.workflow.files import write_text
 
     frame = pd.DataFrame([{"contestant": name, "cpu_seconds_per_rollout_batch": round(seconds, 3),
-                           "cpu_seconds_100_batches": round(100 * seconds, 1)}
+                           "cpu_seconds_100_batches": round(100 * seconds, 1), "100_batches": "extrapolated"}
                           for name, seconds in {**medians, "floor": floor}.items()])
+    measured = result["whole_run_cpu_seconds"]
+    frame.loc[len(frame)] = ["prefix, whole run with checkpoints", round(measured / result["whole_run_batches"], 3),
+                             measured, f"measured over {result['whole_run_batches']}"]
     write_text(TABLES / "grpo_step.csv", frame.to_csv(index=False))
     header = "| " + " | ".join(frame.columns) + " |\n|" + "---|" * len(frame.columns) + "\n"
     lines = "".join("| " + " | ".join(str(v) for v in row) + " |\n" for row in frame.itertuples(index=False))
-    note = f"\nMedian ratios of paired rollout batches: {json.dumps(result)}\n"
+    load = os.getloadavg()[2]
+    note = (f"\nCPU seconds of one thread. Median ratios of paired rollout batches, and the whole run: "
+            f"{json.dumps(result)}\n\nMean number of processes that wanted a core in the 15 minutes before the end: "
+            f"{load:.1f}, on {os.cpu_count()} cores.\n")
     write_text(TABLES / "grpo_step.md", header + lines + note)
 
 

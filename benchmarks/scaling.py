@@ -87,7 +87,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
                     marks.append(time.thread_time())
 
             def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-                trainer.log_update_times(0.0)
+                trainer.log_update_times()
 
             def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
                 marks.append(time.thread_time())
