@@ -49,6 +49,9 @@ def tilt(mode_S: np.ndarray, none_S: np.ndarray, bent: bool = False,
         return t_interval(mode_S - none_S, confidence), missing
     terms = [np.ones(n), none_S / spread, *([(none_S / spread) ** 3] if bent else [])]
     design_S_T = np.column_stack(terms)
+    if n <= len(terms) or np.linalg.matrix_rank(design_S_T) < len(terms):  # too few or too equal pairs for a line
+        missing = Interval(float("nan"), float("nan"), float("nan"), n)
+        return missing, missing
     bread = np.linalg.inv(design_S_T.T @ design_S_T)
     line = bread @ design_S_T.T @ mode_S
     leverage_S = np.einsum("si,ij,sj->s", design_S_T, bread, design_S_T)
