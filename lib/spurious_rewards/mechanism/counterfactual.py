@@ -288,6 +288,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     def program() -> None:
+        earlier = Path(options.out) / "manifests" / "mechanism" / "counterfactual.json"
+        if options.out and options.settings and not earlier.is_file():
+            raise InputError(f"{options.out} has no counterfactual whose other settings could be kept; leave "
+                             "--settings out.")
         folders = []
         for config in configs(options.size, options.settings, options.model, options.prompt_style):
             folders.append(run(config))
