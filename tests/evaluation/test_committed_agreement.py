@@ -44,7 +44,16 @@ def test_there_are_answers_that_differ_and_near_ties_explain_them():
     assert (ROWS.loc[ROWS["dtype"] == "float32", "n_different"] == 0).all()
 
 
-def test_the_table_says_what_made_it():
-    made_with = json.loads((TABLES / "agreement.json").read_text())
+@pytest.mark.parametrize("stem", ["agreement", "engines"])
+def test_tables_say_what_made_them(stem):
+    made_with = json.loads((TABLES / f"{stem}.json").read_text())
     assert {"date", "commit", "dirty", "lock_hashes", "versions", "hardware"} <= set(made_with)
     assert made_with["dirty"] is False
+
+
+def test_speeds_lie_between_their_lowest_and_highest_round():
+    engines = pd.read_csv(TABLES / "engines.csv")
+    for engine in ("transformers", "vllm"):
+        for unit in ("s", "cpu_s"):
+            name = f"{engine}_tokens_per_{unit}"
+            assert engines[name].between(engines[f"{name}_lowest"], engines[f"{name}_highest"]).all(), name
