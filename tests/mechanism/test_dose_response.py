@@ -174,7 +174,7 @@ def test_verdict_takes_verbs_and_numbers_from_the_tables():
         assert gamma in alone[2]
     first, second, _ = verdict.sentences(bandit, effects_table())
     assert "(adamw 0.001, 7 pairs) code changes by -0.0500 without the clip and -0.0100 with it (loses less" in first
-    assert "log-odds +0.500 [+0.300, +0.700], of which tilt" in first  # the hierarchical limits
+    assert "log-odds of the pair +0.500 [+0.300, +0.700], of which tilt" in first  # the hierarchical limits
     assert second.count("(sgd 0.3)") == second.count("(adamw 0.001)") == 2  # both optimizers, both sides
     first, _, _ = verdict.sentences(bandit, effects_table(p_holm=0.06))
     assert "[+0.300, +0.700], not resolved" in first  # Holm's adjustment counts, not the interval

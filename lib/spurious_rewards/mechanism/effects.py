@@ -10,7 +10,9 @@ One row per setting, clip mode and quantity:
                                       per problem exist: it also covers that other problems could have been probed, and
                                       is the interval to quote (`headline`)
     p_value, p_holm                   of effect = 0, from the headline interval's width; Holm within a family: one clip
-                                      mode and one question over all settings, the question of code being `CODE_FAMILY`
+                                      mode and one question over all settings where it can be answered. The question of
+                                      code is log-odds and tilt together, `CODE_FAMILY`, or `STAND_INS` in a setting
+                                      without those
     share_up, share_up_low, _high     share of pairs with a positive difference, Wilson
     share_zero                        share of pairs without any difference
     standardised                      effect / standard deviation of the pairs' differences
@@ -58,6 +60,8 @@ PROBED = ("entropy", "top1", "kl", "code", "code_mean_logit", *FROM_TREE, "accur
 UPDATED = ("clipped", "would_clip_high", "would_clip_low", "ratio_max", "motion", "motion_ratio")
 CODE_FAMILY = ("code_logit", "code_tilt")
 """The two quantities that C4 is judged by; Holm's adjustment treats them as one question."""
+STAND_INS = ("code_mean_logit", "code_mean_tilt")
+"""The same of the pair's mean code probability."""
 LEAST_ESS = 0.5
 """Below half of the answers the importance-weighted quantities are marked as unreliable."""
 MOST_REST = 0.02
@@ -129,11 +133,14 @@ def headline(row: Mapping[str, Any]) -> Interval:
 
 
 def with_p_values(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with `p_value` and `p_holm` of its effects, where they can be given."""
+    """The table with `p_value` and `p_holm` of its effects, where they can be given; unreliable rows have no second."""
     values = np.array([p_value(headline(row)) for row in table.to_dict("records")])
     table = table.assign(p_value=values, p_holm=np.nan)
-    question = table["quantity"].where(~table["quantity"].isin(CODE_FAMILY), "code family")
-    for _, family in table[np.isfinite(values)].groupby(["model", "clip_mode", question], sort=False):
+    exact = table["quantity"].eq(CODE_FAMILY[0]).groupby([table[name] for name in SETTING]).transform("any")
+    of_code = table["quantity"].isin(CODE_FAMILY) | (table["quantity"].isin(STAND_INS) & ~exact)
+    question = table["quantity"].where(~of_code, "code family")
+    known = np.isfinite(values) & (table["reliable"].ne(False) if "reliable" in table else True)
+    for _, family in table[known].groupby(["model", "clip_mode", question], sort=False):
         table.loc[family.index, "p_holm"] = holm(family["p_value"].to_numpy())
     return table
 

@@ -175,7 +175,8 @@ def _in_model(table: pd.DataFrame, optimizer: str, step: float) -> str:
     none, mode = (cell(table, optimizer, step, arm, name)["change"] for arm in ("none", "two_sided"))
     entropy = cell(table, optimizer, step, "two_sided", "entropy")
     return (f"({optimizer} {step:g}, {logit['n_pairs']} pairs) code changes by {none:+.4f} without the clip and "
-            f"{mode:+.4f} with it ({loses(none, mode)}): log-odds {_quoted(logit)}, of which tilt {_quoted(tilt)}; "
+            f"{mode:+.4f} with it ({loses(none, mode)}): log-odds{'' if name == 'code_exact' else ' of the pair'} "
+            f"{_quoted(logit)}, of which tilt {_quoted(tilt)}; "
             f"entropy {_quoted(entropy, 4, ' nats')}")
 
 

@@ -99,7 +99,7 @@ def from_bandit(table: pd.DataFrame) -> dict[str, Finding]:
                + shapes,
                "verdict": joint([large, *gains])},
         "C9": {"scale": scale, "measured": f"the clip adds {written(half)} at γ = 0.5 and at γ = 0.001 (SGD) "
-               + ", ".join(f"{written(interval)} ({name})" for name, interval in rare.items()),
+               + ", ".join(f"{written(interval, 4)} ({name})" for name, interval in rare.items()),
                "verdict": joint(list(rare.values()))},
     }
 
