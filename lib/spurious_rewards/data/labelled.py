@@ -38,7 +38,10 @@ def load_labels(labels: str | Path) -> pd.DataFrame:
     if not (folder / "labels.parquet").is_file() or not (folder / "manifest.json").is_file():
         raise InputError(f"{folder} holds no complete majority-vote labelling (labels.parquet and manifest.json); "
                          "make one with notebook 01_prepare_data (label_samples above 0) and give its folder.")
-    frame = pd.read_parquet(folder / "labels.parquet")
+    try:
+        frame = pd.read_parquet(folder / "labels.parquet")
+    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+        raise InputError(f"{folder}/labels.parquet cannot be read; delete this folder and label again.") from error
     missing = [name for name in LABEL_COLUMNS if name not in frame]
     if missing:
         raise InputError(f"{folder}/labels.parquet lacks the columns {', '.join(missing)}; label again.")

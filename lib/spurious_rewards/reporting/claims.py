@@ -222,8 +222,10 @@ def forcing_follows_accuracy(evidence: Evidence) -> Finding:
         signs = {sign(effect), sign(advantage)}
         verdicts.append("undecided" if "undecided" in signs or np.isnan(advantage.estimate) else
                         "consistent" if len(signs) == 1 else "against")
-        texts.append(f"{row['model']} ({row['forced']} − {row['prompt_style']}): {points(effect)} points, where its "
-                     f"code answers stand at {points(advantage)} to the others ({row['n_problems']} problems)")
+        beside = ("which answers all in one strategy by itself" if np.isnan(advantage.estimate) else
+                  f"where its code answers stand at {points(advantage)} to the others")
+        texts.append(f"{row['model']} ({row['forced']} − {row['prompt_style']}): {points(effect)} points, {beside} "
+                     f"({row['n_problems']} problems)")
     return "; ".join(texts), verdicts[0] if len(set(verdicts)) == 1 else "undecided"
 
 

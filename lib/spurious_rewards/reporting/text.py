@@ -19,7 +19,7 @@ CAPTIONS = {
     "first_updates": "Control: arms that differ in the clip alone have bit-equal losses at the first update.",
     "runs": "What each training run cost, and the commit it came from.",
     "strategies": "Code reasoning (Table 1 of the paper): frequency of code, accuracy with and without it, agreement "
-                  "of two detectors (Cohen's kappa), and the identity frequency × accuracy that every row must satisfy "
+                  "of two detectors (Cohen's kappa), the identity frequency × accuracy, which holds by construction "
                   "(95 % limits over problems; the seeds of an arm are taken together as they are).",
     "switches": "What problems contribute to the change of greedy accuracy (Fig 7), by strategy before and after "
                 "training (C code, L language; 95 % limits over problems). Where the limits of total_gain include 0 "
@@ -32,9 +32,11 @@ CAPTIONS = {
                    "same prompt without (Table 3): paired by problem, exact McNemar test, Holm correction within the "
                    "table.",
     "prompts": "The base model under every prompt, against the profile's own (first row of a model; Table 5): paired "
-               "by problem, exact McNemar test, Holm correction within the table.",
+               "by problem, exact McNemar test, Holm correction within the table; refused styles carry a `reason`.",
     "probe": "Completion of problems from their first 40, 60, 80 % (contamination probe): exact match of the rest, "
-             "ROUGE-L, and right answers from the beginning alone (95 % limits; Wilson, bootstrap for ROUGE-L).",
+             "ROUGE-L, and right answers from the beginning alone (95 % limits; Wilson, bootstrap for ROUGE-L). "
+             "`exact_match_numbers`: only rests that hold a number, since wording can be guessed; `…_minus_clean`: "
+             "difference to freshly generated problems (Newcombe).",
     "pass_at_k": "Unbiased pass@k from n samples per problem (95 % limits over problems and seeds); k = 1 is avg@n.",
     "claims": "The paper's claims beside what was measured here. Figures in the third column are paper-reported.",
 }
@@ -43,7 +45,8 @@ BENCHMARKS = {
     "generation/agreement": "The same greedy evaluation cell through two engines: verdicts, texts, and how near the "
                             "top two tokens were where the texts first differ.",
     "generation/engines": "Speed of the two engines in one run (benchmarks/generation.py).",
-    "training/grpo_step": "CPU seconds of one rollout batch, 32 × 16 rollouts and 8 updates (benchmarks/grpo_step.py).",
+    "training/grpo_step": "CPU seconds of one rollout batch, 32 × 16 rollouts and 8 updates (benchmarks/grpo_step.py); "
+                          "100 rollout batches extrapolated, one whole run measured.",
     "training/scaling": "Time and memory against model size, completion length and group size.",
     "grader_benchmark": "Speed of the graders (benchmarks/grader.py).",
 }
