@@ -23,7 +23,7 @@ from spurious_rewards.evaluation.statistics import Interval, hierarchical_differ
 from spurious_rewards.reporting import reasoning_tables
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.evidence import MODEL, MODELS, SETTING, Evidence
-from spurious_rewards.reporting.mechanism_claims import mechanism_findings, sign
+from spurious_rewards.reporting.mechanism_claims import agreed, mechanism_findings, sign
 
 NOT_RUN = ("—", "not run")
 NO_PYTHON = "_and_no_python"
@@ -62,7 +62,12 @@ def change(row: pd.Series, name: str) -> tuple[str, str]:
     seeds = Interval(row[f"{name}_change"], row[f"{name}_change_seeds_low"], row[f"{name}_change_seeds_high"],
                      row["n_seeds"])
     text = f"{points(whole)} points, {over_seeds(seeds)}"
-    return text, sign(whole) if sign(whole) == sign(seeds) else "undecided"
+    return text, both(whole, seeds)
+
+
+def both(whole: Interval, seeds: Interval) -> str:
+    """Verdict of two intervals of one effect, over everything and over seeds alone, which must agree on the side."""
+    return sign(whole) if sign(whole) == sign(seeds) else "undecided"
 
 
 def over_seeds(interval: Interval) -> str:
@@ -82,14 +87,19 @@ def changes(evidence: Evidence, rewards: Sequence[str]) -> list[tuple[str, str, 
     return [(reward, *change(row, "accuracy")) for reward, row in found if row is not None]
 
 
+def listed(found: Sequence[tuple[str, str, str]], row: pd.Series) -> str:
+    """These changes as text, with the sample size of the first one's row."""
+    text = "; ".join(f"{reward.replace('_', ' ')} {text}" for reward, text, _ in found)
+    return f"{text} ({row['n_seeds']} seeds, {row['n_problems']} problems)"
+
+
 def random_reward_gain(evidence: Evidence) -> Finding:
     """C1: change of greedy accuracy under random reward with the clip, beside that under ground truth."""
     found = changes(evidence, ("random", "ground_truth"))
     if not found or found[0][0] != "random":
         return NOT_RUN
     row = evidence.row_of("random")
-    text = "; ".join(f"{reward.replace('_', ' ')} {text}" for reward, text, _ in found)
-    return f"{text} ({row['n_seeds']} seeds, {row['n_problems']} problems)", found[0][2]
+    return listed(found, row), found[0][2]
 
 
 def weaker_rewards(evidence: Evidence) -> Finding:
@@ -101,10 +111,7 @@ def weaker_rewards(evidence: Evidence) -> Finding:
     if not found:
         return NOT_RUN
     row = evidence.row_of(found[0][0])
-    text = "; ".join(f"{reward.replace('_', ' ')} {text}" for reward, text, _ in found)
-    decided = {verdict for _, _, verdict in found} - {"undecided"}
-    return (f"{text} ({row['n_seeds']} seeds, {row['n_problems']} problems)",
-            decided.pop() if len(decided) == 1 else "undecided")
+    return listed(found, row), agreed(verdict for _, _, verdict in found)
 
 
 def gain_depends_on_the_model(evidence: Evidence) -> Finding:
@@ -113,8 +120,11 @@ def gain_depends_on_the_model(evidence: Evidence) -> Finding:
     Two intervals must agree, over problems and seeds (bootstrap) and over seeds alone (Welch's t), both widened for the
     choice of the extreme pair (Bonferroni over all pairs).
     """
+    runs = evidence.records.runs
+    if runs.empty or runs["model"].nunique() < 2:  # known without the table of arms and its bootstraps
+        return NOT_RUN
     rows = evidence.rows_of("random")
-    rows = rows[rows["gamma"] == 0.5] if len(rows) else rows
+    rows = rows[rows["gamma"] == 0.5]
     if rows["model"].nunique() < 2:
         return NOT_RUN
     rows = rows.drop_duplicates("model").sort_values("accuracy_change")
@@ -125,7 +135,7 @@ def gain_depends_on_the_model(evidence: Evidence) -> Finding:
                       for _, row in rows.iterrows())
     return (f"random reward: {gains}; largest minus smallest {points(interval)} points, "
             f"{over_seeds(seeds)} (limits for {n_pairs} pairs)",
-            sign(interval) if sign(interval) == sign(seeds) else "undecided")
+            both(interval, seeds))
 
 
 def difference(one_S_P: np.ndarray, two_S_P: np.ndarray, confidence: float = 0.95) -> tuple[Interval, Interval]:
@@ -263,11 +273,10 @@ def compounds_remove_the_gain(evidence: Evidence) -> Finding:
                      f"Python {points(_interval(compound, 'accuracy_change', 1))} (code "
                      f"{100 * compound['code']:.0f} % of answers), difference {points(interval)} points, "
                      f"{over_seeds(seeds)}")
-        verdicts.append(sign(interval) if gained == "consistent" and sign(interval) == sign(seeds) else "undecided")
+        verdicts.append(both(interval, seeds) if gained == "consistent" else "undecided")
     if not texts:
         return NOT_RUN
-    decided = set(verdicts) - {"undecided"}
-    return "; ".join(texts), decided.pop() if len(decided) == 1 else "undecided"
+    return "; ".join(texts), agreed(verdicts)
 
 
 def lipsum_helps(evidence: Evidence) -> Finding:

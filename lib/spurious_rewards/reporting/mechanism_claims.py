@@ -16,7 +16,7 @@ Usage: `mechanism_findings(mechanism_tables(results_dir()))`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,12 @@ def joint(intervals: Sequence[Interval]) -> str:
     >>> joint([Interval(0.2, 0.1, 0.3, 9), Interval(-0.2, -0.3, -0.1, 9)])
     'undecided'
     """
-    decided = {sign(interval) for interval in intervals} - {"undecided"}
+    return agreed(sign(interval) for interval in intervals)
+
+
+def agreed(verdicts: Iterable[str]) -> str:
+    """The verdict of those that are decided, if they agree; else undecided."""
+    decided = set(verdicts) - {"undecided"}
     return decided.pop() if len(decided) == 1 else "undecided"
 
 
