@@ -41,6 +41,12 @@ def test_a_base_model_on_other_problems_is_refused(records):
         arms(dataclasses.replace(records, samples=shuffled))
 
 
+def test_two_evaluations_of_one_cell_are_not_pooled(records):
+    again = records.samples[records.samples["trained_run"] == ""].assign(run_id="eval-other-batch-size")
+    with pytest.raises(InputError, match="would be counted twice: eval- and eval-other-batch-size"):
+        arms(dataclasses.replace(records, samples=pd.concat([records.samples, again], ignore_index=True)))
+
+
 def test_labels_are_an_arm_column_only_where_they_vary_by_themselves(records):
     runs = pd.concat([records.runs, records.runs.assign(run_id="m-" + records.runs["run_id"], reward="majority_vote",
                                                         labels="labels-x")], ignore_index=True)

@@ -10,6 +10,7 @@ import pytest
 from spurious_rewards.reporting import collect, report
 from spurious_rewards.reporting.claims import claims_table
 from spurious_rewards.reporting.mechanism_claims import mechanism_tables
+from spurious_rewards.reporting.site import page
 from spurious_rewards.reporting.tables import all_tables
 from spurious_rewards.workflow.paths import code_root
 
@@ -74,6 +75,11 @@ def test_executed_notebooks_hold_text_and_figures_only():
             for output in cell.get("outputs", []):
                 assert set(output.get("data", {})) <= allowed, path
                 assert output["output_type"] != "error", path
+
+
+def test_the_page_is_that_of_the_committed_files():
+    profiles = [collect.load(profile, RESULTS) for profile in PROFILES]
+    assert page(profiles, mechanism_tables(RESULTS), RESULTS) == (RESULTS / "index.html").read_text(encoding="utf-8")
 
 
 def test_the_page_links_to_files_that_exist():

@@ -8,14 +8,16 @@ Usage: `page(profiles, mechanism, results_dir())`; `reporting.report.rebuild` wr
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from spurious_rewards.mechanism.verdict import sentences
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.text import BENCHMARKS, CAPTIONS, cell
+from spurious_rewards.workflow.files import read_json
 from spurious_rewards.workflow.profiles import Profile, load_profile, profile_names
 
 SCALES = ("the clip alone", "small organisms", "real models here")
@@ -110,7 +112,10 @@ def claims_section(claims: pd.DataFrame) -> str:
 def mechanism_section(mechanism: Mapping[str, pd.DataFrame], results: Path) -> str:
     """What the tables of the mechanism are, and their figures."""
     links = ", ".join(f"<a href='tables/mechanism/{name}.csv'>{name}.csv</a>" for name in mechanism)
-    return f"<p>{MECHANISM} All cells: {links}.</p>" + drawn(results / "figures" / "mechanism", results)
+    manifests = map(read_json, sorted((results / "manifests" / "mechanism").glob("*.json")))
+    runs = [run for manifest in manifests for run in manifest.get("runs", [manifest])]
+    return (f"<p>{MECHANISM} All cells: {links}. Manifests: <a href='manifests/mechanism/'>manifests/mechanism</a>; "
+            f"commit {commits(runs)}.</p>" + drawn(results / "figures" / "mechanism", results))
 
 
 def profile_section(records: Records, results: Path) -> str:
@@ -156,14 +161,18 @@ def drawn(folder: Path, results: Path) -> str:
 
 def describe(records: Records) -> str:
     """One sentence on what the numbers of a profile rest on."""
-    commits = {str(m["commit"])[:10] + (" + uncommitted changes" if m["dirty"] is True else "")
-               for m in records.manifests.values()}
     seeds = sorted({len(arm) for _, arm in records.runs.groupby(records.arm_columns())}) if len(records.runs) else []
     several = " to ".join(map(str, dict.fromkeys(seeds[:1] + seeds[-1:])))
     trained = f"{len(records.runs)} training runs ({several} seeds per arm)" if seeds else "No training runs"
     samples = records.samples
     return (f"{trained}, {samples['run_id'].nunique()} evaluations of {samples['problem_id'].nunique()} problems, "
-            f"{len(samples)} answers; commit {', '.join(sorted(commits))}.")
+            f"{len(samples)} answers; commit {commits(records.manifests.values())}.")
+
+
+def commits(manifests: Iterable[Mapping[str, Any]]) -> str:
+    """The commits that runs were made from, as text."""
+    return ", ".join(sorted({str(m["commit"])[:10] + (" + uncommitted changes" if m["dirty"] is True else "")
+                             for m in manifests}))
 
 
 def section(title: str, name: str, path: Path, results: Path) -> str:

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from spurious_rewards.errors import InputError
+from spurious_rewards.evaluation.records import check_no_duplicates
 from spurious_rewards.evaluation.statistics import Interval, hierarchical_bootstrap, t_interval, wilson
 from spurious_rewards.reporting.collect import Records
 
@@ -68,9 +69,14 @@ def with_arms(records: Records) -> pd.DataFrame:
 
 
 def at_the_end(records: Records) -> pd.DataFrame:
-    """The samples of base and finished models, with `arm`, in the cells that trained models share (or all, if none)."""
+    """The samples of base and finished models, with `arm`, in the cells that trained models share (or all, if none).
+
+    Raises:
+        InputError: two evaluations of one cell would be pooled as if they were independent.
+    """
     samples = with_arms(records)
     samples = samples[samples["checkpoint"] == 0]
+    check_no_duplicates(samples, cell_columns(records))
     if (samples["arm"] == BASE).all():
         return samples
     shared = samples.loc[samples["arm"] != BASE, cell_columns(records)].drop_duplicates()
