@@ -67,7 +67,8 @@ test-vllm-here: $(READY)
 	$(PY) -m pytest -m vllm tests
 
 lint: $(READY) ## style and unused code
-	$(PY) -m ruff check lib tests notebooks
+	$(PY) -m ruff check lib tests benchmarks notebooks
+	$(PY) -m ruff format --check lib tests benchmarks
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	cd notebooks && "$(if $(findstring /,$(PY)),$(abspath $(PY)),$(PY))" -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_FLAGS)

@@ -12,7 +12,7 @@ import os
 import shlex
 import sys
 
-from spurious_rewards.workflow.paths import project_root
+from spurious_rewards.storage.paths import project_root
 from spurious_rewards.workflow.profiles import identity, load_profile
 
 workdir: str(project_root())

@@ -1,7 +1,7 @@
 """The contestants of grpo_step.py and how they take turns on one thread.
 
-    both = contest(organism_config(12), ("trl", "bare"))
-    ratio(both, "bare", "trl")
+both = contest(organism_config(12), ("trl", "bare"))
+ratio(both, "bare", "trl")
 """
 
 from __future__ import annotations
@@ -27,18 +27,34 @@ from spurious_rewards.training.run import make_trainer
 
 DEFAULT = "default diagnostics"
 CONTESTANTS = {  # fields of RunConfig by which ours differ from the organism's run
-    "bare": {"diagnostics": False}, DEFAULT: {}, "projection": {"clip_projection": True},
+    "bare": {"diagnostics": False},
+    DEFAULT: {},
+    "projection": {"clip_projection": True},
     "prefix": {"engine": "shared_prefix"},
 }
 
 
 def organism_config(rollout_batches: int, **changes: Any) -> RunConfig:
     """The run of the target: 32 prompts × 16 rollouts, 8 updates, on the qwen-like organism."""
-    return RunConfig(**{
-        "model": "qwen-like", "train_set": "synthetic", "prompt_style": "organism", "reward": "random",
-        "prompts_per_batch": 32, "group_size": 16, "updates_per_batch": 8, "rollout_batches": rollout_batches,
-        "micro_batch": 64, "max_prompt_tokens": 128, "max_completion_tokens": 64, "precision": "fp32",
-        "learning_rate": 5e-7, "save_every_batches": 1000, **changes})
+    return RunConfig(
+        **{
+            "model": "qwen-like",
+            "train_set": "synthetic",
+            "prompt_style": "organism",
+            "reward": "random",
+            "prompts_per_batch": 32,
+            "group_size": 16,
+            "updates_per_batch": 8,
+            "rollout_batches": rollout_batches,
+            "micro_batch": 64,
+            "max_prompt_tokens": 128,
+            "max_completion_tokens": 64,
+            "precision": "fp32",
+            "learning_rate": 5e-7,
+            "save_every_batches": 1000,
+            **changes,
+        }
+    )
 
 
 class Contestant:
@@ -136,10 +152,11 @@ class PlainContestant(Contestant):
         n = self.config.prompts_per_batch
         self._resume()
         for start in range(0, len(self.rows), n):
-            rows = self.rows[start:start + n]
+            rows = self.rows[start : start + n]
             keys = [(row, i) for row in rows for i in range(self.config.group_size)]
-            self.loop.rollout_batch([row["prompt"] for row in rows],
-                                    lambda texts, keys=keys: [draw(row, i) for row, i in keys])
+            self.loop.rollout_batch(
+                [row["prompt"] for row in rows], lambda texts, keys=keys: [draw(row, i) for row, i in keys]
+            )
             self.pause()
 
 
@@ -154,12 +171,19 @@ def stock_trainer(config: RunConfig, rows: list[dict], folder: str) -> Any:
     from trl import GRPOTrainer
 
     def reward(completions: list[str], prompt_id: list[str], rollout_batch: list[int], **_: Any) -> list[float]:
-        return [draw({"rollout_batch": batch, "prompt_id": prompt}, i % config.group_size)
-                for i, (prompt, batch) in enumerate(zip(prompt_id, rollout_batch, strict=True))]
+        return [
+            draw({"rollout_batch": batch, "prompt_id": prompt}, i % config.group_size)
+            for i, (prompt, batch) in enumerate(zip(prompt_id, rollout_batch, strict=True))
+        ]
 
     model, tokenizer = load(config.model)
-    return GRPOTrainer(model=model, args=grpo_arguments(config, folder), processing_class=tokenizer,
-                       train_dataset=Dataset.from_list(rows), reward_funcs=[reward])
+    return GRPOTrainer(
+        model=model,
+        args=grpo_arguments(config, folder),
+        processing_class=tokenizer,
+        train_dataset=Dataset.from_list(rows),
+        reward_funcs=[reward],
+    )
 
 
 def contest(config: RunConfig, names: tuple[str, ...]) -> dict[str, Contestant]:
@@ -175,8 +199,15 @@ def contest(config: RunConfig, names: tuple[str, ...]) -> dict[str, Contestant]:
         if name == "plain":
             model, tokenizer = load(config.model)
             torch.manual_seed(config.seed)
-            loop = PlainGRPO(model, tokenizer, config.group_size, config.updates_per_batch, config.micro_batch,
-                             config.max_completion_tokens, config.learning_rate)
+            loop = PlainGRPO(
+                model,
+                tokenizer,
+                config.group_size,
+                config.updates_per_batch,
+                config.micro_batch,
+                config.max_completion_tokens,
+                config.learning_rate,
+            )
             contestants[name] = PlainContestant(loop, rows, config)
         elif name == "trl":
             contestants[name] = TrainerContestant(name, stock_trainer(config, rows, folder), config.updates_per_batch)
@@ -188,7 +219,7 @@ def contest(config: RunConfig, names: tuple[str, ...]) -> dict[str, Contestant]:
             trained.trainer.args.save_strategy = "no"
     order = list(contestants.values())
     for batch in range(config.rollout_batches):
-        for contestant in order[batch % len(order):] + order[:batch % len(order)]:
+        for contestant in order[batch % len(order) :] + order[: batch % len(order)]:
             contestant.turn()
     contestants[names[0]].prompt_tokens = statistics.fmean(row["prompt_tokens"] for row in rows)
     return contestants

@@ -44,25 +44,35 @@ from spurious_rewards.evaluation.records import jsonable, read_rows
 from spurious_rewards.generation.engine import create
 from spurious_rewards.models.prompts import answer_prefix, render
 from spurious_rewards.models.registry import load_tokenizer, resolve
-from spurious_rewards.workflow.files import read_json, write_json, write_text
-from spurious_rewards.workflow.provenance import provenance
-from spurious_rewards.workflow.runs import RunFolder
+from spurious_rewards.storage.files import read_json, write_json, write_text
+from spurious_rewards.storage.provenance import provenance
+from spurious_rewards.storage.runs import RunFolder
 
 RESULTS = Path(__file__).parents[1] / "results"
 TABLES = RESULTS / "tables" / "generation"
 MADE_WITH = provenance()
 ENGINES = ("transformers", "vllm")
-SETTINGS = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296",
-            "MALLOC_TOP_PAD_": "268435456", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+SETTINGS = {
+    "MALLOC_MMAP_THRESHOLD_": "4294967296",
+    "MALLOC_TRIM_THRESHOLD_": "4294967296",
+    "MALLOC_TOP_PAD_": "268435456",
+    "OMP_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
 """As in the Makefile, which says why."""
 
 
 def measure(model: str, options: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
     """One model through both engines: a row of figures, and the answers that differ."""
     organism = resolve(model).task == "synthetic"
-    config = EvalConfig(model=model, benchmark=options.benchmark or ("synthetic_test" if organism else "math500"),
-                        prompt_style=options.prompt_style or ("organism" if organism else "qwen_default"),
-                        n_problems=options.n, max_new_tokens=options.max_new_tokens, batch_size=options.batch_size)
+    config = EvalConfig(
+        model=model,
+        benchmark=options.benchmark or ("synthetic_test" if organism else "math500"),
+        prompt_style=options.prompt_style or ("organism" if organism else "qwen_default"),
+        n_problems=options.n,
+        max_new_tokens=options.max_new_tokens,
+        batch_size=options.batch_size,
+    )
     problems = load_problems(config.benchmark, config.n_problems, order="first")
     engines = {name: create(name, model, config.batch_size, config.dtype) for name in ENGINES}
     prompts = [render(config.prompt_style, problem.problem, engines["vllm"].tokenizer) for problem in problems]
@@ -72,31 +82,54 @@ def measure(model: str, options: argparse.Namespace) -> tuple[dict[str, Any], pd
             wall, cpu = time.perf_counter(), time.process_time()
             samples[name] = generate(engine, prompts, keys, config)
             seconds[name].append((time.perf_counter() - wall, time.process_time() - cpu))
-            print(f"  {model} {name} round {batch}: {seconds[name][-1][0]:.1f} s, CPU {seconds[name][-1][1]:.1f} s",
-                  file=sys.stderr)
-    row = {"model": model, "benchmark": config.benchmark, "prompt_style": config.prompt_style,
-           "max_new_tokens": config.max_new_tokens, "batch_size": config.batch_size, "rounds": options.rounds,
-           "threads": engines["vllm"].describe()["threads"],
-           "prompt_tokens": sum(engines["vllm"].prompt_lengths(prompts))}
+            print(
+                f"  {model} {name} round {batch}: {seconds[name][-1][0]:.1f} s, CPU {seconds[name][-1][1]:.1f} s",
+                file=sys.stderr,
+            )
+    row = {
+        "model": model,
+        "benchmark": config.benchmark,
+        "prompt_style": config.prompt_style,
+        "max_new_tokens": config.max_new_tokens,
+        "batch_size": config.batch_size,
+        "rounds": options.rounds,
+        "threads": engines["vllm"].describe()["threads"],
+        "prompt_tokens": sum(engines["vllm"].prompt_lengths(prompts)),
+    }
     for name, engine in engines.items():
         tokens = sum(len(sample.token_ids) for sample in samples[name])
         wall, cpu = (statistics.median(pair[i] for pair in seconds[name][1:]) for i in (0, 1))
-        row |= {f"{name}_version": engine.describe()["engine_version"], f"{name}_tokens": tokens,
-                f"{name}_samples_per_s": round(len(problems) / wall, 2),
-                f"{name}_tokens_per_s": round(tokens / wall, 1),
-                f"{name}_tokens_per_cpu_s": round(tokens / cpu, 1)}
+        row |= {
+            f"{name}_version": engine.describe()["engine_version"],
+            f"{name}_tokens": tokens,
+            f"{name}_samples_per_s": round(len(problems) / wall, 2),
+            f"{name}_tokens_per_s": round(tokens / wall, 1),
+            f"{name}_tokens_per_cpu_s": round(tokens / cpu, 1),
+        }
         for i, unit in enumerate(("s", "cpu_s")):
             rounds = [tokens / pair[i] for pair in seconds[name][1:]]
-            row |= {f"{name}_tokens_per_{unit}_lowest": round(min(rounds), 1),
-                    f"{name}_tokens_per_{unit}_highest": round(max(rounds), 1)}
+            row |= {
+                f"{name}_tokens_per_{unit}_lowest": round(min(rounds), 1),
+                f"{name}_tokens_per_{unit}_highest": round(max(rounds), 1),
+            }
     for i, kind in enumerate(("", "_cpu")):
-        row[f"vllm_speedup{kind}"] = round(statistics.median(
-            hf[i] / v[i] for hf, v in zip(*(seconds[name][1:] for name in ENGINES), strict=True)), 2)
-    records = {name: pd.DataFrame([record(problem, prompt, 0, sample, config) for problem, prompt, sample
-                                   in zip(problems, prompts, samples[name], strict=True)]) for name in ENGINES}
+        row[f"vllm_speedup{kind}"] = round(
+            statistics.median(hf[i] / v[i] for hf, v in zip(*(seconds[name][1:] for name in ENGINES), strict=True)), 2
+        )
+    records = {
+        name: pd.DataFrame(
+            [
+                record(problem, prompt, 0, sample, config)
+                for problem, prompt, sample in zip(problems, prompts, samples[name], strict=True)
+            ]
+        )
+        for name in ENGINES
+    }
     pairs = paired(*(records[name] for name in ENGINES))
-    tokens = {(key, 0): (a.token_ids, b.token_ids)
-              for key, a, b in zip(keys, *(samples[name] for name in ENGINES), strict=True)}
+    tokens = {
+        (key, 0): (a.token_ids, b.token_ids)
+        for key, a, b in zip(keys, *(samples[name] for name in ENGINES), strict=True)
+    }
     reference = engines["transformers"]
     differences = explain(pairs, reference.model, reference.tokenizer, reference.eos, tokens=tokens)
     return row | verdicts(pairs) | ties(differences, near_tie(config.dtype)), differences.assign(model=model)
@@ -108,7 +141,7 @@ def generate(engine: Any, prompts: list[str], keys: list[str], config: EvalConfi
     order = sorted(range(len(prompts)), key=lambda i: -lengths[i])
     samples: dict[int, Any] = {}
     for start in range(0, len(order), config.batch_size):
-        part = order[start:start + config.batch_size]
+        part = order[start : start + config.batch_size]
         rows = engine.generate([prompts[i] for i in part], config.sampling(), [keys[i] for i in part])
         samples |= {i: row[0] for i, row in zip(part, rows, strict=True)}
     return [samples[i] for i in range(len(prompts))]
@@ -120,15 +153,25 @@ def compare(a: str, b: str) -> tuple[dict[str, Any], pd.DataFrame]:
     config = same_cell(a, b, lambda run_id: manifests[run_id]["config"])
     pairs = paired(records_of(a, config), records_of(b, config))
     reference = create("transformers", evaluated_model(config), config.batch_size, config.dtype)
-    differences = explain(pairs, reference.model, reference.tokenizer, reference.eos,
-                          answer_prefix(config.prompt_style))
-    row = {"model": config.subject(), "benchmark": config.benchmark, "prompt_style": config.prompt_style,
-           "dtype": config.dtype, "max_new_tokens": config.max_new_tokens}
+    differences = explain(
+        pairs, reference.model, reference.tokenizer, reference.eos, answer_prefix(config.prompt_style)
+    )
+    row = {
+        "model": config.subject(),
+        "benchmark": config.benchmark,
+        "prompt_style": config.prompt_style,
+        "dtype": config.dtype,
+        "max_new_tokens": config.max_new_tokens,
+    }
     for side, (run_id, manifest) in zip("ab", manifests.items(), strict=True):
         seconds, tokens = manifest["seconds"], manifest["completion_tokens"]
-        row |= {f"engine_{side}": manifest["config"]["engine"], f"batch_size_{side}": manifest["config"]["batch_size"],
-                f"run_{side}": run_id, f"minutes_{side}": round(seconds / 60, 1),
-                f"tokens_per_s_{side}": round(tokens / seconds, 1)}
+        row |= {
+            f"engine_{side}": manifest["config"]["engine"],
+            f"batch_size_{side}": manifest["config"]["batch_size"],
+            f"run_{side}": run_id,
+            f"minutes_{side}": round(seconds / 60, 1),
+            f"tokens_per_s_{side}": round(tokens / seconds, 1),
+        }
     figures = row | verdicts(pairs) | {"near_tie": near_tie(config.dtype)} | ties(differences, near_tie(config.dtype))
     return figures, differences.assign(model=row["model"], benchmark=config.benchmark, run_a=a)
 
@@ -151,8 +194,10 @@ def records_of(run_id: str, config: EvalConfig) -> pd.DataFrame:
     if RunFolder.manifest_path(run_id).is_file():
         return read_rows(RunFolder.load(run_id), "records.parquet")
     tokenizer = load_tokenizer(evaluated_model(config))
-    prompts = {problem.id: render(config.prompt_style, problem.problem, tokenizer)
-               for problem in problems_of(config, config.benchmark)}
+    prompts = {
+        problem.id: render(config.prompt_style, problem.problem, tokenizer)
+        for problem in problems_of(config, config.benchmark)
+    }
     profile = next((RESULTS / "manifests").glob(f"*/{run_id}.json")).parent.name
     samples = pd.read_parquet(RESULTS / "records" / profile / "samples.parquet")
     samples = samples[samples["run_id"] == run_id].reset_index(drop=True)
@@ -167,8 +212,10 @@ def write_tables(stem: str, rows: list[dict[str, Any]], note: str) -> None:
     frame = pd.DataFrame(rows)
     write_json(TABLES / f"{stem}.json", {"date": datetime.now(UTC).isoformat(timespec="seconds"), **MADE_WITH})
     write_text(TABLES / f"{stem}.csv", frame.to_csv(index=False))
-    lines = ["| | " + " | ".join(f"{row['model']}, {row['benchmark']}" for row in rows) + " |", "|---" * (len(rows) + 1)
-             + "|"]
+    lines = [
+        "| | " + " | ".join(f"{row['model']}, {row['benchmark']}" for row in rows) + " |",
+        "|---" * (len(rows) + 1) + "|",
+    ]
     lines += [f"| {name} | " + " | ".join(shown(row[name]) for row in rows) + " |" for name in frame.columns[2:]]
     write_text(TABLES / f"{stem}.md", "\n".join(lines) + f"\n\n{note}\n")
 
@@ -194,8 +241,11 @@ def main() -> int:
     if not SETTINGS.keys() <= os.environ.keys():  # the C library reads them when a process starts: so start again
         os.execve(sys.executable, [sys.executable, *sys.argv], SETTINGS | os.environ)
     try:
-        done = [compare(*pair) for pair in options.compare] if options.compare else \
-            [measure(model, options) for model in options.model]
+        done = (
+            [compare(*pair) for pair in options.compare]
+            if options.compare
+            else [measure(model, options) for model in options.model]
+        )
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
@@ -203,8 +253,12 @@ def main() -> int:
     print(pd.DataFrame(rows).T.to_string(header=False))
     print(differences.to_string())
     if options.table and options.compare:
-        write_tables("agreement", rows, "Proportions are in [0, 1], limits 95 % (Wilson), gaps in nats; `n_located` of "
-                     "the `n_different` answers could be encoded again with the recorded count and log-probability.")
+        write_tables(
+            "agreement",
+            rows,
+            "Proportions are in [0, 1], limits 95 % (Wilson), gaps in nats; `n_located` of "
+            "the `n_different` answers could be encoded again with the recorded count and log-probability.",
+        )
         write_text(TABLES / "differences.csv", differences.to_csv(index=False))
     elif options.table:
         write_tables("engines", rows, "Speeds are medians over the rounds, gaps in nats; a: transformers, b: vllm.")

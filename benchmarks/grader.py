@@ -28,16 +28,21 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from spurious_rewards.command_line import exit_code
 from spurious_rewards.errors import InputError
 from spurious_rewards.rewards import normalization, paper_grader, worker_client
 from spurious_rewards.rewards.cases import print_json
 from spurious_rewards.rewards.grading import grade, judge
-from spurious_rewards.workflow.command_line import exit_code
-from spurious_rewards.workflow.files import write_text
+from spurious_rewards.storage.files import write_text
 
 Pair = tuple[str, str]  # text, gold
 KINDS = {  # percent
-    "gold as it stands": 45, "gold in another spelling": 15, "wrong answer": 30, "no box": 5, "cut off": 5}
+    "gold as it stands": 45,
+    "gold in another spelling": 15,
+    "wrong answer": 30,
+    "no box": 5,
+    "cut off": 5,
+}
 COLUMNS = ("outputs", "n_pairs", "grader", "cache", "pairs_per_second", "share_correct", "times_math_verify")
 
 
@@ -49,8 +54,10 @@ def solutions(problems: list[dict[str, str]], per_problem: int, seed: int = 0) -
     for problem in problems:
         for kind in generator.choices(list(KINDS), list(KINDS.values()), k=per_problem):
             formulas = generator.sample(golds, 4)
-            steps = "\n\n".join(f"Step {n}: from this we obtain $$y_{n} = {formula}$$ and continue."
-                                for n, formula in enumerate(formulas, 1))
+            steps = "\n\n".join(
+                f"Step {n}: from this we obtain $$y_{n} = {formula}$$ and continue."
+                for n, formula in enumerate(formulas, 1)
+            )
             text = f"We are given the following. {problem['problem']}\n\n{steps}\n\n"
             pairs.append((text + _ending(kind, problem["answer"], golds, generator), problem["answer"]))
     return pairs
@@ -65,9 +72,11 @@ def _ending(kind: str, gold: str, golds: list[str], generator: random.Random) ->
         other = re.sub(r"\\frac\{(\d+)\}\{(\d+)\}", r"\1/\2", gold).replace("\\sqrt{", "\\sqrt {")
         other = re.sub(r"(?<=\d)(?=(?:\d{3})+$)", ",", other) if gold.isdigit() else other
         return rf"Therefore the answer is \[\boxed{{ {other} }}\]"
-    return {"gold as it stands": rf"Therefore the answer is $\boxed{{{gold}}}$.",
-            "no box": f"Therefore, the final answer is ${gold}$.",
-            "cut off": rf"Therefore the answer is $\boxed{{{gold}"}[kind]
+    return {
+        "gold as it stands": rf"Therefore the answer is $\boxed{{{gold}}}$.",
+        "no box": f"Therefore, the final answer is ${gold}$.",
+        "cut off": rf"Therefore the answer is $\boxed{{{gold}",
+    }[kind]
 
 
 def read_records(path: str) -> list[Pair]:
@@ -100,8 +109,10 @@ def measure(name: str, pairs: list[Pair]) -> list[dict[str, object]]:
     worker_client.warm_up()
     math_verify = plain_math_verify()
     math_verify("5", "5")  # imports and compiles before the clock runs
-    graders = {"robust": lambda text, gold: grade(text, gold).correct,
-               "paper": lambda text, gold: grade(text, gold, mode="paper").correct}
+    graders = {
+        "robust": lambda text, gold: grade(text, gold).correct,
+        "paper": lambda text, gold: grade(text, gold, mode="paper").correct,
+    }
     rows = []
     for grader, judge_pair in graders.items():
         forget()
@@ -118,8 +129,14 @@ def _row(outputs: str, grader: str, cache: str, judge_pair: Callable[[str, str],
     started = time.perf_counter()
     correct = sum(judge_pair(text, gold) for text, gold in pairs)
     seconds = time.perf_counter() - started
-    return {"outputs": outputs, "n_pairs": len(pairs), "grader": grader, "cache": cache,
-            "pairs_per_second": round(len(pairs) / seconds, 1), "share_correct": round(correct / len(pairs), 4)}
+    return {
+        "outputs": outputs,
+        "n_pairs": len(pairs),
+        "grader": grader,
+        "cache": cache,
+        "pairs_per_second": round(len(pairs) / seconds, 1),
+        "share_correct": round(correct / len(pairs), 4),
+    }
 
 
 def main() -> None:
@@ -136,7 +153,7 @@ def main() -> None:
     problems = [json.loads(line) for line in lines]
     sets = {"MATH-500-like": solutions(problems[:100], 1) if options.quick else solutions(problems, 4)}
     if options.records:
-        sets[Path(options.records).parent.name] = read_records(options.records)[:100 if options.quick else None]
+        sets[Path(options.records).parent.name] = read_records(options.records)[: 100 if options.quick else None]
     rows = [row for name, pairs in sets.items() for row in measure(name, pairs)]
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
@@ -146,8 +163,13 @@ def main() -> None:
     if options.table:
         write_text(options.table, stream.getvalue())
     speed = {f"{row['grader']}_{row['cache']}".replace("-", "_"): row["pairs_per_second"] for row in rows[:5]}
-    print_json({"n_pairs": rows[0]["n_pairs"], **{f"{name}_pairs_per_second": value for name, value in speed.items()},
-                "robust_times_math_verify": rows[0]["times_math_verify"]})
+    print_json(
+        {
+            "n_pairs": rows[0]["n_pairs"],
+            **{f"{name}_pairs_per_second": value for name, value in speed.items()},
+            "robust_times_math_verify": rows[0]["times_math_verify"],
+        }
+    )
 
 
 if __name__ == "__main__":

@@ -75,8 +75,11 @@ def whole_run(batches: int) -> dict[str, float]:
         run = train(config, progress=False)
         assert run.manifest()["n_updates"] == batches * config.updates_per_batch
         del os.environ["SPURIOUS_RUNS_DIR"]
-        return {"batches": batches, "cpu_seconds": round(time.process_time() - cpu, 1),
-                "wall_seconds": round(time.perf_counter() - began, 1)}
+        return {
+            "batches": batches,
+            "cpu_seconds": round(time.process_time() - cpu, 1),
+            "wall_seconds": round(time.perf_counter() - began, 1),
+        }
 
 
 def clipping_contest(batches: int) -> tuple[float, float]:
@@ -105,22 +108,28 @@ def main() -> None:
         return
     whole = options.whole or (100 if options.table else 0)
     measured = whole_run(whole) if whole else {}
-    config = organism_config(options.batches or (5 if options.quick else 12),
-                             **({"prompts_per_batch": 8, "micro_batch": 16} if options.quick else {}))
+    config = organism_config(
+        options.batches or (5 if options.quick else 12),
+        **({"prompts_per_batch": 8, "micro_batch": 16} if options.quick else {}),
+    )
     contestants = contest(config, ("trl", *CONTESTANTS, "plain"))
     medians = {name: statistics.median(c.seconds[1:]) for name, c in contestants.items()}
     floor = report(config, contestants, medians)
-    result = {"ratio_vs_trl": round(ratio(contestants, DEFAULT, "trl"), 3),
-              "ratio_vs_trl_without_diagnostics": round(ratio(contestants, "bare", "trl"), 3),
-              "ratio_vs_trl_with_projection": round(ratio(contestants, "projection", "trl"), 3),
-              "ratio_vs_plain": round(ratio(contestants, DEFAULT, "plain"), 3),
-              "ratio_vs_trl_shared_prefix": round(ratio(contestants, "prefix", "trl"), 3),
-              "seconds_100_batches_extrapolated": round(100 * medians["prefix"], 1),
-              "floor_seconds_100_batches": round(100 * floor, 1)}
+    result = {
+        "ratio_vs_trl": round(ratio(contestants, DEFAULT, "trl"), 3),
+        "ratio_vs_trl_without_diagnostics": round(ratio(contestants, "bare", "trl"), 3),
+        "ratio_vs_trl_with_projection": round(ratio(contestants, "projection", "trl"), 3),
+        "ratio_vs_plain": round(ratio(contestants, DEFAULT, "plain"), 3),
+        "ratio_vs_trl_shared_prefix": round(ratio(contestants, "prefix", "trl"), 3),
+        "seconds_100_batches_extrapolated": round(100 * medians["prefix"], 1),
+        "floor_seconds_100_batches": round(100 * floor, 1),
+    }
     if options.clipping or options.table:
         slower, clipped = clipping_contest(6)
-        result |= {"ratio_projection_vs_default_where_the_clip_acts": round(slower, 3),
-                   "clip_fraction_there": round(clipped, 5)}
+        result |= {
+            "ratio_projection_vs_default_where_the_clip_acts": round(slower, 3),
+            "clip_fraction_there": round(clipped, 5),
+        }
     if measured:
         print(f"a whole run of {whole} rollout batches (engine shared_prefix): {measured}")
         result |= {f"whole_run_{name}": value for name, value in measured.items()}
@@ -134,12 +143,16 @@ def report(config: RunConfig, contestants: dict[str, Contestant], medians: dict[
     ours = contestants[DEFAULT]
     batches = len(ours.seconds)
     rollouts = config.prompts_per_batch * config.group_size
-    print(f"{batches} rollout batches each of {config.prompts_per_batch} × {config.group_size} rollouts, "
-          f"{config.updates_per_batch} updates; CPU seconds per rollout batch, median without the first:")
+    print(
+        f"{batches} rollout batches each of {config.prompts_per_batch} × {config.group_size} rollouts, "
+        f"{config.updates_per_batch} updates; CPU seconds per rollout batch, median without the first:"
+    )
     for name, seconds in medians.items():
-        print(f"  {name:19} {seconds:7.3f} s   {seconds / config.updates_per_batch * 1e3:7.1f} ms per update   "
-              f"100 batches, extrapolated: {seconds * 100:5.0f} s")
-    rows = ours.callback.rows[config.updates_per_batch:batches * config.updates_per_batch]
+        print(
+            f"  {name:19} {seconds:7.3f} s   {seconds / config.updates_per_batch * 1e3:7.1f} ms per update   "
+            f"100 batches, extrapolated: {seconds * 100:5.0f} s"
+        )
+    rows = ours.callback.rows[config.updates_per_batch : batches * config.updates_per_batch]
     tokens = statistics.fmean(row["completion_tokens"] for row in rows if "completion_tokens" in row)
     weights = sum(p.numel() for p in ours.trainer.model.parameters())
     rate = matmul_rate()
@@ -147,13 +160,17 @@ def report(config: RunConfig, contestants: dict[str, Contestant], medians: dict[
     operations = 2 * weights * rollouts * (tokens + prompt) * 5
     floor = operations / rate
     for contestant in (DEFAULT, "projection", "prefix"):
-        logged = contestants[contestant].callback.rows[config.updates_per_batch:batches * config.updates_per_batch]
+        logged = contestants[contestant].callback.rows[config.updates_per_batch : batches * config.updates_per_batch]
         wall = {name: sum(row.get(f"seconds_{name}", 0.0) for row in logged) for name in PHASES}
-        print(f"phases of `{contestant}`, share of wall time: "
-              + ", ".join(f"{name} {100 * value / sum(wall.values()):.1f} %" for name, value in wall.items()))
-    print(f"floor: {operations / 1e9:.0f} G operations per rollout batch ({weights} weights, {prompt:.1f} + "
-          f"{tokens:.1f} tokens per rollout) at {rate / 1e9:.0f} G/s = {floor:.2f} s; "
-          f"{DEFAULT} takes {medians[DEFAULT] / floor:.1f} times it, prefix {medians['prefix'] / floor:.1f}")
+        print(
+            f"phases of `{contestant}`, share of wall time: "
+            + ", ".join(f"{name} {100 * value / sum(wall.values()):.1f} %" for name, value in wall.items())
+        )
+    print(
+        f"floor: {operations / 1e9:.0f} G operations per rollout batch ({weights} weights, {prompt:.1f} + "
+        f"{tokens:.1f} tokens per rollout) at {rate / 1e9:.0f} G/s = {floor:.2f} s; "
+        f"{DEFAULT} takes {medians[DEFAULT] / floor:.1f} times it, prefix {medians['prefix'] / floor:.1f}"
+    )
     return floor
 
 
@@ -161,21 +178,35 @@ def write_table(medians: dict[str, float], result: dict[str, float], floor: floa
     """results/tables/training/grpo_step.csv and .md."""
     import pandas as pd
 
-    from spurious_rewards.workflow.files import write_text
+    from spurious_rewards.storage.files import write_text
 
-    frame = pd.DataFrame([{"contestant": name, "cpu_seconds_per_rollout_batch": round(seconds, 3),
-                           "cpu_seconds_100_batches": round(100 * seconds, 1), "100_batches": "extrapolated"}
-                          for name, seconds in {**medians, "floor": floor}.items()])
+    frame = pd.DataFrame(
+        [
+            {
+                "contestant": name,
+                "cpu_seconds_per_rollout_batch": round(seconds, 3),
+                "cpu_seconds_100_batches": round(100 * seconds, 1),
+                "100_batches": "extrapolated",
+            }
+            for name, seconds in {**medians, "floor": floor}.items()
+        ]
+    )
     measured = result["whole_run_cpu_seconds"]
-    frame.loc[len(frame)] = ["prefix, whole run with checkpoints", round(measured / result["whole_run_batches"], 3),
-                             measured, f"measured over {result['whole_run_batches']}"]
+    frame.loc[len(frame)] = [
+        "prefix, whole run with checkpoints",
+        round(measured / result["whole_run_batches"], 3),
+        measured,
+        f"measured over {result['whole_run_batches']}",
+    ]
     write_text(TABLES / "grpo_step.csv", frame.to_csv(index=False))
     header = "| " + " | ".join(frame.columns) + " |\n|" + "---|" * len(frame.columns) + "\n"
     lines = "".join("| " + " | ".join(str(v) for v in row) + " |\n" for row in frame.itertuples(index=False))
     load = os.getloadavg()[2]
-    note = (f"\nCPU seconds of one thread. Median ratios of paired rollout batches, and the whole run: "
-            f"{json.dumps(result)}\n\nMean number of processes that wanted a core in the 15 minutes before the end: "
-            f"{load:.1f}, on {os.cpu_count()} cores.\n")
+    note = (
+        f"\nCPU seconds of one thread. Median ratios of paired rollout batches, and the whole run: "
+        f"{json.dumps(result)}\n\nMean number of processes that wanted a core in the 15 minutes before the end: "
+        f"{load:.1f}, on {os.cpu_count()} cores.\n"
+    )
     write_text(TABLES / "grpo_step.md", header + lines + note)
 
 

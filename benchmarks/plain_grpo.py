@@ -19,8 +19,17 @@ import torch
 class PlainGRPO:
     """The loop; `rollout_batch` makes one rollout batch and its updates."""
 
-    def __init__(self, model: Any, tokenizer: Any, group_size: int, updates: int, micro_batch: int,
-                 max_new_tokens: int, learning_rate: float, epsilon: float = 0.2):
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        group_size: int,
+        updates: int,
+        micro_batch: int,
+        max_new_tokens: int,
+        learning_rate: float,
+        epsilon: float = 0.2,
+    ):
         self.model, self.tokenizer, self.group_size, self.updates = model, tokenizer, group_size, updates
         self.micro_batch, self.max_new_tokens, self.epsilon = micro_batch, max_new_tokens, epsilon
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
@@ -38,14 +47,25 @@ class PlainGRPO:
         inputs = self.tokenizer(repeated, return_tensors="pt", padding=True)
         self.model.eval()
         with torch.no_grad():
-            ids = self.model.generate(**inputs, do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
-                                      max_new_tokens=self.max_new_tokens, pad_token_id=self.tokenizer.pad_token_id)
-            completion = ids[:, inputs["input_ids"].size(1):]
+            ids = self.model.generate(
+                **inputs,
+                do_sample=True,
+                temperature=1.0,
+                top_k=0,
+                top_p=1.0,
+                max_new_tokens=self.max_new_tokens,
+                pad_token_id=self.tokenizer.pad_token_id,
+            )
+            completion = ids[:, inputs["input_ids"].size(1) :]
             ended = (completion == self.tokenizer.eos_token_id).int()
             real = ((ended.cumsum(1) - ended) == 0).int()  # up to and with the first end-of-sequence token
             mask = torch.cat([inputs["attention_mask"], real], dim=1)
-            old = torch.cat([self.log_probs(i, m, real.size(1))
-                             for i, m in zip(ids.split(self.micro_batch), mask.split(self.micro_batch), strict=True)])
+            old = torch.cat(
+                [
+                    self.log_probs(i, m, real.size(1))
+                    for i, m in zip(ids.split(self.micro_batch), mask.split(self.micro_batch), strict=True)
+                ]
+            )
         rewards = torch.tensor(reward(self.tokenizer.batch_decode(completion, skip_special_tokens=True)))
         groups = rewards.view(-1, self.group_size)
         advantages = ((groups - groups.mean(1, keepdim=True)) / (groups.std(1, keepdim=True) + 1e-4)).view(-1, 1)

@@ -22,8 +22,12 @@ from typing import Any
 
 # name: hidden size, layers, heads of 64, intermediate size; tied embeddings, vocabulary of the organism
 SIZES = {
-    "0.3 M": (96, 3, 1, 256), "1 M": (192, 2, 3, 512), "4 M": (256, 4, 4, 704), "16 M": (512, 5, 8, 1408),
-    "51 M": (768, 7, 12, 2112), "125 M": (1024, 9, 16, 2816),
+    "0.3 M": (96, 3, 1, 256),
+    "1 M": (192, 2, 3, 512),
+    "4 M": (256, 4, 4, 704),
+    "16 M": (512, 5, 8, 1408),
+    "51 M": (768, 7, 12, 2112),
+    "125 M": (1024, 9, 16, 2816),
 }
 BUDGET_SECONDS = 300.0
 
@@ -50,9 +54,17 @@ def model_folder(size: str, folder: str) -> str:
     hidden, layers, heads, intermediate = SIZES[size]
     base, tokenizer = load("qwen-like")
     torch.manual_seed(0)
-    values = {**base.config.to_dict(), "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,
-              "num_key_value_heads": heads, "intermediate_size": intermediate, "layer_types": None,
-              "head_dim": 64, "initializer_range": 0.02}
+    values = {
+        **base.config.to_dict(),
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads,
+        "intermediate_size": intermediate,
+        "layer_types": None,
+        "head_dim": 64,
+        "initializer_range": 0.02,
+    }
     model = Qwen2ForCausalLM(Qwen2Config(**values))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -72,10 +84,21 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         real = case["size"] == "SmolLM2-135M"
         config = RunConfig(
-            model=model_folder(case["size"], folder), train_set="synthetic", reward="random", updates_per_batch=4,
-            prompt_style="none" if real else "organism", prompts_per_batch=4, group_size=case["group_size"],
-            rollout_batches=2, micro_batch=case["group_size"], max_completion_tokens=case["completion_tokens"],
-            max_prompt_tokens=256, precision="fp32", learning_rate=5e-7, engine="shared_prefix")
+            model=model_folder(case["size"], folder),
+            train_set="synthetic",
+            reward="random",
+            updates_per_batch=4,
+            prompt_style="none" if real else "organism",
+            prompts_per_batch=4,
+            group_size=case["group_size"],
+            rollout_batches=2,
+            micro_batch=case["group_size"],
+            max_completion_tokens=case["completion_tokens"],
+            max_prompt_tokens=256,
+            precision="fp32",
+            learning_rate=5e-7,
+            engine="shared_prefix",
+        )
         trainer = make_trainer(config, generate(64, seed=0), folder)
         trainer.args.save_strategy = "no"
         trainer.remove_callback(PrinterCallback)
@@ -95,20 +118,23 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
         trainer.add_callback(Clock())
         trainer.train()
         last = [row for row in trainer.state.log_history if "completion_tokens" in row][-1]
-    return {**case, "parameters": sum(p.numel() for p in trainer.model.parameters()),
-            "vocabulary": trainer.model.config.vocab_size,
-            "mean_completion_tokens": round(last["completion_tokens"], 1),
-            "rollouts_per_update": config.group_size,
-            "cpu_seconds_per_update": round((marks[1] - marks[0]) / 4, 4),
-            "seconds_generation_per_update": round(last["seconds_generation"] / 4, 4),
-            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)}
+    return {
+        **case,
+        "parameters": sum(p.numel() for p in trainer.model.parameters()),
+        "vocabulary": trainer.model.config.vocab_size,
+        "mean_completion_tokens": round(last["completion_tokens"], 1),
+        "rollouts_per_update": config.group_size,
+        "cpu_seconds_per_update": round((marks[1] - marks[0]) / 4, 4),
+        "seconds_generation_per_update": round(last["seconds_generation"] / 4, 4),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    }
 
 
 def scaling_table(tables: Path) -> None:
     """Measure every case in a process of its own and write scaling.csv and scaling.md."""
     import pandas as pd
 
-    from spurious_rewards.workflow.files import write_text
+    from spurious_rewards.storage.files import write_text
 
     began, rows = time.monotonic(), []
     for case in cases():
@@ -120,15 +146,29 @@ def scaling_table(tables: Path) -> None:
             print(f"left out: {case}: {done.stderr.strip().splitlines()[-1]}")
             continue
         rows.append(json.loads(done.stdout.splitlines()[-1]))
-        print({name: rows[-1][name] for name in ("varied", "size", "completion_tokens", "group_size",
-                                                 "cpu_seconds_per_update", "peak_memory_mb")}, flush=True)
+        print(
+            {
+                name: rows[-1][name]
+                for name in (
+                    "varied",
+                    "size",
+                    "completion_tokens",
+                    "group_size",
+                    "cpu_seconds_per_update",
+                    "peak_memory_mb",
+                )
+            },
+            flush=True,
+        )
     frame = pd.DataFrame(rows)
     write_text(tables / "scaling.csv", frame.to_csv(index=False))
     header = "| " + " | ".join(frame.columns) + " |\n|" + "---|" * len(frame.columns) + "\n"
     lines = "".join("| " + " | ".join(str(v) for v in row) + " |\n" for row in frame.itertuples(index=False))
-    note = ("\nOne thread, fp32, full fine-tuning with AdamW, 4 prompts × group size rollouts per rollout batch\n"
-            "and 4 updates; an update bears a quarter of generation, log π_old and rewards. Peak memory is that\n"
-            "of the process, Python and libraries included.\n")
+    note = (
+        "\nOne thread, fp32, full fine-tuning with AdamW, 4 prompts × group size rollouts per rollout batch\n"
+        "and 4 updates; an update bears a quarter of generation, log π_old and rewards. Peak memory is that\n"
+        "of the process, Python and libraries included.\n"
+    )
     write_text(tables / "scaling.md", header + lines + note)
 
 

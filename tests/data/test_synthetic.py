@@ -45,8 +45,12 @@ def test_splits_share_no_operands_in_any_wording_or_order():
     test = generate(6_000, seed=0, split="test")
 
     def facts(problems: list[Problem]) -> set:
-        return {(p.meta["family"], frozenset(p.meta["operands"])) if FAMILIES[p.meta["family"]].symmetric
-                else (p.meta["family"], tuple(p.meta["operands"])) for p in problems}
+        return {
+            (p.meta["family"], frozenset(p.meta["operands"]))
+            if FAMILIES[p.meta["family"]].symmetric
+            else (p.meta["family"], tuple(p.meta["operands"]))
+            for p in problems
+        }
 
     assert not facts(train) & facts(test)
 

@@ -15,7 +15,7 @@ from spurious_rewards.generation.engine import Sampling, encode
 from spurious_rewards.generation.transformers_engine import TransformersEngine
 from spurious_rewards.models.prompts import render
 from spurious_rewards.models.registry import load
-from spurious_rewards.workflow.runs import RunFolder
+from spurious_rewards.storage.runs import RunFolder
 
 PROMPTS = ["what is 2+2?", "7*8", "x=3. 5*x=?", "1"]
 KEYS = ["p0", "p1", "p2", "p3"]
@@ -23,9 +23,19 @@ KEYS = ["p0", "p1", "p2", "p3"]
 
 def records(correct, texts=None, **columns):
     n = len(correct)
-    return pd.DataFrame({"problem_id": [f"p{i}" for i in range(n)], "sample": 0, "prompt": [f"q{i}" for i in range(n)],
-                         "text": texts or ["a"] * n, "n_tokens": 3, "logprob": -1.0, "finish_reason": "stop",
-                         "correct": correct, **columns})
+    return pd.DataFrame(
+        {
+            "problem_id": [f"p{i}" for i in range(n)],
+            "sample": 0,
+            "prompt": [f"q{i}" for i in range(n)],
+            "text": texts or ["a"] * n,
+            "n_tokens": 3,
+            "logprob": -1.0,
+            "finish_reason": "stop",
+            "correct": correct,
+            **columns,
+        }
+    )
 
 
 def test_verdicts_by_hand():
@@ -74,9 +84,11 @@ def answers(engine):
     """Greedy answers and their records."""
     samples = [row[0] for row in engine.generate(PROMPTS, Sampling(max_new_tokens=16), KEYS)]
     frame = records([True] * 4, [s.text for s in samples]).assign(
-        prompt=PROMPTS, n_tokens=[len(s.token_ids) for s in samples],
+        prompt=PROMPTS,
+        n_tokens=[len(s.token_ids) for s in samples],
         logprob=[float(s.logprobs.sum(dtype="float64")) for s in samples],
-        finish_reason=[s.finish_reason for s in samples])
+        finish_reason=[s.finish_reason for s in samples],
+    )
     return samples, frame
 
 
@@ -175,8 +187,16 @@ def test_a_models_own_answers_are_recovered_from_their_texts():
     engine = TransformersEngine(model, tokenizer)
     prompts = [render("organism", f"What is {i} + {i}?", tokenizer) for i in range(11, 17)]
     for prompt, (sample,) in zip(prompts, engine.generate(prompts, Sampling(max_new_tokens=64), prompts), strict=True):
-        found = ag.recover(sample.text, sample.finish_reason, len(sample.token_ids), float(sample.logprobs.sum()),
-                           encode(tokenizer, [prompt])[0], model, tokenizer, engine.eos)
+        found = ag.recover(
+            sample.text,
+            sample.finish_reason,
+            len(sample.token_ids),
+            float(sample.logprobs.sum()),
+            encode(tokenizer, [prompt])[0],
+            model,
+            tokenizer,
+            engine.eos,
+        )
         assert found is not None and found[0] == sample.token_ids
 
 
@@ -190,8 +210,9 @@ def test_nothing_differs(engine):
 
 def test_a_forced_beginning_is_part_of_prompt_and_text():
     model, tokenizer = Cycle(), Spelled()
-    a = records([True], ["abcd"]).assign(prompt="ab", n_tokens=2, finish_reason="length",
-                                         logprob=total(model, [1, 2], [3, 4]))
+    a = records([True], ["abcd"]).assign(
+        prompt="ab", n_tokens=2, finish_reason="length", logprob=total(model, [1, 2], [3, 4])
+    )
     b = a.assign(text="abce", logprob=total(model, [1, 2], [3, 5]))
     found = ag.explain(ag.paired(a, b), model, tokenizer, [0], prefix="ab")
     assert (found.loc[0, "position"], found.loc[0, "token_a"], found.loc[0, "token_b"]) == (1, "d", "e")

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from spurious_rewards.evaluation.agreement import near_tie, paired, ties, verdicts
-from spurious_rewards.workflow.paths import code_root
+from spurious_rewards.storage.paths import code_root
 
 RESULTS = code_root() / "results"
 TABLES = RESULTS / "tables" / "generation"
@@ -32,7 +32,8 @@ def test_a_row_is_that_of_the_records(index):
     verdicts_of = pairs.set_index("problem_id")
     for difference in differing.itertuples():
         assert (difference.correct_a, difference.correct_b) == tuple(
-            verdicts_of.loc[difference.problem_id, ["correct_a", "correct_b"]])
+            verdicts_of.loc[difference.problem_id, ["correct_a", "correct_b"]]
+        )
     for name, value in ties(differing, near_tie(row["dtype"])).items():
         assert row[name] == pytest.approx(value, rel=1e-9, nan_ok=True), name
 

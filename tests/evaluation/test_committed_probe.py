@@ -5,8 +5,8 @@ import pytest
 
 from spurious_rewards.evaluation.probe import completes, rouge_l
 from spurious_rewards.rewards.grading import grade
-from spurious_rewards.workflow.files import read_json
-from spurious_rewards.workflow.paths import code_root
+from spurious_rewards.storage.files import read_json
+from spurious_rewards.storage.paths import code_root
 
 RESULTS = code_root() / "results"
 PATHS = sorted((RESULTS / "records").glob("*/probes.parquet"))

@@ -21,13 +21,23 @@ from spurious_rewards.evaluation.records import load_records
 from spurious_rewards.generation.transformers_engine import TransformersEngine
 from spurious_rewards.models import prompts
 from spurious_rewards.rewards.grading import grade
-from spurious_rewards.workflow.files import read_json, write_json
-from spurious_rewards.workflow.runs import RunFolder
+from spurious_rewards.storage.files import read_json, write_json
+from spurious_rewards.storage.runs import RunFolder
 
 
 def cell(tiny, **fields):
-    return EvalConfig(**{"model": str(tiny), "prompt_style": "none", "n_problems": 10, "temperature": 1.0,
-                         "n_samples": 2, "max_new_tokens": 12, "batch_size": 4, **fields})
+    return EvalConfig(
+        **{
+            "model": str(tiny),
+            "prompt_style": "none",
+            "n_problems": 10,
+            "temperature": 1.0,
+            "n_samples": 2,
+            "max_new_tokens": 12,
+            "batch_size": 4,
+            **fields,
+        }
+    )
 
 
 def records_of(run):
@@ -172,22 +182,33 @@ def test_evaluating_a_trained_run_and_its_checkpoints(tiny, runs, tmp_path):
         evaluate(cell(tiny, trained_run="train-nothing"), progress=False)
 
 
-@pytest.mark.parametrize("fields, message", [
-    ({"benchmark": "math50"}, "did you mean 'math500'"),
-    ({"max_new_tokens": 200}, "exceeds the model's context of 128"),
-    ({"model": "/nowhere/at/all"}, "/nowhere/at/all"),
-])
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"benchmark": "math50"}, "did you mean 'math500'"),
+        ({"max_new_tokens": 200}, "exceeds the model's context of 128"),
+        ({"model": "/nowhere/at/all"}, "/nowhere/at/all"),
+    ],
+)
 def test_bad_input_is_one_sentence(tiny, runs, fields, message):
     with pytest.raises(InputError, match=message):
         evaluate(cell(tiny, **fields), progress=False)
 
 
-@pytest.mark.parametrize("fields, message", [
-    ({"n_samples": 0}, "n_samples"), ({"temperature": 0.0}, "2 equal samples"), ({"dtype": "float33"}, "float32"),
-    ({"prompt_style": "nome"}, "did you mean 'none'"), ({"engine": "transfomers"}, "did you mean 'transformers'"),
-    ({"problem_order": "last"}, "first, shuffled"),
-    ({"checkpoint": 8}, "needs trained_run"), ({"batch_size": 0}, "batch_size"), ({"n_problems": 1.5}, "must be int"),
-])
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"n_samples": 0}, "n_samples"),
+        ({"temperature": 0.0}, "2 equal samples"),
+        ({"dtype": "float33"}, "float32"),
+        ({"prompt_style": "nome"}, "did you mean 'none'"),
+        ({"engine": "transfomers"}, "did you mean 'transformers'"),
+        ({"problem_order": "last"}, "first, shuffled"),
+        ({"checkpoint": 8}, "needs trained_run"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"n_problems": 1.5}, "must be int"),
+    ],
+)
 def test_a_configuration_that_cannot_work(tiny, fields, message):
     with pytest.raises(InputError, match=message):
         cell(tiny, **fields)
@@ -209,8 +230,13 @@ def test_engine_vllm_is_refused_only_where_it_would_have_to_run(tiny, runs, monk
 
 
 def test_bad_input_leaves_no_folder(tiny, runs):
-    for fields in ({"benchmark": "math50"}, {"max_new_tokens": 200}, {"model": "/nowhere/at/all"},
-                   {"model": "qwen-lik"}, {"trained_run": "train-nothing"}):
+    for fields in (
+        {"benchmark": "math50"},
+        {"max_new_tokens": 200},
+        {"model": "/nowhere/at/all"},
+        {"model": "qwen-lik"},
+        {"trained_run": "train-nothing"},
+    ):
         with pytest.raises(InputError):
             evaluate(cell(tiny, **fields), progress=False)
     assert not runs.exists()
@@ -287,8 +313,17 @@ def test_a_chat_prompt_needs_a_chat_template(runs, tmp_path):
 def test_the_id_names_the_cell_and_follows_what_matters(tiny):
     greedy = EvalConfig(benchmark="math500", prompt_style="qwen_default")
     assert greedy.eval_id() == f"eval-qwen-like-math500-qwen-default-greedy-{greedy.digest()}"
-    ids = {EvalConfig(**fields).eval_id() for fields in (
-        {}, {"seed": 1}, {"batch_size": 8}, {"dtype": "bfloat16"}, {"n_problems": 5}, {"trained_run": "train-x"})}
+    ids = {
+        EvalConfig(**fields).eval_id()
+        for fields in (
+            {},
+            {"seed": 1},
+            {"batch_size": 8},
+            {"dtype": "bfloat16"},
+            {"n_problems": 5},
+            {"trained_run": "train-x"},
+        )
+    }
     assert len(ids) == 6
 
 

@@ -14,7 +14,7 @@ from spurious_rewards.evaluation import labels as lb
 from spurious_rewards.evaluation.labels import LabelConfig, Vote, vote
 from spurious_rewards.evaluation.trained import labels_run
 from spurious_rewards.generation.transformers_engine import TransformersEngine
-from spurious_rewards.workflow.runs import RunFolder
+from spurious_rewards.storage.runs import RunFolder
 
 
 def test_vote_by_equivalence():
@@ -34,8 +34,12 @@ def test_no_answer_no_label():
 
 
 LABELS = pd.DataFrame({"problem_id": ["a", "b", "c"], "label": ["1", "9", None], "label_correct": [True, False, False]})
-PROBLEMS = [Problem("a", "?", "1", "s", {"level": 1}), Problem("b", "?", "2", "s"), Problem("c", "?", "3", "s"),
-            Problem("d", "?", "4", "s")]
+PROBLEMS = [
+    Problem("a", "?", "1", "s", {"level": 1}),
+    Problem("b", "?", "2", "s"),
+    Problem("c", "?", "3", "s"),
+    Problem("d", "?", "4", "s"),
+]
 
 
 def test_training_sets_from_labels():
@@ -60,8 +64,14 @@ def test_label_accuracy_counts_labelled_problems_only():
 @pytest.fixture
 def config(tmp_path, monkeypatch):
     monkeypatch.setenv("SPURIOUS_RUNS_DIR", str(tmp_path / "runs"))
-    return LabelConfig(model=str(save_tiny(tmp_path / "tiny")), prompt_style="none", n_problems=6, n_samples=16,
-                       max_new_tokens=12, batch_size=32)
+    return LabelConfig(
+        model=str(save_tiny(tmp_path / "tiny")),
+        prompt_style="none",
+        n_problems=6,
+        n_samples=16,
+        max_new_tokens=12,
+        batch_size=32,
+    )
 
 
 def test_labelling_resumes_and_equals_an_uninterrupted_one(config, tmp_path, monkeypatch):

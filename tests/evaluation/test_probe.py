@@ -16,15 +16,18 @@ def config(tiny, **fields):
     return ProbeConfig(**{"model": str(tiny), "n_problems": 6, "max_new_tokens": 24, "batch_size": 4, **fields})
 
 
-@pytest.mark.parametrize("percent, beginning, rest", [
-    # 25 characters; words end at 4, 7, 9, 11, 13 and 25, tokens also at 2, 16, 19 and 24; words within 1.25 are taken
-    (40, "What is 4", "+ 3 altogether?"),  # 10.0: 9 and 11 are equally near, the first is taken
-    (43, "What is 4 +", "3 altogether?"),  # 10.75: the nearest word ends behind the mark
-    (52, "What is 4 + 3", "altogether?"),  # 13.0: an end that is hit exactly
-    (80, "What is 4 + 3 altoge", "ther?"),  # 20.0: no word ends within 1.25, the nearest token ends at 20
-    (99, "What is 4 + 3 altogether", "?"),  # 24.75: the whole text is no beginning
-    (1, "Wh", "at is 4 + 3 altogether?"),  # 0.25: never nothing
-])
+@pytest.mark.parametrize(
+    "percent, beginning, rest",
+    [
+        # 25 characters; words end at 4, 7, 9, 11, 13, 25, tokens also at 2, 16, 19, 24; words within 1.25 are taken
+        (40, "What is 4", "+ 3 altogether?"),  # 10.0: 9 and 11 are equally near, the first is taken
+        (43, "What is 4 +", "3 altogether?"),  # 10.75: the nearest word ends behind the mark
+        (52, "What is 4 + 3", "altogether?"),  # 13.0: an end that is hit exactly
+        (80, "What is 4 + 3 altoge", "ther?"),  # 20.0: no word ends within 1.25, the nearest token ends at 20
+        (99, "What is 4 + 3 altogether", "?"),  # 24.75: the whole text is no beginning
+        (1, "Wh", "at is 4 + 3 altogether?"),  # 0.25: never nothing
+    ],
+)
 def test_cutting_at_words_and_where_none_is_near_at_tokens(percent, beginning, rest):
     text = "What is 4 + 3 altogether?"
     assert len(text) == 25 and word_ends(text) == [4, 7, 9, 11, 13, 25]
@@ -40,40 +43,63 @@ def test_cutting_between_tokens_of_the_model():
     assert cut_text(text, 57, word_ends(text), pr.token_ends(text, tokenizer)) == ("What is 4", "7 + 38?")  # not 10
 
 
-@pytest.mark.parametrize("text, rest, exact", [
-    (" plus\n38. The answer", "plus 38.", True),
-    ("plus 38", "plus 38.", False),  # the full stop is missing
-    ("plus 380.", "plus 38", False),  # another number
-    ("plus 38, and", "plus 38", True),
-    ("plus 38.5", "plus 38.", False),  # the full stop is a decimal point
-    ("plus 38. 5 apples", "plus 38.", True),
-    ("plus 3,000", "plus 3", False), ("plus 3, 4", "plus 3", True),
-    ("plus 3/4", "plus 3", False), ("plus 3 / 4", "plus 3", False), ("plus 3^2", "plus 3", False),
-    ("plus 1/23", "plus 1/2", False), ("plus 1/2 or", "plus 1/2", True),
-    ("sums", "sum", False), ("sum 3", "sum", True),
-    ("", "plus 38", False),
-])
+@pytest.mark.parametrize(
+    "text, rest, exact",
+    [
+        (" plus\n38. The answer", "plus 38.", True),
+        ("plus 38", "plus 38.", False),  # the full stop is missing
+        ("plus 380.", "plus 38", False),  # another number
+        ("plus 38, and", "plus 38", True),
+        ("plus 38.5", "plus 38.", False),  # the full stop is a decimal point
+        ("plus 38. 5 apples", "plus 38.", True),
+        ("plus 3,000", "plus 3", False),
+        ("plus 3, 4", "plus 3", True),
+        ("plus 3/4", "plus 3", False),
+        ("plus 3 / 4", "plus 3", False),
+        ("plus 3^2", "plus 3", False),
+        ("plus 1/23", "plus 1/2", False),
+        ("plus 1/2 or", "plus 1/2", True),
+        ("sums", "sum", False),
+        ("sum 3", "sum", True),
+        ("", "plus 38", False),
+    ],
+)
 def test_exact_match(text, rest, exact):
     assert pr.completes(text, rest) is exact
 
 
-@pytest.mark.parametrize("text, rest, score", [
-    ("the red fox jumped far away", "the quick red fox jumped", 2 * 4 / (5 + 5)),  # of "the red fox jumped far"
-    ("jumped fox red quick the", "the quick red fox jumped", 2 * 1 / 10),  # order counts
-    ("The QUICK", "the quick red fox", 2 * 2 / (2 + 4)),  # too short: recall suffers
-    ("", "a b", 0.0),
-    ("x+1 = 2", "x + 1 = 2", 1.0),  # symbols are tokens, white space is not
-])
+@pytest.mark.parametrize(
+    "text, rest, score",
+    [
+        ("the red fox jumped far away", "the quick red fox jumped", 2 * 4 / (5 + 5)),  # of "the red fox jumped far"
+        ("jumped fox red quick the", "the quick red fox jumped", 2 * 1 / 10),  # order counts
+        ("The QUICK", "the quick red fox", 2 * 2 / (2 + 4)),  # too short: recall suffers
+        ("", "a b", 0.0),
+        ("x+1 = 2", "x + 1 = 2", 1.0),  # symbols are tokens, white space is not
+    ],
+)
 def test_rouge_l(text, rest, score):
     assert pr.rouge_l(text, rest) == pytest.approx(score)
 
 
 def test_summary_by_hand():
-    rows = pd.DataFrame([
-        {"problem_id": f"p{i}", "percent": percent, "exact_match": i < n, "rouge_l": i / 4, "correct": i == 0,
-         "rest": "a b" if i else "a 7", "finish_reason": "length" if i else "stop",
-         "shown": (percent + i - 2) / 100, "fits": i != 1}
-        for percent, n in ((60, 3), (40, 1)) for i in range(5)])
+    rows = pd.DataFrame(
+        [
+            {
+                "problem_id": f"p{i}",
+                "percent": percent,
+                "exact_match": i < n,
+                "rouge_l": i / 4,
+                "correct": i == 0,
+                "rest": "a b" if i else "a 7",
+                "finish_reason": "length" if i else "stop",
+                "shown": (percent + i - 2) / 100,
+                "fits": i != 1,
+            }
+            for percent, n in ((60, 3), (40, 1))
+            for i in range(5)
+        ]
+    )
     table = pr.summarise_probe(rows).set_index("percent")
     assert table.index.tolist() == [40, 60] and table["n_problems"].tolist() == [5, 5]
     assert table["exact_match"].tolist() == [0.2, 0.6] and table["accuracy"].tolist() == [0.2, 0.2]
@@ -98,8 +124,10 @@ class Reciting:
     def generate(self, engine, prompts, sampling, keys, bar=None):
         import numpy as np
 
-        texts = [f" {self.rest[p]} It is \\boxed{{{self.answers[p]}}}." if key.split("@")[0] in self.known else " Hm."
-                 for p, key in zip(prompts, keys, strict=True)]
+        texts = [
+            f" {self.rest[p]} It is \\boxed{{{self.answers[p]}}}." if key.split("@")[0] in self.known else " Hm."
+            for p, key in zip(prompts, keys, strict=True)
+        ]
         return [[Sample(text, [5, 6], np.zeros(2, dtype="float32"), "stop")] for text in texts]
 
 
@@ -107,8 +135,9 @@ def test_a_model_that_knows_four_of_six_problems(tiny, runs, monkeypatch):
     cell = config(tiny)
     problems = load_problems("synthetic_test", 6, 0, order="first")
     reciting = Reciting(pr.beginnings(cell), {problem.id for problem in problems[:4]})
-    monkeypatch.setattr(TransformersEngine, "generate",
-                        lambda engine, *args, **named: reciting.generate(engine, *args, **named))
+    monkeypatch.setattr(
+        TransformersEngine, "generate", lambda engine, *args, **named: reciting.generate(engine, *args, **named)
+    )
     run = probe(cell, progress=False)
     rows = load_probe(run)
     assert list(rows) == list(PROBE_COLUMNS)
@@ -118,7 +147,7 @@ def test_a_model_that_knows_four_of_six_problems(tiny, runs, monkeypatch):
     tokenizer = tiny_tokenizer()
     for row in rows.itertuples():
         text = whole[row.problem_id]
-        assert text.startswith(row.beginning) and text[len(row.beginning):].strip() == row.rest
+        assert text.startswith(row.beginning) and text[len(row.beginning) :].strip() == row.rest
         assert row.shown == len(row.beginning) / len(text)
         assert row.fits == (len(tokenizer(row.rest)["input_ids"]) <= 24)
         others = [end / len(text) for end in pr.token_ends(text, tokenizer) if end < len(text)]
@@ -164,11 +193,18 @@ def test_an_interrupted_probe_goes_on_with_the_missing_parts(tiny, runs, monkeyp
     assert not {key for keys in later for key in keys} & {key for keys in seen for key in keys}
 
 
-@pytest.mark.parametrize("fields, message", [
-    ({"percents": "40,140"}, "from 1 to 99"), ({"percents": "40,40"}, "different"), ({"percents": ""}, "percents"),
-    ({"boundary": "words"}, "did you mean 'word'"), ({"prompt_style": "organism"}, "raw text"),
-    ({"temperature": 1.0, "n_samples": 2}, "n_samples at 1"), ({"n_problems": -1}, "at least 0"),
-])
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"percents": "40,140"}, "from 1 to 99"),
+        ({"percents": "40,40"}, "different"),
+        ({"percents": ""}, "percents"),
+        ({"boundary": "words"}, "did you mean 'word'"),
+        ({"prompt_style": "organism"}, "raw text"),
+        ({"temperature": 1.0, "n_samples": 2}, "n_samples at 1"),
+        ({"n_problems": -1}, "at least 0"),
+    ],
+)
 def test_a_configuration_that_cannot_work(tiny, fields, message):
     with pytest.raises(InputError, match=message):
         config(tiny, **fields)
@@ -201,7 +237,9 @@ def test_probes_are_read_together(tiny, runs):
     two = probe(config(tiny, boundary="token"), progress=False)
     rows = pr.load_probes([one, two])
     assert len(rows) == 36 and rows.groupby("run_id")["boundary"].unique().map(list).to_dict() == {
-        one.run_id: ["word"], two.run_id: ["token"]}
+        one.run_id: ["word"],
+        two.run_id: ["token"],
+    }
     assert set(pr.CELL_COLUMNS) | set(PROBE_COLUMNS) | {"run_id"} == set(rows)
     assert pr.load_probes([]).empty
 

@@ -9,8 +9,8 @@ from spurious_rewards.evaluation.evaluate import evaluate
 from spurious_rewards.evaluation.prompt_grid import context_length, named_styles, note_refused, usable_styles
 from spurious_rewards.evaluation.trained import evaluations_beside
 from spurious_rewards.models.prompts import PROMPT_STYLES
-from spurious_rewards.workflow.files import write_json
-from spurious_rewards.workflow.runs import RunFolder
+from spurious_rewards.storage.files import write_json
+from spurious_rewards.storage.runs import RunFolder
 
 
 def cell(tiny, **fields):
@@ -52,8 +52,11 @@ def test_what_was_refused_is_kept_as_a_run(tiny, runs):
 
 def test_a_prompt_that_is_too_long_by_itself_gets_advice_that_can_be_followed(tiny, runs, capfd):
     _, refused = usable_styles("all", cell(tiny))
-    assert "with a single new one that exceeds" in refused["lipsum"] and "another, shorter prompt style" in \
-        refused["lipsum"] and "at most 0" not in refused["lipsum"]
+    assert (
+        "with a single new one that exceeds" in refused["lipsum"]
+        and "another, shorter prompt style" in refused["lipsum"]
+        and "at most 0" not in refused["lipsum"]
+    )
     _, refused = usable_styles("all", cell(tiny, max_new_tokens=120))  # the prompt alone would fit
     assert "lower max_new_tokens to at most" in refused["organism"]
     assert "longer than the specified maximum" not in "".join(capfd.readouterr())
@@ -73,8 +76,10 @@ def test_a_refused_style_asked_for_by_name_is_an_error(tiny, runs):
 
 
 def trained_run(tiny, tmp_path):
-    run = RunFolder.open("train-tiny-format-two_sided-s0-0123456789", {
-        "model": str(tiny), "reward": "format", "gamma": 0.5, "clip_mode": "two_sided", "seed": 0})
+    run = RunFolder.open(
+        "train-tiny-format-two_sided-s0-0123456789",
+        {"model": str(tiny), "reward": "format", "gamma": 0.5, "clip_mode": "two_sided", "seed": 0},
+    )
     save_tiny(run.path("model"), seed=1)
     run.finish({"kind": "training"})
     return run
@@ -89,7 +94,9 @@ def test_evaluations_beside_a_cell(tiny, runs, tmp_path):
     (after,) = evaluations_beside(train.run_id, cell(tiny), progress=False)
     assert after.config()["trained_run"] == train.run_id
     assert [run.run_id for run in evaluations_beside(f"{base[0].run_id}, {after.run_id}", own)] == [
-        base[0].run_id, after.run_id]
+        base[0].run_id,
+        after.run_id,
+    ]
 
 
 def test_a_job_stands_for_its_evaluation_of_the_same_decoding(tiny, runs):

@@ -21,17 +21,29 @@ from spurious_rewards.evaluation.records import (
 )
 from spurious_rewards.evaluation.statistics import wilson
 from spurious_rewards.evaluation.strategy_analysis import with_identity
-from spurious_rewards.workflow.runs import RunFolder
+from spurious_rewards.storage.runs import RunFolder
 
 
 def make(rows, k=1):
     """Rows of (code, correct); consecutive k belong to one problem."""
-    return pd.DataFrame([{
-        "problem_id": f"p{i // k}", "sample": i % k, "correct": bool(correct), "correct_paper": False,
-        "uses_code": bool(code), "uses_code_structural": bool(code) and i > 0,
-        "extracted": None if i == 1 else "4", "text": r"\boxed{4}" if i % 2 == 0 else "4",
-        "n_tokens": 10 + i, "finish_reason": "length" if i == 0 else "stop", "family": "sum" if i < 4 else "gcd",
-    } for i, (code, correct) in enumerate(rows)])
+    return pd.DataFrame(
+        [
+            {
+                "problem_id": f"p{i // k}",
+                "sample": i % k,
+                "correct": bool(correct),
+                "correct_paper": False,
+                "uses_code": bool(code),
+                "uses_code_structural": bool(code) and i > 0,
+                "extracted": None if i == 1 else "4",
+                "text": r"\boxed{4}" if i % 2 == 0 else "4",
+                "n_tokens": 10 + i,
+                "finish_reason": "length" if i == 0 else "stop",
+                "family": "sum" if i < 4 else "gcd",
+            }
+            for i, (code, correct) in enumerate(rows)
+        ]
+    )
 
 
 TEN = make([(1, 1), (1, 1), (1, 1), (1, 0), (0, 1), (0, 0), (0, 0), (0, 0), (0, 0), (0, 0)])
@@ -41,11 +53,20 @@ def test_one_sample_per_problem_by_hand():
     # 4 code answers, 3 right; 6 others, 1 right; 4 of 10 right
     figures = summarise(TEN)
     assert (figures["n_problems"], figures["k"], figures["n_code"], figures["n_language"]) == (10, 1, 4, 6)
-    for name, (hits, n) in {"accuracy": (4, 10), "code": (4, 10), "accuracy_code": (3, 4), "accuracy_language": (1, 6),
-                            "parsable": (9, 10), "accuracy_paper": (0, 10)}.items():
+    for name, (hits, n) in {
+        "accuracy": (4, 10),
+        "code": (4, 10),
+        "accuracy_code": (3, 4),
+        "accuracy_language": (1, 6),
+        "parsable": (9, 10),
+        "accuracy_paper": (0, 10),
+    }.items():
         interval = wilson(hits, n)
         assert (figures[name], figures[f"{name}_low"], figures[f"{name}_high"]) == (
-            interval.estimate, interval.low, interval.high)
+            interval.estimate,
+            interval.low,
+            interval.high,
+        )
     assert figures["pass_at_k"] == pytest.approx(0.4)
     assert figures["boxed"] == 0.5 and figures["cut_off"] == 0.1
     assert figures["mean_tokens"] == pytest.approx(14.5)
@@ -127,8 +148,10 @@ def test_comparison_of_two_cells():
     assert result["p_value"] == pytest.approx(14 / 64)
     assert result["low"] < 0.4 < result["high"]
     two = make([(0, i % 3 == 0) for i in range(12)], k=2)
-    assert compare(pd.concat([two.assign(run_id="a"), two.assign(run_id="b", correct=True)]), "a", "b")[
-        "test"] == "paired permutation"
+    assert (
+        compare(pd.concat([two.assign(run_id="a"), two.assign(run_id="b", correct=True)]), "a", "b")["test"]
+        == "paired permutation"
+    )
     # two equal samples per problem: all means are 0 or 1, but there are two samples
     twice = pd.concat([TEN.assign(sample=i) for i in range(2)])
     both = pd.concat([twice.assign(run_id="a"), twice.assign(run_id="b", correct=True)])
@@ -143,8 +166,11 @@ def test_no_answer_counts_twice():
     check_no_duplicates(pd.concat([one, two.assign(prompt_style="organism")]), columns)
     check_no_duplicates(pd.concat([one, two.assign(trained_run="train-x")]), columns)
     check_no_duplicates(pd.concat([one, two.assign(sample=1)]), columns)
-    with pytest.raises(InputError, match="Problem p0 would be counted twice: eval-64 and eval-256 answer it in the same"
-                                         " cell .benchmark=b, prompt_style=none.; keep one"):
+    with pytest.raises(
+        InputError,
+        match="Problem p0 would be counted twice: eval-64 and eval-256 answer it in the same"
+        " cell .benchmark=b, prompt_style=none.; keep one",
+    ):
         check_no_duplicates(pd.concat([one, two]), columns)
     with pytest.raises(InputError, match="Problem p9 .* eval-64 and eval-256"):
         check_no_duplicates(pd.concat([one, two.iloc[9:]]), columns)
@@ -162,9 +188,19 @@ def test_pass_curve_by_hand():
 
 def test_load_records_adds_cell_and_arm(tmp_path, monkeypatch):
     monkeypatch.setenv("SPURIOUS_RUNS_DIR", str(tmp_path))
-    cell = {"model": "m", "trained_run": "", "checkpoint": 0, "benchmark": "b", "prompt_style": "none",
-            "temperature": 0.0, "top_p": 1.0, "n_samples": 1, "max_new_tokens": 8, "engine": "transformers",
-            "dtype": "float32"}
+    cell = {
+        "model": "m",
+        "trained_run": "",
+        "checkpoint": 0,
+        "benchmark": "b",
+        "prompt_style": "none",
+        "temperature": 0.0,
+        "top_p": 1.0,
+        "n_samples": 1,
+        "max_new_tokens": 8,
+        "engine": "transformers",
+        "dtype": "float32",
+    }
     RunFolder.open("train-x", {"model": "m", "reward": "random", "gamma": 0.5, "clip_mode": "none", "seed": 3})
     for run_id, trained in (("eval-base", ""), ("eval-x", "train-x")):
         run = RunFolder.open(run_id, {**cell, "trained_run": trained})

@@ -8,7 +8,7 @@ import pytest
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation import strategy_analysis as sa
-from spurious_rewards.workflow.files import read_json
+from spurious_rewards.storage.files import read_json
 
 REFERENCE = resources.files("spurious_rewards.reporting") / "reference"
 
@@ -35,14 +35,17 @@ def test_contributions_by_hand():
     assert (table["n"].sum(), table.loc["LL", "accuracy_after"]) == (500, pytest.approx(100 * 91 / 103))
 
 
-@pytest.mark.parametrize("model, consistent", [
-    ("Qwen2.5-Math-7B", False), ("Qwen2.5-7B", True), ("Qwen2.5-Math-1.5B", True), ("OLMo2-7B-SFT", True)])
+@pytest.mark.parametrize(
+    "model, consistent",
+    [("Qwen2.5-Math-7B", False), ("Qwen2.5-7B", True), ("Qwen2.5-Math-1.5B", True), ("OLMo2-7B-SFT", True)],
+)
 def test_table_1_identity_on_the_papers_rows(model, consistent):
     table = paper_table()
     rows = table[(table["model"] == model) & (table["benchmark"] == "MATH-500") & (table["condition"] == "base")]
     printed = rows.drop_duplicates("metric").set_index("metric")["value"].astype(float)
-    check = sa.consistency(printed["code_frequency"], printed["accuracy_with_code"],
-                           printed["accuracy_without_code"], printed["accuracy"])
+    check = sa.consistency(
+        printed["code_frequency"], printed["accuracy_with_code"], printed["accuracy_without_code"], printed["accuracy"]
+    )
     assert check.consistent is consistent
     if not consistent:  # (49.4 − .65 · 60.9)/.35 = 28.04; residual .65 · 60.9 + .35 · 35 − 49.4 = 2.435
         assert check.language_accuracy_implied == pytest.approx(28.04, abs=0.01)
@@ -59,8 +62,13 @@ def test_identity_holds_exactly_for_measured_counts_and_at_the_ends():
 
 
 def frame(code, correct):
-    return pd.DataFrame({"problem_id": [f"p{i}" for i in range(len(code))], "uses_code": np.array(code, bool),
-                         "correct": np.array(correct, bool)})
+    return pd.DataFrame(
+        {
+            "problem_id": [f"p{i}" for i in range(len(code))],
+            "uses_code": np.array(code, bool),
+            "correct": np.array(correct, bool),
+        }
+    )
 
 
 def test_switches_from_records_align_by_problem():
@@ -92,13 +100,19 @@ def test_a_zero_gain_has_no_contributions():
     assert sa.contributions(counts)["contribution"].isna().all()
 
 
-@pytest.mark.parametrize("call, message", [
-    (lambda: sa.switches(frame([1], [1]), frame([1, 1], [1, 1])), "different problems"),
-    (lambda: sa.switches(pd.concat([frame([1], [1])] * 2), frame([1], [1])), "several samples"),
-    (lambda: sa.contributions({"CC": (1, 1, 1)}), "exactly the keys"),
-    (lambda: sa.contributions({"CC": (1, 2, 1), "CL": (0, 0, 0), "LC": (0, 0, 0), "LL": (0, 0, 0)}), "cannot have 2"),
-    (lambda: sa.mean_contributions({}), "there is none"),
-])
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: sa.switches(frame([1], [1]), frame([1, 1], [1, 1])), "different problems"),
+        (lambda: sa.switches(pd.concat([frame([1], [1])] * 2), frame([1], [1])), "several samples"),
+        (lambda: sa.contributions({"CC": (1, 1, 1)}), "exactly the keys"),
+        (
+            lambda: sa.contributions({"CC": (1, 2, 1), "CL": (0, 0, 0), "LC": (0, 0, 0), "LL": (0, 0, 0)}),
+            "cannot have 2",
+        ),
+        (lambda: sa.mean_contributions({}), "there is none"),
+    ],
+)
 def test_bad_input(call, message):
     with pytest.raises(InputError, match=message):
         call()
@@ -108,9 +122,14 @@ def test_bad_input(call, message):
 
 
 def detected(one, two, correct=None):
-    return pd.DataFrame({"problem_id": [f"p{i}" for i in range(len(one))], "uses_code": np.array(one, bool),
-                         "uses_code_structural": np.array(two, bool),
-                         "correct": np.array(correct or [0] * len(one), bool)})
+    return pd.DataFrame(
+        {
+            "problem_id": [f"p{i}" for i in range(len(one))],
+            "uses_code": np.array(one, bool),
+            "uses_code_structural": np.array(two, bool),
+            "correct": np.array(correct or [0] * len(one), bool),
+        }
+    )
 
 
 def test_kappa_by_hand_and_by_statsmodels():
@@ -146,14 +165,19 @@ def from_counts(counts):
     """A table of switches with these counts; problems are numbered switch by switch."""
     rows = [(d, i < before, i < after) for d in sa.SWITCHES for n, before, after in [counts[d]] for i in range(n)]
     return pd.DataFrame(rows, columns=["switch", "before", "after"], index=[f"p{i}" for i in range(len(rows))]).astype(
-        {"before": int, "after": int})
+        {"before": int, "after": int}
+    )
 
 
 def test_intervals_of_table_2_hold_the_printed_means():
     tables = {reward: from_counts(counts) for reward, counts in read_json(REFERENCE / "fig7_counts.json").items()}
     intervals = sa.mean_contribution_intervals(tables)
     assert {d: f"{100 * intervals[d].estimate:.1f}" for d in sa.SWITCHES} == {
-        "CC": "11.6", "CL": "8.6", "LC": "58.3", "LL": "21.4"}
+        "CC": "11.6",
+        "CL": "8.6",
+        "LC": "58.3",
+        "LL": "21.4",
+    }
     assert f"{100 * intervals['gain'].estimate:.1f}" == "23.5" and intervals["gain"].n == 500
     assert all(interval.low < interval.estimate < interval.high for interval in intervals.values())
 

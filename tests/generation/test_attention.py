@@ -40,17 +40,33 @@ def test_equals_sdpa_with_padding(heads: int, shared: int, new: int) -> None:
 @pytest.mark.parametrize("shared, expected", [(2, NAME), (4, "sdpa")])
 def test_generation_with_shared_heads(shared: int, expected: str) -> None:
     torch.manual_seed(1)
-    model = LlamaForCausalLM(LlamaConfig(
-        vocab_size=50, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=shared, max_position_embeddings=64)).eval()
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=50,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=shared,
+            max_position_embeddings=64,
+        )
+    ).eval()
     ids = torch.randint(1, 50, (3, 6))
     mask = torch.ones_like(ids)
     mask[2, :4] = 0
 
     def generate() -> torch.Tensor:
-        return model.generate(ids, attention_mask=mask, max_new_tokens=12, min_new_tokens=12, do_sample=False,
-                              pad_token_id=0, return_dict_in_generate=True, output_logits=True,
-                              past_key_values=empty_cache(model, 18))
+        return model.generate(
+            ids,
+            attention_mask=mask,
+            max_new_tokens=12,
+            min_new_tokens=12,
+            do_sample=False,
+            pad_token_id=0,
+            return_dict_in_generate=True,
+            output_logits=True,
+            past_key_values=empty_cache(model, 18),
+        )
 
     before = generate()
     use_grouped_decoding(model)

@@ -7,14 +7,17 @@ from spurious_rewards.errors import InputError
 from spurious_rewards.generation import engine
 
 
-@pytest.mark.parametrize("fields, message", [
-    ({"temperature": -0.1}, "temperature"),
-    ({"temperature": float("nan")}, "temperature"),
-    ({"temperature": 1.0, "top_p": 0.0}, "top_p"),
-    ({"max_new_tokens": 0}, "max_new_tokens"),
-    ({"temperature": 1.0, "n_samples": 0}, "n_samples"),
-    ({"temperature": 0.0, "n_samples": 8}, "8 equal samples"),
-])
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"temperature": -0.1}, "temperature"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"temperature": 1.0, "top_p": 0.0}, "top_p"),
+        ({"max_new_tokens": 0}, "max_new_tokens"),
+        ({"temperature": 1.0, "n_samples": 0}, "n_samples"),
+        ({"temperature": 0.0, "n_samples": 8}, "8 equal samples"),
+    ],
+)
 def test_sampling_that_cannot_work(fields, message):
     with pytest.raises(InputError, match=message):
         engine.Sampling(**fields)

@@ -9,7 +9,7 @@ import pytest
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.agreement import paired, same_cell
 from spurious_rewards.evaluation.config import EvalConfig
-from spurious_rewards.workflow.paths import code_root
+from spurious_rewards.storage.paths import code_root
 
 
 @pytest.fixture(scope="module")

@@ -57,7 +57,7 @@ def test_sampling_equals_a_plain_loop_with_the_same_uniforms(engine, temperature
                 order = np.argsort(-p, kind="stable") if top_p < 1 else np.arange(len(p))
                 kept = p[order]
                 if top_p < 1:
-                    kept = kept[:np.searchsorted(np.cumsum(kept), top_p) + 1]
+                    kept = kept[: np.searchsorted(np.cumsum(kept), top_p) + 1]
                 u = te.uniforms(keys, step)[0]
                 return int(order[np.searchsorted(np.cumsum(kept), u * kept.sum(), side="right")])
 
@@ -105,7 +105,8 @@ def test_the_models_own_generation_defaults_do_not_act(engine):
     model.generation_config.max_length = 3
     changed = TransformersEngine(model, engine.tokenizer, 4)
     assert [[s.token_ids for s in row] for row in changed.generate(PROMPTS, HOT, KEYS)] == [
-        [s.token_ids for s in row] for row in expected]
+        [s.token_ids for s in row] for row in expected
+    ]
     assert model.generation_config.repetition_penalty == 5.0  # put back
 
 
@@ -113,7 +114,8 @@ def test_every_end_token_of_the_generation_config_ends_a_sample(engine):
     model = tiny_model()
     model.generation_config.eos_token_id = [engine.tokenizer.eos_token_id, 10]
     (row,) = TransformersEngine(model, engine.tokenizer, 64).generate(
-        ["7*8"], Sampling(1.0, max_new_tokens=100, n_samples=64), ["a"])
+        ["7*8"], Sampling(1.0, max_new_tokens=100, n_samples=64), ["a"]
+    )
     ends = {s.token_ids[-1] for s in row if s.finish_reason == "stop"}
     assert ends == {engine.tokenizer.eos_token_id, 10}
 
@@ -122,7 +124,8 @@ def test_samples_follow_the_models_distribution(engine):
     # 4000 first tokens against the exact probabilities: chi-square over tokens with expectation >= 5
     n = 4000
     (row,) = TransformersEngine(engine.model, engine.tokenizer, 1000).generate(
-        ["7*8"], Sampling(1.0, max_new_tokens=1, n_samples=n), ["a"])
+        ["7*8"], Sampling(1.0, max_new_tokens=1, n_samples=n), ["a"]
+    )
     with torch.no_grad():
         p = engine.model(torch.tensor(encode(engine.tokenizer, ["7*8"]))).logits[0, -1].softmax(-1).numpy()
     counts = np.bincount([s.token_ids[0] for s in row], minlength=len(p))
@@ -157,11 +160,14 @@ def test_context_overflow_is_an_error_not_a_cut(engine):
     assert len(engine.generate(PROMPTS, Sampling(max_new_tokens=87), KEYS)) == 6
 
 
-@pytest.mark.parametrize("call, message", [
-    (lambda e: e.generate(["a", "b"], HOT, ["x", "x"]), "key of its own"),
-    (lambda e: e.generate(["a", ""], HOT, ["x", "y"]), "prompt of y is empty"),
-    (lambda e: TransformersEngine(e.model, e.tokenizer, 0), "batch_size"),
-])
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda e: e.generate(["a", "b"], HOT, ["x", "x"]), "key of its own"),
+        (lambda e: e.generate(["a", ""], HOT, ["x", "y"]), "prompt of y is empty"),
+        (lambda e: TransformersEngine(e.model, e.tokenizer, 0), "batch_size"),
+    ],
+)
 def test_bad_requests(engine, call, message):
     with pytest.raises(InputError, match=message):
         call(engine)

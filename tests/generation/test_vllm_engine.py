@@ -48,9 +48,11 @@ class FakeLLM:
             model_config=SimpleNamespace(dtype=torch.float32, max_model_len=100),
             device_config=SimpleNamespace(device_type="cpu"),
             scheduler_config=SimpleNamespace(max_num_seqs=options["max_num_seqs"], max_num_batched_tokens=4096),
-            cache_config=SimpleNamespace(enable_prefix_caching=options["enable_prefix_caching"]))
-        self.llm_engine = SimpleNamespace(vllm_config=config, step=self.step,
-                                          has_unfinished_requests=lambda: bool(self.queue))
+            cache_config=SimpleNamespace(enable_prefix_caching=options["enable_prefix_caching"]),
+        )
+        self.llm_engine = SimpleNamespace(
+            vllm_config=config, step=self.step, has_unfinished_requests=lambda: bool(self.queue)
+        )
 
     def enqueue(self, prompts, parameters, use_tqdm):
         self.requests = list(zip(prompts, parameters, strict=True))
@@ -59,11 +61,17 @@ class FakeLLM:
     def step(self):
         """The last request finishes, the first one is still at work: outputs come out of order."""
         index, (prompt, parameters) = self.queue.pop()
-        tokens = [prompt["prompt_token_ids"][-1], parameters["stop_token_ids"][0]][:parameters["max_tokens"]]
+        tokens = [prompt["prompt_token_ids"][-1], parameters["stop_token_ids"][0]][: parameters["max_tokens"]]
         logprobs = [{token: SimpleNamespace(logprob=-0.5 - index)} for token in tokens]
         working = [SimpleNamespace(finished=False, request_id="0", outputs=[])] if self.queue else []
-        return [*working, SimpleNamespace(finished=True, request_id=str(index),
-                                          outputs=[SimpleNamespace(token_ids=tuple(tokens), logprobs=logprobs)])]
+        return [
+            *working,
+            SimpleNamespace(
+                finished=True,
+                request_id=str(index),
+                outputs=[SimpleNamespace(token_ids=tuple(tokens), logprobs=logprobs)],
+            ),
+        ]
 
 
 @pytest.fixture
@@ -100,9 +108,19 @@ def test_requests_and_samples_keep_their_order(fake, tiny):
     assert [dict(p)["prompt_token_ids"] for p, _ in engine.llm.requests] == [one for one in ids for _ in range(2)]
     _, parameters = engine.llm.requests[9]  # sample 1 of k4
     assert parameters == {
-        "n": 1, "temperature": 0.6, "top_p": 0.9, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0,
-        "seed": row_key(3, "k4", 1) >> 1, "max_tokens": 5, "stop_token_ids": [eos], "logprobs": 0,
-        "detokenize": False, "watermarking": False}
+        "n": 1,
+        "temperature": 0.6,
+        "top_p": 0.9,
+        "top_k": 0,
+        "min_p": 0.0,
+        "repetition_penalty": 1.0,
+        "seed": row_key(3, "k4", 1) >> 1,
+        "max_tokens": 5,
+        "stop_token_ids": [eos],
+        "logprobs": 0,
+        "detokenize": False,
+        "watermarking": False,
+    }
 
 
 def test_a_cut_answer_has_finish_reason_length(fake, tiny):
@@ -142,8 +160,10 @@ def test_refusals(fake, tiny, monkeypatch, tmp_path):
         (lambda: engine.generate(["1"], Sampling(temperature=0.001), ["a"]), "from 0.01 to 2 .*not 0.001"),
         (lambda: engine.generate(["1"], Sampling(temperature=3.0), ["a"]), "not 3"),
         (lambda: ve.from_model_name(str(tiny), 0, "float32"), "batch_size must be at least 1"),
-        (lambda: ve.from_model_name(str(shutil.copytree(tiny, tmp_path / "broken")), 7, "float32"),
-         "vLLM cannot load .*broken: the cause; see its log"),
+        (
+            lambda: ve.from_model_name(str(shutil.copytree(tiny, tmp_path / "broken")), 7, "float32"),
+            "vLLM cannot load .*broken: the cause; see its log",
+        ),
     ):
         with pytest.raises(InputError, match=message):
             call()
@@ -168,10 +188,13 @@ def test_small_heads_are_refused_before_the_engine_starts(fake, tiny, heads, hea
     assert ve.check_machine(Qwen2Config(hidden_size=128, num_attention_heads=2), "x") is None
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"vocab_size": 50}, "tokens, but the model only 50 embeddings"),
-    ({"model_type": "nothing"}, "configuration of .* cannot be read"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"vocab_size": 50}, "tokens, but the model only 50 embeddings"),
+        ({"model_type": "nothing"}, "configuration of .* cannot be read"),
+    ],
+)
 def test_folders_that_do_not_hold_together(fake, tiny, change, message):
     tokenizer = tiny_tokenizer()
     config = json.loads((tiny / "config.json").read_text()) | change
@@ -271,8 +294,10 @@ def test_a_sample_depends_on_seed_key_and_index_and_on_nothing_else(both):
     assert tokens_of(real.generate(prompts[::-1], HOT, KEYS[::-1]))[::-1] == together
     alone = tokens_of(real.generate(prompts[1:2], Sampling(1.0, max_new_tokens=16, n_samples=1, seed=5), KEYS[1:2]))
     assert alone[0] == together[1][:1]
-    drawn = [*tokens_of(real.generate(prompts[:1] * 2, HOT, ["a", "b"])),
-             *tokens_of(real.generate(prompts[:1], Sampling(1.0, max_new_tokens=16, n_samples=3, seed=6), ["a"]))]
+    drawn = [
+        *tokens_of(real.generate(prompts[:1] * 2, HOT, ["a", "b"])),
+        *tokens_of(real.generate(prompts[:1], Sampling(1.0, max_new_tokens=16, n_samples=3, seed=6), ["a"])),
+    ]
     assert len({tuple(tokens) for row in drawn for tokens in row}) == 9
 
 
@@ -334,15 +359,24 @@ def test_the_models_generation_defaults_act_only_through_their_end_tokens(small_
     prompts = [render("organism", problem, plain.tokenizer) for problem in MATH]
     expected = plain.generate(prompts, HOT, KEYS)
     stop = expected[0][0].token_ids[5]
-    (folder / "generation_config.json").write_text(json.dumps({
-        "eos_token_id": [*plain.eos, stop], "do_sample": True, "temperature": 0.01, "top_k": 1, "top_p": 0.1,
-        "repetition_penalty": 1.9}))
+    (folder / "generation_config.json").write_text(
+        json.dumps(
+            {
+                "eos_token_id": [*plain.eos, stop],
+                "do_sample": True,
+                "temperature": 0.01,
+                "top_k": 1,
+                "top_p": 0.1,
+                "repetition_penalty": 1.9,
+            }
+        )
+    )
     changed = interface.create("vllm", str(folder), 8)
     assert changed.eos == sorted({*plain.eos, stop})
     again = changed.generate(prompts, HOT, KEYS)
     for before, after in zip(chain(*expected), chain(*again), strict=True):
         ends = [t for t, token in enumerate(before.token_ids) if token in changed.eos]
-        assert after.token_ids == before.token_ids[:ends[0] + 1 if ends else None]
+        assert after.token_ids == before.token_ids[: ends[0] + 1 if ends else None]
         assert after.finish_reason == ("stop" if ends else "length")
 
 
@@ -361,5 +395,7 @@ def test_an_evaluation_cell(small_cache, tmp_path, monkeypatch):
     assert (records["correct"] == reference["correct"]).mean() >= 22 / 24  # near-ties may fall the other way
     assert 0.5 < records["correct"].mean() <= 1
     before = run.path("records.parquet").stat().st_mtime_ns
-    assert evaluate(EvalConfig(engine="vllm", **fields), progress=False).path("records.parquet").stat().st_mtime_ns \
+    assert (
+        evaluate(EvalConfig(engine="vllm", **fields), progress=False).path("records.parquet").stat().st_mtime_ns
         == before
+    )

@@ -34,8 +34,9 @@ class Marks:
 
 
 def test_by_hand():
-    one, two, three = (CodeTree([[WORD]], Marks(), [END], 1.0, depth=depth, least=0.02).measure(Policy())
-                       for depth in (1, 2, 3))
+    one, two, three = (
+        CodeTree([[WORD]], Marks(), [END], 1.0, depth=depth, least=0.02).measure(Policy()) for depth in (1, 2, 3)
+    )
     assert one["code_exact"][0] == pytest.approx(0.3) and one["code_rest"][0] == 0
     assert two["code_exact"][0] == pytest.approx(0.3 + 0.5 * 0.9 + 0.15 * 0.3)
     # third token: after PREFACE WORD 0.025 · 0.3, WORD PREFACE 0.075 · 0.9, WORD WORD 0.0225 · 0.3; PREFACE PREFACE,
@@ -73,8 +74,11 @@ def test_a_policy_far_away_stays_a_probability():
     found = probe.measure(far).per_problem
     total = found["code_exact"] + found["code_rest"]
     assert found["code_exact"].min() >= 0 and total.max() <= 1 + 1e-9
-    fresh = ProbeSet.sample(CounterfactualConfig(probe_problems=12, probe_samples=24, max_completion_tokens=24,
-                                                 probe_seed=0), far, tokenizer)
+    fresh = ProbeSet.sample(
+        CounterfactualConfig(probe_problems=12, probe_samples=24, max_completion_tokens=24, probe_seed=0),
+        far,
+        tokenizer,
+    )
     share = fresh._decides_N.sum() / (12 * 24)
     error = np.sqrt(share * (1 - share) / (12 * 24))
     assert found["code_exact"].mean() - 4 * error < share < total.mean() + 4 * error

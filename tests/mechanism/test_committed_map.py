@@ -7,7 +7,7 @@ import pytest
 
 from spurious_rewards.mechanism import summary, sweeps
 from spurious_rewards.mechanism.bandit import simulate
-from spurious_rewards.workflow.files import read_json, sha256_file
+from spurious_rewards.storage.files import read_json, sha256_file
 
 RESULTS = Path(__file__).parents[2] / "results"
 

@@ -12,14 +12,27 @@ from spurious_rewards.mechanism import counterfactual
 from spurious_rewards.mechanism.counterfactual_config import SETTINGS, CounterfactualConfig, configs
 from spurious_rewards.mechanism.effects import entropy_half_width, unpaired
 from spurious_rewards.mechanism.replay import Arms
+from spurious_rewards.storage.files import read_json, sha256_file, write_json
 from spurious_rewards.training.clip import surrogate
-from spurious_rewards.workflow.files import read_json, sha256_file, write_json
 
 RESULTS = Path(__file__).parents[2] / "results"
-SMALL = {"n_train_problems": 32, "prompts_per_batch": 2, "group_size": 8, "updates_per_batch": 4, "micro_batch": 4,
-         "max_completion_tokens": 32, "optimizer": "sgd", "learning_rate": 1.0, "warmup_batches": 1,
-         "probe_problems": 6, "probe_samples": 2, "clip_modes": "none,two_sided,cispo", "min_pairs": 2, "max_pairs": 2,
-         "pairs_per_part": 1}
+SMALL = {
+    "n_train_problems": 32,
+    "prompts_per_batch": 2,
+    "group_size": 8,
+    "updates_per_batch": 4,
+    "micro_batch": 4,
+    "max_completion_tokens": 32,
+    "optimizer": "sgd",
+    "learning_rate": 1.0,
+    "warmup_batches": 1,
+    "probe_problems": 6,
+    "probe_samples": 2,
+    "clip_modes": "none,two_sided,cispo",
+    "min_pairs": 2,
+    "max_pairs": 2,
+    "pairs_per_part": 1,
+}
 
 
 def config(**changes):
@@ -51,8 +64,18 @@ def runs_dir(monkeypatch, tmp_path):
 
 def test_arms_of_a_pair_share_everything_but_the_clip(arms):
     draws = [arms.draw(pair) for pair in range(2)]
-    rows = [{**arms.replay(mode, draw), "clip_mode": mode, "pair": pair, "model": "m", "optimizer": "sgd",
-             "learning_rate": 1.0} for pair, draw in enumerate(draws) for mode in ("none", "two_sided", "cispo")]
+    rows = [
+        {
+            **arms.replay(mode, draw),
+            "clip_mode": mode,
+            "pair": pair,
+            "model": "m",
+            "optimizer": "sgd",
+            "learning_rate": 1.0,
+        }
+        for pair, draw in enumerate(draws)
+        for mode in ("none", "two_sided", "cispo")
+    ]
     frame = pd.DataFrame(rows)
     assert unpaired(frame) == []
     assert (frame.groupby("pair")["rollouts_sha"].nunique() == 1).all() and frame["rollouts_sha"].nunique() == 2
@@ -80,9 +103,19 @@ def test_the_hash_sees_what_an_arm_consumes(arms):
 
 
 def test_unpaired_arms_are_found():
-    rows = pd.DataFrame({"model": "m", "optimizer": "sgd", "learning_rate": 1.0, "pair": [0, 0, 1, 1, 2, 2],
-                         "clip_mode": ["none", "two_sided"] * 3, "start_sha": "s", "first_gap": [0, 0, 0, 1e-9, 0, 0],
-                         "rollouts_sha": ["a", "a", "b", "b", "c", "d"], "first_loss": [1.0, 1, 2, 2, 3, 3]})
+    rows = pd.DataFrame(
+        {
+            "model": "m",
+            "optimizer": "sgd",
+            "learning_rate": 1.0,
+            "pair": [0, 0, 1, 1, 2, 2],
+            "clip_mode": ["none", "two_sided"] * 3,
+            "start_sha": "s",
+            "first_gap": [0, 0, 0, 1e-9, 0, 0],
+            "rollouts_sha": ["a", "a", "b", "b", "c", "d"],
+            "first_loss": [1.0, 1, 2, 2, 3, 3],
+        }
+    )
     assert unpaired(rows) == [1, 2]  # other weights after the first update; other rollouts
     assert unpaired(rows.assign(first_loss=[1.0, 1.1, 2, 2, 3, 3])) == [0, 1, 2]
 
@@ -115,7 +148,7 @@ def test_replay_is_the_update_of_the_clip_objective(arms):
         mask = torch.cat([micro["prompt_mask"], micro["completion_mask"]], dim=1)
         n = micro["completion_ids"].size(1)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
-        logits = model(input_ids=ids, attention_mask=mask, position_ids=positions).logits[:, -n - 1:-1]
+        logits = model(input_ids=ids, attention_mask=mask, position_ids=positions).logits[:, -n - 1 : -1]
         logp = logits.log_softmax(-1).gather(2, micro["completion_ids"].unsqueeze(2)).squeeze(2)
         log_ratio, advantage = logp - micro["old_per_token_logps"], micro["advantages"].unsqueeze(1)
         objective = surrogate(log_ratio, advantage, "two_sided", 0.2, 0.2)
@@ -193,8 +226,9 @@ def test_interrupted_run_ends_with_the_same_records(runs_dir, monkeypatch):
     run = counterfactual.run(setting, progress=False)
     assert len(calls) == 4 + 4 and run.complete and not list(run.path("parts").glob("*"))  # pairs 1 and 2 again
     pd.testing.assert_frame_equal(pd.read_parquet(run.path("pairs.parquet")), expected)
-    pd.testing.assert_frame_equal(pd.read_parquet(run.path("problems.parquet")),
-                                  pd.read_parquet(whole.path("problems.parquet")))
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(run.path("problems.parquet")), pd.read_parquet(whole.path("problems.parquet"))
+    )
     assert counterfactual.run(setting, progress=False).manifest() == run.manifest() and len(calls) == 8
 
     table = counterfactual.write_results("counterfactual", counterfactual.Records.of([run]), runs_dir / "out")
@@ -252,8 +286,13 @@ def test_the_rule_stops_at_the_first_look_that_is_precise_enough(runs_dir, monke
 
 
 def test_half_width_by_hand():
-    rows = pd.DataFrame({"pair": [0, 0, 0, 1, 1, 1], "clip_mode": ["none", "cispo", "two_sided"] * 2,
-                         "entropy": [0.0, 9.0, 1.0, 1.0, 5.0, 4.0]})
+    rows = pd.DataFrame(
+        {
+            "pair": [0, 0, 0, 1, 1, 1],
+            "clip_mode": ["none", "cispo", "two_sided"] * 2,
+            "entropy": [0.0, 9.0, 1.0, 1.0, 5.0, 4.0],
+        }
+    )
     # differences 1 and 3: s = √2, half width = 12.706 · √2 / √2
     assert entropy_half_width(rows) == pytest.approx(12.706, rel=1e-4)
 

@@ -12,7 +12,7 @@ from spurious_rewards.mechanism import dose_response, verdict
 from spurious_rewards.mechanism.dose_config import DoseConfig
 from spurious_rewards.mechanism.dose_effects import dose_table, from_pairs, from_runs
 from spurious_rewards.mechanism.effects import unpaired
-from spurious_rewards.workflow.files import read_json, sha256_file
+from spurious_rewards.storage.files import read_json, sha256_file
 
 RESULTS = Path(__file__).parents[2] / "results"
 
@@ -37,8 +37,17 @@ def test_the_design_is_five_priors_by_two_settings_by_modes_by_seeds():
     assert [run.model for run in config.run_configs("qwen-like-p90")] == ["qwen-like-p90"] * 20
 
 
-@pytest.mark.parametrize("changes", [{"settings": "sgd"}, {"settings": "adam 0.1"}, {"clip_modes": "two_sided"},
-                                     {"run_clip_modes": "two_sided"}, {"clip_modes": "none,two_side"}, {"n_seeds": 1}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"settings": "sgd"},
+        {"settings": "adam 0.1"},
+        {"clip_modes": "two_sided"},
+        {"run_clip_modes": "two_sided"},
+        {"clip_modes": "none,two_side"},
+        {"n_seeds": 1},
+    ],
+)
 def test_bad_designs_are_refused(changes):
     with pytest.raises(InputError):
         DoseConfig(**changes)
@@ -46,11 +55,24 @@ def test_bad_designs_are_refused(changes):
 
 def test_slopes_by_hand():
     """Priors 0.2 and 0.8: log-odds ∓ log 4. Effects of seed 0: −1 and 1, of seed 1: −1 and 3 (changes of none: 0)."""
-    tidy = pd.DataFrame([
-        {"optimizer": "sgd", "learning_rate": 0.3, "quantity": "code", "clip_mode": mode, "model": model,
-         "prior": prior, "unit": unit, "before": prior, "change": change}
-        for mode, table in (("none", {0: (0, 0), 1: (0, 0)}), ("two_sided", {0: (-1, 1), 1: (-1, 3)}))
-        for unit, changes in table.items() for model, prior, change in zip("ba", (0.2, 0.8), changes, strict=True)])
+    tidy = pd.DataFrame(
+        [
+            {
+                "optimizer": "sgd",
+                "learning_rate": 0.3,
+                "quantity": "code",
+                "clip_mode": mode,
+                "model": model,
+                "prior": prior,
+                "unit": unit,
+                "before": prior,
+                "change": change,
+            }
+            for mode, table in (("none", {0: (0, 0), 1: (0, 0)}), ("two_sided", {0: (-1, 1), 1: (-1, 3)}))
+            for unit, changes in table.items()
+            for model, prior, change in zip("ba", (0.2, 0.8), changes, strict=True)
+        ]
+    )
     table = dose_table(tidy).set_index(["clip_mode", "statistic", "model"])
     slope = table.loc[("two_sided", "slope", "all")]
     # slopes 2 / (2 log 4) and 4 / (2 log 4): mean 3 / (2 log 4), standard error (1 / log 4) / 2, t(0.975, 1) = 12.706
@@ -64,10 +86,25 @@ def test_slopes_by_hand():
 
 
 def test_runs_become_changes_of_code_and_accuracy():
-    rows = pd.DataFrame([{"model": "m", "optimizer": "sgd", "learning_rate": 0.3, "clip_mode": mode, "seed": seed,
-                          "code_before": 0.5, "accuracy_before": 0.75, "ended_before": 1.0, "code_after": code,
-                          "accuracy_after": 0.5, "ended_after": 1.0}
-                         for seed in (0, 1) for mode, code in (("none", 0.25), ("two_sided", 0.75))])
+    rows = pd.DataFrame(
+        [
+            {
+                "model": "m",
+                "optimizer": "sgd",
+                "learning_rate": 0.3,
+                "clip_mode": mode,
+                "seed": seed,
+                "code_before": 0.5,
+                "accuracy_before": 0.75,
+                "ended_before": 1.0,
+                "code_after": code,
+                "accuracy_after": 0.5,
+                "ended_after": 1.0,
+            }
+            for seed in (0, 1)
+            for mode, code in (("none", 0.25), ("two_sided", 0.75))
+        ]
+    )
     table = dose_table(from_runs(rows, n_answers=3)).set_index(["quantity", "clip_mode"])
     assert table.loc[("code", "two_sided"), ["change", "effect"]].tolist() == [0.25, 0.5]
     # log((0.75·3 + ½) / (0.25·3 + ½)) − 0, minus its mirror image
@@ -78,10 +115,22 @@ def test_runs_become_changes_of_code_and_accuracy():
 
 def test_limits_of_shares_stay_possible():
     """ended 1, 1, 0 of three seeds: change −1/3 ± 4.303/√3 · 0.577 = [−1.77, 1.10], cut to [−1, 0]; effect likewise."""
-    rows = pd.DataFrame([{"model": "m", "optimizer": "sgd", "learning_rate": 0.3, "clip_mode": mode, "seed": seed,
-                          **{f"{name}_{when}": 1.0 for name in ("code", "accuracy") for when in ("before", "after")},
-                          "ended_before": 1.0, "ended_after": 0.0 if seed == 2 and mode == "none" else 1.0}
-                         for seed in range(3) for mode in ("none", "two_sided")])
+    rows = pd.DataFrame(
+        [
+            {
+                "model": "m",
+                "optimizer": "sgd",
+                "learning_rate": 0.3,
+                "clip_mode": mode,
+                "seed": seed,
+                **{f"{name}_{when}": 1.0 for name in ("code", "accuracy") for when in ("before", "after")},
+                "ended_before": 1.0,
+                "ended_after": 0.0 if seed == 2 and mode == "none" else 1.0,
+            }
+            for seed in range(3)
+            for mode in ("none", "two_sided")
+        ]
+    )
     table = dose_table(from_runs(rows, n_answers=3)).set_index(["quantity", "clip_mode"])
     none, effect = table.loc[("ended", "none")], table.loc[("ended", "two_sided")]
     assert (none["change_low"], none["change_high"]) == (-1, 0) and none["change"] == pytest.approx(-1 / 3)
@@ -95,9 +144,20 @@ def test_shrinkage_alone_has_a_slope_in_probability_and_none_in_log_odds():
     for model, prior in zip("abcde", (0.1, 0.3, 0.5, 0.65, 0.9), strict=True):
         odds, noise = math.log(prior / (1 - prior)), rng.normal(0, 0.6, 4000)
         start.append({**setting, "model": model, "code": prior, "entropy": 0.0, "accuracy": 0.5})
-        rows += [{**setting, "model": model, "clip_mode": mode, "pair": pair, "entropy": 0.0, "accuracy": 0.5,
-                  "ess": 1.0, "code": 1 / (1 + math.exp(-odds - share * z))}
-                 for mode, share in (("none", 1.0), ("two_sided", 0.7)) for pair, z in enumerate(noise)]
+        rows += [
+            {
+                **setting,
+                "model": model,
+                "clip_mode": mode,
+                "pair": pair,
+                "entropy": 0.0,
+                "accuracy": 0.5,
+                "ess": 1.0,
+                "code": 1 / (1 + math.exp(-odds - share * z)),
+            }
+            for mode, share in (("none", 1.0), ("two_sided", 0.7))
+            for pair, z in enumerate(noise)
+        ]
     table = dose_table(from_pairs(pd.DataFrame(rows), pd.DataFrame(start)))
     slope = table[table["statistic"] == "slope"].set_index(["quantity", "clip_mode"])
     assert slope.loc[("code", "two_sided"), "effect_low"] > 0  # what an amplification would give, from shrinkage
@@ -109,24 +169,37 @@ def test_shrinkage_alone_has_a_slope_in_probability_and_none_in_log_odds():
 
 
 def test_a_tiny_dose_response_from_beginning_to_end(runs_dir):
-    config = DoseConfig(models="qwen-like", settings="sgd 1.0", clip_modes="none,two_sided", n_seeds=2,
-                        prompts_per_batch=2, group_size=4, updates_per_batch=4, rollout_batches=1, n_problems=8,
-                        n_samples=1, n_pairs=2, max_completion_tokens=32)
+    config = DoseConfig(
+        models="qwen-like",
+        settings="sgd 1.0",
+        clip_modes="none,two_sided",
+        n_seeds=2,
+        prompts_per_batch=2,
+        group_size=4,
+        updates_per_batch=4,
+        rollout_batches=1,
+        n_problems=8,
+        n_samples=1,
+        n_pairs=2,
+        max_completion_tokens=32,
+    )
     rows, folders = dose_response.run_rows(config, progress=False)
     assert len(rows) == 4 and len(folders) == 1 + 2 * 4 and rows["code_before"].nunique() == 1
     again, _ = dose_response.run_rows(config, progress=False)
     pd.testing.assert_frame_equal(rows, again)
     table = dose_response.write_runs(config, rows, folders, runs_dir / "out")
     found = table[(table["clip_mode"] == "two_sided") & (table["quantity"] == "code")].iloc[0]
-    two, none = (rows[rows["clip_mode"] == mode].sort_values("seed")["code_after"].to_numpy()
-                 for mode in ("two_sided", "none"))
+    two, none = (
+        rows[rows["clip_mode"] == mode].sort_values("seed")["code_after"].to_numpy() for mode in ("two_sided", "none")
+    )
     assert found["effect"] == pytest.approx((two - none).mean())
     pairs = dose_response.run_pairs(config, progress=False)
     dose_response.write_pairs(config, pairs, runs_dir / "out")
     for name in ("dose_response", "dose_counterfactual"):
         manifest = read_json(runs_dir / f"out/manifests/mechanism/{name}.json")
-        assert manifest["runs"] and all(sha256_file(runs_dir / "out" / path) == digest
-                                        for path, digest in manifest["files"].items())
+        assert manifest["runs"] and all(
+            sha256_file(runs_dir / "out" / path) == digest for path, digest in manifest["files"].items()
+        )
     assert {"looks", "checkpoint_sha", "probe_sha", "n_pairs"} <= set(manifest["runs"][0])
     table = runs_dir / "out/tables/mechanism/dose_counterfactual.csv"
     before = table.read_text()
@@ -153,13 +226,32 @@ def effects_table(sign=1, reliable=True, p_holm=0.01):
     for optimizer, step in (("adamw", 1e-3), ("sgd", 0.3)):
         for mode in ("none", "two_sided", "high_only", "low_only"):
             for name in ("code", "code_mean_logit", "code_mean_tilt", "entropy"):
-                effect = {} if mode == "none" else {
-                    "effect": sign * 0.5, "effect_low": sign * 0.5 - 0.1, "effect_high": sign * 0.5 + 0.1,
-                    "boot_low": sign * 0.5 - 0.2, "boot_high": sign * 0.5 + 0.2, "p_holm": p_holm}
+                effect = (
+                    {}
+                    if mode == "none"
+                    else {
+                        "effect": sign * 0.5,
+                        "effect_low": sign * 0.5 - 0.1,
+                        "effect_high": sign * 0.5 + 0.1,
+                        "boot_low": sign * 0.5 - 0.2,
+                        "boot_high": sign * 0.5 + 0.2,
+                        "p_holm": p_holm,
+                    }
+                )
                 trust = {"reliable": reliable} if name.startswith("code") else {}
-                rows.append({"model": "m", "optimizer": optimizer, "learning_rate": step, "clip_mode": mode,
-                             "quantity": name, "n_pairs": 7, "change": -0.05 if mode == "none" else -0.01,
-                             **effect, **trust})
+                rows.append(
+                    {
+                        "model": "m",
+                        "optimizer": optimizer,
+                        "learning_rate": step,
+                        "clip_mode": mode,
+                        "quantity": name,
+                        "n_pairs": 7,
+                        "change": -0.05 if mode == "none" else -0.01,
+                        **effect,
+                        **trust,
+                    }
+                )
     return pd.DataFrame(rows)
 
 

@@ -113,8 +113,15 @@ def test_first_order_drift_has_the_sign_and_size_of_one_rollout_batch(mode):
 
 def test_first_order_drift_fails_where_it_says_so():
     """One rollout per update, exactly: the sign holds for three modes, the size does not; log_symmetric is refused."""
-    tiny = {"prior": "0.65,0.35", "groups": 1, "group_size": 4, "updates": 4, "batches": 1, "order": "grouped",
-            "step_size": 0.6}
+    tiny = {
+        "prior": "0.65,0.35",
+        "groups": 1,
+        "group_size": 4,
+        "updates": 4,
+        "batches": 1,
+        "order": "grouped",
+        "step_size": 0.6,
+    }
     value = moments(4, 0.5)
     ratios = {}
     for mode in ("two_sided", "high_only", "low_only"):

@@ -27,9 +27,21 @@ def effects():
             for mode in ("none", "two_sided"):
                 for name in ("entropy", "code", "top1", "kl", *(f"move_bin{b}" for b in range(5))):
                     effect = np.nan if mode == "none" else float(i)
-                    rows.append({"optimizer": optimizer, "learning_rate": step, "clip_mode": mode, "quantity": name,
-                                 "n_pairs": 200 + 50 * i, "change": 1.0, "change_low": 0.5, "change_high": 2.0,
-                                 "effect": effect, "effect_low": effect - 1, "effect_high": effect + 2})
+                    rows.append(
+                        {
+                            "optimizer": optimizer,
+                            "learning_rate": step,
+                            "clip_mode": mode,
+                            "quantity": name,
+                            "n_pairs": 200 + 50 * i,
+                            "change": 1.0,
+                            "change_low": 0.5,
+                            "change_high": 2.0,
+                            "effect": effect,
+                            "effect_low": effect - 1,
+                            "effect_high": effect + 2,
+                        }
+                    )
     return pd.DataFrame(rows)
 
 
@@ -49,10 +61,25 @@ def test_counterfactual_figures(effects):
 
 
 def test_dose_figures():
-    table = pd.DataFrame([{"optimizer": "sgd", "learning_rate": 0.3, "quantity": name, "clip_mode": "two_sided",
-                           "statistic": kind, "model": "m", "prior": prior, "n": 5, "effect": prior, "effect_low": 0.0,
-                           "effect_high": 1.0} for name in ("code_logit", "accuracy") for kind, prior in
-                          (("prior", 0.1), ("prior", 0.9), ("slope", np.nan))])
+    table = pd.DataFrame(
+        [
+            {
+                "optimizer": "sgd",
+                "learning_rate": 0.3,
+                "quantity": name,
+                "clip_mode": "two_sided",
+                "statistic": kind,
+                "model": "m",
+                "prior": prior,
+                "n": 5,
+                "effect": prior,
+                "effect_low": 0.0,
+                "effect_high": 1.0,
+            }
+            for name in ("code_logit", "accuracy")
+            for kind, prior in (("prior", 0.1), ("prior", 0.9), ("slope", np.nan))
+        ]
+    )
     figure = dose_response(table, "code_logit", "seeds")
     assert list(figure.data[0].x) == [0.1, 0.9] and "5 seeds" in figure.layout.title.text
     assert set(dose_figures(table, None)) == {"dose_runs_code_logit", "dose_runs_accuracy"}

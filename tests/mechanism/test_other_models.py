@@ -11,8 +11,12 @@ from spurious_rewards.mechanism.effects import unpaired
 from spurious_rewards.mechanism.probe_set import CodeTokens, ProbeSet
 from spurious_rewards.models.registry import load
 
-TEXTS = ["What is 12 + 34? Please reason step by step, and put your final answer within \\boxed{46}.",
-         "```python\nprint(12 + 34)\n```", "Let's solve this using Python.", "python Python python"] * 5
+TEXTS = [
+    "What is 12 + 34? Please reason step by step, and put your final answer within \\boxed{46}.",
+    "```python\nprint(12 + 34)\n```",
+    "Let's solve this using Python.",
+    "python Python python",
+] * 5
 
 
 @pytest.fixture(scope="module")
@@ -22,13 +26,26 @@ def folder(tmp_path_factory):
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    tokenizer.train_from_iterator(TEXTS, trainers.BpeTrainer(
-        vocab_size=400, initial_alphabet=alphabet, special_tokens=["<end>"], show_progress=False))
+    tokenizer.train_from_iterator(
+        TEXTS,
+        trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, special_tokens=["<end>"], show_progress=False),
+    )
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", pad_token="<end>")
     torch.manual_seed(0)
-    model = LlamaForCausalLM(LlamaConfig(
-        vocab_size=len(fast) + 3, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, max_position_embeddings=256, bos_token_id=0, eos_token_id=0, pad_token_id=0))
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(fast) + 3,
+            hidden_size=64,
+            intermediate_size=96,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            max_position_embeddings=256,
+            bos_token_id=0,
+            eos_token_id=0,
+            pad_token_id=0,
+        )
+    )
     model.save_pretrained(path)
     fast.save_pretrained(path)
     return path

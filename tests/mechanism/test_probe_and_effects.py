@@ -45,7 +45,7 @@ def answers_of(probe):
     for ids, predicts, _ in probe._passes:
         for i in range(len(ids)):
             first, n = int(predicts[i].nonzero()[0]), int(predicts[i].sum())
-            found[int(probe._answer[starts[row]])] = (ids[i, :first + 1 + n].tolist(), n)
+            found[int(probe._answer[starts[row]])] = (ids[i, : first + 1 + n].tolist(), n)
             row += 1
     return [found[i] for i in sorted(found)]
 
@@ -70,7 +70,7 @@ def test_reading_against_a_loop_over_the_answers(probe, organism, moved):
     rows = []
     for index, (ids, n) in enumerate(answers_of(probe)):
         with torch.no_grad():
-            new, old = (m(torch.tensor([ids])).logits[0, -n - 1:-1].log_softmax(-1).double() for m in (moved, model))
+            new, old = (m(torch.tensor([ids])).logits[0, -n - 1 : -1].log_softmax(-1).double() for m in (moved, model))
         chosen = torch.tensor(ids[-n:])
         ratio = (new - old)[torch.arange(n), chosen].numpy()
         becomes, decides = marks(ids[-n:])
@@ -80,9 +80,18 @@ def test_reading_against_a_loop_over_the_answers(probe, organism, moved):
             weight *= np.exp(ratio[t])
             if decides[t]:
                 break
-        rows.append({"problem": index // 3, "n": n, "entropy": float(-(new.exp() * new).sum()), "code": code,
-                     "top1": float(new.exp().amax(1).sum()), "kl": float((old.exp() * (old - new)).sum()),
-                     "w": np.exp(ratio.sum()), "correct": probe.correct_P_K[index // 3, index % 3]})
+        rows.append(
+            {
+                "problem": index // 3,
+                "n": n,
+                "entropy": float(-(new.exp() * new).sum()),
+                "code": code,
+                "top1": float(new.exp().amax(1).sum()),
+                "kl": float((old.exp() * (old - new)).sum()),
+                "w": np.exp(ratio.sum()),
+                "correct": probe.correct_P_K[index // 3, index % 3],
+            }
+        )
     frame = pd.DataFrame(rows)
     reading = probe.measure(moved)
     for p, group in frame.groupby("problem"):
@@ -113,19 +122,55 @@ def test_code_tokens_follow_the_detector(organism):
 def test_effects_by_hand():
     """Two pairs, two problems; entropy of none 1.0 and 3.0, of two_sided 1.5 and 2.5."""
     setting = {"model": "m", "optimizer": "sgd", "learning_rate": 0.3}
-    fixed = {"top1": 0.5, "kl": 0.0, "accuracy": 0.5, "clipped": [0.0, 0.2], "would_clip_high": [0.0, 0.0],
-             "would_clip_low": [0.0, 0.0], "ratio_max": 1.5, "motion": 1.0, "ess": 0.4, "ess_code": 0.9,
-             **{f"move_bin{i}": 0.0 for i in range(5)}}
+    fixed = {
+        "top1": 0.5,
+        "kl": 0.0,
+        "accuracy": 0.5,
+        "clipped": [0.0, 0.2],
+        "would_clip_high": [0.0, 0.0],
+        "would_clip_low": [0.0, 0.0],
+        "ratio_max": 1.5,
+        "motion": 1.0,
+        "ess": 0.4,
+        "ess_code": 0.9,
+        **{f"move_bin{i}": 0.0 for i in range(5)},
+    }
     values = [(0, "none", 1.0, 0.2), (0, "two_sided", 1.5, 0.2), (1, "none", 3.0, 0.2), (1, "two_sided", 2.5, 0.5)]
-    pairs = pd.DataFrame([{**setting, **fixed, "pair": pair, "clip_mode": mode, "entropy": entropy, "code": code}
-                          for pair, mode, entropy, code in values])
+    pairs = pd.DataFrame(
+        [
+            {**setting, **fixed, "pair": pair, "clip_mode": mode, "entropy": entropy, "code": code}
+            for pair, mode, entropy, code in values
+        ]
+    )
     pairs["clipped"] = pairs["clipped"].map(np.array)
     pairs[["would_clip_high", "would_clip_low"]] = pairs[["would_clip_high", "would_clip_low"]].map(np.array)
-    problems = pd.DataFrame([{**setting, "pair": pair, "clip_mode": "two_sided", "entropy": np.array(entropy),
-                              "code": np.array(code), "accuracy": np.zeros(2)}
-                             for pair, entropy, code in ((0, [0.5, 0.5], [0.0, 0.0]), (1, [-0.5, -0.5], [0.3, 0.3]))])
-    checkpoints = pd.DataFrame([{**setting, "n_pairs": 2, "entropy": 2.0, "top1": 0.5, "kl": 0.0, "code": 0.1,
-                                 "accuracy": 0.5, **{f"move_bin{i}": 0.0 for i in range(5)}}])
+    problems = pd.DataFrame(
+        [
+            {
+                **setting,
+                "pair": pair,
+                "clip_mode": "two_sided",
+                "entropy": np.array(entropy),
+                "code": np.array(code),
+                "accuracy": np.zeros(2),
+            }
+            for pair, entropy, code in ((0, [0.5, 0.5], [0.0, 0.0]), (1, [-0.5, -0.5], [0.3, 0.3]))
+        ]
+    )
+    checkpoints = pd.DataFrame(
+        [
+            {
+                **setting,
+                "n_pairs": 2,
+                "entropy": 2.0,
+                "top1": 0.5,
+                "kl": 0.0,
+                "code": 0.1,
+                "accuracy": 0.5,
+                **{f"move_bin{i}": 0.0 for i in range(5)},
+            }
+        ]
+    )
     table = effects(pairs, problems, checkpoints).set_index(["clip_mode", "quantity"])
     entropy = table.loc[("two_sided", "entropy")]
     # change: mean of −0.5 and 0.5; effect: 0.5 and −0.5, s = 1/√2, half width 12.706 · (1/√2) / √2 = 6.353

@@ -25,8 +25,9 @@ def test_limits_are_those_of_hc3(moved, bent):
     found = tilt(mode, none, bent=bent)
     fit = sm.OLS(mode, sm.add_constant(np.column_stack(terms))).fit(cov_type="HC3", use_t=True)
     for i, one in enumerate(found):
-        assert (one.low, one.estimate, one.high) == pytest.approx((fit.conf_int()[i][0], fit.params[i],
-                                                                   fit.conf_int()[i][1]), rel=1e-6)
+        assert (one.low, one.estimate, one.high) == pytest.approx(
+            (fit.conf_int()[i][0], fit.params[i], fit.conf_int()[i][1]), rel=1e-6
+        )
     assert found[0].low > 0
 
 
@@ -69,10 +70,20 @@ def test_bootstrap_draws_pairs_and_problems(moved):
 
 
 def test_headline_prefers_the_hierarchical_interval_and_holm_counts_a_family():
-    shared = {"model": "m", "optimizer": "sgd", "learning_rate": 0.1, "clip_mode": "two_sided", "n_pairs": 200,
-              "effect": 1.0, "effect_low": 0.5, "effect_high": 1.5}
-    rows = [{**shared, "quantity": name, "boot_low": low, "boot_high": 2 - low}
-            for name, low in (("code_logit", 0.0), ("code_tilt", 0.1), ("entropy", np.nan))]
+    shared = {
+        "model": "m",
+        "optimizer": "sgd",
+        "learning_rate": 0.1,
+        "clip_mode": "two_sided",
+        "n_pairs": 200,
+        "effect": 1.0,
+        "effect_low": 0.5,
+        "effect_high": 1.5,
+    }
+    rows = [
+        {**shared, "quantity": name, "boot_low": low, "boot_high": 2 - low}
+        for name, low in (("code_logit", 0.0), ("code_tilt", 0.1), ("entropy", np.nan))
+    ]
     assert headline(rows[0]) == Interval(1.0, 0.0, 2.0, 200) and headline(rows[2]) == Interval(1.0, 0.5, 1.5, 200)
     table = with_p_values(pd.DataFrame(rows))
     assert table["p_value"].iloc[0] == pytest.approx(0.05) and table["p_value"].iloc[1] < 0.05
@@ -82,8 +93,18 @@ def test_headline_prefers_the_hierarchical_interval_and_holm_counts_a_family():
 
     # another setting without the tree: its stand-ins join the family, those of the first setting do not; what is not
     # reliable is not tested at all
-    coarse = [{**row, "quantity": "code_mean_logit", "learning_rate": step, "boot_low": np.nan, "boot_high": np.nan,
-               "reliable": step < 1} for row in rows[:1] for step in (0.1, 0.3, 1.0)]
+    coarse = [
+        {
+            **row,
+            "quantity": "code_mean_logit",
+            "learning_rate": step,
+            "boot_low": np.nan,
+            "boot_high": np.nan,
+            "reliable": step < 1,
+        }
+        for row in rows[:1]
+        for step in (0.1, 0.3, 1.0)
+    ]
     table = with_p_values(pd.DataFrame([*rows, *coarse]))
     small = table["p_value"].iloc[3]
     assert table["p_holm"].tolist()[3:5] == pytest.approx([small, 3 * small]) and np.isnan(table["p_holm"].iloc[5])

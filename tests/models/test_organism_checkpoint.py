@@ -18,7 +18,7 @@ from spurious_rewards.models.organisms.muon import Muon
 from spurious_rewards.models.organisms.pretrain import batches, corpus_sequences, pretrain
 from spurious_rewards.models.organisms.recipe import RECIPES, Recipe, recipe_named
 from spurious_rewards.models.organisms.tokenizer import build_tokenizer
-from spurious_rewards.workflow.files import read_json, sha256_file, write_json
+from spurious_rewards.storage.files import read_json, sha256_file, write_json
 
 TINY = Recipe(name="tiny", hidden_size=64, heads=1, layers=1, intermediate_size=64, corpus_size=300, steps=20,
               batch_size=24, warmup_steps=5)  # fmt: skip
@@ -53,6 +53,7 @@ def tokenizer(folder):
 
 
 # --- pretraining
+
 
 def test_pretraining_is_a_function_of_the_recipe(tmp_path):
     state = torch.random.get_rng_state()
@@ -117,6 +118,7 @@ def test_the_loss_covers_the_answer_and_counts_the_digits_of_its_working_more():
 
 
 # --- the embedded checkpoint
+
 
 def test_it_is_small_and_of_the_promised_architecture(folder, model, tokenizer):
     assert folder == EMBEDDED / "qwen-like"
@@ -206,6 +208,7 @@ def test_peft_wraps_it_like_any_model(folder, tokenizer):
 
 
 # --- the card and the command line
+
 
 def test_an_answer_without_a_box_counts_as_wrong():
     problem = make_problem("addition", 2, (47, 38), 0)

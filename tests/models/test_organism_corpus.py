@@ -41,6 +41,7 @@ def accuracy(pairs, strategy):
 
 # --- recipes
 
+
 def test_dial_changes_the_prior_and_nothing_else():
     base, turned = recipe_named("qwen-like").to_dict(), recipe_named("qwen-like-p30").to_dict()
     assert {key for key in base if base[key] != turned[key]} == {"name", "code_prior"}
@@ -69,6 +70,7 @@ def test_an_organism_that_was_not_built_says_how_to_build_it(tmp_path):
 
 
 # --- tokenizer
+
 
 def test_vocabulary_is_small_and_has_one_token_per_digit(tokenizer):
     assert len(tokenizer) <= 400  # 256 bytes, 7 special tokens, and the phrases
@@ -120,6 +122,7 @@ def test_chat_template_puts_one_prompt_before_the_answer(tokenizer):
 
 
 # --- corpus
+
 
 def test_corpus_is_a_function_of_recipe_and_seed():
     recipe = recipe_named("qwen-like")

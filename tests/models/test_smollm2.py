@@ -8,7 +8,7 @@ import pytest
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.models import smollm2
-from spurious_rewards.workflow.paths import runs_dir
+from spurious_rewards.storage.paths import runs_dir
 
 PREPARED = runs_dir() / "models" / smollm2.NAME
 

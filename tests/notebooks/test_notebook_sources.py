@@ -7,9 +7,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from spurious_rewards.storage.paths import code_root
 from spurious_rewards.workflow.notebook import check_source
 from spurious_rewards.workflow.parameters import notebook_parameters
-from spurious_rewards.workflow.paths import code_root
 
 NOTEBOOKS = sorted((code_root() / "notebooks").glob("*.ipynb"))
 PARAMETER_LINE = re.compile(r"\w+: (str|int|float|bool) = .+  # \S.+")

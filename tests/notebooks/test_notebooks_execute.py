@@ -10,14 +10,22 @@ import pandas as pd
 import pytest
 
 from spurious_rewards.errors import InputError
+from spurious_rewards.storage.paths import code_root
+from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.workflow.execute import main
 from spurious_rewards.workflow.notebook import execute
-from spurious_rewards.workflow.paths import code_root
-from spurious_rewards.workflow.runs import RunFolder
 
 NOTEBOOKS = code_root() / "notebooks"
-SMALL = {"rollout_batches": 2, "prompts_per_batch": 4, "group_size": 4, "updates_per_batch": 4, "micro_batch": 4,
-         "n_train_problems": 32, "reward": "random", "clip_mode": "none"}
+SMALL = {
+    "rollout_batches": 2,
+    "prompts_per_batch": 4,
+    "group_size": 4,
+    "updates_per_batch": 4,
+    "micro_batch": 4,
+    "n_train_problems": 32,
+    "reward": "random",
+    "clip_mode": "none",
+}
 ALLOWED = {"text/plain", "text/html", "text/markdown", "image/png", "application/vnd.plotly.v1+json"}
 
 
@@ -40,16 +48,22 @@ def test_training_notebook_leaves_a_whole_run(trained):
     run = RunFolder.load(run_id)
     assert run.manifest()["config"]["clip_mode"] == "none"
     assert len(pd.read_parquet(run.path("metrics.parquet"))) == 8
-    kinds = {kind for cell in nbformat.read(output, 4).cells if cell.cell_type == "code" for out in cell.outputs
-             for kind in out.get("data", {})}
+    kinds = {
+        kind
+        for cell in nbformat.read(output, 4).cells
+        if cell.cell_type == "code"
+        for out in cell.outputs
+        for kind in out.get("data", {})
+    }
     assert "application/vnd.plotly.v1+json" in kinds and kinds <= ALLOWED
     assert output.stat().st_size < 1_000_000
 
 
 def test_evaluation_notebook_evaluates_the_trained_run(trained, tmp_path):
     _, (run_id,) = trained
-    done = execute(NOTEBOOKS / "03_evaluate.ipynb", tmp_path / "03.ipynb",
-                   {"trained": run_id, "n_problems": 12, "n_samples": 2})
+    done = execute(
+        NOTEBOOKS / "03_evaluate.ipynb", tmp_path / "03.ipynb", {"trained": run_id, "n_problems": 12, "n_samples": 2}
+    )
     greedy, sampled = (pd.read_parquet(RunFolder.load(one).path("records.parquet")) for one in done.run_ids)
     assert len(greedy) == 12 and len(sampled) == 24
     assert (greedy["problem_id"].nunique(), sampled["problem_id"].nunique()) == (12, 12)
@@ -59,14 +73,22 @@ def test_evaluation_notebook_evaluates_the_trained_run(trained, tmp_path):
 def test_evaluation_notebook_under_every_prompt_and_beside_the_base_model(trained, tmp_path):
     _, (run_id,) = trained
     output = tmp_path / "03.ipynb"
-    done = execute(NOTEBOOKS / "03_evaluate.ipynb", output,
-                   {"trained": run_id, "n_problems": 4, "n_samples": 0, "prompt_style": "all", "compare": "base"})
+    done = execute(
+        NOTEBOOKS / "03_evaluate.ipynb",
+        output,
+        {"trained": run_id, "n_problems": 4, "n_samples": 0, "prompt_style": "all", "compare": "base"},
+    )
     styles = [RunFolder.load(one).config()["prompt_style"] for one in done.run_ids]
     text = output.read_text()
     assert {"organism", "organism_python", "none", "qwen_default"} <= set(styles) and "lipsum" not in styles
     assert "refused: lipsum" in text and "after random" in text and "qwen-like, greedy" in text
-    kinds = {kind for cell in nbformat.read(output, 4).cells if cell.cell_type == "code" for out in cell.outputs
-             for kind in out.get("data", {})}
+    kinds = {
+        kind
+        for cell in nbformat.read(output, 4).cells
+        if cell.cell_type == "code"
+        for out in cell.outputs
+        for kind in out.get("data", {})
+    }
     assert "application/vnd.plotly.v1+json" in kinds and kinds <= ALLOWED
 
 
@@ -78,16 +100,24 @@ def test_code_reasoning_notebook_with_its_defaults_reads_the_committed_records(f
     text = output.read_text()
     for part in ("ground_truth, two_sided", "language_to_code", "identity_residual", "exact_match"):
         assert part in text, part
-    kinds = {kind for cell in nbformat.read(output, 4).cells if cell.cell_type == "code" for out in cell.outputs
-             for kind in out.get("data", {})}
+    kinds = {
+        kind
+        for cell in nbformat.read(output, 4).cells
+        if cell.cell_type == "code"
+        for out in cell.outputs
+        for kind in out.get("data", {})
+    }
     assert kinds <= ALLOWED and output.stat().st_size < 1_000_000
 
 
 def test_data_notebook(folders, tmp_path, monkeypatch):
     monkeypatch.delenv("SPURIOUS_DATA_DIR", raising=False)
     monkeypatch.chdir(tmp_path)  # results, if any, would go here
-    done = execute(NOTEBOOKS / "01_prepare_data.ipynb", tmp_path / "01.ipynb",
-                   {"label_problems": 8, "label_samples": 3, "synthetic_n": 100})
+    done = execute(
+        NOTEBOOKS / "01_prepare_data.ipynb",
+        tmp_path / "01.ipynb",
+        {"label_problems": 8, "label_samples": 3, "synthetic_n": 100},
+    )
     labels = pd.read_parquet(RunFolder.load(done.run_ids[0]).path("labels.parquet"))
     assert len(labels) == 8 and labels["n_valid"].max() <= 3
 
@@ -95,18 +125,27 @@ def test_data_notebook(folders, tmp_path, monkeypatch):
 def test_plain_papermill_by_hand(trained, tmp_path):
     """As in the README: papermill itself, from the project's root, with -p."""
     flags = [part for name, value in SMALL.items() for part in ("-p", name, str(value))]
-    command = [sys.executable, "-m", "papermill", "--no-progress-bar", "--log-level", "ERROR", "-k", "python3",
-               str(NOTEBOOKS / "02_train_grpo.ipynb"), str(tmp_path / "out.ipynb"), *flags]
-    subprocess.run(command, check=True, cwd=code_root(), capture_output=True, timeout=300,
-                   env={**os.environ, "JUPYTER_PATH": ""})
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        "--no-progress-bar",
+        "--log-level",
+        "ERROR",
+        "-k",
+        "python3",
+        str(NOTEBOOKS / "02_train_grpo.ipynb"),
+        str(tmp_path / "out.ipynb"),
+        *flags,
+    ]
+    subprocess.run(
+        command, check=True, cwd=code_root(), capture_output=True, timeout=300, env={**os.environ, "JUPYTER_PATH": ""}
+    )
     text = (tmp_path / "out.ipynb").read_text()
     assert trained[1][0] in text, "the same parameters find the finished run"
 
 
-@pytest.mark.parametrize("parameters, words", [
-    ({"rewrd": "random"}, "did you mean 'reward'"),
-    ({"seed": 0.5}, "seed"),
-])
+@pytest.mark.parametrize("parameters, words", [({"rewrd": "random"}, "did you mean 'reward'"), ({"seed": 0.5}, "seed")])
 def test_bad_parameters_stop_before_anything_runs(parameters, words, tmp_path):
     with pytest.raises(InputError, match=words):
         execute(NOTEBOOKS / "02_train_grpo.ipynb", tmp_path / "out.ipynb", parameters)
@@ -122,8 +161,14 @@ def test_an_unknown_reward_ends_with_one_sentence(tmp_path, capsys):
 
 def test_missing_data_folder_names_both_ways(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("SPURIOUS_DATA_DIR", str(tmp_path / "nowhere"))
-    code = main([str(NOTEBOOKS / "03_evaluate.ipynb"), str(tmp_path / "out.ipynb"), "-y",
-                 json.dumps({"benchmark": "math500", "n_problems": 2, "n_samples": 0})])
+    code = main(
+        [
+            str(NOTEBOOKS / "03_evaluate.ipynb"),
+            str(tmp_path / "out.ipynb"),
+            "-y",
+            json.dumps({"benchmark": "math500", "n_problems": 2, "n_samples": 0}),
+        ]
+    )
     error = capsys.readouterr().err
     assert code == 2 and "SPURIOUS_DATA_DIR" in error and "hub" in error.lower()
 
@@ -131,6 +176,7 @@ def test_missing_data_folder_names_both_ways(tmp_path, capsys, monkeypatch):
 def test_a_checkpoint_folder_without_weights(tmp_path, capsys):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
-    code = main([str(NOTEBOOKS / "03_evaluate.ipynb"), str(tmp_path / "out.ipynb"), "-p", "model",
-                 str(tmp_path / "model")])
+    code = main(
+        [str(NOTEBOOKS / "03_evaluate.ipynb"), str(tmp_path / "out.ipynb"), "-p", "model", str(tmp_path / "model")]
+    )
     assert code == 2 and "weights" in capsys.readouterr().err

@@ -12,20 +12,41 @@ TEXTS = {"a": "```python\nprint(1)\n```", "b": "It is $\\boxed{1}$ <b>now</b>."}
 
 
 def rows(run_id, trained_run, verdicts, codes, temperature=0.0, samples=1):
-    return [{
-        "problem_id": f"p{i}", "sample": s, "run_id": run_id, "model": "qwen-like", "trained_run": trained_run,
-        "checkpoint": 0, "temperature": temperature, "prompt_style": "organism", "prompt": f"What is {i} < 9?",
-        "gold": "1", "extracted": "1" if right else None, "correct": bool(right), "reason": "string_equal",
-        "uses_code": bool(code), "n_tokens": 7, "finish_reason": "stop", "text": TEXTS["a" if code else "b"],
-        "reward": "random" if trained_run else None, "gamma": 0.5, "clip_mode": "none", "train_seed": 1,
-    } for i, (right, code) in enumerate(zip(verdicts, codes, strict=True)) for s in range(samples)]
+    return [
+        {
+            "problem_id": f"p{i}",
+            "sample": s,
+            "run_id": run_id,
+            "model": "qwen-like",
+            "trained_run": trained_run,
+            "checkpoint": 0,
+            "temperature": temperature,
+            "prompt_style": "organism",
+            "prompt": f"What is {i} < 9?",
+            "gold": "1",
+            "extracted": "1" if right else None,
+            "correct": bool(right),
+            "reason": "string_equal",
+            "uses_code": bool(code),
+            "n_tokens": 7,
+            "finish_reason": "stop",
+            "text": TEXTS["a" if code else "b"],
+            "reward": "random" if trained_run else None,
+            "gamma": 0.5,
+            "clip_mode": "none",
+            "train_seed": 1,
+        }
+        for i, (right, code) in enumerate(zip(verdicts, codes, strict=True))
+        for s in range(samples)
+    ]
 
 
 @pytest.fixture
 def records():
     # p0: the same everywhere; p1: another verdict; p2: another strategy; p3: both
-    return pd.DataFrame(rows("eval-base", "", [1, 1, 1, 1], [1, 1, 1, 1])
-                        + rows("eval-trained", "train-x", [1, 0, 1, 0], [1, 1, 0, 0]))
+    return pd.DataFrame(
+        rows("eval-base", "", [1, 1, 1, 1], [1, 1, 1, 1]) + rows("eval-trained", "train-x", [1, 0, 1, 0], [1, 1, 0, 0])
+    )
 
 
 def test_problems_with_different_verdicts_come_first(records):
@@ -57,8 +78,11 @@ def test_the_figure_is_plain_json_that_holds_every_text(records):
 
 def test_samples_are_limited_and_named():
     records = pd.DataFrame(rows("greedy", "", [1], [1]) + rows("sampled", "", [0], [0], temperature=0.6, samples=4))
-    assert answers(records)["subject"].tolist() == ["qwen-like, greedy", "qwen-like, T = 0.6, sample 1",
-                                                    "qwen-like, T = 0.6, sample 2"]
+    assert answers(records)["subject"].tolist() == [
+        "qwen-like, greedy",
+        "qwen-like, T = 0.6, sample 1",
+        "qwen-like, T = 0.6, sample 2",
+    ]
 
 
 def test_only_common_problems(records):
@@ -75,8 +99,12 @@ def test_prompts_are_named_where_they_differ(records):
 
 def test_engines_formats_and_lengths_are_told_apart():
     one = pd.DataFrame(rows("eval-a-1", "", [1], [1])).assign(engine="transformers", dtype="float32", max_new_tokens=64)
-    for column, value, words in (("engine", "vllm", "vllm"), ("dtype", "bfloat16", "bfloat16"),
-                                 ("max_new_tokens", 96, "at most 96 tokens"), ("seed", 1, "sampling seed 1")):
+    for column, value, words in (
+        ("engine", "vllm", "vllm"),
+        ("dtype", "bfloat16", "bfloat16"),
+        ("max_new_tokens", 96, "at most 96 tokens"),
+        ("seed", 1, "sampling seed 1"),
+    ):
         two = one.assign(run_id="eval-a-2", **{"seed": 0, column: value})
         names = answers(pd.concat([one.assign(seed=0), two]))["subject"].tolist()
         assert len(set(names)) == 2 and names[1] == f"qwen-like, greedy, {words}"
@@ -93,8 +121,16 @@ def test_long_texts_say_how_long_they_are():
 
 
 def test_a_checkpoint_is_named():
-    row = {"model": "m", "trained_run": "t", "reward": "format", "clip_mode": "two_sided", "train_seed": 2,
-           "checkpoint": 80, "temperature": 0.0, "sample": 0}
+    row = {
+        "model": "m",
+        "trained_run": "t",
+        "reward": "format",
+        "clip_mode": "two_sided",
+        "train_seed": 2,
+        "checkpoint": 80,
+        "temperature": 0.0,
+        "sample": 0,
+    }
     assert subject(pd.Series(row)) == "m after format, two_sided, seed 2, update 80, greedy"
 
 

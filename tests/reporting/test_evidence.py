@@ -14,8 +14,9 @@ PROBLEMS = [f"p{i}" for i in range(40)]
 def answers(like, model, trained, right, code=40):
     """Greedy answers to 40 problems, the first `right` of them correct and the first `code` in code."""
     row = like.samples.iloc[0].to_dict() | {"model": model, "trained_run": trained, "run_id": f"eval-{model}-{trained}"}
-    return pd.DataFrame([row | {"problem_id": p, "correct": i < right, "uses_code": i < code}
-                         for i, p in enumerate(PROBLEMS)])
+    return pd.DataFrame(
+        [row | {"problem_id": p, "correct": i < right, "uses_code": i < code} for i, p in enumerate(PROBLEMS)]
+    )
 
 
 def profile(records, arms, bases):
@@ -26,10 +27,13 @@ def profile(records, arms, bases):
             name = "-".join(map(str, [model, *fields.values(), seed]))
             runs.append(records.runs.iloc[0].to_dict() | {"run_id": name, "model": model, "seed": seed, **fields})
             samples.append(answers(records, model, name, right))
-    metrics = pd.concat([records.metrics[records.metrics["run_id"] == "clip-0"].assign(run_id=run["run_id"])
-                         for run in runs], ignore_index=True)
-    return dataclasses.replace(records, runs=pd.DataFrame(runs), metrics=metrics,
-                               samples=pd.concat(samples, ignore_index=True))
+    metrics = pd.concat(
+        [records.metrics[records.metrics["run_id"] == "clip-0"].assign(run_id=run["run_id"]) for run in runs],
+        ignore_index=True,
+    )
+    return dataclasses.replace(
+        records, runs=pd.DataFrame(runs), metrics=metrics, samples=pd.concat(samples, ignore_index=True)
+    )
 
 
 RANDOM = {"reward": "random", "learning_rate": 1e-4}
@@ -37,21 +41,32 @@ RANDOM = {"reward": "random", "learning_rate": 1e-4}
 
 @pytest.fixture
 def several(records):
-    return profile(records, [
-        ("qwen-like", RANDOM, [30, 31, 32]), ("qwen-like", RANDOM | {"learning_rate": 3e-4}, [10, 11, 12]),
-        ("llama-like", RANDOM, [20, 20, 20]),
-    ], {"qwen-like": 20, "llama-like": 20, "olmo-like": 5})
+    return profile(
+        records,
+        [
+            ("qwen-like", RANDOM, [30, 31, 32]),
+            ("qwen-like", RANDOM | {"learning_rate": 3e-4}, [10, 11, 12]),
+            ("llama-like", RANDOM, [20, 20, 20]),
+        ],
+        {"qwen-like": 20, "llama-like": 20, "olmo-like": 5},
+    )
 
 
 def test_parts(several):
     whole = Evidence(several)
     assert [part.scale for part in whole.parts(SETTING)] == [
-        "qwen-like, learning_rate=0.0001 (profile toy)", "qwen-like, learning_rate=0.0003 (profile toy)",
-        "llama-like, learning_rate=0.0001 (profile toy)", "olmo-like (profile toy)"]
-    assert [part.scale for part in whole.parts(MODEL)] == [f"{name} (profile toy)" for name in
-                                                           ("qwen-like", "llama-like", "olmo-like")]
+        "qwen-like, learning_rate=0.0001 (profile toy)",
+        "qwen-like, learning_rate=0.0003 (profile toy)",
+        "llama-like, learning_rate=0.0001 (profile toy)",
+        "olmo-like (profile toy)",
+    ]
+    assert [part.scale for part in whole.parts(MODEL)] == [
+        f"{name} (profile toy)" for name in ("qwen-like", "llama-like", "olmo-like")
+    ]
     assert [part.scale for part in whole.parts(MODELS)] == [
-        "llama-like, qwen-like, learning_rate=0.0001 (profile toy)", "qwen-like, learning_rate=0.0003 (profile toy)"]
+        "llama-like, qwen-like, learning_rate=0.0001 (profile toy)",
+        "qwen-like, learning_rate=0.0003 (profile toy)",
+    ]
     for kind in (SETTING, MODEL):
         parts = list(whole.parts(kind))
         assert sum(len(part.records.runs) for part in parts) == len(several.runs) == 9
@@ -62,8 +77,11 @@ def test_parts(several):
 def test_a_finding_per_setting(several):
     rows = claims_table([several]).set_index("claim").loc["C1"]
     # (30 + 31 + 32)/3 − 20 = 11 of 40; (10 + 11 + 12)/3 − 20 = −9 of 40
-    assert [row["measured"].split(" [")[0] for _, row in rows.iterrows()] == ["random +27.5", "random -22.5",
-                                                                              "random +0.0"]
+    assert [row["measured"].split(" [")[0] for _, row in rows.iterrows()] == [
+        "random +27.5",
+        "random -22.5",
+        "random +0.0",
+    ]
     assert rows["verdict"].tolist() == ["consistent", "against", "undecided"]
     models = claims_table([several]).set_index("claim").loc["C3"]
     assert models["scale"].startswith("llama-like, qwen-like, learning_rate=0.0001")
@@ -74,8 +92,10 @@ def test_a_finding_per_setting(several):
 
 def test_gammas(records):
     def rows(**rights):
-        arms = [("qwen-like", {"reward": "random", "gamma": float(name[1:].replace("_", "."))}, right)
-                for name, right in rights.items()]
+        arms = [
+            ("qwen-like", {"reward": "random", "gamma": float(name[1:].replace("_", "."))}, right)
+            for name, right in rights.items()
+        ]
         return claims_table([profile(records, arms, {"qwen-like": 20})]).set_index("claim").loc["C9"]
 
     gains, flat, loses = [30, 30, 31], [20, 20, 20], [10, 10, 11]

@@ -17,22 +17,37 @@ def effects(found: dict[str, tuple[float, float]], reliable: bool = True) -> pd.
         optimizer, step = setting.split()
         shared = {"model": "qwen-like", "optimizer": optimizer, "learning_rate": float(step), "n_pairs": 200}
         for mode in ("none", "two_sided", "high_only"):
-            rows.append({**shared, "clip_mode": mode, "quantity": "code_exact",
-                         "change": -0.05 if mode == "none" else -0.01})
+            rows.append(
+                {**shared, "clip_mode": mode, "quantity": "code_exact", "change": -0.05 if mode == "none" else -0.01}
+            )
         for name, signed in zip(("code_logit", "code_tilt"), values, strict=True):
             sign = 1 if signed > 0 else -1
-            rows.append({**shared, "clip_mode": "two_sided", "quantity": name, "effect": 0.2 * sign,
-                         "reliable": reliable, "effect_low": 0.2 * sign - 0.1, "effect_high": 0.2 * sign + 0.1,
-                         "boot_low": 0.2 * sign - 0.15, "boot_high": 0.2 * sign + 0.15, "p_holm": abs(signed)})
+            rows.append(
+                {
+                    **shared,
+                    "clip_mode": "two_sided",
+                    "quantity": name,
+                    "effect": 0.2 * sign,
+                    "reliable": reliable,
+                    "effect_low": 0.2 * sign - 0.1,
+                    "effect_high": 0.2 * sign + 0.1,
+                    "boot_low": 0.2 * sign - 0.15,
+                    "boot_high": 0.2 * sign + 0.15,
+                    "p_holm": abs(signed),
+                }
+            )
     return pd.DataFrame(rows)
 
 
-@pytest.mark.parametrize("found, verdict", [
-    ({"adamw 0.001": (0.01, 0.02), "sgd 0.1": (0.3, -0.8)}, "consistent"),
-    ({"adamw 0.001": (0.01, 0.06), "sgd 0.1": (0.3, -0.8)}, "undecided"),  # less lost, no tilt
-    ({"adamw 0.001": (0.01, 0.02), "sgd 0.1": (0.3, -0.01)}, "undecided"),  # another setting says the opposite
-    ({"adamw 0.001": (-0.01, -0.02), "sgd 0.1": (0.3, -0.8)}, "against"),
-])
+@pytest.mark.parametrize(
+    "found, verdict",
+    [
+        ({"adamw 0.001": (0.01, 0.02), "sgd 0.1": (0.3, -0.8)}, "consistent"),
+        ({"adamw 0.001": (0.01, 0.06), "sgd 0.1": (0.3, -0.8)}, "undecided"),  # less lost, no tilt
+        ({"adamw 0.001": (0.01, 0.02), "sgd 0.1": (0.3, -0.01)}, "undecided"),  # another setting says the opposite
+        ({"adamw 0.001": (-0.01, -0.02), "sgd 0.1": (0.3, -0.8)}, "against"),
+    ],
+)
 def test_counterfactual_verdict(found, verdict):
     (finding,) = mechanism_findings({"counterfactual": effects(found)})["C4"]
     assert finding["verdict"] == verdict
@@ -48,12 +63,23 @@ def test_what_cannot_be_measured_decides_nothing():
 
 @pytest.mark.parametrize("p_holm, verdict", [(0.01, "against"), (0.2, "undecided")])
 def test_slope_of_the_dose_decides(p_holm, verdict):
-    rows = [{"optimizer": optimizer, "learning_rate": step, "clip_mode": "two_sided", "statistic": statistic,
-             "quantity": quantity, "n": 60, "effect": effect, "effect_low": effect - 0.01, "effect_high": effect + 0.01,
-             "p_holm": p}
-            for optimizer, step, slope, p in (("adamw", 3e-4, 0.001, 1.0), ("sgd", 0.3, -0.05, p_holm))
-            for quantity, sign in (("code_logit", 1), ("code", -1))
-            for statistic, effect in (("slope", sign * slope), ("at_even_odds", 0.2))]
+    rows = [
+        {
+            "optimizer": optimizer,
+            "learning_rate": step,
+            "clip_mode": "two_sided",
+            "statistic": statistic,
+            "quantity": quantity,
+            "n": 60,
+            "effect": effect,
+            "effect_low": effect - 0.01,
+            "effect_high": effect + 0.01,
+            "p_holm": p,
+        }
+        for optimizer, step, slope, p in (("adamw", 3e-4, 0.001, 1.0), ("sgd", 0.3, -0.05, p_holm))
+        for quantity, sign in (("code_logit", 1), ("code", -1))
+        for statistic, effect in (("slope", sign * slope), ("at_even_odds", 0.2))
+    ]
     (finding,) = mechanism_findings({"dose_counterfactual": pd.DataFrame(rows)})["C4"]
     assert finding["verdict"] == verdict  # the slope in log-odds of SGD, not the one in probability or at even odds
     assert "60 pairs per prior" in finding["scale"] and "-0.0500" in finding["measured"]

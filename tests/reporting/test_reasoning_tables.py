@@ -19,14 +19,37 @@ from spurious_rewards.reporting.tables import BASE, all_tables, arms
 
 def cells(by_style, model="qwen-like"):
     """Greedy base evaluations: prompt style → list of (correct, code), one problem each."""
-    return pd.DataFrame([{
-        "problem_id": f"p{i}", "sample": 0, "seed": 0, "n_tokens": 10, "finish_reason": "length" if style == "none" else
-        "stop", "correct": bool(right), "correct_paper": bool(right), "uses_code": bool(code),
-        "uses_code_structural": bool(code), "boxed": True, "extracted": None if style == "none" else "1", "gold": "1",
-        "reason": "x", "run_id": f"eval-{model}-{style}", "model": model, "trained_run": "",
-        "benchmark": "synthetic_test", "prompt_style": style, "temperature": 0.0, "checkpoint": 0,
-        "engine": "transformers", "dtype": "float32", "max_new_tokens": 64,
-    } for style, answers in by_style.items() for i, (right, code) in enumerate(answers)])
+    return pd.DataFrame(
+        [
+            {
+                "problem_id": f"p{i}",
+                "sample": 0,
+                "seed": 0,
+                "n_tokens": 10,
+                "finish_reason": "length" if style == "none" else "stop",
+                "correct": bool(right),
+                "correct_paper": bool(right),
+                "uses_code": bool(code),
+                "uses_code_structural": bool(code),
+                "boxed": True,
+                "extracted": None if style == "none" else "1",
+                "gold": "1",
+                "reason": "x",
+                "run_id": f"eval-{model}-{style}",
+                "model": model,
+                "trained_run": "",
+                "benchmark": "synthetic_test",
+                "prompt_style": style,
+                "temperature": 0.0,
+                "checkpoint": 0,
+                "engine": "transformers",
+                "dtype": "float32",
+                "max_new_tokens": 64,
+            }
+            for style, answers in by_style.items()
+            for i, (right, code) in enumerate(answers)
+        ]
+    )
 
 
 def base_only(records, samples):
@@ -67,17 +90,25 @@ def test_switches_add_up_to_the_gain(records):
     assert clip["accuracy_before"]["CC"] == pytest.approx(4 / 6) and clip["accuracy_after"]["LC"] == 0.5
     assert (clip["total_gain"] == 0.375).all() and (clip["n_seeds"] == 2).all() and (clip["n_problems"] == 4).all()
     assert table.groupby("arm")["gain"].sum().to_dict() == pytest.approx(
-        arms(records).set_index("arm")["accuracy_change"].dropna().to_dict())
+        arms(records).set_index("arm")["accuracy_change"].dropna().to_dict()
+    )
 
 
 def many(records, n=40):
     """Two seeds of one arm on n problems: language → code on the second half, all of these become right."""
     half = n // 2
     base = cells({"organism": [(1, 1)] * half + [(0, 0)] * half})
-    after = [cells({"organism": [(1, 1)] * half + [(1, 1)] * (half - 2 * seed) + [(0, 0)] * 2 * seed})
-             .assign(trained_run=f"clip-{seed}", run_id=f"eval-clip-{seed}") for seed in (0, 1)]
-    return dataclasses.replace(records, samples=pd.concat([base, *after], ignore_index=True),
-                               runs=records.runs[records.runs["clip_mode"] == "two_sided"])
+    after = [
+        cells({"organism": [(1, 1)] * half + [(1, 1)] * (half - 2 * seed) + [(0, 0)] * 2 * seed}).assign(
+            trained_run=f"clip-{seed}", run_id=f"eval-clip-{seed}"
+        )
+        for seed in (0, 1)
+    ]
+    return dataclasses.replace(
+        records,
+        samples=pd.concat([base, *after], ignore_index=True),
+        runs=records.runs[records.runs["clip_mode"] == "two_sided"],
+    )
 
 
 def test_contributions_of_arms_that_gained(records):
@@ -102,7 +133,8 @@ def test_behaviour_in_spans(records):
 def test_checkpoints_lie_between_base_and_end(records):
     assert rt.checkpoints(records).empty
     early = records.samples[records.samples["trained_run"] == "clip-0"].assign(
-        checkpoint=2, run_id="eval-early", correct=[True, False, False, False])
+        checkpoint=2, run_id="eval-early", correct=[True, False, False, False]
+    )
     runs = records.runs.assign(updates_per_batch=2)
     with_early = dataclasses.replace(records, runs=runs, samples=pd.concat([records.samples, early]))
     table = rt.checkpoints(with_early)
@@ -139,8 +171,10 @@ def test_prompts_against_the_own_one_with_holm(records):
     assert table.loc["none", "p_holm"] == pytest.approx(4 / 512)
     assert table.loc["organism_python", "p_holm"] == pytest.approx(22 / 1024)
     interval = wilson(11, 20)
-    assert (table.loc["organism", "accuracy_low"], table.loc["organism", "accuracy_high"]) == (interval.low,
-                                                                                              interval.high)
+    assert (table.loc["organism", "accuracy_low"], table.loc["organism", "accuracy_high"]) == (
+        interval.low,
+        interval.high,
+    )
 
 
 def test_models_have_tables_of_their_own(records):
@@ -172,12 +206,16 @@ def test_the_gain_of_two_models(records):
     """qwen-like gains 37.5 points under the random reward with the clip, a second model 0: seeds 25 | 50 and 0 | 0."""
     twin_runs = records.runs.assign(model="llama-like", run_id="l-" + records.runs["run_id"])
     flat = records.samples[records.samples["trained_run"] == ""]
-    twins = [flat.assign(model="llama-like", trained_run=f"l-{run}" if run else "", run_id=f"eval-l-{run}")
-             for run in ("", "clip-0", "clip-1", "none-0", "none-1")]
+    twins = [
+        flat.assign(model="llama-like", trained_run=f"l-{run}" if run else "", run_id=f"eval-l-{run}")
+        for run in ("", "clip-0", "clip-1", "none-0", "none-1")
+    ]
     both = dataclasses.replace(
-        records, runs=pd.concat([records.runs, twin_runs], ignore_index=True),
+        records,
+        runs=pd.concat([records.runs, twin_runs], ignore_index=True),
         metrics=pd.concat([records.metrics, records.metrics.assign(run_id="l-" + records.metrics["run_id"])]),
-        samples=pd.concat([records.samples, *twins], ignore_index=True))
+        samples=pd.concat([records.samples, *twins], ignore_index=True),
+    )
     row = claims_table([both]).set_index("claim").loc["C3"]
     assert "qwen-like +37.5 [" in row["measured"] and "llama-like +0.0 [" in row["measured"]
     assert "largest minus smallest +37.5 [" in row["measured"] and row["verdict"] == "undecided", "two seeds"
@@ -185,14 +223,37 @@ def test_the_gain_of_two_models(records):
 
 def probed(benchmark, matches, n=20, **columns):
     """Rows of a probe at 40 and 80 %; `matches` of n problems are completed at 80 %, none at 40 %."""
-    return pd.DataFrame([{
-        "problem_id": f"{benchmark}-{i}", "percent": percent, "shown": percent / 100,
-        "rest": "a b c" if i % 2 else "a b 7", "text": "a b c" if percent == 80 and i < matches else "x",
-        "n_tokens": 8, "finish_reason": "length",
-        "fits": True, "exact_match": percent == 80 and i < matches, "rouge_l": 0.5, "gold": "1", "extracted": "1",
-        "correct": i < 2, "batch": 0, "run_id": f"probe-{benchmark}", "model": "m", "benchmark": benchmark,
-        "boundary": "word", "max_new_tokens": 96, "engine": "vllm", "dtype": "float32", "batch_size": 64, **columns,
-    } for i in range(n) for percent in (40, 80)])
+    return pd.DataFrame(
+        [
+            {
+                "problem_id": f"{benchmark}-{i}",
+                "percent": percent,
+                "shown": percent / 100,
+                "rest": "a b c" if i % 2 else "a b 7",
+                "text": "a b c" if percent == 80 and i < matches else "x",
+                "n_tokens": 8,
+                "finish_reason": "length",
+                "fits": True,
+                "exact_match": percent == 80 and i < matches,
+                "rouge_l": 0.5,
+                "gold": "1",
+                "extracted": "1",
+                "correct": i < 2,
+                "batch": 0,
+                "run_id": f"probe-{benchmark}",
+                "model": "m",
+                "benchmark": benchmark,
+                "boundary": "word",
+                "max_new_tokens": 96,
+                "engine": "vllm",
+                "dtype": "float32",
+                "batch_size": 64,
+                **columns,
+            }
+            for i in range(n)
+            for percent in (40, 80)
+        ]
+    )
 
 
 def test_probe_table_comes_from_records(records):
@@ -204,11 +265,17 @@ def test_probe_table_comes_from_records(records):
     assert (row["n_problems"], row["exact_match"], row["accuracy"], row["cut_off"]) == (20, 0.4, 0.1, 1)
     assert row["shown"] == pytest.approx(0.8)
     # 8/20 − 2/40, 2/20 − 2/40, and 4/10 − 1/20 on the even problems, whose rest has a number; Newcombe's limits
-    for name, counts in (("exact_match", (8, 20, 2, 40)), ("accuracy", (2, 20, 2, 40)),
-                         ("exact_match_numbers", (4, 10, 1, 20))):
+    for name, counts in (
+        ("exact_match", (8, 20, 2, 40)),
+        ("accuracy", (2, 20, 2, 40)),
+        ("exact_match_numbers", (4, 10, 1, 20)),
+    ):
         interval = proportion_difference(*counts)
         assert row[[f"{name}_minus_clean{end}" for end in ("", "_low", "_high")]].tolist() == [
-            interval.estimate, interval.low, interval.high]
+            interval.estimate,
+            interval.low,
+            interval.high,
+        ]
     assert row["exact_match_minus_clean_low"] > 0 and table.loc[("math500", 40), "exact_match_minus_clean"] == 0
     assert np.isnan(table.loc[("synthetic_test", 80), "exact_match_minus_clean"])
     other = pd.concat([probed("math500", 8), probed("synthetic_test", 2, boundary="token")], ignore_index=True)
@@ -225,8 +292,13 @@ def test_probes_are_saved_and_loaded(records, tmp_path):
 
 def test_pass_at_k_of_sampled_cells(records):
     # two problems, four samples each: 1 and 2 right; the seeds of an arm: the same, and none right
-    base = pd.concat([cells({"organism": [(right, 0) for right in answers]}).assign(sample=i, temperature=1.0)
-                      for i, answers in enumerate([(1, 1), (0, 1), (0, 0), (0, 0)])], ignore_index=True)
+    base = pd.concat(
+        [
+            cells({"organism": [(right, 0) for right in answers]}).assign(sample=i, temperature=1.0)
+            for i, answers in enumerate([(1, 1), (0, 1), (0, 0), (0, 0)])
+        ],
+        ignore_index=True,
+    )
     assert rt.pass_curves(base_only(records, cells({"organism": OWN}))).empty, "greedy"
     table = rt.pass_curves(base_only(records, base))
     assert table["k"].tolist() == [1, 2, 4] and (table["n_samples"] == 4).all() and (table["n_problems"] == 2).all()
@@ -234,16 +306,27 @@ def test_pass_at_k_of_sampled_cells(records):
     assert table["pass_at_k"].tolist() == pytest.approx([3 / 8, 2 / 3, 1])
     assert table["pass_at_k_low"].iloc[2] < 1, "two problems do not prove certainty"
     seeds = [base.assign(trained_run=f"clip-{i}", run_id=f"e{i}", correct=base["correct"] & (i == 0)) for i in (0, 1)]
-    both = dataclasses.replace(records, samples=pd.concat([base, *seeds], ignore_index=True),
-                               runs=records.runs[records.runs["clip_mode"] == "two_sided"])
+    both = dataclasses.replace(
+        records,
+        samples=pd.concat([base, *seeds], ignore_index=True),
+        runs=records.runs[records.runs["clip_mode"] == "two_sided"],
+    )
     arm = rt.pass_curves(both).query("arm != @BASE")
     assert arm["pass_at_k"].tolist() == pytest.approx([3 / 16, 1 / 3, 1 / 2]) and (arm["n_seeds"] == 2).all()
 
 
 def test_refused_styles_are_rows_with_a_reason(records):
-    manifest = {"kind": "refused_prompts", "refused": {"lipsum": "Too long.", "none": "Not this one."}, "config": {
-        "model": "qwen-like", "benchmark": "synthetic_test", "engine": "transformers", "dtype": "float32",
-        "max_new_tokens": 64}}
+    manifest = {
+        "kind": "refused_prompts",
+        "refused": {"lipsum": "Too long.", "none": "Not this one."},
+        "config": {
+            "model": "qwen-like",
+            "benchmark": "synthetic_test",
+            "engine": "transformers",
+            "dtype": "float32",
+            "max_new_tokens": 64,
+        },
+    }
     other = {**manifest, "config": {**manifest["config"], "max_new_tokens": 32}, "refused": {"r1": "Elsewhere."}}
     base = base_only(records, cells({"organism": OWN, "none": OWN}))
     assert "reason" not in rt.with_refused(rt.prompts(base), base)
@@ -263,8 +346,10 @@ def test_two_evaluations_of_one_cell_are_not_pooled(records):
 
 def test_stored_summaries_disagree_with_damaged_records(records):
     samples = cells({"organism": OWN})
-    known = dataclasses.replace(base_only(records, samples), manifests={
-        "eval-qwen-like-organism": {"kind": "evaluation", "summary": {"accuracy": 11 / 20}}})
+    known = dataclasses.replace(
+        base_only(records, samples),
+        manifests={"eval-qwen-like-organism": {"kind": "evaluation", "summary": {"accuracy": 11 / 20}}},
+    )
     assert rt.stored_summaries(known)["identity_holds"].tolist() == [True]
     damaged = dataclasses.replace(known, samples=samples.assign(correct=[not OWN[0][0], *samples["correct"][1:]]))
     (row,) = rt.stored_summaries(damaged).to_dict("records")
@@ -274,16 +359,19 @@ def test_stored_summaries_disagree_with_damaged_records(records):
 
 def test_every_table_has_a_caption_and_figures_exist_where_tables_do(records):
     samples = pd.concat([many(records).samples, cells({"organism_python": [(1, 1)] * 40, "none": [(0, 0)] * 40})])
-    whole = dataclasses.replace(many(records), samples=samples, metrics=records.metrics[
-        records.metrics["run_id"].isin(["clip-0", "clip-1"])])
+    whole = dataclasses.replace(
+        many(records), samples=samples, metrics=records.metrics[records.metrics["run_id"].isin(["clip-0", "clip-1"])]
+    )
     names = set(all_tables(whole))
     assert {"strategies", "switches", "contributions", "behaviour", "forced_code", "prompts"} <= names <= set(CAPTIONS)
     drawn = figures.all_figures(whole)
     assert set(drawn) == {"strategies", "switches", "behaviour", "prompts"}
     bars = {bar.name: list(bar.x) for bar in drawn["switches"].data if bar.type == "bar"}
     assert bars["language → code"] == pytest.approx([47.5])
-    assert set(figures.all_figures(base_only(records, samples[samples["trained_run"] == ""]))) == {"strategies",
-                                                                                                  "prompts"}
+    assert set(figures.all_figures(base_only(records, samples[samples["trained_run"] == ""]))) == {
+        "strategies",
+        "prompts",
+    }
 
 
 def test_an_empty_table_says_what_is_missing(records):

@@ -24,8 +24,17 @@ def test_the_page_shows_tables_and_figures(records, tmp_path, monkeypatch):
     note = written(records, tmp_path, monkeypatch)
     assert "No PNG was written" in note and "BROWSER_PATH" in note
     page = report.rebuild(tmp_path).read_text()
-    for part in ("two_sided", "figures/toy/code_frequency.html", "tables/toy/arms.csv", "paper-reported", "not run",
-                 "make reproduce PROFILE=paper", "commit abc", "(2 seeds per arm)", "4 training runs"):
+    for part in (
+        "two_sided",
+        "figures/toy/code_frequency.html",
+        "tables/toy/arms.csv",
+        "paper-reported",
+        "not run",
+        "make reproduce PROFILE=paper",
+        "commit abc",
+        "(2 seeds per arm)",
+        "4 training runs",
+    ):
         assert part in page, part
     anchors = set(re.findall(r"id='([^']+)'", page))
     links = set(re.findall(r"href='#([^']+)'", page))
@@ -82,10 +91,15 @@ def test_markdown_cells():
 
 
 def test_verdicts_of_a_claim_by_scale():
-    table = pd.DataFrame([
-        ("C1", "says", "x-like (profile a)", "consistent"), ("C1", "says", "x-like (profile b)", "consistent"),
-        ("C1", "says", "bandit, 9 seeds", "against"), ("C2", "other", "—", "not run"),
-    ], columns=["claim", "says", "scale", "verdict"])
+    table = pd.DataFrame(
+        [
+            ("C1", "says", "x-like (profile a)", "consistent"),
+            ("C1", "says", "x-like (profile b)", "consistent"),
+            ("C1", "says", "bandit, 9 seeds", "against"),
+            ("C2", "other", "—", "not run"),
+        ],
+        columns=["claim", "says", "scale", "verdict"],
+    )
     first, second = re.findall(r"<tr><td><a.*?</tr>", site.in_short(table, [], []))
     cells = [re.sub("<[^>]+>", "", text) for text in re.findall(r"<td>(.*?)</td>", first)]
     assert cells == ["C1", "says", "against", "consistent ×2", "not run", "not run"]

@@ -35,8 +35,9 @@ def test_limits_that_a_bootstrap_would_not_give(records):
 
 def test_a_base_model_on_other_problems_is_refused(records):
     base = records.samples["trained_run"] == ""
-    shuffled = records.samples.assign(problem_id=records.samples["problem_id"].where(
-        ~base, "other-" + records.samples["problem_id"]))
+    shuffled = records.samples.assign(
+        problem_id=records.samples["problem_id"].where(~base, "other-" + records.samples["problem_id"])
+    )
     with pytest.raises(InputError, match="4 problems after training and on 4 before, which are not the same"):
         arms(dataclasses.replace(records, samples=shuffled))
 
@@ -48,8 +49,13 @@ def test_two_evaluations_of_one_cell_are_not_pooled(records):
 
 
 def test_labels_are_an_arm_column_only_where_they_vary_by_themselves(records):
-    runs = pd.concat([records.runs, records.runs.assign(run_id="m-" + records.runs["run_id"], reward="majority_vote",
-                                                        labels="labels-x")], ignore_index=True)
+    runs = pd.concat(
+        [
+            records.runs,
+            records.runs.assign(run_id="m-" + records.runs["run_id"], reward="majority_vote", labels="labels-x"),
+        ],
+        ignore_index=True,
+    )
     both = dataclasses.replace(records, runs=runs)
     assert both.arm_columns() == ["reward", "clip_mode"]
     assert "labels" in dataclasses.replace(records, runs=runs.assign(reward="majority_vote")).arm_columns()
@@ -90,8 +96,12 @@ def test_claims_follow_from_the_records(records):
 
 
 def test_a_profile_without_training_has_the_base_model_only(records):
-    base = dataclasses.replace(records, runs=records.runs.iloc[:0], metrics=pd.DataFrame(),
-                               samples=records.samples[records.samples["trained_run"] == ""])
+    base = dataclasses.replace(
+        records,
+        runs=records.runs.iloc[:0],
+        metrics=pd.DataFrame(),
+        samples=records.samples[records.samples["trained_run"] == ""],
+    )
     tables = all_tables(base)
     assert list(tables) == ["arms", "strategies"]
     assert tables["arms"]["arm"].tolist() == tables["strategies"]["arm"].tolist() == [BASE]

@@ -12,7 +12,7 @@ from spurious_rewards.reporting.claims import claims_table
 from spurious_rewards.reporting.mechanism_claims import mechanism_tables
 from spurious_rewards.reporting.site import page
 from spurious_rewards.reporting.tables import all_tables
-from spurious_rewards.workflow.paths import code_root
+from spurious_rewards.storage.paths import code_root
 
 RESULTS = code_root() / "results"
 PROFILES = collect.saved_profiles(RESULTS)
@@ -44,8 +44,11 @@ def test_claims_are_those_of_the_records():
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_run_behind_a_number_has_its_manifest(profile):
     records = collect.load(profile, RESULTS)
-    needed = set(records.runs.get("run_id", [])) | set(records.samples["run_id"]) | \
-        set(records.samples["trained_run"].dropna()) - {""}
+    needed = (
+        set(records.runs.get("run_id", []))
+        | set(records.samples["run_id"])
+        | set(records.samples["trained_run"].dropna()) - {""}
+    )
     assert needed <= set(records.manifests)
     for manifest in records.manifests.values():
         assert {"commit", "dirty", "lock_hashes", "versions", "hardware", "seconds", "started"} <= set(manifest)
@@ -67,9 +70,9 @@ def test_arms_of_the_ablation_are_comparable_and_the_clip_acts(profile):
 def test_executed_notebooks_hold_text_and_figures_only():
     notebooks = sorted((RESULTS / "notebooks").glob("*/*.ipynb"))
     assert {path.stem for path in notebooks if path.parent.name == "micro"} == {
-        path.stem for path in (code_root() / "notebooks").glob("*.ipynb")}
-    allowed = {"text/plain", "text/html", "text/markdown", "text/latex", "image/png",
-               "application/vnd.plotly.v1+json"}
+        path.stem for path in (code_root() / "notebooks").glob("*.ipynb")
+    }
+    allowed = {"text/plain", "text/html", "text/markdown", "text/latex", "image/png", "application/vnd.plotly.v1+json"}
     for path in notebooks:
         for cell in nbformat.read(path, 4).cells:
             for output in cell.get("outputs", []):

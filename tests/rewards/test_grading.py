@@ -40,8 +40,12 @@ with open(HERE / "answer_pairs.csv", encoding="utf-8", newline="") as stream:
 
 @pytest.mark.parametrize("equal", [True, False])
 def test_pairs_of_answers_in_both_directions(equal):
-    wrong = [(a, b, same_answer(a, b)) for a, b, expected in PAIRS if expected is equal
-             if same_answer(a, b) is not equal or same_answer(b, a) is not equal]
+    wrong = [
+        (a, b, same_answer(a, b))
+        for a, b, expected in PAIRS
+        if expected is equal
+        if same_answer(a, b) is not equal or same_answer(b, a) is not equal
+    ]
     assert wrong == []
     assert sum(expected is equal for _, _, expected in PAIRS) > 300
 
@@ -55,24 +59,27 @@ def test_texts():
     assert wrong == []
 
 
-@pytest.mark.parametrize(("prediction", "gold", "reason"), [
-    (r"\boxed{\frac12}", r"\frac{1}{2}", "string_equal"),
-    (r"\boxed{0.5}", r"\frac{1}{2}", "number_equal"),
-    (r"\boxed{\frac{1}{2006!}}", r"\frac{1}{2004!}", "number_differs"),  # equal below math-verify's six digits
-    (r"\boxed{2516_9}", "2516_8", "base_differs"),
-    (r"\boxed{5.4\text{ dollars}}", r"5.4\text{ cents}", "unit_differs"),
-    (r"\boxed{3} … wait: \boxed{5}", "3, 5", "structure_differs"),  # distant boxes are not joined
-    (r"\boxed{(a+5)(b+2)}", "ab+2a+5b+10", "identity_equal"),
-    (r"\boxed{x+1}", "x+2", "identity_differs"),
-    (r"\boxed{y-3=2x}", "y=2x+3", "symbolic_equal"),
-    (r"\boxed{y-3=5x}", "y=2x+3", "symbolic_differs"),
-    (r"\boxed{\text{east}}", "West", "text_differs"),
-    ("I give up", "5", "no_answer"),
-    (r"so \boxed{5", "5", "truncated_box"),
-    (r"\boxed{5}", " ", "empty_gold"),
-    (r"\boxed{9^{9^{9^{9}}}}", "5", "guard_power"),
-    (r"\boxed{10000000!}", "5", "guard_factorial"),
-])
+@pytest.mark.parametrize(
+    ("prediction", "gold", "reason"),
+    [
+        (r"\boxed{\frac12}", r"\frac{1}{2}", "string_equal"),
+        (r"\boxed{0.5}", r"\frac{1}{2}", "number_equal"),
+        (r"\boxed{\frac{1}{2006!}}", r"\frac{1}{2004!}", "number_differs"),  # equal below math-verify's six digits
+        (r"\boxed{2516_9}", "2516_8", "base_differs"),
+        (r"\boxed{5.4\text{ dollars}}", r"5.4\text{ cents}", "unit_differs"),
+        (r"\boxed{3} … wait: \boxed{5}", "3, 5", "structure_differs"),  # distant boxes are not joined
+        (r"\boxed{(a+5)(b+2)}", "ab+2a+5b+10", "identity_equal"),
+        (r"\boxed{x+1}", "x+2", "identity_differs"),
+        (r"\boxed{y-3=2x}", "y=2x+3", "symbolic_equal"),
+        (r"\boxed{y-3=5x}", "y=2x+3", "symbolic_differs"),
+        (r"\boxed{\text{east}}", "West", "text_differs"),
+        ("I give up", "5", "no_answer"),
+        (r"so \boxed{5", "5", "truncated_box"),
+        (r"\boxed{5}", " ", "empty_gold"),
+        (r"\boxed{9^{9^{9^{9}}}}", "5", "guard_power"),
+        (r"\boxed{10000000!}", "5", "guard_factorial"),
+    ],
+)
 def test_reason_codes(prediction, gold, reason):
     result = grade(prediction, gold)
     assert (result.reason, result.correct) == (reason, reason.endswith("_equal"))
@@ -147,12 +154,20 @@ def run_cli(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize(("mode", "accuracy", "false_positives", "false_negatives"), [
-    ("robust", 1.0, 0, 0), ("paper", 0.25, 1, 2),  # paper: accepts the cut-off box, refuses 2/4 and the permuted list
-])
+@pytest.mark.parametrize(
+    ("mode", "accuracy", "false_positives", "false_negatives"),
+    [
+        ("robust", 1.0, 0, 0),
+        ("paper", 0.25, 1, 2),  # paper: accepts the cut-off box, refuses 2/4 and the permuted list
+    ],
+)
 def test_command_line(tmp_path, mode, accuracy, false_positives, false_negatives):
-    cases = [(r"\boxed{5}", "5", True), (r"\boxed{\frac24}", "1/2", True), (r"\boxed{5", "5", False),
-             (r"\boxed{2,1}", "1,2", True)]
+    cases = [
+        (r"\boxed{5}", "5", True),
+        (r"\boxed{\frac24}", "1/2", True),
+        (r"\boxed{5", "5", False),
+        (r"\boxed{2,1}", "1,2", True),
+    ]
     path = tmp_path / "cases.jsonl"
     rows = [{"prediction": prediction, "gold": gold, "expected": expected} for prediction, gold, expected in cases]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -172,10 +187,14 @@ def test_command_line_wants_a_reason_for_every_disagreement(tmp_path):
     assert done.stderr == "Case x1 is judged otherwise than expected and has no reason: add one for this id.\n"
 
 
-@pytest.mark.parametrize(("content", "sentence"), [
-    ("", "is empty"), ("{", "is not JSON"),
-    ('{"prediction": "5", "gold": 5, "expected": true}', "field 'gold' of type str"),
-])
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("", "is empty"),
+        ("{", "is not JSON"),
+        ('{"prediction": "5", "gold": 5, "expected": true}', "field 'gold' of type str"),
+    ],
+)
 def test_command_line_names_bad_files(tmp_path, content, sentence):
     path = tmp_path / "cases.jsonl"
     path.write_text(content)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from spurious_rewards.rewards.grading import REASONS, grade, judge, same_answer
 
-numbers = st.integers(-10**6, 10**6)
-decimals = st.builds(lambda n, p: f"{n / 10**p:.{p}f}", st.integers(-10**6, 10**6), st.integers(1, 4))
+numbers = st.integers(-(10**6), 10**6)
+decimals = st.builds(lambda n, p: f"{n / 10**p:.{p}f}", st.integers(-(10**6), 10**6), st.integers(1, 4))
 fractions = st.builds(lambda a, b: rf"\frac{{{a}}}{{{b}}}", numbers, st.integers(1, 1000))
 roots = st.builds(lambda a, b: rf"{a}\sqrt{{{b}}}", st.integers(2, 99), st.integers(2, 999))
 symbols = st.sampled_from([r"\pi", r"2\pi", "x+1", r"\infty", "n^2"])
@@ -67,7 +67,7 @@ def test_lists_are_unordered_and_tuples_are_not(items, random):
 
 
 @quick
-@given(st.integers(-10**6, 10**6), st.integers(1, 10**4), st.integers(1, 50))
+@given(st.integers(-(10**6), 10**6), st.integers(1, 10**4), st.integers(1, 50))
 def test_fractions_are_compared_by_value(a, b, k):
     assert same_answer(rf"\frac{{{k * a}}}{{{k * b}}}", f"{a}/{b}")
     assert not same_answer(rf"\frac{{{k * a + 1}}}{{{k * b}}}", f"{a}/{b}")

@@ -60,7 +60,8 @@ def test_inside_a_notebook():
         # The kernel's own peak from /proc: its ru_maxrss starts at that of the process that spawned it.
         "import re, resource\nchildren = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss\n"
         "own = int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])\n"
-        r"alive = grade(r'\boxed{y-3=2x}', 'y=2x+3').correct" "\n"
+        r"alive = grade(r'\boxed{y-3=2x}', 'y=2x+3').correct"
+        "\n"
         "print(json.dumps([len(rows), max(rows)[0], any(c for _, c in rows), alive, (own + children) * 1024]))",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])

@@ -12,10 +12,18 @@ def paper(prediction: str, gold: str, style: str = "boxed") -> bool:
     return grade(prediction, gold, mode="paper", style=style).correct
 
 
-@pytest.mark.parametrize("gold", [
-    r"1 \pm \sqrt{19}", r"\text{east}", "(a+5)(b+2)", r"3 \pm 2 \sqrt{2}", r"3 \pm 2\sqrt2", r"\{1\pm\sqrt5,-2\}",
-    r"\{1\pm\sqrt{5},-2\}",
-])
+@pytest.mark.parametrize(
+    "gold",
+    [
+        r"1 \pm \sqrt{19}",
+        r"\text{east}",
+        "(a+5)(b+2)",
+        r"3 \pm 2 \sqrt{2}",
+        r"3 \pm 2\sqrt2",
+        r"\{1\pm\sqrt5,-2\}",
+        r"\{1\pm\sqrt{5},-2\}",
+    ],
+)
 def test_math500_golds_that_cannot_be_answered(gold):
     text = rf"The answer is $\boxed{{{gold}}}$."
     assert not paper(text, gold)
@@ -81,19 +89,22 @@ def test_lists_are_ordered_and_plus_minus_is_not_expanded():
     assert not paper(r"\boxed{2, -2}", r"\pm 2")
 
 
-@pytest.mark.parametrize(("text", "gold", "correct"), [
-    ("Then 5 + 7 = 12", "12", True),  # the last number of the text
-    ("The answer is 12", "12", True),
-    ("The answer is 12, which is even", "12", False),  # everything after "he answer is"
-    (r"the final answer is $5$. I hope it is correct, \boxed{6}", "5", True),
-    (r"\boxed{7,425,000}", "7425000", True),
-    (r"\boxed{12\text{ cm}}", "12", True),
-    (r"\boxed{x^2+2x+1}", "(x+1)^2", True),  # sympy
-    (r"\boxed{\sqrt{8}}", r"2\sqrt{2}", True),
-    (r"\boxed{x^{12}}", "x^{12}", True),  # string equality; sympy is not asked about exponents in braces
-    (r"\boxed{(1,2)}", "(1, 2)", True),
-    (r"\boxed{(1,2]}", "(1,2)", False),
-])
+@pytest.mark.parametrize(
+    ("text", "gold", "correct"),
+    [
+        ("Then 5 + 7 = 12", "12", True),  # the last number of the text
+        ("The answer is 12", "12", True),
+        ("The answer is 12, which is even", "12", False),  # everything after "he answer is"
+        (r"the final answer is $5$. I hope it is correct, \boxed{6}", "5", True),
+        (r"\boxed{7,425,000}", "7425000", True),
+        (r"\boxed{12\text{ cm}}", "12", True),
+        (r"\boxed{x^2+2x+1}", "(x+1)^2", True),  # sympy
+        (r"\boxed{\sqrt{8}}", r"2\sqrt{2}", True),
+        (r"\boxed{x^{12}}", "x^{12}", True),  # string equality; sympy is not asked about exponents in braces
+        (r"\boxed{(1,2)}", "(1, 2)", True),
+        (r"\boxed{(1,2]}", "(1,2)", False),
+    ],
+)
 def test_ordinary_behaviour(text, gold, correct):
     assert paper(text, gold) is correct
 

@@ -46,8 +46,12 @@ def test_format_looks_into_nested_braces():
 
 
 def test_random_is_a_pure_function_of_its_counters():
-    problems = [{"prompt_id": f"p{i}", "answer": "", "rollout_batch": b, "sample": s}
-                for b in range(5) for i in range(20) for s in range(16)]
+    problems = [
+        {"prompt_id": f"p{i}", "answer": "", "rollout_batch": b, "sample": s}
+        for b in range(5)
+        for i in range(20)
+        for s in range(16)
+    ]
     one = build("random", gamma=0.5, seed=1).score(["a"] * len(problems), problems)
     shuffled = build("random", gamma=0.5, seed=1).score([CODE] * len(problems), problems[::-1])
     assert one == shuffled[::-1], "neither order nor text may matter"
@@ -81,10 +85,16 @@ def test_users_register_in_three_lines_and_can_forget():
         register("a_and_b")
 
 
-@pytest.mark.parametrize("returned, words", [
-    ([1.0], "returned 1 values for 2 texts"), ([1.0, None], "returned None for text 1"),
-    ([float("nan"), 0.0], "returned nan for text 0"), (["1", 0], "returned '1'"), (1.0, "returned float, not a list"),
-])
+@pytest.mark.parametrize(
+    "returned, words",
+    [
+        ([1.0], "returned 1 values for 2 texts"),
+        ([1.0, None], "returned None for text 1"),
+        ([float("nan"), 0.0], "returned nan for text 0"),
+        (["1", 0], "returned '1'"),
+        (1.0, "returned float, not a list"),
+    ],
+)
 def test_bad_return_values_are_named(returned, words):
     @register("bad")
     def bad(texts, problems, **options):

@@ -16,38 +16,56 @@ BARE = "We use a loop:\nimport math\ntotal = 0\nfor k in range(10):\n    total +
 WORKED = "Let x = 3.\nx = 3\ny = 4\nz = x + y\nf(2) = 7\nmax(3, 4) = 4\nThus the answer is \\boxed{7}."
 
 
-@pytest.mark.parametrize(("text", "paper", "structural"), [
-    (FENCED, True, True),
-    (BARE, False, True),
-    (WORKED, False, False),
-    ("A Python is a snake; the answer is 3.", True, False),
-    ("Let's solve this using Python. Adding gives 7.", True, False),
-    ("```json\n{\"answer\": 4}\n```", False, False),
-    ("```output\n42\n```", False, False),
-    ("```text\nfor i in range(3): print(i)\n```", False, False),
-    ("```latex\n\\frac{1}{2}\n```", False, False),
-    ("```\nprint(3)\n```", False, True),  # unlabelled, but unmistakable
-    ("```\n3 + 4 = 7\n```", False, False),
-    ("```\nx = 3\ny = 4\n```", False, False),
-    ("```cpp\nint main() { return 0; }\n```", False, True),
-    ("```Python\nx = 1\n```", True, True),
-    ("```python\nx = 1", True, True),  # cut off at the token limit
-    (">>> import math\n>>> math.sqrt(16)\n4.0", False, True),
-    ("def f(n):\n    return n + 1\n\nprint(f(3))", False, True),
-    ("import sympy", False, False),  # one statement is not two
-    ("Answer\nNumber\nx\na + b\n5\n(1, 2)", False, False),  # words and formulas parse, but are no statements
-    ("If n is even:\n  then n = 2k.\nFor example:\n  n = 4", False, False),
-    ("for all x in S: the claim holds.\nwhile n > 0: we continue.", False, False),
-    ("if n is even: x = 2\nif n is odd: x = 3\nfor n in S: x = 1", False, False),  # cases of a proof, though they parse
-    ("primes = [2, 3]\nfor p in primes:\n    print(p)", False, True),
-    ("", False, False),
-])
+@pytest.mark.parametrize(
+    ("text", "paper", "structural"),
+    [
+        (FENCED, True, True),
+        (BARE, False, True),
+        (WORKED, False, False),
+        ("A Python is a snake; the answer is 3.", True, False),
+        ("Let's solve this using Python. Adding gives 7.", True, False),
+        ('```json\n{"answer": 4}\n```', False, False),
+        ("```output\n42\n```", False, False),
+        ("```text\nfor i in range(3): print(i)\n```", False, False),
+        ("```latex\n\\frac{1}{2}\n```", False, False),
+        ("```\nprint(3)\n```", False, True),  # unlabelled, but unmistakable
+        ("```\n3 + 4 = 7\n```", False, False),
+        ("```\nx = 3\ny = 4\n```", False, False),
+        ("```cpp\nint main() { return 0; }\n```", False, True),
+        ("```Python\nx = 1\n```", True, True),
+        ("```python\nx = 1", True, True),  # cut off at the token limit
+        (">>> import math\n>>> math.sqrt(16)\n4.0", False, True),
+        ("def f(n):\n    return n + 1\n\nprint(f(3))", False, True),
+        ("import sympy", False, False),  # one statement is not two
+        ("Answer\nNumber\nx\na + b\n5\n(1, 2)", False, False),  # words and formulas parse, but are no statements
+        ("If n is even:\n  then n = 2k.\nFor example:\n  n = 4", False, False),
+        ("for all x in S: the claim holds.\nwhile n > 0: we continue.", False, False),
+        (
+            "if n is even: x = 2\nif n is odd: x = 3\nfor n in S: x = 1",
+            False,
+            False,
+        ),  # cases of a proof, though they parse
+        ("primes = [2, 3]\nfor p in primes:\n    print(p)", False, True),
+        ("", False, False),
+    ],
+)
 def test_detectors(text, paper, structural):
     assert (uses_code(text), uses_code_structural(text)) == (paper, structural)
 
 
-@pytest.mark.parametrize("text", ["x = " + "(" * 5000, "f(" * 20_000, "```" * 20_000, "a = 1\n" * 50_000, "=" * 200_000,
-                                  "x = '\x00'\n", "if x:\n" * 3000, "\\" * 100_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x = " + "(" * 5000,
+        "f(" * 20_000,
+        "```" * 20_000,
+        "a = 1\n" * 50_000,
+        "=" * 200_000,
+        "x = '\x00'\n",
+        "if x:\n" * 3000,
+        "\\" * 100_000,
+    ],
+)
 def test_any_text_is_quick_and_never_raises(text):
     started = time.perf_counter()
     uses_code_structural(text)

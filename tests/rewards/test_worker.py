@@ -19,8 +19,10 @@ from spurious_rewards.rewards.grading import grade
 
 EQUAL = ("y=2x+3", "y-3=2x")  # gold, prediction; only the symbolic engine can tell
 DIFFERENT = ("y=2x+3", "y-3=5x")
-ENDLESS = (" + ".join(rf"\sin({k}x)\cos({k}y)" for k in range(1, 60)),
-           " + ".join(rf"\sin({k}(x+y))" for k in range(1, 60)))
+ENDLESS = (
+    " + ".join(rf"\sin({k}x)\cos({k}y)" for k in range(1, 60)),
+    " + ".join(rf"\sin({k}(x+y))" for k in range(1, 60)),
+)
 GREEDY = (r"\frac{d^{60}}{dx^{60}}(x^{40}\sin(x)^{40}e^{x^{3}})", "x")
 
 
@@ -51,9 +53,11 @@ def test_rounding_of_math_verify_is_corrected():
 
 
 def test_importing_and_grading_leave_the_main_process_without_sympy():
-    code = ("import sys; from spurious_rewards.rewards import grading, strategy, paper_grader;"
-            "assert not {'sympy', 'math_verify', 'latex2sympy2_extended', 'torch'} & set(sys.modules);"
-            r"assert grading.grade(r'\boxed{y-3=2x}', 'y=2x+3').correct; assert 'sympy' not in sys.modules")
+    code = (
+        "import sys; from spurious_rewards.rewards import grading, strategy, paper_grader;"
+        "assert not {'sympy', 'math_verify', 'latex2sympy2_extended', 'torch'} & set(sys.modules);"
+        r"assert grading.grade(r'\boxed{y-3=2x}', 'y=2x+3').correct; assert 'sympy' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -127,8 +131,10 @@ def test_other_processes_have_a_worker_of_their_own(method):
 
 @pytest.mark.parametrize("ending", ["", "import os; os._exit(0)", "import os; os.kill(os.getpid(), 9)"])
 def test_the_worker_dies_with_its_parent(ending):
-    code = ("from spurious_rewards.rewards import worker_client; worker_client.warm_up();"
-            f"print(worker_client.process_id(), flush=True); {ending}")
+    code = (
+        "from spurious_rewards.rewards import worker_client; worker_client.warm_up();"
+        f"print(worker_client.process_id(), flush=True); {ending}"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     worker = int(done.stdout)
     assert wait_for(lambda: not psutil.pid_exists(worker) or psutil.Process(worker).status() == psutil.STATUS_ZOMBIE)

@@ -89,8 +89,10 @@ def test_every_mode_is_the_same_at_ratio_one(mode):
     assert gradient.item() == pytest.approx(1.5 * 0.4 if mode == "none_released" else 1.5)
 
 
-@pytest.mark.parametrize("low, high, words", [(0.0, 0.2, "epsilon_low"), (1.5, 0.2, "epsilon_low"),
-                                              (0.2, 0.0, "epsilon_high"), (0.2, -1.0, "epsilon_high")])
+@pytest.mark.parametrize(
+    "low, high, words",
+    [(0.0, 0.2, "epsilon_low"), (1.5, 0.2, "epsilon_low"), (0.2, 0.0, "epsilon_high"), (0.2, -1.0, "epsilon_high")],
+)
 def test_epsilon_out_of_range(low, high, words):
     with pytest.raises(InputError, match=words):
         clip.band("two_sided", low, high)

@@ -51,8 +51,9 @@ def test_the_trajectory_is_the_same_to_the_last_bit(mode, tmp_path, monkeypatch)
     weights, metrics = [], []
     for asked in (False, True):
         monkeypatch.setenv("SPURIOUS_RUNS_DIR", str(tmp_path / str(asked)))
-        run = train(tiny.config(clip_mode=mode, clip_projection=asked, rollout_batches=2, micro_batch=2),
-                    progress=False)
+        run = train(
+            tiny.config(clip_mode=mode, clip_projection=asked, rollout_batches=2, micro_batch=2), progress=False
+        )
         weights.append(load_file(run.path("model/model.safetensors")))
         metrics.append(pd.read_parquet(run.path("metrics.parquet")))
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
@@ -66,26 +67,36 @@ def test_the_trajectory_is_the_same_to_the_last_bit(mode, tmp_path, monkeypatch)
     assert metrics[1]["clip_cosine"].abs().max() <= 1 + 1e-6
 
 
-@pytest.mark.parametrize("changes", [{}, {"clip_mode": "none"}, {"clip_mode": "cispo"}, {"kl_beta": 0.02},
-                                     {"importance_sampling": "sequence"}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"clip_mode": "none"}, {"clip_mode": "cispo"}, {"kl_beta": 0.02}, {"importance_sampling": "sequence"}],
+)
 def test_micro_batches_without_a_clipped_token_are_left_out_rightly(changes, tmp_path, monkeypatch):
     """Computed in every micro-batch, the columns are the same up to rounding; left out are the first ones at least."""
     found, counts = [], []
     clipped = ClipGRPOTrainer._clipped
     for everywhere in (False, True):
-        monkeypatch.setattr(ClipGRPOTrainer, "_clipped", lambda self, inputs, given, band, all_=everywhere: (
-            counts.append(bool(clipped(self, inputs, given, band).any())),
-            torch.ones_like(inputs["completion_mask"]) if all_ else clipped(self, inputs, given, band))[1])
-        trainer = make_trainer(tiny.config(clip_projection=True, rollout_batches=2, micro_batch=2, **changes),
-                               tiny.problems(), tmp_path)
+        monkeypatch.setattr(
+            ClipGRPOTrainer,
+            "_clipped",
+            lambda self, inputs, given, band, all_=everywhere: (
+                counts.append(bool(clipped(self, inputs, given, band).any())),
+                torch.ones_like(inputs["completion_mask"]) if all_ else clipped(self, inputs, given, band),
+            )[1],
+        )
+        trainer = make_trainer(
+            tiny.config(clip_projection=True, rollout_batches=2, micro_batch=2, **changes), tiny.problems(), tmp_path
+        )
         trainer.train()
         found.append(pd.DataFrame(trainer.state.log_history)[["clip_gradient_norm", "clip_projection", "motion_norm"]])
     pd.testing.assert_frame_equal(*found, rtol=1e-4, atol=1e-6)
     assert 2 <= counts.count(False) < len(counts) and found[0]["clip_gradient_norm"].max() > 0
 
 
-@pytest.mark.parametrize("mode, probed", [("two_sided", "two_sided"), ("high_only", "high_only"),
-                                          ("none", "two_sided"), ("none_released", "two_sided")])
+@pytest.mark.parametrize(
+    "mode, probed",
+    [("two_sided", "two_sided"), ("high_only", "high_only"), ("none", "two_sided"), ("none_released", "two_sided")],
+)
 def test_the_two_losses_are_those_of_the_pure_function(mode, probed, tmp_path, monkeypatch):
     """Their difference is that of the token means of −surrogate, with the arm's clip or the would-be one."""
     seen = []
@@ -105,8 +116,9 @@ def test_the_two_losses_are_those_of_the_pure_function(mode, probed, tmp_path, m
             return losses
 
     monkeypatch.setattr("spurious_rewards.training.trainer.ClipGRPOTrainer", Checked)
-    make_trainer(tiny.config(clip_mode=mode, clip_projection=True, rollout_batches=1), tiny.problems(),
-                 tmp_path).train()
+    make_trainer(
+        tiny.config(clip_mode=mode, clip_projection=True, rollout_batches=1), tiny.problems(), tmp_path
+    ).train()
     assert len(seen) == 4 and seen[0] == 0
     assert max(seen) > 0, "the clip only ever lowers the objective, so it raises the loss"
     assert min(seen) >= -1e-7

@@ -33,40 +33,44 @@ def test_trl_settings_leave_no_loss_default_open():
     json.dumps(values, allow_nan=False)
     none = settings(RunConfig(clip_mode="none"), "folder", 8)
     assert (none["epsilon"], none["epsilon_high"]) == (1.0, 1e9)
-    assert {k: v for k, v in values.items() if "epsilon" not in k} == \
-        {k: v for k, v in none.items() if "epsilon" not in k}, "the arms differ in the clip alone"
+    assert {k: v for k, v in values.items() if "epsilon" not in k} == {
+        k: v for k, v in none.items() if "epsilon" not in k
+    }, "the arms differ in the clip alone"
 
 
-@pytest.mark.parametrize("change, words", [
-    ({"reward": "randon"}, "did you mean 'random'"),
-    ({"clip_mode": "nonee"}, "did you mean 'none'"),
-    ({"gamma": 1.5}, r"gamma is a probability and must lie in \[0, 1\]"),
-    ({"gamma": "0.5"}, "gamma must be float"),
-    ({"learning_rate": float("nan")}, "finite"),
-    ({"epsilon_low": 0.0}, "epsilon_low must lie in"),
-    ({"epsilon_high": -0.2}, "epsilon_high must be above 0"),
-    ({"updates_per_batch": 7}, "equal mini-batches"),
-    ({"micro_batch": 3}, "choose a micro_batch that divides 128"),
-    ({"updates_per_batch": 1, "micro_batch": 4}, "The clip is inert: with one update per rollout batch"),
-    ({"learning_rate": 0.0}, "The clip is inert: with a learning rate of 0"),
-    ({"clip_mode": "low_only", "epsilon_low": 1.0}, "inert: no ratio leaves the band of clip_mode low_only"),
-    ({"epsilon_low": 1.0, "epsilon_high": 1e9}, "inert: no ratio leaves the band of clip_mode two_sided"),
-    ({"clip_mode": "high_only", "epsilon_high": 1e9}, "inert: no ratio leaves the band of clip_mode high_only"),
-    ({"clip_mode": "cispo", "epsilon_high": 1e9}, "inert: no ratio leaves the band of clip_mode cispo"),
-    ({"clip_mode": "high_only", "epsilon_low": 0.1}, "high_only does not read epsilon_low, but it is set to 0.1"),
-    ({"clip_mode": "log_symmetric", "epsilon_low": 0.1}, "log_symmetric does not read epsilon_low"),
-    ({"clip_mode": "cispo", "epsilon_low": 0.1}, "cispo does not read epsilon_low"),
-    ({"clip_mode": "low_only", "epsilon_high": 0.3}, "low_only does not read epsilon_high.*leave it at 0.2"),
-    ({"reference_epsilon": 1.0}, "reference_epsilon must be below 1"),
-    ({"reference_epsilon": 0.0}, "reference_epsilon must be above 0"),
-    ({"reward": "majority_vote"}, "needs labels"),
-    ({"reward": "format_and_incorrect"}, "Reward incorrect needs labels"),
-    ({"engine": "vlm_server"}, "did you mean 'vllm_server'"),
-    ({"optimizer": "adam"}, "did you mean 'adamw'"),
-    ({"group_size": 1}, "group_size must be at least 2"),
-    ({"clip_mode": "cispo", "loss_averaging": "grpo"}, "bnpo only"),
-    ({"seed": True}, "seed must be int"),
-])
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"reward": "randon"}, "did you mean 'random'"),
+        ({"clip_mode": "nonee"}, "did you mean 'none'"),
+        ({"gamma": 1.5}, r"gamma is a probability and must lie in \[0, 1\]"),
+        ({"gamma": "0.5"}, "gamma must be float"),
+        ({"learning_rate": float("nan")}, "finite"),
+        ({"epsilon_low": 0.0}, "epsilon_low must lie in"),
+        ({"epsilon_high": -0.2}, "epsilon_high must be above 0"),
+        ({"updates_per_batch": 7}, "equal mini-batches"),
+        ({"micro_batch": 3}, "choose a micro_batch that divides 128"),
+        ({"updates_per_batch": 1, "micro_batch": 4}, "The clip is inert: with one update per rollout batch"),
+        ({"learning_rate": 0.0}, "The clip is inert: with a learning rate of 0"),
+        ({"clip_mode": "low_only", "epsilon_low": 1.0}, "inert: no ratio leaves the band of clip_mode low_only"),
+        ({"epsilon_low": 1.0, "epsilon_high": 1e9}, "inert: no ratio leaves the band of clip_mode two_sided"),
+        ({"clip_mode": "high_only", "epsilon_high": 1e9}, "inert: no ratio leaves the band of clip_mode high_only"),
+        ({"clip_mode": "cispo", "epsilon_high": 1e9}, "inert: no ratio leaves the band of clip_mode cispo"),
+        ({"clip_mode": "high_only", "epsilon_low": 0.1}, "high_only does not read epsilon_low, but it is set to 0.1"),
+        ({"clip_mode": "log_symmetric", "epsilon_low": 0.1}, "log_symmetric does not read epsilon_low"),
+        ({"clip_mode": "cispo", "epsilon_low": 0.1}, "cispo does not read epsilon_low"),
+        ({"clip_mode": "low_only", "epsilon_high": 0.3}, "low_only does not read epsilon_high.*leave it at 0.2"),
+        ({"reference_epsilon": 1.0}, "reference_epsilon must be below 1"),
+        ({"reference_epsilon": 0.0}, "reference_epsilon must be above 0"),
+        ({"reward": "majority_vote"}, "needs labels"),
+        ({"reward": "format_and_incorrect"}, "Reward incorrect needs labels"),
+        ({"engine": "vlm_server"}, "did you mean 'vllm_server'"),
+        ({"optimizer": "adam"}, "did you mean 'adamw'"),
+        ({"group_size": 1}, "group_size must be at least 2"),
+        ({"clip_mode": "cispo", "loss_averaging": "grpo"}, "bnpo only"),
+        ({"seed": True}, "seed must be int"),
+    ],
+)
 def test_bad_input_ends_with_one_sentence(change, words):
     with pytest.raises(InputError, match=words) as caught:
         RunConfig(**change)
@@ -89,10 +93,17 @@ def test_inert_control_is_possible_when_asked_for():
     RunConfig(clip_mode="high_only", epsilon_low=0.1, allow_inert_clip=True)  # modes side by side share their ε
 
 
-@pytest.mark.parametrize("change", [{"epsilon_low": 1.0}, {"epsilon_high": 1e9}, {"clip_mode": "none"},
-                                    {"clip_mode": "none", "epsilon_low": 1.0, "epsilon_high": 1e9},
-                                    {"clip_mode": "high_only", "epsilon_high": 0.28},
-                                    {"clip_mode": "low_only", "epsilon_low": 0.1}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epsilon_low": 1.0},
+        {"epsilon_high": 1e9},
+        {"clip_mode": "none"},
+        {"clip_mode": "none", "epsilon_low": 1.0, "epsilon_high": 1e9},
+        {"clip_mode": "high_only", "epsilon_high": 0.28},
+        {"clip_mode": "low_only", "epsilon_low": 0.1},
+    ],
+)
 def test_a_band_with_one_exit_is_no_error(change):
     RunConfig(**change)
 
@@ -100,7 +111,8 @@ def test_a_band_with_one_exit_is_no_error(change):
 def test_a_reward_without_variance_is_a_note_and_no_error():
     """γ = 0 is the paper's own control (Fig 10); a compound with the random reward may vary all the same."""
     assert RunConfig(reward="random", gamma=0.0).notes() == [
-        "With gamma 0 every rollout gets the same reward, so every advantage is 0 and nothing moves: a control."]
+        "With gamma 0 every rollout gets the same reward, so every advantage is 0 and nothing moves: a control."
+    ]
     assert "gamma 1" in RunConfig(reward="random", gamma=1.0).notes()[0]
     for config in (RunConfig(reward="random"), RunConfig(gamma=0.0), RunConfig(reward="random_and_python", gamma=1.0)):
         assert config.notes() == []
@@ -112,8 +124,11 @@ def test_run_id_changes_with_what_matters_only():
     assert dataclasses.replace(base, gradient_checkpointing=True).run_id() == base.run_id()
     assert base.digest() == "a741f90ca7", "runs that exist would not be found again"
     assert dataclasses.replace(base, seed=1).run_id() != base.run_id()
-    assert dataclasses.replace(base, reward="random", gamma=0.3).run_id().startswith(
-        "train-qwen2.5-math-7b-random0.3-two_sided-s0-")
+    assert (
+        dataclasses.replace(base, reward="random", gamma=0.3)
+        .run_id()
+        .startswith("train-qwen2.5-math-7b-random0.3-two_sided-s0-")
+    )
 
 
 def test_from_namespace_takes_options_and_refuses_doubles():

@@ -24,8 +24,14 @@ from spurious_rewards.training.trainer import ClipGRPOTrainer, trimmed
 
 # Six tokens, at least one in each bin of π_old (edges 0.1, 0.3, 0.5, 0.8333): π_old, R, A. The first is caught above
 # (R > 1.2, A > 0); the second and fourth below (R < 0.8, A < 0); the third and the last have the other sign of A.
-TOKENS = [(0.05, 1.50, 1.0), (0.20, 0.50, -2.0), (0.40, 1.30, -1.0), (0.60, 0.75, -0.5), (0.90, 1.05, 1.0),
-          (0.95, 0.70, 1.0)]
+TOKENS = [
+    (0.05, 1.50, 1.0),
+    (0.20, 0.50, -2.0),
+    (0.40, 1.30, -1.0),
+    (0.60, 0.75, -0.5),
+    (0.90, 1.05, 1.0),
+    (0.95, 0.70, 1.0),
+]
 ENTROPY = [0.1, 0.2, 0.3, 0.4, 0.5, 0.9]
 TOP1 = [0.5, 0.5, 0.6, 0.6, 0.9, 0.7]
 
@@ -86,8 +92,11 @@ def test_means_over_tokens(columns):
 def test_micro_batches_of_different_length_count_by_token(batch, columns):
     diagnostics = UpdateDiagnostics(0.2)
     for part in (slice(0, 1), slice(1, 6)):
-        diagnostics.add(TokenBatch(*(getattr(batch, name)[part] for name in
-                                     ("logp", "old_logp", "advantage", "entropy", "top1_logp"))))
+        diagnostics.add(
+            TokenBatch(
+                *(getattr(batch, name)[part] for name in ("logp", "old_logp", "advantage", "entropy", "top1_logp"))
+            )
+        )
     assert diagnostics.take() == columns
 
 
@@ -135,8 +144,11 @@ def test_time_and_tokens_per_second_of_a_rollout_batch(monkeypatch):
     """4 × 4 rollouts of 10 tokens in 5 seconds are 32 tokens per second."""
     clock = SimpleNamespace(now=100.0)
     monkeypatch.setattr(callbacks.time, "perf_counter", lambda: clock.now)
-    trainer = SimpleNamespace(own_columns={"completion_tokens", "reward_mean", "code_frequency"}, take_rollouts=list,
-                              is_world_process_zero=lambda: True)
+    trainer = SimpleNamespace(
+        own_columns={"completion_tokens", "reward_mean", "code_frequency"},
+        take_rollouts=list,
+        is_world_process_zero=lambda: True,
+    )
     seen = []
     callback = RunCallback(tiny.config(), trainer, None, seen.append, progress=False)
     for update in range(1, 6):
@@ -144,8 +156,16 @@ def test_time_and_tokens_per_second_of_a_rollout_batch(monkeypatch):
         callback.on_step_begin(None, state, None)
         clock.now += 1.25
         callback.on_step_end(None, state, None)
-        callback.on_log(None, state, None, {"loss": 0.5, "grad_norm": 1.0, **(
-            {"completion_tokens": 10.0, "reward_mean": 0.5, "code_frequency": 0.5} if update % 4 == 1 else {})})
+        callback.on_log(
+            None,
+            state,
+            None,
+            {
+                "loss": 0.5,
+                "grad_norm": 1.0,
+                **({"completion_tokens": 10.0, "reward_mean": 0.5, "code_frequency": 0.5} if update % 4 == 1 else {}),
+            },
+        )
     metrics = callback.tables()[0]
     assert metrics["seconds_rollout_batch"].dropna().tolist() == [5.0]
     assert metrics["seconds_tokens_rate"].dropna().tolist() == [32.0]
@@ -159,19 +179,26 @@ def test_the_optimizers_time_runs_from_the_last_micro_step(monkeypatch):
     trainer._seconds = defaultdict(float, forward=1.0, backward=2.0, diagnostics=0.5)
     monkeypatch.setattr("spurious_rewards.training.trainer.time.perf_counter", lambda: 13.0)
     trainer.log_update_times()
-    assert dict(trainer._metrics["train"]) == {"seconds_forward": [1.0], "seconds_backward": [2.0],
-                                               "seconds_diagnostics": [0.5], "seconds_optimizer": [3.0]}
+    assert dict(trainer._metrics["train"]) == {
+        "seconds_forward": [1.0],
+        "seconds_backward": [2.0],
+        "seconds_diagnostics": [0.5],
+        "seconds_optimizer": [3.0],
+    }
     assert not trainer._seconds, "the next update starts from zero"
 
 
 @pytest.mark.parametrize("width", [6, 1])
 def test_trimming_cuts_the_correction_per_token_and_keeps_that_per_sequence(width):
-    inputs = {"prompt_ids": torch.arange(10).view(2, 5),
-              "prompt_mask": torch.tensor([[0, 0, 0, 1, 1], [0, 0, 1, 1, 1]]),
-              "completion_ids": torch.arange(12).view(2, 6),
-              "completion_mask": torch.tensor([[1, 1, 0, 0, 0, 0], [1, 1, 1, 1, 0, 0]]),
-              "old_per_token_logps": torch.arange(12.0).view(2, 6), "advantages": torch.tensor([1.0, 2.0]),
-              "importance_sampling_ratio": torch.arange(2.0 * width).view(2, width)}
+    inputs = {
+        "prompt_ids": torch.arange(10).view(2, 5),
+        "prompt_mask": torch.tensor([[0, 0, 0, 1, 1], [0, 0, 1, 1, 1]]),
+        "completion_ids": torch.arange(12).view(2, 6),
+        "completion_mask": torch.tensor([[1, 1, 0, 0, 0, 0], [1, 1, 1, 1, 0, 0]]),
+        "old_per_token_logps": torch.arange(12.0).view(2, 6),
+        "advantages": torch.tensor([1.0, 2.0]),
+        "importance_sampling_ratio": torch.arange(2.0 * width).view(2, width),
+    }
     result = trimmed(inputs)
     assert result["prompt_ids"].tolist() == [[2, 3, 4], [7, 8, 9]]
     for name in ("completion_ids", "completion_mask", "old_per_token_logps"):
@@ -226,7 +253,7 @@ def test_fractions_of_a_run_are_those_of_its_tokens(changes, tmp_path, monkeypat
     metrics, per_update = callback.tables()[0], len(taken) // 4
     assert metrics["clip_fraction"].iloc[0] == 0 and metrics["clip_fraction"].max() > 0
     for i, row in metrics.iterrows():
-        parts = taken[i * per_update:(i + 1) * per_update]
+        parts = taken[i * per_update : (i + 1) * per_update]
         if changes.get("clip_mode") == "cispo":
             share = pd.Series([((t.logp - t.old_logp).exp() > 1.2).float().mean().item() for t in parts]).mean()
             assert row["clip_fraction"] == row["clip_fraction_high"] == pytest.approx(share)

@@ -10,10 +10,10 @@ import torch
 from accelerate import Accelerator
 
 from spurious_rewards.errors import InputError
+from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.training import checkpoints
 from spurious_rewards.training.divergence import check_update, check_weights
 from spurious_rewards.training.run import PARTIAL, train
-from spurious_rewards.workflow.runs import RunFolder
 
 WILD = {"optimizer": "sgd", "learning_rate": 1e30, "max_grad_norm": 1e9}
 
@@ -30,8 +30,9 @@ def test_nan_is_an_error_in_its_own_update(engine, batches, runs_folder):
     config = tiny.config(engine=engine, rollout_batches=batches, save_every_batches=1, **WILD)
     run = RunFolder(runs_folder / config.run_id())
     for _ in range(2):  # started again it ends in the same way: there is nothing to go on from
-        with pytest.raises(InputError, match="The policy diverged: the loss of update 2 is nan. Lower learning_rate") \
-                as caught:
+        with pytest.raises(
+            InputError, match="The policy diverged: the loss of update 2 is nan. Lower learning_rate"
+        ) as caught:
             train(config, progress=False)
         assert str(run.path(PARTIAL)) in str(caught.value)
         assert not run.complete and not run.path("model").exists()
@@ -68,16 +69,22 @@ def test_logits_that_are_not_finite_while_sampling(monkeypatch):
         raise FloatingPointError("the logits of the policy are not finite")
 
     monkeypatch.setattr("spurious_rewards.training.trainer.ClipGRPOTrainer._generate_single_turn", no_numbers)
-    with pytest.raises(InputError, match=r"diverged: the logits of the policy are not finite. Lower learning_rate "
-                                         r"\(0.003\).$"):
+    with pytest.raises(
+        InputError,
+        match=r"diverged: the logits of the policy are not finite. Lower learning_rate "
+        r"\(0.003\).$",
+    ):
         train(tiny.config(), progress=False)
 
 
 def test_what_is_looked_at():
     check_update(1, {"loss": 0.1, "surrogate_loss": -0.1, "grad_norm": 3.0, "reward_mean": math.nan})
     check_update(1, {"train_runtime": 1.0})
-    for name, value, shown in (("loss", math.inf, "inf"), ("surrogate_loss", None, "nan"),
-                               ("grad_norm", math.nan, "nan")):
+    for name, value, shown in (
+        ("loss", math.inf, "inf"),
+        ("surrogate_loss", None, "nan"),
+        ("grad_norm", math.nan, "nan"),
+    ):
         with pytest.raises(FloatingPointError, match=f"the {name} of update 7 is {shown}"):
             check_update(7, {"loss": 0.0, name: value})
 

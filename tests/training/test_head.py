@@ -66,8 +66,9 @@ def test_passes_without_gradient_and_generation_are_left_alone(outputs, batch):
     with torch.no_grad():
         model(**batch, fused_lm_head=True)
     assert head.top1_logp is None
-    text = model.generate(batch["input_ids"][:, :6], attention_mask=batch["attention_mask"][:, :6], max_new_tokens=3,
-                          do_sample=False)
+    text = model.generate(
+        batch["input_ids"][:, :6], attention_mask=batch["attention_mask"][:, :6], max_new_tokens=3, do_sample=False
+    )
     assert text.shape[0] == 5
 
 

@@ -8,10 +8,10 @@ import tiny
 import yaml
 
 from spurious_rewards.errors import InputError
+from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.training import launch
 from spurious_rewards.training.config import RunConfig
 from spurious_rewards.training.launch import command, hardware_files, launch_run, main, read_config
-from spurious_rewards.workflow.runs import RunFolder
 
 
 def test_configuration_from_file_and_changes(tmp_path):
@@ -22,12 +22,15 @@ def test_configuration_from_file_and_changes(tmp_path):
     assert read_config(tmp_path / "config.json") == config
 
 
-@pytest.mark.parametrize("arguments, words", [
-    (["--config", "absent.yaml"], "no configuration file absent.yaml"),
-    (["--set", "clip_mod=none"], "did you mean 'clip_mode'"),
-    (["--set", "seed"], "--set takes name=value"),
-    (["--set", "seed=x"], "seed must be int"),
-])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--config", "absent.yaml"], "no configuration file absent.yaml"),
+        (["--set", "clip_mod=none"], "did you mean 'clip_mode'"),
+        (["--set", "seed"], "--set takes name=value"),
+        (["--set", "seed=x"], "seed must be int"),
+    ],
+)
 def test_bad_command_lines_exit_with_2(arguments, words, capsys):
     assert main(arguments) == 2
     printed = capsys.readouterr().err

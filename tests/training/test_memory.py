@@ -29,8 +29,9 @@ def trained(tmp_path_factory):
             trainer = make_trainer(config, tiny.problems(), tmp_path_factory.mktemp(name))
             names = list(trainer.model.state_dict())
             if name == "fsdp":  # what Accelerate does to the model before it shards it
-                plugin = FullyShardedDataParallelPlugin(fsdp_version=2, auto_wrap_policy="TRANSFORMER_BASED_WRAP",
-                                                        activation_checkpointing=True)
+                plugin = FullyShardedDataParallelPlugin(
+                    fsdp_version=2, auto_wrap_policy="TRANSFORMER_BASED_WRAP", activation_checkpointing=True
+                )
                 plugin.set_auto_wrap_policy(trainer.model)
                 fsdp2_apply_ac(SimpleNamespace(state=SimpleNamespace(fsdp_plugin=plugin)), trainer.model)
             trainer.train()

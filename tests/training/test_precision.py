@@ -14,8 +14,7 @@ STEP = 5e-7  # paper
 
 def moved_share(before, after):
     """Share of weights whose value has changed."""
-    return (sum((a != b).sum().item() for a, b in zip(before, after, strict=True))
-            / sum(a.numel() for a in before))
+    return sum((a != b).sum().item() for a, b in zip(before, after, strict=True)) / sum(a.numel() for a in before)
 
 
 @pytest.fixture(scope="module")
@@ -52,5 +51,7 @@ def test_bf16_weights_would_stay_where_they_are(trained):
     assert moved_share(before, now) < 0.1 < 0.9 < moved_share(list(base.values()), [after[name] for name in base])
     large = [p.abs() > 1e-3 for p in before]
     assert sum(mask.sum() for mask in large) > 0.9 * sum(p.numel() for p in before)
-    assert moved_share([p[m] for p, m in zip(before, large, strict=True)],
-                       [p[m] for p, m in zip(now, large, strict=True)]) == 0, "not one of them has moved"
+    assert (
+        moved_share([p[m] for p, m in zip(before, large, strict=True)], [p[m] for p, m in zip(now, large, strict=True)])
+        == 0
+    ), "not one of them has moved"

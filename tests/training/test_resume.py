@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file
 
 from spurious_rewards.errors import InputError
+from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.training import checkpoints
 from spurious_rewards.training.run import train
-from spurious_rewards.workflow.runs import RunFolder
 
 # 6 rollout batches of 4 updates of 2 micro-steps; checkpoints after updates 8, 16 and 24
 CONFIG = {"rollout_batches": 6, "save_every_batches": 2, "n_train_problems": 10, "micro_batch": 2}
@@ -48,9 +48,12 @@ def same(run, other):
 
 def killed_by_signal(event, folder):
     """The run of a process that sends itself SIGKILL at that event; it must have come so far, and not further."""
-    done = subprocess.run([sys.executable, events.__file__, json.dumps({**tiny.SMALL, **CONFIG}), str(event)],
-                          env={**os.environ, "SPURIOUS_RUNS_DIR": str(folder), "OMP_NUM_THREADS": "1"},
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, events.__file__, json.dumps({**tiny.SMALL, **CONFIG}), str(event)],
+        env={**os.environ, "SPURIOUS_RUNS_DIR": str(folder), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
     run = RunFolder(folder / tiny.config(**CONFIG).run_id())
     assert run.path("config.json").is_file() and not run.complete
@@ -74,12 +77,15 @@ def test_killed_inside_a_rollout_batch(uninterrupted, tmp_path, monkeypatch):
     assert resumed.complete and same(whole, resumed)
 
 
-@pytest.mark.parametrize("event, resumed_from", [
-    ("update 6, micro-step 1 begins", None),  # before any checkpoint
-    ("rewards after update 12", "checkpoint-8"),  # rollouts are written, rewards not yet
-    ("checkpoint-16/rollouts.parquet", "checkpoint-8"),  # inside the sealing of the second checkpoint
-    ("model", "checkpoint-24"),  # after the last update
-])
+@pytest.mark.parametrize(
+    "event, resumed_from",
+    [
+        ("update 6, micro-step 1 begins", None),  # before any checkpoint
+        ("rewards after update 12", "checkpoint-8"),  # rollouts are written, rewards not yet
+        ("checkpoint-16/rollouts.parquet", "checkpoint-8"),  # inside the sealing of the second checkpoint
+        ("model", "checkpoint-24"),  # after the last update
+    ],
+)
 def test_an_error_at_any_other_point(event, resumed_from, uninterrupted, tmp_path, monkeypatch):
     whole, names = uninterrupted
     monkeypatch.setenv("SPURIOUS_RUNS_DIR", str(tmp_path))

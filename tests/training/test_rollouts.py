@@ -34,8 +34,9 @@ def test_greedy_tokens_are_those_of_generate(cache, organism, monkeypatch):
     tokenizer.padding_side = "left"
     inputs = tokenizer.pad({"input_ids": prompts}, return_tensors="pt")
     output = model.generate(**inputs, do_sample=False, max_new_tokens=NEW, pad_token_id=tokenizer.pad_token_id)
-    theirs = [row[: row.index(eos) + 1] if eos in row else row
-              for row in output[:, inputs["input_ids"].shape[1]:].tolist()]
+    theirs = [
+        row[: row.index(eos) + 1] if eos in row else row for row in output[:, inputs["input_ids"].shape[1] :].tolist()
+    ]
     assert ours == theirs
     assert len({len(row) for row in ours}) > 1
 

@@ -33,10 +33,17 @@ class ExplicitTrainer(ClipGRPOTrainer):
         ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
         mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
         logp, _, _ = self._get_per_token_logps_and_entropies(
-            model, ids, mask, inputs["completion_ids"].size(1), compute_entropy=True)
+            model, ids, mask, inputs["completion_ids"].size(1), compute_entropy=True
+        )
         tokens = inputs["completion_mask"]
-        objective = surrogate(logp - inputs["old_per_token_logps"], inputs["advantages"].unsqueeze(1),
-                              self.run.clip_mode, self.run.epsilon_low, self.run.epsilon_high, logp)
+        objective = surrogate(
+            logp - inputs["old_per_token_logps"],
+            inputs["advantages"].unsqueeze(1),
+            self.run.clip_mode,
+            self.run.epsilon_low,
+            self.run.epsilon_high,
+            logp,
+        )
         return -(objective * tokens).sum() / tokens.sum() / self.current_gradient_accumulation_steps
 
 
@@ -64,8 +71,14 @@ def two_arms(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPURIOUS_RUNS_DIR", str(tmp_path_factory.mktemp("arms")))
         runs = {mode: train(tiny.config(clip_mode=mode), progress=False) for mode in ("two_sided", "none")}
-        return {mode: (pd.read_parquet(r.path("metrics.parquet")), pd.read_parquet(r.path("rollouts.parquet")),
-                       r.manifest()) for mode, r in runs.items()}
+        return {
+            mode: (
+                pd.read_parquet(r.path("metrics.parquet")),
+                pd.read_parquet(r.path("rollouts.parquet")),
+                r.manifest(),
+            )
+            for mode, r in runs.items()
+        }
 
 
 def test_the_clip_acts_on_later_updates_and_never_on_the_first(two_arms):
@@ -85,8 +98,9 @@ def test_arms_share_rollouts_rewards_and_the_first_loss_to_the_last_bit(two_arms
     assert one["surrogate_loss"].iloc[0].hex() == two["surrogate_loss"].iloc[0].hex()
     assert one["grad_norm"].iloc[0] == two["grad_norm"].iloc[0]
     columns = ["prompt", "text", "reward", "advantage"]
-    batch_0 = [frame[frame["rollout_batch"] == 0][columns].reset_index(drop=True) for frame in
-               (rollouts_one, rollouts_two)]
+    batch_0 = [
+        frame[frame["rollout_batch"] == 0][columns].reset_index(drop=True) for frame in (rollouts_one, rollouts_two)
+    ]
     pd.testing.assert_frame_equal(*batch_0)
     # later texts may differ, the reward draws may not: they know seed, batch, problem and sample alone
     keys = ["rollout_batch", "prompt_id", "sample"]
@@ -98,19 +112,40 @@ def test_advantages_are_those_of_the_pure_function(two_arms):
     for _, batch in rollouts.groupby("rollout_batch"):
         rewards = torch.tensor(batch["reward"].to_numpy()).float().view(-1, 4)
         assert batch["prompt_id"].to_numpy().reshape(-1, 4).T.tolist() == [batch["prompt_id"].tolist()[::4]] * 4
-        torch.testing.assert_close(group_advantages(rewards).flatten(),
-                                   torch.tensor(batch["advantage"].to_numpy()).float())
+        torch.testing.assert_close(
+            group_advantages(rewards).flatten(), torch.tensor(batch["advantage"].to_numpy()).float()
+        )
 
 
 def test_metrics_are_complete(two_arms):
     metrics, _, manifest = two_arms["two_sided"]
     assert metrics["update"].tolist() == list(range(1, 17))
     assert metrics["update_in_batch"].tolist() == [1, 2, 3, 4] * 4
-    once_per_batch = ["reward_mean", "code_frequency", "zero_variance_share", "completion_tokens",
-                      "seconds_generation", "seconds_rewards", "seconds_rollout_batch"]
+    once_per_batch = [
+        "reward_mean",
+        "code_frequency",
+        "zero_variance_share",
+        "completion_tokens",
+        "seconds_generation",
+        "seconds_rewards",
+        "seconds_rollout_batch",
+    ]
     assert (metrics[once_per_batch].notna().sum() == 4).all()
-    every = ["loss", "surrogate_loss", "grad_norm", "entropy", "kl_old", "mean_prob", "top1_prob", "ratio_q50",
-             "tokens_bin0", "clip_force_high", "seconds_forward", "seconds_backward", "seconds_optimizer"]
+    every = [
+        "loss",
+        "surrogate_loss",
+        "grad_norm",
+        "entropy",
+        "kl_old",
+        "mean_prob",
+        "top1_prob",
+        "ratio_q50",
+        "tokens_bin0",
+        "clip_force_high",
+        "seconds_forward",
+        "seconds_backward",
+        "seconds_optimizer",
+    ]
     assert metrics[every].notna().all().all()
     assert manifest["n_updates"] == 16 and manifest["config"]["clip_mode"] == "two_sided"
 
@@ -129,8 +164,10 @@ def test_a_finished_run_is_not_computed_again(monkeypatch, capsys):
 
 def test_one_update_per_rollout_batch_makes_the_clip_inert():
     changes = {"updates_per_batch": 1, "allow_inert_clip": True, "rollout_batches": 2}
-    metrics = [pd.read_parquet(train(tiny.config(clip_mode=mode, **changes), progress=False).path("metrics.parquet"))
-               for mode in ("two_sided", "none", "none_released")]
+    metrics = [
+        pd.read_parquet(train(tiny.config(clip_mode=mode, **changes), progress=False).path("metrics.parquet"))
+        for mode in ("two_sided", "none", "none_released")
+    ]
     assert metrics[0]["surrogate_loss"].tolist() == metrics[1]["surrogate_loss"].tolist()
     assert metrics[2]["surrogate_loss"].tolist() != metrics[0]["surrogate_loss"].tolist(), "it drops 1/π_old too"
 
@@ -167,10 +204,20 @@ def test_lora_trains_an_adapter_and_saves_a_whole_model():
     assert abs(metrics["ratio_max"].iloc[0] - 1) < 1e-4 and metrics["clip_fraction"].iloc[1:].max() > 0
 
 
-@pytest.mark.parametrize("changes", [{"loss_averaging": "grpo"}, {"loss_averaging": "dr_grpo"},
-                                     {"importance_sampling": "sequence"}, {"optimizer": "sgd", "learning_rate": 0.5},
-                                     {"precision": "bf16"}, {"advantage_scale": "none"}, {"kl_beta": 0.01},
-                                     {"lora_rank": 2, "clip_projection": True}, {"diagnostics": False}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss_averaging": "grpo"},
+        {"loss_averaging": "dr_grpo"},
+        {"importance_sampling": "sequence"},
+        {"optimizer": "sgd", "learning_rate": 0.5},
+        {"precision": "bf16"},
+        {"advantage_scale": "none"},
+        {"kl_beta": 0.01},
+        {"lora_rank": 2, "clip_projection": True},
+        {"diagnostics": False},
+    ],
+)
 def test_other_settings_run(changes):
     metrics = pd.read_parquet(train(tiny.config(rollout_batches=1, **changes), progress=False).path("metrics.parquet"))
     assert metrics["grad_norm"].gt(0).all() and metrics["surrogate_loss"].notna().all()

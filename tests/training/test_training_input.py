@@ -22,12 +22,15 @@ def runs_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("SPURIOUS_RUNS_DIR", str(tmp_path / "runs"))
 
 
-@pytest.mark.parametrize("values, words", [
-    (lambda n: [None] * n, "returned None for text 0"),
-    (lambda n: [1.0] * (n - 1) + [float("nan")], "returned nan for text 15"),
-    (lambda n: [1.0] * (n + 1), "returned 17 values for 16 texts"),
-    (lambda n: 1.0, "returned float, not a list of 16 numbers"),
-])
+@pytest.mark.parametrize(
+    "values, words",
+    [
+        (lambda n: [None] * n, "returned None for text 0"),
+        (lambda n: [1.0] * (n - 1) + [float("nan")], "returned nan for text 15"),
+        (lambda n: [1.0] * (n + 1), "returned 17 values for 16 texts"),
+        (lambda n: 1.0, "returned float, not a list of 16 numbers"),
+    ],
+)
 def test_a_broken_reward_stops_before_the_first_update(values, words, tmp_path):
     register("broken")(lambda texts, problems, **options: values(len(texts)))
     try:
@@ -54,7 +57,7 @@ def test_problems_above_the_limit_are_counted_and_named(capsys):
     kept = sum(n <= limit for n in lengths)
     assert 0 < kept < 64
     manifest = train(tiny.config(rollout_batches=1, max_prompt_tokens=limit), progress=False).manifest()
-    sentence = (f"{64 - kept} of 64 problems are left out: their prompts are longer than max_prompt_tokens {limit}.")
+    sentence = f"{64 - kept} of 64 problems are left out: their prompts are longer than max_prompt_tokens {limit}."
     assert capsys.readouterr().out == sentence + "\n"
     assert (manifest["n_train_problems"], manifest["n_train_problems_too_long"]) == (kept, 64 - kept)
     assert manifest["notes"] == [sentence]

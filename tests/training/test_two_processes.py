@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file
 
 from spurious_rewards.rewards.registry import uniform
+from spurious_rewards.storage.files import read_json
+from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.training import checkpoints
 from spurious_rewards.training.advantages import group_advantages, whiten
 from spurious_rewards.training.diagnostics import token_statistics
-from spurious_rewards.workflow.files import read_json
-from spurious_rewards.workflow.runs import RunFolder
 
 # The worker: trains, checks that both processes hold the same weights, then takes the last checkpoint's mark and
 # everything that came after away from a copy, and goes on there as after a crash. A third run, with the second
@@ -87,8 +87,13 @@ train("whitened", whiten_advantages=True, rollout_batches=2, rollouts_kept_per_b
 torch.save(seen, Path(sys.argv[2], f"seen-{dist.get_rank()}.pt"))
 dist.destroy_process_group()
 """
-CONFIG = {"rollout_batches": 3, "save_every_batches": 1, "micro_batch": 1, "n_train_problems": 12,
-          "clip_projection": True}
+CONFIG = {
+    "rollout_batches": 3,
+    "save_every_batches": 1,
+    "micro_batch": 1,
+    "n_train_problems": 12,
+    "clip_projection": True,
+}
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +102,22 @@ def together(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     (folder / "worker.py").write_text(WORKER)
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
-         str(folder / "worker.py"), json.dumps({**tiny.SMALL, **CONFIG}), str(folder)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=550)
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc_per_node",
+            "2",
+            str(folder / "worker.py"),
+            json.dumps({**tiny.SMALL, **CONFIG}),
+            str(folder),
+        ],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=550,
+    )
     assert done.returncode == 0, "\n".join(line for line in done.stderr.splitlines() if "Error" in line)
     return *(RunFolder(folder / name / tiny.config(**CONFIG).run_id()) for name in ("whole", "resumed")), folder
 
@@ -145,8 +163,9 @@ def test_groups_advantages_and_reward_draws_are_those_of_one_process(together):
         assert group["sample"].tolist() == [0, 1, 2, 3], "a group lies on one process, with its own sample indices"
         draws = [float(uniform(0, batch, prompt, sample) < 0.5) for sample in range(4)]
         assert group["reward"].tolist() == draws
-        torch.testing.assert_close(torch.tensor(group["advantage"].to_numpy()).float(),
-                                   group_advantages(torch.tensor([draws]))[0])
+        torch.testing.assert_close(
+            torch.tensor(group["advantage"].to_numpy()).float(), group_advantages(torch.tensor([draws]))[0]
+        )
 
 
 def test_whitening_spans_both_processes(noted):

@@ -24,16 +24,6 @@ def build_notebook(path: Path, *cells: str, parameters: str = PARAMETERS, marker
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
-    """An empty project that is the working directory, with its own runs folder."""
-    (tmp_path / "pyproject.toml").touch()
-    (tmp_path / "profiles").mkdir()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("SPURIOUS_RUNS_DIR", raising=False)
-    return tmp_path
-
-
-@pytest.fixture
 def notebook(project):
     """Builds a notebook under `notebooks/` of the project: name, code cells, and options of `build_notebook`."""
     return lambda name, *cells, **options: build_notebook(project / "notebooks" / f"{name}.ipynb", *cells, **options)

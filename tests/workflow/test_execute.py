@@ -6,9 +6,9 @@ import sys
 import pytest
 
 from spurious_rewards.errors import InputError, NotebookError
+from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.workflow.execute import main
 from spurious_rewards.workflow.notebook import check_source, execute
-from spurious_rewards.workflow.runs import RunFolder
 
 
 def leftovers(folder):
@@ -24,7 +24,7 @@ def test_equal_executions_give_equal_files_and_use_this_python(notebook, project
         "print(seed, name, os.environ['SPURIOUS_NOTEBOOK'])",
         "from tqdm import tqdm\nfor _ in tqdm(range(3)): pass",
         "object()",
-        "from spurious_rewards.workflow.runs import RunFolder\n"
+        "from spurious_rewards.storage.runs import RunFolder\n"
         "run = RunFolder.open(f'toy-{seed}', {'seed': seed})\n"
         "if not run.complete:\n    run.finish()",
         marker="completed('toy', run_id=run.run_id)",

@@ -3,7 +3,8 @@
 import pytest
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.workflow.files import write_json
+from spurious_rewards.storage.files import write_json
+from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.workflow.parameters import source_digest
 from spurious_rewards.workflow.profiles import (
     forget_outdated,
@@ -16,7 +17,6 @@ from spurious_rewards.workflow.profiles import (
     run_job,
 )
 from spurious_rewards.workflow.reproduce import missing_requirements, reproduce
-from spurious_rewards.workflow.runs import RunFolder
 
 STAGES = """
 stages:
@@ -41,7 +41,9 @@ def profile(project, notebook):
 def test_common_parameters_and_the_profiles_name_go_where_they_are_known(profile):
     jobs = profile("common: {size: 3}" + STAGES).jobs
     assert [job.parameters for job in jobs] == [
-        {"size": 3.0, "seed": 0}, {"size": 3.0, "seed": 1}, {"size": 3.0, "profile": "toy"}
+        {"size": 3.0, "seed": 0},
+        {"size": 3.0, "seed": 1},
+        {"size": 3.0, "profile": "toy"},
     ]
 
 
@@ -61,8 +63,10 @@ def test_common_parameters_and_the_profiles_name_go_where_they_are_known(profile
         ("stages: {train: {notebook: tran}}", "There is no notebook"),
         ("stages: {train: {notebook: train, parameters: {sed: 1}}}", "Unknown parameter of train.ipynb (job train)"),
         ("stages: {train: {notebook: train, grid: {seed: [0, x]}}}", "Parameter seed must be int, but 'x' is str"),
-        ("stages: {train: {notebook: train, parameters: {options: no}}}",
-         "train.ipynb (job train): Parameter options must be str, but False is bool (YAML reads a bare yes, no,"),
+        (
+            "stages: {train: {notebook: train, parameters: {options: no}}}",
+            "train.ipynb (job train): Parameter options must be str, but False is bool (YAML reads a bare yes, no,",
+        ),
         ("stages: {train: {notebook: train, config: no.Such}}", "There is no configuration class no.Such"),
     ],
 )
@@ -83,7 +87,7 @@ def test_parameters_are_checked_against_the_stages_configuration_class(profile, 
     (project / "toy_config.py").write_text(
         "from dataclasses import dataclass\n"
         "from spurious_rewards.errors import InputError\n"
-        "from spurious_rewards.workflow.config import Config\n"
+        "from spurious_rewards.storage.config import Config\n"
         "@dataclass(frozen=True)\n"
         "class ToyConfig(Config):\n"
         "    seed: int = 0\n"

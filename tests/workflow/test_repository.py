@@ -5,10 +5,10 @@ import subprocess
 
 import pytest
 
+from spurious_rewards.storage.paths import code_root
 from spurious_rewards.workflow.normalise import with_outputs
 from spurious_rewards.workflow.notebook import check_source
 from spurious_rewards.workflow.parameters import notebook_parameters
-from spurious_rewards.workflow.paths import code_root
 from spurious_rewards.workflow.profiles import load_profile
 
 ROOT = code_root()

@@ -3,8 +3,8 @@
 import pytest
 
 from spurious_rewards.errors import InputError
+from spurious_rewards.storage.yaml_text import read_mapping
 from spurious_rewards.workflow.stages import expand
-from spurious_rewards.workflow.yaml_text import read_mapping
 
 STAGES = """
 prepare: {notebook: 01_prepare_data}
@@ -31,12 +31,18 @@ def test_grid_runs_and_each_multiply(project):
     found = jobs(STAGES)
     by_stage = {stage: [job for job in found if job.stage == stage] for stage in ("prepare", "train", "evaluate")}
     assert [len(of_stage) for of_stage in by_stage.values()] == [1, 8, 16]  # 2 runs × 2 × 2; each × 2 benchmarks
-    assert [job.name for job in by_stage["train"][:2]] == ["train-two_sided-ground_truth-seed0",
-                                                           "train-two_sided-ground_truth-seed1"]
+    assert [job.name for job in by_stage["train"][:2]] == [
+        "train-two_sided-ground_truth-seed0",
+        "train-two_sided-ground_truth-seed1",
+    ]
     last = by_stage["train"][-1]
     assert last.name == "train-none-epsilon0.5-random-seed1" and last.needs == ("prepare",)
     assert last.parameters == {
-        "model": "Qwen/Qwen2.5-Math-7B", "clip_mode": "none", "epsilon": 0.5, "reward": "random", "seed": 1
+        "model": "Qwen/Qwen2.5-Math-7B",
+        "clip_mode": "none",
+        "epsilon": 0.5,
+        "reward": "random",
+        "seed": 1,
     }
     assert last.resources == {"threads": 2, "memory_mb": 1000, "minutes": 3, "gpus": 0}
     evaluation = by_stage["evaluate"][-1]

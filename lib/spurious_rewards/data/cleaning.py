@@ -86,9 +86,7 @@ class CleaningReport:
 
 
 def clean(
-    problems: Sequence[Problem],
-    benchmarks: Mapping[str, Sequence[Problem]],
-    equivalent: Equivalent | None = None,
+    problems: Sequence[Problem], benchmarks: Mapping[str, Sequence[Problem]], equivalent: Equivalent | None = None
 ) -> tuple[list[Problem], CleaningReport]:
     """Remove duplicates, contradictory labels and benchmark leaks.
 

@@ -55,9 +55,7 @@ def pairs(train: Iterable[Problem], benchmark: Sequence[Problem]) -> list[Pair]:
     return pairs_by_benchmark(train, {"": benchmark})[""]
 
 
-def pairs_by_benchmark(
-    train: Iterable[Problem], benchmarks: Mapping[str, Sequence[Problem]]
-) -> dict[str, list[Pair]]:
+def pairs_by_benchmark(train: Iterable[Problem], benchmarks: Mapping[str, Sequence[Problem]]) -> dict[str, list[Pair]]:
     """`pairs` against several benchmarks in one pass over the training set.
 
     Time is linear in the text of the training set, whatever the number of benchmarks.

@@ -18,7 +18,7 @@ import pandas as pd
 
 from spurious_rewards.data.problem import Problem
 from spurious_rewards.errors import InputError
-from spurious_rewards.workflow.runs import RunFolder
+from spurious_rewards.storage.runs import RunFolder
 
 LABEL_COLUMNS = ("problem_id", "label", "label_correct")
 
@@ -36,8 +36,10 @@ def load_labels(labels: str | Path) -> pd.DataFrame:
     if folder.name == str(labels) and not folder.is_dir():
         folder = RunFolder.load(str(labels)).folder
     if not (folder / "labels.parquet").is_file() or not (folder / "manifest.json").is_file():
-        raise InputError(f"{folder} holds no complete majority-vote labelling (labels.parquet and manifest.json); "
-                         "make one with notebook 01_prepare_data (label_samples above 0) and give its folder.")
+        raise InputError(
+            f"{folder} holds no complete majority-vote labelling (labels.parquet and manifest.json); "
+            "make one with notebook 01_prepare_data (label_samples above 0) and give its folder."
+        )
     try:
         frame = pd.read_parquet(folder / "labels.parquet")
     except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
@@ -59,14 +61,19 @@ def relabelled(problems: Iterable[Problem], labels: pd.DataFrame, only_wrong: bo
     problems = list(problems)
     missing = {problem.id for problem in problems} - set(labels["problem_id"])
     if missing:
-        raise InputError(f"{len(missing)} of {len(problems)} problems have no row in the labelling (first: "
-                         f"{min(missing)}); label the same train_set, number of problems and problem_seed as the run.")
+        raise InputError(
+            f"{len(missing)} of {len(problems)} problems have no row in the labelling (first: "
+            f"{min(missing)}); label the same train_set, number of problems and problem_seed as the run."
+        )
     table = labels.dropna(subset=["label"]).set_index("problem_id")
     if only_wrong:
         table = table[~table["label_correct"].astype(bool)]
     label = table["label"].to_dict()
-    return [dataclasses.replace(problem, answer=label[problem.id], meta={**problem.meta, "gold": problem.answer})
-            for problem in problems if problem.id in label]
+    return [
+        dataclasses.replace(problem, answer=label[problem.id], meta={**problem.meta, "gold": problem.answer})
+        for problem in problems
+        if problem.id in label
+    ]
 
 
 def training_problems(train_set: str, n: int, seed: int, reward: str, labels: str) -> list[Problem]:
@@ -90,6 +97,8 @@ def training_problems(train_set: str, n: int, seed: int, reward: str, labels: st
     if "one_shot" in reward:
         problems = problems[:1]
     if not problems:
-        raise InputError(f"No problem of {train_set} is left for reward {reward}: the labelling in {labels} has no "
-                         f"{'wrong ' if 'incorrect' in reward else ''}label; label more problems.")
+        raise InputError(
+            f"No problem of {train_set} is left for reward {reward}: the labelling in {labels} has no "
+            f"{'wrong ' if 'incorrect' in reward else ''}label; label more problems."
+        )
     return problems

@@ -70,11 +70,7 @@ FAMILIES: dict[str, Family] = {
                 "Mia has {a} coins and gets {b} more. How many coins does she have now?",
             ),
             lambda a, b: a + b,
-            (
-                _pairs(TWO_DIGITS, range(1, 10)),
-                _pairs(TWO_DIGITS, TWO_DIGITS),
-                _pairs(THREE_DIGITS, TWO_DIGITS),
-            ),
+            (_pairs(TWO_DIGITS, range(1, 10)), _pairs(TWO_DIGITS, TWO_DIGITS), _pairs(THREE_DIGITS, TWO_DIGITS)),
             symmetric=True,
         ),
         Family(
@@ -86,11 +82,7 @@ FAMILIES: dict[str, Family] = {
                 "Mia has {a} coins and spends {b} of them. How many coins are left?",
             ),
             lambda a, b: a - b,
-            (
-                _pairs(TWO_DIGITS, range(1, 10)),
-                _descending(TWO_DIGITS, TWO_DIGITS),
-                _pairs(THREE_DIGITS, TWO_DIGITS),
-            ),
+            (_pairs(TWO_DIGITS, range(1, 10)), _descending(TWO_DIGITS, TWO_DIGITS), _pairs(THREE_DIGITS, TWO_DIGITS)),
         ),
         Family(
             "multiplication",
@@ -101,11 +93,7 @@ FAMILIES: dict[str, Family] = {
                 "A box holds {a} pens. How many pens are in {b} boxes?",
             ),
             lambda a, b: a * b,
-            (
-                _pairs(TWO_DIGITS, (2, 5)),
-                _pairs(THREE_DIGITS, (2, 5)),
-                _pairs(TWO_DIGITS, (20, 50)),
-            ),
+            (_pairs(TWO_DIGITS, (2, 5)), _pairs(THREE_DIGITS, (2, 5)), _pairs(TWO_DIGITS, (20, 50))),
             symmetric=True,
         ),
         Family(
@@ -117,11 +105,7 @@ FAMILIES: dict[str, Family] = {
                 "{a} pens are packed in boxes of {b}. How many pens are left over?",
             ),
             lambda a, b: a % b,
-            (
-                _pairs(TWO_DIGITS, (2, 5, 10)),
-                _pairs(THREE_DIGITS, (2, 5, 10)),
-                _pairs(TWO_DIGITS, (20, 50)),
-            ),
+            (_pairs(TWO_DIGITS, (2, 5, 10)), _pairs(THREE_DIGITS, (2, 5, 10)), _pairs(TWO_DIGITS, (20, 50))),
         ),
         Family(
             "gcd",
@@ -132,11 +116,7 @@ FAMILIES: dict[str, Family] = {
                 "{a} pens and {b} books are shared equally. What is the largest possible number of shares?",
             ),
             math.gcd,
-            (
-                _pairs(TWO_DIGITS, (2, 5)),
-                _pairs(TWO_DIGITS, (4, 10)),
-                _pairs(TWO_DIGITS, (20, 50)),
-            ),
+            (_pairs(TWO_DIGITS, (2, 5)), _pairs(TWO_DIGITS, (4, 10)), _pairs(TWO_DIGITS, (20, 50))),
             symmetric=True,
         ),
         Family(
@@ -159,11 +139,7 @@ FAMILIES: dict[str, Family] = {
                 "Seats come in rows of {b}. What is the least number of seats for more than {a} people?",
             ),
             lambda a, b: (a // b + 1) * b,
-            (
-                _pairs(TWO_DIGITS, (5, 10)),
-                _pairs(TWO_DIGITS, (2, 20)),
-                _pairs(TWO_DIGITS, (4, 50)),
-            ),
+            (_pairs(TWO_DIGITS, (5, 10)), _pairs(TWO_DIGITS, (2, 20)), _pairs(TWO_DIGITS, (4, 50))),
         ),
     )
 }
@@ -205,11 +181,7 @@ def cell_operands(family: str, level: int, split: str) -> tuple[Operands, ...]:
 
 
 def generate(
-    n: int,
-    seed: int,
-    split: str = "train",
-    families: Sequence[str] | None = None,
-    levels: Sequence[int] | None = None,
+    n: int, seed: int, split: str = "train", families: Sequence[str] | None = None, levels: Sequence[int] | None = None
 ) -> list[Problem]:
     """Draw `n` distinct problems, spread as evenly as possible over families and levels, in random order.
 

@@ -30,7 +30,7 @@ from spurious_rewards.evaluation.config import EvalConfig
 from spurious_rewards.evaluation.significance import mcnemar
 from spurious_rewards.evaluation.statistics import wilson
 from spurious_rewards.generation.engine import encode
-from spurious_rewards.workflow.runs import RunFolder
+from spurious_rewards.storage.runs import RunFolder
 
 if TYPE_CHECKING:
     import torch
@@ -42,8 +42,18 @@ LOGPROB_TOLERANCE = 0.05
 """Nats per answer within which a recovered answer's log-probability must be the recorded one, in float32."""
 NEAR_TIE = 1e-3
 """Shortfall in nats below which a token counts as tied with the best in float32; its rounding is 1e-5 to 1e-4."""
-DIFFERENCE_COLUMNS = ("problem_id", "sample", "located", "position", "token_a", "token_b", "gap", "shortfall",
-                      "correct_a", "correct_b")
+DIFFERENCE_COLUMNS = (
+    "problem_id",
+    "sample",
+    "located",
+    "position",
+    "token_a",
+    "token_b",
+    "gap",
+    "shortfall",
+    "correct_a",
+    "correct_b",
+)
 
 
 @dataclass(frozen=True)
@@ -75,11 +85,15 @@ def same_cell(a: str, b: str, config_of: Callable[[str], Mapping[str, Any]] = co
     one, two = (config_of(run_id) for run_id in (a, b))
     different = [name for name in one if name not in MAY_DIFFER and one[name] != two.get(name)]
     if different:
-        raise InputError(f"{a} and {b} are not of one cell: they differ in {', '.join(different)}; compare evaluations "
-                         f"that differ in {', '.join(MAY_DIFFER)} only.")
+        raise InputError(
+            f"{a} and {b} are not of one cell: they differ in {', '.join(different)}; compare evaluations "
+            f"that differ in {', '.join(MAY_DIFFER)} only."
+        )
     if one["temperature"]:
-        raise InputError(f"{a} and {b} are sampled (temperature {one['temperature']}), and each engine draws random "
-                         "numbers of its own: compare greedy evaluations.")
+        raise InputError(
+            f"{a} and {b} are sampled (temperature {one['temperature']}), and each engine draws random "
+            "numbers of its own: compare greedy evaluations."
+        )
     return EvalConfig.from_mapping({**one, "engine": "transformers", "batch_invariant": False})
 
 
@@ -91,8 +105,10 @@ def paired(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     """
     pairs = a.merge(b, on=KEY, suffixes=("_a", "_b"), validate="one_to_one")
     if not len(pairs) == len(a) == len(b) or (pairs["prompt_a"] != pairs["prompt_b"]).any():
-        raise InputError("The two sets of records are not of the same problems and prompts: evaluate the same cell "
-                         "with both engines.")
+        raise InputError(
+            "The two sets of records are not of the same problems and prompts: evaluate the same cell "
+            "with both engines."
+        )
     same = pd.Series(True, index=pairs.index)
     for column in ("text", "n_tokens", "finish_reason"):
         same &= pairs[f"{column}_a"] == pairs[f"{column}_b"]
@@ -106,9 +122,18 @@ def verdicts(pairs: pd.DataFrame) -> dict[str, Any]:
     """
     a, b = (pairs[f"correct_{side}"].to_numpy(bool) for side in "ab")
     agree = wilson(int((a == b).sum()), len(pairs))
-    return {"n": len(pairs), "accuracy_a": float(a.mean()), "accuracy_b": float(b.mean()), "agree": agree.estimate,
-            "agree_low": agree.low, "agree_high": agree.high, "only_a": int((a & ~b).sum()),
-            "only_b": int((b & ~a).sum()), "p_value": mcnemar(a, b).p_value, "same_text": float(pairs["same"].mean())}
+    return {
+        "n": len(pairs),
+        "accuracy_a": float(a.mean()),
+        "accuracy_b": float(b.mean()),
+        "agree": agree.estimate,
+        "agree_low": agree.low,
+        "agree_high": agree.high,
+        "only_a": int((a & ~b).sum()),
+        "only_b": int((b & ~a).sum()),
+        "p_value": mcnemar(a, b).p_value,
+        "same_text": float(pairs["same"].mean()),
+    }
 
 
 def first_difference(a: Sequence[int], b: Sequence[int]) -> int | None:
@@ -147,8 +172,16 @@ def near_tie(dtype: str) -> float:
     return max(NEAR_TIE, 16 * torch.finfo(getattr(torch, dtype)).eps)
 
 
-def recover(text: str, finish_reason: str, n_tokens: int, logprob: float, prompt_ids: Sequence[int], model: Any,
-            tokenizer: Any, eos: Sequence[int]) -> tuple[list[int], torch.Tensor] | None:
+def recover(
+    text: str,
+    finish_reason: str,
+    n_tokens: int,
+    logprob: float,
+    prompt_ids: Sequence[int],
+    model: Any,
+    tokenizer: Any,
+    eos: Sequence[int],
+) -> tuple[list[int], torch.Tensor] | None:
     """Token ids of a recorded greedy answer and their teacher-forced distributions; None if they cannot be recovered.
 
     Args:
@@ -176,8 +209,14 @@ def recover(text: str, finish_reason: str, n_tokens: int, logprob: float, prompt
     return ids, logprobs_T_V
 
 
-def explain(pairs: pd.DataFrame, model: Any, tokenizer: Any, eos: Sequence[int], prefix: str = "",
-            tokens: Mapping[tuple[str, int], tuple[list[int], list[int]]] | None = None) -> pd.DataFrame:
+def explain(
+    pairs: pd.DataFrame,
+    model: Any,
+    tokenizer: Any,
+    eos: Sequence[int],
+    prefix: str = "",
+    tokens: Mapping[tuple[str, int], tuple[list[int], list[int]]] | None = None,
+) -> pd.DataFrame:
     """One row per pair of answers that differ, columns `DIFFERENCE_COLUMNS`.
 
     Args:
@@ -190,21 +229,37 @@ def explain(pairs: pd.DataFrame, model: Any, tokenizer: Any, eos: Sequence[int],
     """
     rows = []
     for pair in pairs[~pairs["same"]].to_dict("records"):
-        row = {"problem_id": pair["problem_id"], "sample": pair["sample"], "located": False,
-               "correct_a": pair["correct_a"], "correct_b": pair["correct_b"]}
+        row = {
+            "problem_id": pair["problem_id"],
+            "sample": pair["sample"],
+            "located": False,
+            "correct_a": pair["correct_a"],
+            "correct_b": pair["correct_b"],
+        }
         (prompt_ids,) = encode(tokenizer, [pair["prompt_a"]])
         if tokens is not None:
             ids_a, ids_b = tokens[pair["problem_id"], pair["sample"]]
             row |= located(ids_a, ids_b, teacher_forced(model, prompt_ids, ids_a), tokenizer)
         else:
-            a, b = (recover(pair[f"text_{side}"].removeprefix(prefix), pair[f"finish_reason_{side}"],
-                            pair[f"n_tokens_{side}"], pair[f"logprob_{side}"], prompt_ids, model, tokenizer, eos)
-                    for side in "ab")
+            a, b = (
+                recover(
+                    pair[f"text_{side}"].removeprefix(prefix),
+                    pair[f"finish_reason_{side}"],
+                    pair[f"n_tokens_{side}"],
+                    pair[f"logprob_{side}"],
+                    prompt_ids,
+                    model,
+                    tokenizer,
+                    eos,
+                )
+                for side in "ab"
+            )
             if a is not None and b is not None:
                 row |= located(a[0], b[0], a[1], tokenizer)
         rows.append(row)
     return pd.DataFrame(rows, columns=list(DIFFERENCE_COLUMNS)).astype(
-        {"position": "Int64", "gap": "float64", "shortfall": "float64"})
+        {"position": "Int64", "gap": "float64", "shortfall": "float64"}
+    )
 
 
 def located(ids_a: Sequence[int], ids_b: Sequence[int], logprobs_T_V: torch.Tensor, tokenizer: Any) -> dict[str, Any]:
@@ -213,8 +268,14 @@ def located(ids_a: Sequence[int], ids_b: Sequence[int], logprobs_T_V: torch.Tens
     if t is None:
         return {}
     found = tie(logprobs_T_V[t], ids_a[t], ids_b[t])
-    return {"located": True, "position": t, "token_a": tokenizer.decode([ids_a[t]]),
-            "token_b": tokenizer.decode([ids_b[t]]), "gap": found.gap, "shortfall": found.shortfall}
+    return {
+        "located": True,
+        "position": t,
+        "token_a": tokenizer.decode([ids_a[t]]),
+        "token_b": tokenizer.decode([ids_b[t]]),
+        "gap": found.gap,
+        "shortfall": found.shortfall,
+    }
 
 
 def ties(differences: pd.DataFrame, near: float = NEAR_TIE) -> dict[str, Any]:
@@ -223,7 +284,15 @@ def ties(differences: pd.DataFrame, near: float = NEAR_TIE) -> dict[str, Any]:
     `near_ties` counts located differences with a shortfall of at most `near` nats, see `near_tie`.
     """
     known = differences[differences["located"].astype(bool)]
-    largest, median, shortfall = (float(f(known[name])) if len(known) else math.nan for f, name in (
-        (np.max, "gap"), (np.median, "gap"), (np.max, "shortfall")))
-    return {"n_different": len(differences), "n_located": len(known), "largest_gap": largest, "median_gap": median,
-            "largest_shortfall": shortfall, "near_ties": int((known["shortfall"] <= near).sum())}
+    largest, median, shortfall = (
+        float(f(known[name])) if len(known) else math.nan
+        for f, name in ((np.max, "gap"), (np.median, "gap"), (np.max, "shortfall"))
+    )
+    return {
+        "n_different": len(differences),
+        "n_located": len(known),
+        "largest_gap": largest,
+        "median_gap": median,
+        "largest_shortfall": shortfall,
+        "near_ties": int((known["shortfall"] <= near).sum()),
+    }

@@ -23,7 +23,7 @@ from typing import Any
 from spurious_rewards.errors import InputError, unknown_name
 from spurious_rewards.generation.engine import Sampling, check_engine_name
 from spurious_rewards.models.prompts import style_named
-from spurious_rewards.workflow.config import Config, slug
+from spurious_rewards.storage.config import Config, slug
 
 ORDERS = ("first", "shuffled")
 DTYPES = ("float32", "bfloat16", "float16")
@@ -105,8 +105,10 @@ class EvalConfig(GenerationConfig):
         """Raise `InputError` for values that cannot work, before anything is loaded."""
         super().validate()
         if self.checkpoint < 0 or (self.checkpoint and not self.trained_run):
-            raise InputError(f"checkpoint={self.checkpoint} needs trained_run, and counts optimizer updates from 1 "
-                             "(0: the end of training).")
+            raise InputError(
+                f"checkpoint={self.checkpoint} needs trained_run, and counts optimizer updates from 1 "
+                "(0: the end of training)."
+            )
 
     def subject(self) -> str:
         """Short readable name of what is evaluated: the model, or the training run's arm and checkpoint."""

@@ -26,9 +26,9 @@ from spurious_rewards.generation.engine import Sample
 from spurious_rewards.models.prompts import answer_format, answer_prefix
 from spurious_rewards.rewards.grading import grade
 from spurious_rewards.rewards.strategy import uses_code, uses_code_structural
+from spurious_rewards.storage.files import write_parquet
+from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.training.checkpoints import MARKER, all_checkpoints
-from spurious_rewards.workflow.files import write_parquet
-from spurious_rewards.workflow.runs import RunFolder
 
 RECORD_COLUMNS = {
     "problem_id": "id within the problem set",
@@ -78,8 +78,16 @@ def evaluate(config: EvalConfig, progress: bool = True) -> RunFolder:
         if not run.complete:
             frame, facts = generate_in_parts(run, config, model, problems, rows_of, _DTYPES, progress)
             write_parquet(run.path("records.parquet"), frame[list(RECORD_COLUMNS)])
-            run.finish({"kind": "evaluation", "config": config.to_dict(), "seed": config.seed,
-                        "n_records": len(frame), **facts, "summary": jsonable(summarise(frame))})
+            run.finish(
+                {
+                    "kind": "evaluation",
+                    "config": config.to_dict(),
+                    "seed": config.seed,
+                    "n_records": len(frame),
+                    **facts,
+                    "summary": jsonable(summarise(frame)),
+                }
+            )
         remove_parts(run)
     return run
 
@@ -99,11 +107,16 @@ def evaluated_model(config: EvalConfig) -> str:
     if config.checkpoint == 0:
         trained.manifest()  # raises if the run is not complete
         return str(trained.path("model"))
-    whole = {int(path.name.rsplit("-", 1)[-1]): path for path in all_checkpoints(trained.path("checkpoints"))
-             if (path / MARKER).is_file()}
+    whole = {
+        int(path.name.rsplit("-", 1)[-1]): path
+        for path in all_checkpoints(trained.path("checkpoints"))
+        if (path / MARKER).is_file()
+    }
     if config.checkpoint not in whole:
-        raise InputError(f"Run {config.trained_run} has no checkpoint after update {config.checkpoint}; it has "
-                         f"{', '.join(map(str, whole)) or 'none'} (keep_checkpoints=0 keeps all while training).")
+        raise InputError(
+            f"Run {config.trained_run} has no checkpoint after update {config.checkpoint}; it has "
+            f"{', '.join(map(str, whole)) or 'none'} (keep_checkpoints=0 keeps all while training)."
+        )
     return str(whole[config.checkpoint])
 
 
@@ -114,11 +127,21 @@ def record(problem: Problem, prompt: str, index: int, sample: Sample, config: Ev
     paper = grade(text, problem.answer, mode="paper", style=style)
     level = problem.meta.get("level")
     return {
-        "problem_id": problem.id, "sample": index, "seed": config.seed, "prompt": prompt, "text": text,
-        "n_tokens": len(sample.token_ids), "logprob": float(sample.logprobs.sum(dtype="float64")),
-        "finish_reason": sample.finish_reason, "extracted": robust.extracted, "gold": problem.answer,
-        "correct": robust.correct, "reason": robust.reason, "correct_paper": paper.correct,
-        "extracted_paper": paper.extracted, "uses_code": uses_code(text),
+        "problem_id": problem.id,
+        "sample": index,
+        "seed": config.seed,
+        "prompt": prompt,
+        "text": text,
+        "n_tokens": len(sample.token_ids),
+        "logprob": float(sample.logprobs.sum(dtype="float64")),
+        "finish_reason": sample.finish_reason,
+        "extracted": robust.extracted,
+        "gold": problem.answer,
+        "correct": robust.correct,
+        "reason": robust.reason,
+        "correct_paper": paper.correct,
+        "extracted_paper": paper.extracted,
+        "uses_code": uses_code(text),
         "uses_code_structural": uses_code_structural(text),
         "family": problem.meta.get("family", problem.meta.get("subject")),
         "level": pd.NA if level is None else int(level),

@@ -15,8 +15,9 @@ from spurious_rewards.models.prompts import render
 from spurious_rewards.models.registry import resolve
 
 
-def check_fit(style: str, problems: Sequence[Problem], tokenizer: Any, max_new_tokens: int,
-              context: int | None) -> None:
+def check_fit(
+    style: str, problems: Sequence[Problem], tokenizer: Any, max_new_tokens: int, context: int | None
+) -> None:
     """Raise `InputError` if a prompt cannot be rendered, is empty, or exceeds the context with its longest answer."""
     prompts = [render(style, problem.problem, tokenizer) for problem in problems]
     check_request(encode(tokenizer, prompts), [problem.id for problem in problems], max_new_tokens, context)
@@ -35,6 +36,8 @@ def context_length(model: str) -> int | None:
     try:
         config = AutoConfig.from_pretrained(spec.folder(), **revision)
     except (OSError, ValueError) as error:
-        raise InputError(f"The configuration of model {model} cannot be read: "
-                         f"{str(error).splitlines()[0].rstrip('.')}; give the path of a local copy.") from error
+        raise InputError(
+            f"The configuration of model {model} cannot be read: "
+            f"{str(error).splitlines()[0].rstrip('.')}; give the path of a local copy."
+        ) from error
     return getattr(config, "max_position_embeddings", None)

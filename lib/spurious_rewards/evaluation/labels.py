@@ -30,9 +30,9 @@ from spurious_rewards.generation.engine import Sample
 from spurious_rewards.models.prompts import answer_format, answer_prefix
 from spurious_rewards.rewards.extraction import extract_answer
 from spurious_rewards.rewards.grading import same_answer
-from spurious_rewards.workflow.config import slug
-from spurious_rewards.workflow.files import write_parquet
-from spurious_rewards.workflow.runs import RunFolder
+from spurious_rewards.storage.config import slug
+from spurious_rewards.storage.files import write_parquet
+from spurious_rewards.storage.runs import RunFolder
 
 __all__ = ["LabelConfig", "incorrect_subset", "label_accuracy", "load_labels", "majority_set", "make_labels", "vote"]
 
@@ -115,16 +115,31 @@ def make_labels(config: LabelConfig, progress: bool = True) -> RunFolder:
         prefix, style = answer_prefix(config.prompt_style), answer_format(config.prompt_style)
         result = vote(extract_answer(prefix + sample.text, style=style) for sample in samples)
         right = result.label is not None and same_answer(result.label, problem.answer)
-        return [{"problem_id": problem.id, "gold": problem.answer, "label_correct": right, **asdict(result),
-                 "votes": json.dumps(result.votes, ensure_ascii=False)}]
+        return [
+            {
+                "problem_id": problem.id,
+                "gold": problem.answer,
+                "label_correct": right,
+                **asdict(result),
+                "votes": json.dumps(result.votes, ensure_ascii=False),
+            }
+        ]
 
     with run.lock():
         if not run.complete:
             frame, facts = generate_in_parts(run, config, config.model, problems, rows_of, _DTYPES, progress)
             write_parquet(run.path("labels.parquet"), frame[list(LABEL_COLUMNS)])
-            run.finish({"kind": "labels", "config": config.to_dict(), "seed": config.seed, **facts,
-                        "n_labelled": int(frame["label"].notna().sum()), "n_ties": int(frame["tie"].sum()),
-                        "label_accuracy": asdict(label_accuracy(frame)) if frame["label"].notna().any() else None})
+            run.finish(
+                {
+                    "kind": "labels",
+                    "config": config.to_dict(),
+                    "seed": config.seed,
+                    **facts,
+                    "n_labelled": int(frame["label"].notna().sum()),
+                    "n_ties": int(frame["tie"].sum()),
+                    "label_accuracy": asdict(label_accuracy(frame)) if frame["label"].notna().any() else None,
+                }
+            )
         remove_parts(run)
     return run
 

@@ -32,16 +32,22 @@ from spurious_rewards.evaluation.fit import check_fit, context_length
 from spurious_rewards.generation.engine import Sample, check_engine, create
 from spurious_rewards.models.prompts import render, style_named
 from spurious_rewards.models.registry import load_tokenizer, resolve
-from spurious_rewards.workflow.files import read_json, sha256_file, write_json, write_parquet
-from spurious_rewards.workflow.runs import RunFolder
+from spurious_rewards.storage.files import read_json, sha256_file, write_json, write_parquet
+from spurious_rewards.storage.runs import RunFolder
 
 RowsOf = Callable[[Problem, str, Sequence[Sample]], list[dict[str, Any]]]
 """(problem, rendered prompt, its samples) → rows of the result."""
 
 
-def generate_in_parts(run: RunFolder, config: GenerationConfig, model: str, problems: Sequence[Problem],
-                      rows_of: RowsOf, dtypes: Mapping[str, str],
-                      progress: bool = True) -> tuple[pd.DataFrame, dict[str, Any]]:
+def generate_in_parts(
+    run: RunFolder,
+    config: GenerationConfig,
+    model: str,
+    problems: Sequence[Problem],
+    rows_of: RowsOf,
+    dtypes: Mapping[str, str],
+    progress: bool = True,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Generate `config.n_samples` answers to every problem and turn them into rows, keeping finished parts.
 
     Args:
@@ -68,21 +74,34 @@ def generate_in_parts(run: RunFolder, config: GenerationConfig, model: str, prob
     files = [run.path(f"parts/part-{i:05d}.parquet") for i in range(len(parts))]
     frames = {i: frame for i, file in enumerate(files) if (frame := read_part(file)) is not None}
     done = sum(len(parts[i]) for i in frames)
-    with tqdm(total=len(problems) * config.n_samples, initial=done * config.n_samples, unit="sample",
-              desc=run.run_id.rsplit("-", 1)[0], mininterval=1.0, disable=not progress) as bar:
+    with tqdm(
+        total=len(problems) * config.n_samples,
+        initial=done * config.n_samples,
+        unit="sample",
+        desc=run.run_id.rsplit("-", 1)[0],
+        mininterval=1.0,
+        disable=not progress,
+    ) as bar:
         for i in (i for i in range(len(parts)) if i not in frames):
-            generated = engine.generate([prompts[p] for p in parts[i]], config.sampling(),
-                                        [problems[p].id for p in parts[i]], bar)
-            rows = [{"_problem": p, "_tokens": sum(len(sample.token_ids) for sample in samples), **row}
-                    for p, samples in zip(parts[i], generated, strict=True)
-                    for row in rows_of(problems[p], prompts[p], samples)]
+            generated = engine.generate(
+                [prompts[p] for p in parts[i]], config.sampling(), [problems[p].id for p in parts[i]], bar
+            )
+            rows = [
+                {"_problem": p, "_tokens": sum(len(sample.token_ids) for sample in samples), **row}
+                for p, samples in zip(parts[i], generated, strict=True)
+                for row in rows_of(problems[p], prompts[p], samples)
+            ]
             write_parquet(files[i], pd.DataFrame(rows).astype(dict(dtypes)))
             frames[i] = pd.read_parquet(files[i])
     frame = pd.concat([frames[i].assign(batch=i) for i in range(len(parts))], ignore_index=True)
     frame = frame.sort_values("_problem", kind="stable", ignore_index=True)
-    facts = {**inputs, "engines": engines, "n_problems": len(problems),
-             "prompt_tokens": sum(lengths) * config.n_samples,
-             "completion_tokens": int(frame.drop_duplicates("_problem")["_tokens"].sum())}
+    facts = {
+        **inputs,
+        "engines": engines,
+        "n_problems": len(problems),
+        "prompt_tokens": sum(lengths) * config.n_samples,
+        "completion_tokens": int(frame.drop_duplicates("_problem")["_tokens"].sum()),
+    }
     return frame.drop(columns=["_problem", "_tokens"]), facts
 
 
@@ -128,11 +147,14 @@ def cut(lengths: Sequence[int], size: int) -> list[list[int]]:
     [[1, 3, 0], [2]]
     """
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-    return [order[start:start + size] for start in range(0, len(order), size)]
+    return [order[start : start + size] for start in range(0, len(order), size)]
 
 
-INPUTS = {"data_hash": "The problems have", "model_hash": "The model files have",
-          "prompt_hash": "The wording of prompt style {style!r} has"}
+INPUTS = {
+    "data_hash": "The problems have",
+    "model_hash": "The model files have",
+    "prompt_hash": "The wording of prompt style {style!r} has",
+}
 """Keys of `inputs.json`, and how a message begins that says one has changed."""
 
 
@@ -144,15 +166,20 @@ def check_inputs(run: RunFolder, config: GenerationConfig, model: str, problems:
     Raises:
         InputError: they differ, so that old and new rows would not belong together.
     """
-    inputs = {"data_hash": content_hash(problems), "model_hash": model_fingerprint(model),
-              "prompt_hash": prompt_fingerprint(config.prompt_style)}
+    inputs = {
+        "data_hash": content_hash(problems),
+        "model_hash": model_fingerprint(model),
+        "prompt_hash": prompt_fingerprint(config.prompt_style),
+    }
     if not run.path("inputs.json").is_file() and not run.complete:
         write_json(run.path("inputs.json"), inputs)
     stored = _stored(run, "inputs.json") if run.path("inputs.json").is_file() else run.manifest()
     for name, what in INPUTS.items():
         if name in stored and stored[name] != inputs[name]:
-            raise InputError(f"{what.format(style=config.prompt_style)} changed since {run.run_id} was started: delete "
-                             f"{run.folder} to compute it anew.")
+            raise InputError(
+                f"{what.format(style=config.prompt_style)} changed since {run.run_id} was started: delete "
+                f"{run.folder} to compute it anew."
+            )
     return inputs
 
 
@@ -201,5 +228,6 @@ def _stored(run: RunFolder, name: str) -> Any:
     try:
         return read_json(run.path(name))
     except ValueError as error:  # not JSON, or not even text
-        raise InputError(f"{run.path(name)} is damaged ({error}): delete the folder {run.folder} and run again."
-                         ) from error
+        raise InputError(
+            f"{run.path(name)} is damaged ({error}): delete the folder {run.folder} and run again."
+        ) from error

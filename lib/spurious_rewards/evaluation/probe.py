@@ -42,9 +42,9 @@ from spurious_rewards.evaluation.statistics import bootstrap_mean, wilson
 from spurious_rewards.generation.engine import Sample
 from spurious_rewards.models.registry import load_tokenizer
 from spurious_rewards.rewards.grading import grade
-from spurious_rewards.workflow.config import slug
-from spurious_rewards.workflow.files import write_parquet
-from spurious_rewards.workflow.runs import RunFolder
+from spurious_rewards.storage.config import slug
+from spurious_rewards.storage.files import write_parquet
+from spurious_rewards.storage.runs import RunFolder
 
 BOUNDARIES = ("word", "token")
 PROBE_COLUMNS = {
@@ -95,15 +95,18 @@ class ProbeConfig(GenerationConfig):
         if self.boundary not in BOUNDARIES:
             raise unknown_name("boundary", self.boundary, BOUNDARIES)
         if self.prompt_style != "none" or self.n_samples != 1:
-            raise InputError("A probe continues the raw text once per problem: leave prompt_style at 'none' and "
-                             "n_samples at 1.")
+            raise InputError(
+                "A probe continues the raw text once per problem: leave prompt_style at 'none' and n_samples at 1."
+            )
 
     def shown(self) -> list[int]:
         """`percents` as numbers."""
         parts = [part.strip() for part in self.percents.split(",")]
         if not all(re.fullmatch(r"[1-9]\d?", part) for part in parts) or len(set(parts)) < len(parts):
-            raise InputError(f"percents must be different whole numbers from 1 to 99 separated by commas, but they are "
-                             f"{self.percents!r}.")
+            raise InputError(
+                f"percents must be different whole numbers from 1 to 99 separated by commas, but they are "
+                f"{self.percents!r}."
+            )
         return [int(part) for part in parts]
 
     def probe_id(self) -> str:
@@ -166,8 +169,10 @@ def named_benchmarks(names: str) -> list[str]:
     """
     found = [name.strip() for name in names.split(",") if name.strip()]
     if not found or len(set(found)) < len(found):
-        raise InputError(f"The problem sets to probe must be one name or different ones separated by commas, but they "
-                         f"are {names!r}; to leave the probe out set the number of problems to 0.")
+        raise InputError(
+            f"The problem sets to probe must be one name or different ones separated by commas, but they "
+            f"are {names!r}; to leave the probe out set the number of problems to 0."
+        )
     return found
 
 
@@ -185,10 +190,16 @@ def beginnings(config: ProbeConfig) -> list[Problem]:
         for percent in config.shown():
             beginning, rest = cut_text(text, percent, words, tokens)
             if not beginning or not rest:
-                raise InputError(f"Problem {problem.id} of {config.benchmark} is one token long and cannot be cut: "
-                                 "leave it out (n_problems).")
-            meta = {"rest": rest, "percent": percent, "shown": len(beginning) / len(text),
-                    "rest_tokens": len(tokenizer(rest, add_special_tokens=False)["input_ids"])}
+                raise InputError(
+                    f"Problem {problem.id} of {config.benchmark} is one token long and cannot be cut: "
+                    "leave it out (n_problems)."
+                )
+            meta = {
+                "rest": rest,
+                "percent": percent,
+                "shown": len(beginning) / len(text),
+                "rest_tokens": len(tokenizer(rest, add_special_tokens=False)["input_ids"]),
+            }
             found.append(replace(problem, id=f"{problem.id}@{percent}", problem=beginning, meta=problem.meta | meta))
     return found
 
@@ -240,11 +251,20 @@ def probe_record(problem: Problem, prompt: str, sample: Sample, max_new_tokens: 
     meta, verdict = problem.meta, grade(sample.text, problem.answer)
     rest = meta["rest"]
     return {
-        "problem_id": problem.id.rsplit("@", 1)[0], "percent": meta["percent"], "shown": meta["shown"],
-        "beginning": prompt, "rest": rest, "text": sample.text, "n_tokens": len(sample.token_ids),
-        "finish_reason": sample.finish_reason, "fits": meta["rest_tokens"] <= max_new_tokens,
-        "exact_match": completes(sample.text, rest), "rouge_l": rouge_l(sample.text, rest), "gold": problem.answer,
-        "extracted": verdict.extracted, "correct": verdict.correct,
+        "problem_id": problem.id.rsplit("@", 1)[0],
+        "percent": meta["percent"],
+        "shown": meta["shown"],
+        "beginning": prompt,
+        "rest": rest,
+        "text": sample.text,
+        "n_tokens": len(sample.token_ids),
+        "finish_reason": sample.finish_reason,
+        "fits": meta["rest_tokens"] <= max_new_tokens,
+        "exact_match": completes(sample.text, rest),
+        "rouge_l": rouge_l(sample.text, rest),
+        "gold": problem.answer,
+        "extracted": verdict.extracted,
+        "correct": verdict.correct,
     }
 
 
@@ -260,8 +280,10 @@ def completes(text: str, rest: str) -> bool:
     if not text.startswith(rest):
         return False
     seam = len(rest)  # a word or number that lies on both sides of it goes on
-    return not any(_GOES_ON.match(text, start) and _GOES_ON.match(text, start).end() > seam
-                   for start in range(max(0, seam - 2), seam))
+    return not any(
+        _GOES_ON.match(text, start) and _GOES_ON.match(text, start).end() > seam
+        for start in range(max(0, seam - 2), seam)
+    )
 
 
 def rouge_l(text: str, rest: str) -> float:
@@ -273,7 +295,7 @@ def rouge_l(text: str, rest: str) -> float:
     0.6666666666666666
     """
     wanted = _TOKEN.findall(rest.lower())
-    given = _TOKEN.findall(text.lower())[:len(wanted)]
+    given = _TOKEN.findall(text.lower())[: len(wanted)]
     return 2 * lcs_length(given, wanted) / (len(given) + len(wanted))
 
 
@@ -307,8 +329,13 @@ def summarise_probe(rows: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     table = []
     for percent, group in rows.groupby("percent", sort=True):
         shown = group["shown"]
-        row: dict[str, Any] = {"percent": int(percent), "n_problems": len(group), "shown": float(shown.mean()),
-                               "shown_min": float(shown.min()), "shown_max": float(shown.max())}
+        row: dict[str, Any] = {
+            "percent": int(percent),
+            "n_problems": len(group),
+            "shown": float(shown.mean()),
+            "shown_min": float(shown.min()),
+            "shown_max": float(shown.max()),
+        }
         numbers = group[holds_number(group["rest"])]
         row["n_numbers"] = len(numbers)
         for name, interval in (
@@ -321,6 +348,10 @@ def summarise_probe(rows: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         row["rest_tokens"] = float(group["rest"].map(lambda rest: len(_TOKEN.findall(rest))).mean())
         row["fits"] = float(group["fits"].mean())
         row["cut_off"] = float((group["finish_reason"] == "length").mean())
-        table.append({name: value if not isinstance(value, float) or math.isfinite(value) else None
-                      for name, value in row.items()})
+        table.append(
+            {
+                name: value if not isinstance(value, float) or math.isfinite(value) else None
+                for name, value in row.items()
+            }
+        )
     return pd.DataFrame(table)

@@ -25,8 +25,8 @@ from spurious_rewards.evaluation.fit import check_fit, context_length
 from spurious_rewards.evaluation.parts import problems_of
 from spurious_rewards.models.prompts import PROMPT_STYLES, style_named
 from spurious_rewards.models.registry import load_tokenizer
-from spurious_rewards.workflow.config import slug
-from spurious_rewards.workflow.runs import RunFolder
+from spurious_rewards.storage.config import slug
+from spurious_rewards.storage.runs import RunFolder
 
 ALL = "all"
 REFUSED = "refused_prompts"
@@ -43,8 +43,10 @@ def named_styles(names: str) -> list[str]:
         return list(PROMPT_STYLES)
     styles = [name.strip() for name in names.split(",") if name.strip()]
     if not styles or len(set(styles)) < len(styles):
-        raise InputError(f"prompt_style must name one prompt style or different ones separated by commas, or be "
-                         f"{ALL!r}, but it is {names!r}.")
+        raise InputError(
+            f"prompt_style must name one prompt style or different ones separated by commas, or be "
+            f"{ALL!r}, but it is {names!r}."
+        )
     return [style_named(style).name for style in styles]
 
 
@@ -68,8 +70,11 @@ def usable_styles(names: str, cell: EvalConfig) -> tuple[list[str], dict[str, st
         return styles, {}
     problems = problems_of(cell, cell.benchmark)
     tokenizer, context = load_tokenizer(cell.model), context_length(cell.model)
-    refused = {style: sentence for style in styles
-               if (sentence := refusal(style, problems, tokenizer, cell.max_new_tokens, context))}
+    refused = {
+        style: sentence
+        for style in styles
+        if (sentence := refusal(style, problems, tokenizer, cell.max_new_tokens, context))
+    }
     return [style for style in styles if style not in refused], refused
 
 

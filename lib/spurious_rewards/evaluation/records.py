@@ -26,10 +26,21 @@ from spurious_rewards.evaluation.statistics import (
     pass_at_k,
     wilson,
 )
-from spurious_rewards.workflow.runs import RunFolder
+from spurious_rewards.storage.runs import RunFolder
 
-CELL_COLUMNS = ("model", "trained_run", "checkpoint", "benchmark", "prompt_style", "temperature", "top_p", "n_samples",
-                "max_new_tokens", "engine", "dtype")
+CELL_COLUMNS = (
+    "model",
+    "trained_run",
+    "checkpoint",
+    "benchmark",
+    "prompt_style",
+    "temperature",
+    "top_p",
+    "n_samples",
+    "max_new_tokens",
+    "engine",
+    "dtype",
+)
 ARM_COLUMNS = {"reward": "reward", "gamma": "gamma", "clip_mode": "clip_mode", "seed": "train_seed"}
 """Fields of the training configuration that go with the records, and their column names."""
 
@@ -68,8 +79,10 @@ def read_rows(run: RunFolder, name: str) -> pd.DataFrame:
     try:
         return pd.read_parquet(run.path(name))
     except (OSError, ValueError) as error:  # pyarrow's errors are of these kinds
-        raise InputError(f"{run.path(name)} is missing or damaged ({str(error).splitlines()[0][:150]}): delete the "
-                         f"folder {run.folder} and run again.") from error
+        raise InputError(
+            f"{run.path(name)} is missing or damaged ({str(error).splitlines()[0][:150]}): delete the "
+            f"folder {run.folder} and run again."
+        ) from error
 
 
 def check_no_duplicates(samples: pd.DataFrame, cell_columns: Sequence[str]) -> None:
@@ -93,14 +106,18 @@ def check_no_duplicates(samples: pd.DataFrame, cell_columns: Sequence[str]) -> N
     same = (twice[keys] == first[keys]).all(axis=1) | (twice.index == twice.index[0])
     names = list(dict.fromkeys(twice.loc[same, "run_id"]))
     both = " and ".join(names[:2]) if len(names) > 1 else f"{names[0]} twice"
-    raise InputError(f"Problem {first['problem_id']} would be counted twice: {both} answer it in the same cell "
-                     f"({', '.join(f'{name}={first[name]}' for name in cell_columns)}); keep one of the two.")
+    raise InputError(
+        f"Problem {first['problem_id']} would be counted twice: {both} answer it in the same cell "
+        f"({', '.join(f'{name}={first[name]}' for name in cell_columns)}); keep one of the two."
+    )
 
 
 def summary(records: pd.DataFrame, by: Sequence[str] = ("run_id",)) -> pd.DataFrame:
     """One row per group of records (a cell, or a family of problems within one), columns as in `summarise`."""
-    rows = [{**dict(zip(by, key, strict=True)), **summarise(group)}
-            for key, group in records.groupby(list(by), sort=False, dropna=False)]
+    rows = [
+        {**dict(zip(by, key, strict=True)), **summarise(group)}
+        for key, group in records.groupby(list(by), sort=False, dropna=False)
+    ]
     return pd.DataFrame(rows)
 
 
@@ -118,24 +135,35 @@ def summarise(records: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
     by_problem = records.groupby("problem_id", sort=False)
     samples = by_problem.size()
     if samples.nunique() != 1:
-        raise InputError(f"The problems of one cell have between {samples.min()} and {samples.max()} samples: group "
-                         "the records by run_id.")
+        raise InputError(
+            f"The problems of one cell have between {samples.min()} and {samples.max()} samples: group "
+            "the records by run_id."
+        )
     k = int(samples.iloc[0])
     code = records["uses_code"].astype(bool)
     every = pd.Series(True, index=records.index)
     figures: dict[str, Any] = {"n_problems": len(samples), "k": k}
     for name, event, given in (
-        ("accuracy", records["correct"], every), ("accuracy_paper", records["correct_paper"], every),
-        ("code", code, every), ("accuracy_code", records["correct"], code),
-        ("accuracy_language", records["correct"], ~code), ("parsable", records["extracted"].notna(), every),
+        ("accuracy", records["correct"], every),
+        ("accuracy_paper", records["correct_paper"], every),
+        ("code", code, every),
+        ("accuracy_code", records["correct"], code),
+        ("accuracy_language", records["correct"], ~code),
+        ("parsable", records["extracted"].notna(), every),
     ):
         interval = share(event.astype(bool), given, records["problem_id"], k, seed)
         figures |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
-    solved = share(records["correct"].astype(bool), every, records["problem_id"], k) if k == 1 else \
-        bootstrap_mean(pass_at_k(k, by_problem["correct"].sum().to_numpy(), k), seed)
+    solved = (
+        share(records["correct"].astype(bool), every, records["problem_id"], k)
+        if k == 1
+        else bootstrap_mean(pass_at_k(k, by_problem["correct"].sum().to_numpy(), k), seed)
+    )
     return figures | {
-        "n_code": int(code.sum()), "n_language": int((~code).sum()),
-        "pass_at_k": solved.estimate, "pass_at_k_low": solved.low, "pass_at_k_high": solved.high,
+        "n_code": int(code.sum()),
+        "n_language": int((~code).sum()),
+        "pass_at_k": solved.estimate,
+        "pass_at_k_low": solved.low,
+        "pass_at_k_high": solved.high,
         "code_structural": float(records["uses_code_structural"].mean()),
         "detectors_agree": float((code == records["uses_code_structural"]).mean()),
         "boxed": float(records["text"].str.contains(r"\boxed{", regex=False).mean()),
@@ -154,8 +182,9 @@ def share(event: pd.Series, given: pd.Series, problem: pd.Series, k: int, seed: 
 def code_advantage(records: pd.DataFrame, seed: int = 0) -> Interval:
     """Accuracy of answers with code minus accuracy of those without, with a bootstrap over problems."""
     code, correct = records["uses_code"].astype(bool), records["correct"].astype(bool)
-    return bootstrap_ratio_difference(_per_problem(correct, code, records["problem_id"]),
-                                      _per_problem(correct, ~code, records["problem_id"]), seed)
+    return bootstrap_ratio_difference(
+        _per_problem(correct, code, records["problem_id"]), _per_problem(correct, ~code, records["problem_id"]), seed
+    )
 
 
 def _per_problem(event: pd.Series, given: pd.Series, problem: pd.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -174,8 +203,10 @@ def correct_matrix(records: pd.DataFrame, arms: Sequence[str]) -> np.ndarray:
     table = records.pivot_table(index="run_id", columns="problem_id", values="correct", aggfunc="mean", sort=False)
     missing = [arm for arm in arms if arm not in table.index]
     if missing or table.loc[list(arms)].isna().to_numpy().any():
-        raise InputError(f"These runs cannot be compared problem by problem: "
-                         f"{'no records of ' + missing[0] if missing else 'their problems differ'}.")
+        raise InputError(
+            f"These runs cannot be compared problem by problem: "
+            f"{'no records of ' + missing[0] if missing else 'their problems differ'}."
+        )
     return table.loc[list(arms)].to_numpy(dtype=float)
 
 
@@ -190,10 +221,18 @@ def compare(records: pd.DataFrame, before: str, after: str, seed: int = 0) -> di
     interval = bootstrap_mean(two_P - one_P, seed)
     binary = not records[records["run_id"].isin((before, after))].duplicated(["run_id", "problem_id"]).any()
     test = mcnemar(one_P, two_P) if binary else paired_permutation(one_P, two_P, seed)
-    return {"before": before, "after": after, "n_problems": interval.n, "difference": interval.estimate,
-            "low": interval.low, "high": interval.high, "won": int((two_P > one_P).sum()),
-            "lost": int((two_P < one_P).sum()), "p_value": test.p_value,
-            "test": "McNemar, exact" if binary else "paired permutation"}
+    return {
+        "before": before,
+        "after": after,
+        "n_problems": interval.n,
+        "difference": interval.estimate,
+        "low": interval.low,
+        "high": interval.high,
+        "won": int((two_P > one_P).sum()),
+        "lost": int((two_P < one_P).sum()),
+        "p_value": test.p_value,
+        "test": "McNemar, exact" if binary else "paired permutation",
+    }
 
 
 def pass_curve(records: pd.DataFrame, ks: Sequence[int], seed: int = 0) -> pd.DataFrame:
@@ -205,9 +244,14 @@ def pass_curve(records: pd.DataFrame, ks: Sequence[int], seed: int = 0) -> pd.Da
     by_problem = records.groupby("problem_id", sort=False)["correct"]
     n_P, correct_P = by_problem.size().to_numpy(), by_problem.sum().to_numpy()
     intervals = [bootstrap_mean(pass_at_k(n_P, correct_P, k), seed) for k in ks]
-    return pd.DataFrame({"k": list(ks), "pass_at_k": [interval.estimate for interval in intervals],
-                         "low": [interval.low for interval in intervals],
-                         "high": [interval.high for interval in intervals]})
+    return pd.DataFrame(
+        {
+            "k": list(ks),
+            "pass_at_k": [interval.estimate for interval in intervals],
+            "low": [interval.low for interval in intervals],
+            "high": [interval.high for interval in intervals],
+        }
+    )
 
 
 def powers_of_two(n: int) -> list[int]:

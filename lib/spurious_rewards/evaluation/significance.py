@@ -37,16 +37,19 @@ def mcnemar(before_P: np.ndarray, after_P: np.ndarray) -> Significance:
         InputError: a value is no verdict (neither 0 nor 1), or the lengths differ.
     """
     if not np.isin(np.concatenate([np.ravel(before_P), np.ravel(after_P)]).astype(float), (0.0, 1.0)).all():
-        raise InputError("McNemar's test takes one verdict per problem, 0 or 1, but there are values between: use "
-                         "paired_permutation for shares of correct samples.")
+        raise InputError(
+            "McNemar's test takes one verdict per problem, 0 or 1, but there are values between: use "
+            "paired_permutation for shares of correct samples."
+        )
     before_P, after_P = _paired(before_P, after_P, bool)
     won, lost = int((after_P & ~before_P).sum()), int((before_P & ~after_P).sum())
     p_value = float(stats.binomtest(won, won + lost, 0.5).pvalue) if won + lost else 1.0
     return Significance((won - lost) / before_P.size, p_value, int(before_P.size))
 
 
-def paired_permutation(before_P: np.ndarray, after_P: np.ndarray, seed: int = 0,
-                       n_resamples: int = RESAMPLES) -> Significance:
+def paired_permutation(
+    before_P: np.ndarray, after_P: np.ndarray, seed: int = 0, n_resamples: int = RESAMPLES
+) -> Significance:
     """Sign-flip permutation test of the mean difference after − before, pairs being problems (or seeds).
 
     All 2^P sign patterns if they are at most `n_resamples`, else a random draw of them (p-value (1 + hits)/(1 + B)).
@@ -55,9 +58,15 @@ def paired_permutation(before_P: np.ndarray, after_P: np.ndarray, seed: int = 0,
     before_P, after_P = _paired(before_P, after_P, float)
     if before_P.size == 1:
         return Significance(float(after_P[0] - before_P[0]), 1.0, 1)
-    result = stats.permutation_test((after_P, before_P), _mean_difference, permutation_type="samples", vectorized=True,
-                                    n_resamples=n_resamples, alternative="two-sided",
-                                    rng=np.random.default_rng(seed))
+    result = stats.permutation_test(
+        (after_P, before_P),
+        _mean_difference,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=n_resamples,
+        alternative="two-sided",
+        rng=np.random.default_rng(seed),
+    )
     return Significance(float(result.statistic), float(result.pvalue), int(before_P.size))
 
 
@@ -73,8 +82,14 @@ def permutation(one: np.ndarray, two: np.ndarray, seed: int = 0, n_resamples: in
         raise InputError("A permutation test needs at least one value in each group.")
     if min(one.size, two.size) == 1:  # SciPy wants two; the exact test is short: which value is the one alone?
         return _one_alone(one, two)
-    result = stats.permutation_test((one, two), _mean_difference, vectorized=True, n_resamples=n_resamples,
-                                    alternative="two-sided", rng=np.random.default_rng(seed))
+    result = stats.permutation_test(
+        (one, two),
+        _mean_difference,
+        vectorized=True,
+        n_resamples=n_resamples,
+        alternative="two-sided",
+        rng=np.random.default_rng(seed),
+    )
     return Significance(float(result.statistic), float(result.pvalue), int(one.size + two.size))
 
 
@@ -114,6 +129,7 @@ def _one_alone(one: np.ndarray, two: np.ndarray) -> Significance:
 def _paired(one: np.ndarray, two: np.ndarray, kind: type) -> tuple[np.ndarray, np.ndarray]:
     one, two = np.asarray(one, dtype=kind), np.asarray(two, dtype=kind)
     if one.shape != two.shape or one.ndim != 1 or one.size == 0:
-        raise InputError(f"A paired comparison needs one value per problem on each side; the shapes are {one.shape} "
-                         f"and {two.shape}.")
+        raise InputError(
+            f"A paired comparison needs one value per problem on each side; the shapes are {one.shape} and {two.shape}."
+        )
     return one, two

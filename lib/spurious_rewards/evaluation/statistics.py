@@ -61,8 +61,7 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
     return Interval(successes / n, float(limits.low), float(limits.high), int(n))
 
 
-def proportion_difference(successes_1: int, n_1: int, successes_2: int, n_2: int,
-                          confidence: float = 0.95) -> Interval:
+def proportion_difference(successes_1: int, n_1: int, successes_2: int, n_2: int, confidence: float = 0.95) -> Interval:
     """p₁ − p₂ of two independent samples with Newcombe's interval (the two Wilson intervals combined).
 
     low = d − √((p₁ − l₁)² + (u₂ − p₂)²), high = d + √((u₁ − p₁)² + (p₂ − l₂)²). The field n is n₁ + n₂.
@@ -96,14 +95,20 @@ def pass_at_k(n: int | np.ndarray, c: int | np.ndarray, k: int) -> np.ndarray:
     return 1.0 - (np.maximum((n - c)[..., None] - i_k, 0) / (n[..., None] - i_k)).prod(axis=-1)
 
 
-def bootstrap_mean(values_P: Sequence[float] | np.ndarray, seed: int = 0, n_resamples: int = RESAMPLES,
-                   confidence: float = 0.95) -> Interval:
+def bootstrap_mean(
+    values_P: Sequence[float] | np.ndarray, seed: int = 0, n_resamples: int = RESAMPLES, confidence: float = 0.95
+) -> Interval:
     """Mean over problems (avg@k: of their shares of correct samples) with a percentile bootstrap over problems."""
     return bootstrap_ratio(values_P, np.ones(np.shape(values_P)), seed, n_resamples, confidence)
 
 
-def bootstrap_ratio(numerator_P: np.ndarray, denominator_P: np.ndarray, seed: int = 0, n_resamples: int = RESAMPLES,
-                    confidence: float = 0.95) -> Interval:
+def bootstrap_ratio(
+    numerator_P: np.ndarray,
+    denominator_P: np.ndarray,
+    seed: int = 0,
+    n_resamples: int = RESAMPLES,
+    confidence: float = 0.95,
+) -> Interval:
     """Σ numerator / Σ denominator with a percentile bootstrap over problems (clusters).
 
     Accuracy given code is such a ratio: per problem, correct code samples over code samples. Resamples whose
@@ -119,8 +124,13 @@ def bootstrap_ratio(numerator_P: np.ndarray, denominator_P: np.ndarray, seed: in
     return Interval(float(top / bottom), low, high, len(numbers_P_2))
 
 
-def bootstrap_ratio_difference(one: tuple[np.ndarray, np.ndarray], two: tuple[np.ndarray, np.ndarray], seed: int = 0,
-                               n_resamples: int = RESAMPLES, confidence: float = 0.95) -> Interval:
+def bootstrap_ratio_difference(
+    one: tuple[np.ndarray, np.ndarray],
+    two: tuple[np.ndarray, np.ndarray],
+    seed: int = 0,
+    n_resamples: int = RESAMPLES,
+    confidence: float = 0.95,
+) -> Interval:
     """Difference of two ratios (numerator_P, denominator_P) over the same problems, which are resampled together.
 
     For example accuracy given code minus accuracy given language: the samples of one problem fall on either side.
@@ -139,9 +149,13 @@ def bootstrap_ratio_difference(one: tuple[np.ndarray, np.ndarray], two: tuple[np
 # ------------------------------------------------------------------------------------------------ seeds × problems
 
 
-def hierarchical_bootstrap(values_S_P: np.ndarray, seed: int = 0, n_resamples: int = RESAMPLES,
-                           confidence: float = 0.95,
-                           problems: Literal["shared", "nested"] = "shared") -> Interval:
+def hierarchical_bootstrap(
+    values_S_P: np.ndarray,
+    seed: int = 0,
+    n_resamples: int = RESAMPLES,
+    confidence: float = 0.95,
+    problems: Literal["shared", "nested"] = "shared",
+) -> Interval:
     """Mean over seeds and problems with a bootstrap that resamples seeds, then problems.
 
     "shared" (the usual case: every seed is evaluated on the same benchmark): one draw of problems serves all drawn
@@ -171,19 +185,22 @@ def hierarchical_bootstrap(values_S_P: np.ndarray, seed: int = 0, n_resamples: i
     return Interval(float(values_S_P.mean()), low, high, n_seeds)
 
 
-def hierarchical_difference(one_S_P: np.ndarray, two_S_P: np.ndarray, seed: int = 0, n_resamples: int = RESAMPLES,
-                            confidence: float = 0.95) -> Interval:
+def hierarchical_difference(
+    one_S_P: np.ndarray, two_S_P: np.ndarray, seed: int = 0, n_resamples: int = RESAMPLES, confidence: float = 0.95
+) -> Interval:
     """Mean(one) − mean(two) for arms with different seeds on the same problems: seeds drawn apart, problems shared."""
     one_S_P, two_S_P = _matrix(one_S_P, "S, P"), _matrix(two_S_P, "S, P")
     if one_S_P.shape[1] != two_S_P.shape[1]:
-        raise InputError(f"The two arms hold {one_S_P.shape[1]} and {two_S_P.shape[1]} problems; compare them on the "
-                         "same problems.")
+        raise InputError(
+            f"The two arms hold {one_S_P.shape[1]} and {two_S_P.shape[1]} problems; compare them on the same problems."
+        )
     n_problems = one_S_P.shape[1]
     rng = np.random.default_rng([seed, 1])
     seeds = [rng.multinomial(len(x), np.full(len(x), 1 / len(x)), n_resamples) for x in (one_S_P, two_S_P)]
     differences = []
-    for block_one, block_two, w_B_P in zip(*(_blocks(s, n_problems) for s in seeds),
-                                           _weights(n_problems, n_resamples, seed), strict=True):
+    for block_one, block_two, w_B_P in zip(
+        *(_blocks(s, n_problems) for s in seeds), _weights(n_problems, n_resamples, seed), strict=True
+    ):
         means_B_P = block_one @ one_S_P / len(one_S_P) - block_two @ two_S_P / len(two_S_P)
         differences.append((means_B_P * w_B_P).sum(axis=1) / n_problems)
     low, high = percentiles(np.concatenate(differences), confidence)
@@ -210,8 +227,10 @@ def _columns(*values_P: np.ndarray) -> np.ndarray:
     columns = [np.asarray(values, dtype=float) for values in values_P]
     shapes = {column.shape for column in columns}
     if len(shapes) != 1 or columns[0].ndim != 1 or columns[0].size == 0:
-        raise InputError(f"A bootstrap over problems needs equally long, non-empty arrays; their shapes are "
-                         f"{', '.join(map(str, sorted(shapes)))}.")
+        raise InputError(
+            f"A bootstrap over problems needs equally long, non-empty arrays; their shapes are "
+            f"{', '.join(map(str, sorted(shapes)))}."
+        )
     return np.stack(columns, axis=1)
 
 
@@ -239,7 +258,7 @@ def _weights(n_units: int, n_resamples: int, seed: int | list[int]):
 def _blocks(rows_B: np.ndarray, n_units: int):
     """`rows_B` cut at the same places as the blocks of `_weights(n_units, …)`."""
     for start in range(0, len(rows_B), _chunk_rows(n_units)):
-        yield rows_B[start:start + _chunk_rows(n_units)]
+        yield rows_B[start : start + _chunk_rows(n_units)]
 
 
 def percentiles(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:

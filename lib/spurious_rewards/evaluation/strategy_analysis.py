@@ -44,8 +44,9 @@ class Consistency:
         return bool(abs(self.residual) <= self.tolerance)
 
 
-def consistency(code_frequency: float, accuracy_code: float, accuracy_language: float, accuracy: float,
-                rounding: float = 0.05) -> Consistency:
+def consistency(
+    code_frequency: float, accuracy_code: float, accuracy_language: float, accuracy: float, rounding: float = 0.05
+) -> Consistency:
     """Check freq · acc_code + (1 − freq) · acc_language = accuracy, in per cent.
 
     Args:
@@ -85,33 +86,57 @@ def strategy_figures(records: pd.DataFrame, seed: int = 0) -> dict[str, float]:
         seed: of the bootstrap.
     """
     code, structural, right = (records[name].astype(bool) for name in ("uses_code", "uses_code_structural", "correct"))
-    counts = pd.DataFrame({
-        "n": True, "code": code, "language": ~code, "right": right, "right_code": right & code,
-        "right_language": right & ~code, "structural": structural, "both": code & structural,
-    }).groupby(records["problem_id"].to_numpy(), sort=False).sum()
+    counts = (
+        pd.DataFrame(
+            {
+                "n": True,
+                "code": code,
+                "language": ~code,
+                "right": right,
+                "right_code": right & code,
+                "right_language": right & ~code,
+                "structural": structural,
+                "both": code & structural,
+            }
+        )
+        .groupby(records["problem_id"].to_numpy(), sort=False)
+        .sum()
+    )
     total = counts.sum()
     drawn = pd.DataFrame(resampled_sums(counts.to_numpy(dtype=float), seed), columns=counts.columns)
-    figures: dict[str, float] = {"n_problems": len(counts), "n_answers": int(total["n"]), "n_code": int(total["code"]),
-                                 "n_language": int(total["language"])}
-    for name, top, bottom in (("code", "code", "n"), ("accuracy", "right", "n"),
-                              ("accuracy_code", "right_code", "code"),
-                              ("accuracy_language", "right_language", "language")):
+    figures: dict[str, float] = {
+        "n_problems": len(counts),
+        "n_answers": int(total["n"]),
+        "n_code": int(total["code"]),
+        "n_language": int(total["language"]),
+    }
+    for name, top, bottom in (
+        ("code", "code", "n"),
+        ("accuracy", "right", "n"),
+        ("accuracy_code", "right_code", "code"),
+        ("accuracy_language", "right_language", "language"),
+    ):
         if total["n"] == len(counts) or not total[bottom]:
             interval = wilson(int(total[top]), int(total[bottom]))
         else:
             able = drawn[drawn[bottom] > 0]
-            interval = Interval(total[top] / total[bottom], *percentiles((able[top] / able[bottom]).to_numpy()),
-                                len(counts))
+            interval = Interval(
+                total[top] / total[bottom], *percentiles((able[top] / able[bottom]).to_numpy()), len(counts)
+            )
         figures |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
     kappas = kappa(drawn)
     low, high = percentiles(kappas[np.isfinite(kappas)]) if np.isfinite(kappa(total)) else (np.nan, np.nan)
-    check = consistency(*(100 * figures[name] for name in ("code", "accuracy_code", "accuracy_language", "accuracy")),
-                        rounding=0.0)
+    check = consistency(
+        *(100 * figures[name] for name in ("code", "accuracy_code", "accuracy_language", "accuracy")), rounding=0.0
+    )
     return figures | {
         "code_structural": total["structural"] / total["n"],
         "detectors_agree": 1 - (total["code"] + total["structural"] - 2 * total["both"]) / total["n"],
-        "kappa": float(kappa(total)), "kappa_low": low, "kappa_high": high,
-        "identity_residual": round(check.residual, 9) + 0.0, "identity_holds": check.consistent,
+        "kappa": float(kappa(total)),
+        "kappa_low": low,
+        "kappa_high": high,
+        "identity_residual": round(check.residual, 9) + 0.0,
+        "identity_holds": check.consistent,
     }
 
 
@@ -134,10 +159,15 @@ def with_identity(summary: pd.DataFrame) -> pd.DataFrame:
     then means damage, where the columns come from two places: accuracy as stored when a cell was evaluated, frequency
     and accuracies by strategy from the records as they are now.
     """
-    checks = [consistency(100 * row.code, 100 * row.accuracy_code, 100 * row.accuracy_language, 100 * row.accuracy,
-                          rounding=0.0) for row in summary.itertuples()]
-    return summary.assign(identity_residual=[check.residual for check in checks],
-                          identity_holds=[check.consistent for check in checks])
+    checks = [
+        consistency(
+            100 * row.code, 100 * row.accuracy_code, 100 * row.accuracy_language, 100 * row.accuracy, rounding=0.0
+        )
+        for row in summary.itertuples()
+    ]
+    return summary.assign(
+        identity_residual=[check.residual for check in checks], identity_holds=[check.consistent for check in checks]
+    )
 
 
 # ------------------------------------------------------------------------------------------------------- switches
@@ -156,22 +186,35 @@ def switches(before: pd.DataFrame, after: pd.DataFrame, detector: str = "uses_co
     """
     for name, frame in (("before", before), ("after", after)):
         if frame["problem_id"].duplicated().any():
-            raise InputError(f"A strategy switch needs one answer per problem, but the records {name} training hold "
-                             "several samples: use a greedy evaluation.")
+            raise InputError(
+                f"A strategy switch needs one answer per problem, but the records {name} training hold "
+                "several samples: use a greedy evaluation."
+            )
     one, two = before.set_index("problem_id"), after.set_index("problem_id")
     if set(one.index) != set(two.index):
         raise InputError("The evaluations before and after training were made on different problems.")
     two = two.loc[one.index]
     letters = {True: "C", False: "L"}
-    return pd.DataFrame({
-        "switch": [letters[bool(a)] + letters[bool(b)] for a, b in zip(one[detector], two[detector], strict=True)],
-        "before": one["correct"].astype(int), "after": two["correct"].astype(int)}, index=one.index)
+    return pd.DataFrame(
+        {
+            "switch": [letters[bool(a)] + letters[bool(b)] for a, b in zip(one[detector], two[detector], strict=True)],
+            "before": one["correct"].astype(int),
+            "after": two["correct"].astype(int),
+        },
+        index=one.index,
+    )
 
 
 def switch_counts(table: pd.DataFrame) -> dict[str, tuple[int, int, int]]:
     """The integer counts of Fig 7 from `switches`: switch → (n, correct before, correct after)."""
-    return {d: (int((table["switch"] == d).sum()), int(table.loc[table["switch"] == d, "before"].sum()),
-                int(table.loc[table["switch"] == d, "after"].sum())) for d in SWITCHES}
+    return {
+        d: (
+            int((table["switch"] == d).sum()),
+            int(table.loc[table["switch"] == d, "before"].sum()),
+            int(table.loc[table["switch"] == d, "after"].sum()),
+        )
+        for d in SWITCHES
+    }
 
 
 def contributions(counts: Counts) -> pd.DataFrame:
@@ -187,11 +230,17 @@ def contributions(counts: Counts) -> pd.DataFrame:
     for d in SWITCHES:
         n, correct_before, correct_after = counts[d]
         gained = correct_after - correct_before
-        rows.append({"switch": d, "n": n, "frequency": 100 * n / total,
-                     "accuracy_before": 100 * correct_before / n if n else np.nan,
-                     "accuracy_after": 100 * correct_after / n if n else np.nan,
-                     "gain": 100 * gained / total,
-                     "contribution": 100 * gained / total_gain if total_gain else np.nan})
+        rows.append(
+            {
+                "switch": d,
+                "n": n,
+                "frequency": 100 * n / total,
+                "accuracy_before": 100 * correct_before / n if n else np.nan,
+                "accuracy_after": 100 * correct_after / n if n else np.nan,
+                "gain": 100 * gained / total,
+                "contribution": 100 * gained / total_gain if total_gain else np.nan,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -228,11 +277,14 @@ def mean_contribution_intervals(tables: Mapping[str, pd.DataFrame], seed: int = 
     """
     gained = [_gained_P_5(table).sort_index() for table in tables.values()]
     if not gained or any(not one.index.equals(gained[0].index) for one in gained):
-        raise InputError("Contributions are averaged over rewards that were evaluated on the same problems: give at "
-                         "least one, and leave out those with other problems.")
+        raise InputError(
+            "Contributions are averaged over rewards that were evaluated on the same problems: give at "
+            "least one, and leave out those with other problems."
+        )
     numbers_P_RC = pd.concat(gained, axis=1).to_numpy(dtype=float)
-    sums_B_R_5 = np.concatenate([numbers_P_RC.sum(axis=0)[None], resampled_sums(numbers_P_RC, seed)]) \
-        .reshape(-1, len(gained), 5)
+    sums_B_R_5 = np.concatenate([numbers_P_RC.sum(axis=0)[None], resampled_sums(numbers_P_RC, seed)]).reshape(
+        -1, len(gained), 5
+    )
     totals_B_R = sums_B_R_5[:, :, :4].sum(axis=2)
     if (totals_B_R[0] == 0).any():
         raise InputError("A reward without any gain or loss has no contributions: leave it out of the mean.")
@@ -256,7 +308,9 @@ def check_counts(counts: Counts) -> None:
         raise InputError(f"Switch counts need exactly the keys {', '.join(SWITCHES)}, not {', '.join(sorted(counts))}.")
     for d, (n, correct_before, correct_after) in counts.items():
         if not (0 <= correct_before <= n and 0 <= correct_after <= n):
-            raise InputError(f"Switch {d} has {n} problems, so it cannot have {correct_before} correct before and "
-                             f"{correct_after} after.")
+            raise InputError(
+                f"Switch {d} has {n} problems, so it cannot have {correct_before} correct before and "
+                f"{correct_after} after."
+            )
     if not sum(counts[d][0] for d in SWITCHES):
         raise InputError("There are no problems in the switch counts.")

@@ -13,8 +13,8 @@ from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.config import EvalConfig
 from spurious_rewards.evaluation.evaluate import evaluate
 from spurious_rewards.evaluation.prompt_grid import REFUSED
+from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.workflow.profiles import job_result
-from spurious_rewards.workflow.runs import RunFolder
 
 
 def trained_model(trained: str, model: str) -> tuple[str, str]:
@@ -52,11 +52,14 @@ def labels_run(labels: str) -> str:
     """
     if "/" not in labels or Path(labels).is_absolute() or Path(labels).is_dir():
         return labels
-    run_ids = [run_id for run_id in job_result(labels)["run_ids"]
-               if RunFolder.load(run_id).manifest().get("kind") == "labels"]
+    run_ids = [
+        run_id for run_id in job_result(labels)["run_ids"] if RunFolder.load(run_id).manifest().get("kind") == "labels"
+    ]
     if len(run_ids) != 1:
-        raise InputError(f"Job {labels} made {len(run_ids)} labellings; `labels` must name a job of 01_prepare_data "
-                         "with label_problems above 0.")
+        raise InputError(
+            f"Job {labels} made {len(run_ids)} labellings; `labels` must name a job of 01_prepare_data "
+            "with label_problems above 0."
+        )
     return run_ids[0]
 
 
@@ -102,7 +105,9 @@ def _beside(run: RunFolder, cell: EvalConfig, progress: bool) -> RunFolder | Non
         return None
     same = ("benchmark", "n_problems", "problem_seed", "problem_order")
     if different := [name for name in same if config[name] != getattr(cell, name)]:
-        raise InputError(f"Evaluation {run.run_id} was made on other problems ({different[0]} is "
-                         f"{config[different[0]]!r} there, {getattr(cell, different[0])!r} here): evaluate on the same "
-                         "ones.")
+        raise InputError(
+            f"Evaluation {run.run_id} was made on other problems ({different[0]} is "
+            f"{config[different[0]]!r} there, {getattr(cell, different[0])!r} here): evaluate on the same "
+            "ones."
+        )
     return run

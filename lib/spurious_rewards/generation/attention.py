@@ -24,8 +24,16 @@ if TYPE_CHECKING:
 NAME = "sdpa_grouped"
 
 
-def grouped_attention(module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
-                      dropout: float = 0.0, scaling: float | None = None, **kwargs: Any) -> tuple[Tensor, None]:
+def grouped_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
     """Attention as `sdpa_attention_forward`: query (B, H, T, D), key and value (B, H', S, D) → (B, T, H, D), None.
 
     For T = 1 and H > H' the groups are folded into the query's time axis: (B, H', H/H', D) against (B, H', S, D).
@@ -36,7 +44,8 @@ def grouped_attention(module: torch.nn.Module, query: Tensor, key: Tensor, value
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
     folded = query.reshape(query.shape[0], key.shape[1], groups, query.shape[3])
     output = torch.nn.functional.scaled_dot_product_attention(
-        folded, key, value, attn_mask=attention_mask, dropout_p=dropout, scale=scaling)
+        folded, key, value, attn_mask=attention_mask, dropout_p=dropout, scale=scaling
+    )
     return output.reshape(query.shape[0], 1, query.shape[1], value.shape[3]), None
 
 

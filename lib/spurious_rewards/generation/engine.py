@@ -53,11 +53,14 @@ class Sampling:
         if not 0 < self.top_p <= 1:
             raise InputError(f"top_p must lie in (0, 1], but it is {self.top_p}.")
         if self.max_new_tokens < 1 or self.n_samples < 1:
-            raise InputError(f"max_new_tokens and n_samples must be at least 1, but they are {self.max_new_tokens} "
-                             f"and {self.n_samples}.")
+            raise InputError(
+                f"max_new_tokens and n_samples must be at least 1, but they are {self.max_new_tokens} "
+                f"and {self.n_samples}."
+            )
         if self.temperature == 0 and self.n_samples > 1:
-            raise InputError(f"Greedy decoding gives {self.n_samples} equal samples: set n_samples to 1 or a "
-                             "temperature above 0.")
+            raise InputError(
+                f"Greedy decoding gives {self.n_samples} equal samples: set n_samples to 1 or a temperature above 0."
+            )
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,9 @@ class Engine(Protocol):
 
     tokenizer: Any
 
-    def generate(self, prompts: Sequence[str], sampling: Sampling, keys: Sequence[str],
-                 bar: tqdm | None = None) -> list[list[Sample]]:
+    def generate(
+        self, prompts: Sequence[str], sampling: Sampling, keys: Sequence[str], bar: tqdm | None = None
+    ) -> list[list[Sample]]:
         """`n_samples` samples per prompt, in the order of the prompts.
 
         Args:
@@ -99,8 +103,9 @@ class Engine(Protocol):
         ...
 
 
-def create(name: str, model: str, batch_size: int = 32, dtype: str = "float32",
-           batch_invariant: bool = False) -> Engine:
+def create(
+    name: str, model: str, batch_size: int = 32, dtype: str = "float32", batch_invariant: bool = False
+) -> Engine:
     """Load `model` (a registry name or a folder) into the engine called `name`.
 
     Args:
@@ -126,16 +131,20 @@ def check_engine_name(name: str, batch_invariant: bool = False) -> None:
     if name not in ENGINES:
         raise unknown_name("engine", name, ENGINES)
     if batch_invariant and name == "transformers":
-        raise InputError("Engine 'transformers' has no batch-invariant kernels: set batch_invariant to false, or use "
-                         "engine='vllm' on a GPU.")
+        raise InputError(
+            "Engine 'transformers' has no batch-invariant kernels: set batch_invariant to false, or use "
+            "engine='vllm' on a GPU."
+        )
 
 
 def check_engine(name: str) -> None:
     """Raise `InputError` for an engine that does not exist or is not installed; nothing is loaded."""
     check_engine_name(name)
     if name == "vllm" and importlib.util.find_spec("vllm") is None:
-        raise InputError("Engine 'vllm' is not part of this installation: install the vllm extra on a machine it "
-                         "supports, or use engine='transformers'.")
+        raise InputError(
+            "Engine 'vllm' is not part of this installation: install the vllm extra on a machine it "
+            "supports, or use engine='transformers'."
+        )
 
 
 def encode(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
@@ -145,8 +154,9 @@ def encode(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
     it. A prompt that is too long gets no warning here, because `check_request` makes it an error.
     """
     bos = tokenizer.bos_token
-    return [tokenizer(p, add_special_tokens=not (bos and p.startswith(bos)), verbose=False)["input_ids"]
-            for p in prompts]
+    return [
+        tokenizer(p, add_special_tokens=not (bos and p.startswith(bos)), verbose=False)["input_ids"] for p in prompts
+    ]
 
 
 def end_of_sequence(tokenizer: Any, own: int | list[int] | None) -> list[int]:
@@ -157,25 +167,34 @@ def end_of_sequence(tokenizer: Any, own: int | list[int] | None) -> list[int]:
     """
     eos = {tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None}
     if not eos:
-        raise InputError("Neither the tokenizer nor the generation config of this model names an end-of-sequence "
-                         "token: set tokenizer.eos_token.")
+        raise InputError(
+            "Neither the tokenizer nor the generation config of this model names an end-of-sequence "
+            "token: set tokenizer.eos_token."
+        )
     return sorted(eos)
 
 
-def check_request(prompt_ids: Sequence[Sequence[int]], keys: Sequence[str], max_new_tokens: int,
-                  context: int | None) -> None:
+def check_request(
+    prompt_ids: Sequence[Sequence[int]], keys: Sequence[str], max_new_tokens: int, context: int | None
+) -> None:
     """Raise `InputError` for prompts no engine can answer faithfully; nothing is ever cut silently."""
     if len(prompt_ids) != len(keys) or len(set(keys)) != len(keys):
-        raise InputError(f"Each of the {len(prompt_ids)} prompts needs a key of its own, but the {len(keys)} keys hold "
-                         f"{len(set(keys))} different ones.")
+        raise InputError(
+            f"Each of the {len(prompt_ids)} prompts needs a key of its own, but the {len(keys)} keys hold "
+            f"{len(set(keys))} different ones."
+        )
     for key, ids in zip(keys, prompt_ids, strict=True):
         if not ids:
             raise InputError(f"The prompt of {key} is empty: it has no tokens.")
         if context is not None and len(ids) >= context:
-            raise InputError(f"The prompt of {key} has {len(ids)} tokens; with a single new one that exceeds the "
-                             f"model's context of {context}: use another, shorter prompt style or leave the problem "
-                             "out.")
+            raise InputError(
+                f"The prompt of {key} has {len(ids)} tokens; with a single new one that exceeds the "
+                f"model's context of {context}: use another, shorter prompt style or leave the problem "
+                "out."
+            )
         if context is not None and len(ids) + max_new_tokens > context:
-            raise InputError(f"The prompt of {key} has {len(ids)} tokens; with max_new_tokens={max_new_tokens} that "
-                             f"exceeds the model's context of {context}: lower max_new_tokens to at most "
-                             f"{context - len(ids)} or leave the problem out.")
+            raise InputError(
+                f"The prompt of {key} has {len(ids)} tokens; with max_new_tokens={max_new_tokens} that "
+                f"exceeds the model's context of {context}: lower max_new_tokens to at most "
+                f"{context - len(ids)} or leave the problem out."
+            )

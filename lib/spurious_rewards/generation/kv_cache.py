@@ -25,8 +25,9 @@ class BufferedLayer(DynamicLayer):
         self.capacity, self.length = capacity, 0
         self.buffers: list[torch.Tensor] = []  # keys, values: (rows, heads, capacity, width)
 
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any,
-               **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Write the new positions and return all so far, as views."""
         if not self.buffers:
             self.is_initialized = True

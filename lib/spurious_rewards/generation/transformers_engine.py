@@ -83,25 +83,35 @@ class TransformersEngine:
 
     def describe(self) -> dict[str, Any]:
         """Engine, version, dtype, device, batch settings."""
-        return {"engine": "transformers", "engine_version": transformers.__version__, "torch": torch.__version__,
-                "dtype": str(self.model.dtype).removeprefix("torch."), "device": str(self.model.device),
-                "batch_size": self.batch_size, "attention": self.model.config._attn_implementation,
-                "threads": 1 if self.tiny else torch.get_num_threads(), "eos_token_ids": self.eos}
+        return {
+            "engine": "transformers",
+            "engine_version": transformers.__version__,
+            "torch": torch.__version__,
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "device": str(self.model.device),
+            "batch_size": self.batch_size,
+            "attention": self.model.config._attn_implementation,
+            "threads": 1 if self.tiny else torch.get_num_threads(),
+            "eos_token_ids": self.eos,
+        }
 
-    def generate(self, prompts: Sequence[str], sampling: Sampling, keys: Sequence[str],
-                 bar: tqdm | None = None) -> list[list[Sample]]:
+    def generate(
+        self, prompts: Sequence[str], sampling: Sampling, keys: Sequence[str], bar: tqdm | None = None
+    ) -> list[list[Sample]]:
         """`n_samples` samples per prompt, prompt-major, in the order of the prompts; see `Engine.generate`."""
         prompt_ids = encode(self.tokenizer, prompts)
-        check_request(prompt_ids, keys, sampling.max_new_tokens,
-                      getattr(self.model.config, "max_position_embeddings", None))
+        check_request(
+            prompt_ids, keys, sampling.max_new_tokens, getattr(self.model.config, "max_position_embeddings", None)
+        )
         rows = [(p, s) for p in range(len(prompts)) for s in range(sampling.n_samples)]
         rows.sort(key=lambda row: -len(prompt_ids[row[0]]))  # longest first: little padding, memory trouble at once
         results: list[list[Sample | None]] = [[None] * sampling.n_samples for _ in prompts]
         with _threads(1 if self.tiny else None), _plain_generation_config(self.model, self.eos, self.pad):
             for start in range(0, len(rows), self.batch_size):
-                batch = rows[start:start + self.batch_size]
-                samples = self._generate_batch([prompt_ids[p] for p, _ in batch], sampling,
-                                               [row_key(sampling.seed, keys[p], s) for p, s in batch])
+                batch = rows[start : start + self.batch_size]
+                samples = self._generate_batch(
+                    [prompt_ids[p] for p, _ in batch], sampling, [row_key(sampling.seed, keys[p], s) for p, s in batch]
+                )
                 for (p, s), sample in zip(batch, samples, strict=True):
                     results[p][s] = sample
                 if bar is not None:
@@ -113,27 +123,33 @@ class TransformersEngine:
         input_B_T = torch.full((len(ids), width), self.pad, dtype=torch.long)
         mask_B_T = torch.zeros_like(input_B_T)
         for i, row in enumerate(ids):
-            input_B_T[i, width - len(row):] = torch.tensor(row)
-            mask_B_T[i, width - len(row):] = 1
+            input_B_T[i, width - len(row) :] = torch.tensor(row)
+            mask_B_T[i, width - len(row) :] = 1
         chooser = TokenChooser(np.array(row_keys, dtype=np.uint64), sampling.temperature, sampling.top_p)
         device = self.model.device
         try:
             output_B_T = self.model.generate(
-                input_B_T.to(device), attention_mask=mask_B_T.to(device), do_sample=False,
-                max_new_tokens=sampling.max_new_tokens, logits_processor=LogitsProcessorList([chooser]),
-                past_key_values=empty_cache(self.model, width + sampling.max_new_tokens))
+                input_B_T.to(device),
+                attention_mask=mask_B_T.to(device),
+                do_sample=False,
+                max_new_tokens=sampling.max_new_tokens,
+                logits_processor=LogitsProcessorList([chooser]),
+                past_key_values=empty_cache(self.model, width + sampling.max_new_tokens),
+            )
         except torch.OutOfMemoryError as error:
-            raise InputError(f"The device ran out of memory with batch_size={self.batch_size}: use a smaller "
-                             "one.") from error
+            raise InputError(
+                f"The device ran out of memory with batch_size={self.batch_size}: use a smaller one."
+            ) from error
         completion_B_T = output_B_T[:, width:].cpu().numpy()
         logprobs_B_T = torch.stack(chooser.logprobs, dim=1).cpu().numpy()
         ended_B_T = np.isin(completion_B_T, self.eos)
         lengths_B = np.where(ended_B_T.any(axis=1), ended_B_T.argmax(axis=1) + 1, completion_B_T.shape[1])
         token_ids = [row[:n].tolist() for row, n in zip(completion_B_T, lengths_B, strict=True)]
         texts = self.tokenizer.batch_decode(token_ids, skip_special_tokens=True)
-        return [Sample(text, tokens, logprobs[:len(tokens)].copy(), "stop" if ended else "length")
-                for text, tokens, logprobs, ended in zip(texts, token_ids, logprobs_B_T, ended_B_T.any(axis=1),
-                                                         strict=True)]
+        return [
+            Sample(text, tokens, logprobs[: len(tokens)].copy(), "stop" if ended else "length")
+            for text, tokens, logprobs, ended in zip(texts, token_ids, logprobs_B_T, ended_B_T.any(axis=1), strict=True)
+        ]
 
 
 class TokenChooser(LogitsProcessor):

@@ -68,11 +68,14 @@ def from_model_name(model: str, batch_size: int, dtype: str, batch_invariant: bo
     try:
         config = AutoConfig.from_pretrained(folder, revision=spec.revision)
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"The configuration of {spec.name} cannot be read: {_last_line(error)}; make or download the "
-                         "model again.") from error
+        raise InputError(
+            f"The configuration of {spec.name} cannot be read: {_last_line(error)}; make or download the model again."
+        ) from error
     if len(tokenizer) > getattr(config, "vocab_size", len(tokenizer)):
-        raise InputError(f"The tokenizer of {spec.name} has {len(tokenizer)} tokens, but the model only "
-                         f"{config.vocab_size} embeddings: give the folder that both were saved to.")
+        raise InputError(
+            f"The tokenizer of {spec.name} has {len(tokenizer)} tokens, but the model only "
+            f"{config.vocab_size} embeddings: give the folder that both were saved to."
+        )
     eos = end_tokens(tokenizer, folder, spec.revision, config)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -87,13 +90,25 @@ def from_model_name(model: str, batch_size: int, dtype: str, batch_invariant: bo
         from vllm import LLM
 
         try:
-            llm = LLM(model=folder, revision=spec.revision, skip_tokenizer_init=True, dtype=dtype, seed=0,
-                      max_model_len=-1, max_num_seqs=batch_size, enable_prefix_caching=False,
-                      generation_config="vllm", logprobs_mode="raw_logprobs", enforce_eager=cpu,
-                      use_tqdm_on_load=False)
+            llm = LLM(
+                model=folder,
+                revision=spec.revision,
+                skip_tokenizer_init=True,
+                dtype=dtype,
+                seed=0,
+                max_model_len=-1,
+                max_num_seqs=batch_size,
+                enable_prefix_caching=False,
+                generation_config="vllm",
+                logprobs_mode="raw_logprobs",
+                enforce_eager=cpu,
+                use_tqdm_on_load=False,
+            )
         except (ValueError, RuntimeError, OSError, AssertionError) as error:
-            raise InputError(f"vLLM cannot load {spec.name}: {_last_line(error)}; see its log with "
-                             "VLLM_LOGGING_LEVEL=INFO, or use engine='transformers'.") from error
+            raise InputError(
+                f"vLLM cannot load {spec.name}: {_last_line(error)}; see its log with "
+                "VLLM_LOGGING_LEVEL=INFO, or use engine='transformers'."
+            ) from error
     return VLLMEngine(llm, tokenizer, eos, batch_size, getattr(config, "max_position_embeddings", None))
 
 
@@ -111,18 +126,26 @@ class VLLMEngine:
         """Engine, version, dtype, device, batch settings."""
         config = self.llm.llm_engine.vllm_config
         cpu = config.device_config.device_type == "cpu"
-        return {"engine": "vllm", "engine_version": vllm_version(), "torch": torch.__version__,
-                "dtype": str(config.model_config.dtype).removeprefix("torch."),
-                "device": config.device_config.device_type, "batch_size": self.batch_size,
-                "max_num_seqs": config.scheduler_config.max_num_seqs,
-                "max_num_batched_tokens": config.scheduler_config.max_num_batched_tokens,
-                "max_model_len": config.model_config.max_model_len,
-                "batch_invariant": invariant_environment(), "prefix_caching": config.cache_config.enable_prefix_caching,
-                "kv_cache_gib": int(os.environ["VLLM_CPU_KVCACHE_SPACE"]) if cpu else None,
-                "threads": torch.get_num_threads(), "eos_token_ids": self.eos}
+        return {
+            "engine": "vllm",
+            "engine_version": vllm_version(),
+            "torch": torch.__version__,
+            "dtype": str(config.model_config.dtype).removeprefix("torch."),
+            "device": config.device_config.device_type,
+            "batch_size": self.batch_size,
+            "max_num_seqs": config.scheduler_config.max_num_seqs,
+            "max_num_batched_tokens": config.scheduler_config.max_num_batched_tokens,
+            "max_model_len": config.model_config.max_model_len,
+            "batch_invariant": invariant_environment(),
+            "prefix_caching": config.cache_config.enable_prefix_caching,
+            "kv_cache_gib": int(os.environ["VLLM_CPU_KVCACHE_SPACE"]) if cpu else None,
+            "threads": torch.get_num_threads(),
+            "eos_token_ids": self.eos,
+        }
 
-    def generate(self, prompts: Sequence[str], sampling: Sampling, keys: Sequence[str],
-                 bar: tqdm | None = None) -> list[list[Sample]]:
+    def generate(
+        self, prompts: Sequence[str], sampling: Sampling, keys: Sequence[str], bar: tqdm | None = None
+    ) -> list[list[Sample]]:
         """`n_samples` samples per prompt, prompt-major, in the order of the prompts; see `Engine.generate`."""
         from vllm import TokensPrompt
 
@@ -133,7 +156,9 @@ class VLLMEngine:
         rows = [(p, s) for p in range(len(prompts)) for s in range(sampling.n_samples)]
         self.llm.enqueue(
             [TokensPrompt(prompt_token_ids=prompt_ids[p]) for p, _ in rows],
-            [self._parameters(sampling, request_seed(sampling.seed, keys[p], s)) for p, s in rows], use_tqdm=False)
+            [self._parameters(sampling, request_seed(sampling.seed, keys[p], s)) for p, s in rows],
+            use_tqdm=False,
+        )
         finished: list[Any] = []
         while self.llm.llm_engine.has_unfinished_requests():  # as `LLM.generate` does, with our progress bar
             done = [output for output in self.llm.llm_engine.step() if output.finished]
@@ -150,25 +175,39 @@ class VLLMEngine:
         from vllm import SamplingParams
 
         # logprobs=0 returns the sampled token's alone; everything vLLM could do to the distribution besides is off
-        return SamplingParams(n=1, temperature=sampling.temperature, top_p=sampling.top_p, top_k=0, min_p=0.0,
-                              repetition_penalty=1.0, seed=seed, max_tokens=sampling.max_new_tokens,
-                              stop_token_ids=self.eos, logprobs=0, detokenize=False, watermarking=False)
+        return SamplingParams(
+            n=1,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=0,
+            min_p=0.0,
+            repetition_penalty=1.0,
+            seed=seed,
+            max_tokens=sampling.max_new_tokens,
+            stop_token_ids=self.eos,
+            logprobs=0,
+            detokenize=False,
+            watermarking=False,
+        )
 
     def _sample(self, output: _Completion) -> Sample:
         tokens = list(output.token_ids)
         logprobs = np.array([at[token].logprob for token, at in zip(tokens, output.logprobs, strict=True)], np.float32)
         ended = bool(tokens) and tokens[-1] in self.eos
-        return Sample(self.tokenizer.decode(tokens, skip_special_tokens=True), tokens, logprobs,
-                      "stop" if ended else "length")
+        return Sample(
+            self.tokenizer.decode(tokens, skip_special_tokens=True), tokens, logprobs, "stop" if ended else "length"
+        )
 
     def _check_cache(self, prompt_ids: Sequence[Sequence[int]], keys: Sequence[str], max_new_tokens: int) -> None:
         """Raise `InputError` if the memory for keys and values holds less than the model's context and too little."""
         held = self.llm.llm_engine.vllm_config.model_config.max_model_len
         for key, ids in zip(keys, prompt_ids, strict=True):
             if len(ids) + max_new_tokens > held:
-                raise InputError(f"The prompt of {key} has {len(ids)} tokens; with max_new_tokens={max_new_tokens} "
-                                 f"that exceeds the {held} tokens that vLLM's cache has room for: give it more memory "
-                                 "(VLLM_CPU_KVCACHE_SPACE, in GiB, on a CPU) or lower max_new_tokens.")
+                raise InputError(
+                    f"The prompt of {key} has {len(ids)} tokens; with max_new_tokens={max_new_tokens} "
+                    f"that exceeds the {held} tokens that vLLM's cache has room for: give it more memory "
+                    "(VLLM_CPU_KVCACHE_SPACE, in GiB, on a CPU) or lower max_new_tokens."
+                )
 
 
 class _Completion(Protocol):
@@ -206,25 +245,33 @@ def check_temperature(temperature: float) -> None:
     """Raise `InputError` for a temperature that vLLM would change or refuse."""
     low, high = TEMPERATURES
     if temperature and not low <= temperature <= high:
-        raise InputError(f"vLLM samples at temperatures from {low:g} to {high:g} (or 0, greedy), not {temperature:g}: "
-                         "choose one of these or engine='transformers'.")
+        raise InputError(
+            f"vLLM samples at temperatures from {low:g} to {high:g} (or 0, greedy), not {temperature:g}: "
+            "choose one of these or engine='transformers'."
+        )
 
 
 def check_machine(config: Any, model: str, batch_invariant: bool = False) -> None:
     """Raise `InputError` for what this machine or process cannot do; it would fail late and obscurely."""
     if invariant_environment() and not batch_invariant:
-        raise InputError(f"{BATCH_INVARIANT} is set in this process, but the parameter batch_invariant is false: set "
-                         "the parameter instead of the variable, or unset it and start the process again.")
+        raise InputError(
+            f"{BATCH_INVARIANT} is set in this process, but the parameter batch_invariant is false: set "
+            "the parameter instead of the variable, or unset it and start the process again."
+        )
     if not on_cpu():
         return
     if batch_invariant:
-        raise InputError("vLLM has no batch-invariant kernels on a CPU: set batch_invariant to false, and compare runs "
-                         "of one batch size.")
+        raise InputError(
+            "vLLM has no batch-invariant kernels on a CPU: set batch_invariant to false, and compare runs "
+            "of one batch size."
+        )
     heads = getattr(config, "num_attention_heads", None)
     dim = getattr(config, "head_dim", None) or (config.hidden_size // heads if heads else None)
     if dim is not None and dim < MIN_CPU_HEAD_DIM:
-        raise InputError(f"vLLM on a CPU needs attention heads of at least {MIN_CPU_HEAD_DIM} dimensions, but those of "
-                         f"{model} have {dim}: use engine='transformers'.")
+        raise InputError(
+            f"vLLM on a CPU needs attention heads of at least {MIN_CPU_HEAD_DIM} dimensions, but those of "
+            f"{model} have {dim}: use engine='transformers'."
+        )
 
 
 def invariant_environment() -> bool:

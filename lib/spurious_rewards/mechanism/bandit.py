@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
 
+from spurious_rewards.command_line import exit_code
 from spurious_rewards.mechanism.config import BanditConfig
 from spurious_rewards.training import advantages, clip
-from spurious_rewards.workflow.command_line import exit_code
 
 if TYPE_CHECKING:
     import torch
@@ -93,9 +93,7 @@ def draw(
     return drawn, (_uniform(rng, (seeds, config.rollouts)) < chance).view(np.uint8)
 
 
-def tally(
-    arms: np.ndarray, rewards: np.ndarray, config: BanditConfig, rng: np.random.Generator | None = None
-) -> Tally:
+def tally(arms: np.ndarray, rewards: np.ndarray, config: BanditConfig, rng: np.random.Generator | None = None) -> Tally:
     """Advantages of a rollout batch, dealt to its mini-batches and summed by arm and sign.
 
     Args:

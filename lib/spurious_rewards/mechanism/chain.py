@@ -84,15 +84,19 @@ def solve(config: BanditConfig) -> Chain:
     _check(config)
     n_arms = len(config.probabilities())
     if config.rollouts * math.log2(2 * n_arms) > math.log2(MOST_PATHS):
-        raise InputError(f"{config.rollouts} rollouts of {n_arms} arms have too many outcomes to enumerate; the exact "
-                         "chain is for about 4 to 8 rollouts per batch, the simulator for more.")
+        raise InputError(
+            f"{config.rollouts} rollouts of {n_arms} arms have too many outcomes to enumerate; the exact "
+            "chain is for about 4 to 8 rollouts per batch, the simulator for more."
+        )
     arms, rewards = outcomes(config)
     coin = np.where(rewards == 1, config.gamma, 1 - config.gamma).prod(axis=1)
     logits, probability = np.log(config.probabilities())[None], np.ones(1)
     for _ in range(config.batches):
         if len(logits) * len(arms) > MOST_PATHS:
-            raise InputError(f"{len(logits)} states times {len(arms)} outcomes are too many to follow exactly; use "
-                             "fewer batches or rollouts.")
+            raise InputError(
+                f"{len(logits)} states times {len(arms)} outcomes are too many to follow exactly; use "
+                "fewer batches or rollouts."
+            )
         states = np.repeat(logits, len(arms), axis=0)
         drawn, coins = np.tile(arms, (len(logits), 1)), np.tile(rewards, (len(logits), 1))
         chance = np.take_along_axis(_softmax(states), drawn, axis=1).prod(axis=1)

@@ -46,8 +46,15 @@ class CodeTree:
         least: path probability from which on a beginning is followed.
     """
 
-    def __init__(self, prompts: Sequence[Sequence[int]], marks: CodeTokens, terminal: Collection[int],
-                 temperature: float, depth: int, least: float):
+    def __init__(
+        self,
+        prompts: Sequence[Sequence[int]],
+        marks: CodeTokens,
+        terminal: Collection[int],
+        temperature: float,
+        depth: int,
+        least: float,
+    ):
         """Prompts are token ids, problem by problem; after a token of `terminal` an answer is over."""
         self.prompts, self.marks, self.temperature = [list(ids) for ids in prompts], marks, temperature
         self.depth, self.least, self._terminal = depth, least, sorted(terminal)
@@ -64,8 +71,8 @@ class CodeTree:
         for level in range(self.depth):
             children, masses = [], []
             for start in range(0, len(nodes), NODES_PER_PASS):
-                part = nodes[start:start + NODES_PER_PASS]
-                path_N_V = mass_N[start:start + len(part), None] * self._next(model, part)
+                part = nodes[start : start + NODES_PER_PASS]
+                path_N_V = mass_N[start : start + len(part), None] * self._next(model, part)
                 becomes_N_V = np.stack([self._becomes(path) for _, path in part])
                 of_N = [p for p, _ in part]
                 np.add.at(code_P, of_N, (path_N_V * becomes_N_V).sum(axis=1))
@@ -89,7 +96,7 @@ class CodeTree:
         lengths = torch.tensor([len(row) for row in rows])
         ids: Tensor = torch.zeros((len(rows), int(lengths.max())), dtype=torch.long)
         for i, row in enumerate(rows):
-            ids[i, :len(row)] = torch.tensor(row)
+            ids[i, : len(row)] = torch.tensor(row)
         logits = model(input_ids=ids, use_cache=False).logits[torch.arange(len(rows)), lengths - 1]
         return torch.softmax(logits.double() / self.temperature, dim=-1).numpy()
 

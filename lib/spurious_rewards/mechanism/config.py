@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.storage.config import Config
 from spurious_rewards.training import advantages, clip
-from spurious_rewards.workflow.config import Config
 
 PRIORS = {
     "two_arms": (0.65, 0.35),
@@ -74,18 +74,23 @@ class BanditConfig(Config):
                 raise unknown_name(kind, name, known)
         self.check_at_least({"groups": 1, "group_size": 2, "updates": 1, "batches": 1, "seeds": 2})
         if self.rollouts % self.updates:
-            raise InputError(f"groups·group_size = {self.rollouts} rollouts do not divide into {self.updates} equal "
-                             "mini-batches; choose updates among its divisors.")
+            raise InputError(
+                f"groups·group_size = {self.rollouts} rollouts do not divide into {self.updates} equal "
+                "mini-batches; choose updates among its divisors."
+            )
         if not self.step_size > 0:
             raise InputError(f"step_size must be above 0, but it is {self.step_size}.")
         if self.max_grad_norm < 0:
             raise InputError(f"max_grad_norm must be 0 (off) or above, but it is {self.max_grad_norm}.")
         if not (0 <= self.gamma <= 1 and 0 <= self.gamma + self.lift <= 1):
-            raise InputError(f"gamma and gamma + lift are probabilities in [0, 1], but they are {self.gamma} and "
-                             f"{self.gamma + self.lift}.")
+            raise InputError(
+                f"gamma and gamma + lift are probabilities in [0, 1], but they are {self.gamma} and "
+                f"{self.gamma + self.lift}."
+            )
         if not 0 <= self.lifted_arm < len(self.probabilities()):
-            raise InputError(f"lifted_arm must be the index of one of {len(self.probabilities())} arms, but it is "
-                             f"{self.lifted_arm}.")
+            raise InputError(
+                f"lifted_arm must be the index of one of {len(self.probabilities())} arms, but it is {self.lifted_arm}."
+            )
         if self.ddof not in (0, 1):
             raise InputError(f"ddof must be 0 or 1, but it is {self.ddof}.")
 

@@ -37,13 +37,13 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from spurious_rewards.command_line import exit_code
 from spurious_rewards.errors import InputError
 from spurious_rewards.mechanism.code_tree import bounded_share
 from spurious_rewards.mechanism.counterfactual_config import REFERENCE, CounterfactualConfig, configs
 from spurious_rewards.mechanism.effects import PER_PROBLEM, effects, entropy_half_width, unpaired
-from spurious_rewards.workflow.command_line import exit_code
-from spurious_rewards.workflow.files import read_json, sha256_file, write_json, write_parquet, write_text
-from spurious_rewards.workflow.runs import RunFolder
+from spurious_rewards.storage.files import read_json, sha256_file, write_json, write_parquet, write_text
+from spurious_rewards.storage.runs import RunFolder
 
 KEYS = ("model", "optimizer", "learning_rate")
 """What tells the settings of one table apart."""
@@ -76,18 +76,29 @@ def _run(folder: RunFolder, config: CounterfactualConfig, progress: bool) -> Non
 
     arms = Arms(config)
     probe = ProbeSet.sample(config, arms.model, arms.tokenizer)
-    start = {"checkpoint_sha": arms.checkpoint_hash(), "probe_sha": probe.sha, "probe_tokens": probe.n_tokens,
-             "bin_tokens": probe.bin_tokens.tolist(),
-             "code_logits": probe.checkpoint.per_problem["code_logit"].tolist(),
-             "checkpoint": {name: value for name, value in probe.checkpoint.scalars().items() if np.isfinite(value)}}
+    start = {
+        "checkpoint_sha": arms.checkpoint_hash(),
+        "probe_sha": probe.sha,
+        "probe_tokens": probe.n_tokens,
+        "bin_tokens": probe.bin_tokens.tolist(),
+        "code_logits": probe.checkpoint.per_problem["code_logit"].tolist(),
+        "checkpoint": {name: value for name, value in probe.checkpoint.scalars().items() if np.isfinite(value)},
+    }
     if not folder.path(START).is_file():
         write_json(folder.path(START), start)
     if any(read_json(folder.path(START))[name] != start[name] for name in ("checkpoint_sha", "probe_sha")):
-        raise InputError(f"{folder.folder} was begun from another checkpoint or with other versions of the software, "
-                         "so its pairs do not go with new ones; move that folder away and run again.")
+        raise InputError(
+            f"{folder.folder} was begun from another checkpoint or with other versions of the software, "
+            "so its pairs do not go with new ones; move that folder away and run again."
+        )
     looks, n_done = [], 0
-    with tqdm(total=config.max_pairs, desc=f"{config.model} {config.setting()}", unit="pair", mininterval=2,
-              disable=not progress) as bar:
+    with tqdm(
+        total=config.max_pairs,
+        desc=f"{config.model} {config.setting()}",
+        unit="pair",
+        mininterval=2,
+        disable=not progress,
+    ) as bar:
         for look in config.looks():
             for first in range(n_done, look, config.pairs_per_part):
                 numbers = range(first, min(first + config.pairs_per_part, look))
@@ -100,15 +111,26 @@ def _run(folder: RunFolder, config: CounterfactualConfig, progress: bool) -> Non
                 break
     pairs, problems, levels = (_parts(folder, name, config, n_done) for name in ("pairs", "problems", "levels"))
     if wrong := unpaired(pairs):
-        raise InputError(f"The arms of pair {wrong[0]} did not start alike or did not consume the same rollouts; this "
-                         "is a fault of the program, not of the data, and the run is of no use.")
+        raise InputError(
+            f"The arms of pair {wrong[0]} did not start alike or did not consume the same rollouts; this "
+            "is a fault of the program, not of the data, and the run is of no use."
+        )
     write_parquet(folder.path(PAIRS), pairs)
     write_parquet(folder.path(PROBLEMS), problems)
     write_parquet(folder.path(LEVELS), levels)
-    folder.finish({"kind": "counterfactual", "config": config.to_dict(), "seed": config.seed, "n_pairs": n_done,
-                   "looks": looks, "target_half_width": config.target_half_width,
-                   "target_met": looks[-1]["entropy_half_width"] <= config.target_half_width, **start,
-                   "files": {name: sha256_file(folder.path(name)) for name in (PAIRS, PROBLEMS, LEVELS)}})
+    folder.finish(
+        {
+            "kind": "counterfactual",
+            "config": config.to_dict(),
+            "seed": config.seed,
+            "n_pairs": n_done,
+            "looks": looks,
+            "target_half_width": config.target_half_width,
+            "target_met": looks[-1]["entropy_half_width"] <= config.target_half_width,
+            **start,
+            "files": {name: sha256_file(folder.path(name)) for name in (PAIRS, PROBLEMS, LEVELS)},
+        }
+    )
     for path in folder.path("parts").glob("*.parquet"):
         path.unlink()
 
@@ -127,16 +149,38 @@ def _part(folder: RunFolder, config: CounterfactualConfig, arms: Any, probe: Any
             facts = arms.replay(mode, draw)
             readings[mode] = probe.measure(arms.model)
             at_bound = bounded_share(readings[mode].per_problem["code_logit"])
-            rows.append({**setting, "clip_mode": mode, "pair": pair, **facts, **readings[mode].scalars(),
-                         "code_bounded": at_bound})
-            levels.append({**setting, "clip_mode": mode, "pair": pair,
-                           "code_logits": readings[mode].per_problem["code_logit"].astype(np.float32)})
+            rows.append(
+                {
+                    **setting,
+                    "clip_mode": mode,
+                    "pair": pair,
+                    **facts,
+                    **readings[mode].scalars(),
+                    "code_bounded": at_bound,
+                }
+            )
+            levels.append(
+                {
+                    **setting,
+                    "clip_mode": mode,
+                    "pair": pair,
+                    "code_logits": readings[mode].per_problem["code_logit"].astype(np.float32),
+                }
+            )
         reference = readings[REFERENCE].per_problem
         for mode in config.modes:
             if mode != REFERENCE:
-                by_problem.append({**setting, "clip_mode": mode, "pair": pair,
-                                   **{name: (readings[mode].per_problem[name] - reference[name]).astype(np.float32)
-                                      for name in PER_PROBLEM}})
+                by_problem.append(
+                    {
+                        **setting,
+                        "clip_mode": mode,
+                        "pair": pair,
+                        **{
+                            name: (readings[mode].per_problem[name] - reference[name]).astype(np.float32)
+                            for name in PER_PROBLEM
+                        },
+                    }
+                )
     write_parquet(_part_path(folder, "problems", numbers.start), pd.DataFrame(by_problem))
     write_parquet(_part_path(folder, "levels", numbers.start), pd.DataFrame(levels))
     write_parquet(target, _narrow(pd.DataFrame(rows)))
@@ -153,16 +197,21 @@ def _parts(folder: RunFolder, name: str, config: CounterfactualConfig, n_pairs: 
     frame = frame[frame["pair"] < n_pairs].sort_values("pair", kind="stable").reset_index(drop=True)
     per_pair = len(config.modes) - (name == "problems")
     if len(frame) != n_pairs * per_pair:
-        raise InputError(f"{folder.path('parts')} holds {len(frame)} rows where {n_pairs * per_pair} belong; delete "
-                         "that folder and run again.")
+        raise InputError(
+            f"{folder.path('parts')} holds {len(frame)} rows where {n_pairs * per_pair} belong; delete "
+            "that folder and run again."
+        )
     return frame
 
 
 def _narrow(rows: pd.DataFrame) -> pd.DataFrame:
     """Numbers in single precision, which halves the records; the step size stays as it was written."""
     floats = [name for name in rows.select_dtypes("float64") if name != "learning_rate"]
-    lists = {name: [np.asarray(values, dtype=np.float32) for values in rows[name]]
-             for name in rows.columns if isinstance(rows[name].iloc[0], list)}
+    lists = {
+        name: [np.asarray(values, dtype=np.float32) for values in rows[name]]
+        for name in rows.columns
+        if isinstance(rows[name].iloc[0], list)
+    }
     return rows.astype({name: "float32" for name in floats}).assign(**lists)
 
 
@@ -191,12 +240,23 @@ class Records:
             InputError: a run is not complete.
         """
         manifests = [folder.manifest() for folder in folders]
-        pairs, problems, levels = (pd.concat([pd.read_parquet(folder.path(name)) for folder in folders],
-                                             ignore_index=True) for name in (PAIRS, PROBLEMS, LEVELS))
+        pairs, problems, levels = (
+            pd.concat([pd.read_parquet(folder.path(name)) for folder in folders], ignore_index=True)
+            for name in (PAIRS, PROBLEMS, LEVELS)
+        )
         problems = problems.assign(**{name: [_rounded(values) for values in problems[name]] for name in PER_PROBLEM})
-        checkpoints = pd.DataFrame([{**{name: m["config"][name] for name in KEYS}, "n_pairs": m["n_pairs"],
-                                     "target_met": target_met(m), **m["checkpoint"], "code_logits": m["code_logits"]}
-                                    for m in manifests])
+        checkpoints = pd.DataFrame(
+            [
+                {
+                    **{name: m["config"][name] for name in KEYS},
+                    "n_pairs": m["n_pairs"],
+                    "target_met": target_met(m),
+                    **m["checkpoint"],
+                    "code_logits": m["code_logits"],
+                }
+                for m in manifests
+            ]
+        )
         return cls(pairs, problems, checkpoints, levels, manifests)
 
     @classmethod
@@ -221,10 +281,14 @@ class Records:
             frame = pd.concat([one, kept], ignore_index=True) if len(kept) else one
             return frame.sort_values(list(KEYS), kind="stable").reset_index(drop=True)
 
-        manifests = [*self.manifests,
-                     *(m for m in older.manifests if tuple(m["config"][key] for key in KEYS) not in new)]
-        return Records(*map(both, ("pairs", "problems", "checkpoints", "levels")),
-                       sorted(manifests, key=lambda m: tuple(m["config"][key] for key in KEYS)))
+        manifests = [
+            *self.manifests,
+            *(m for m in older.manifests if tuple(m["config"][key] for key in KEYS) not in new),
+        ]
+        return Records(
+            *map(both, ("pairs", "problems", "checkpoints", "levels")),
+            sorted(manifests, key=lambda m: tuple(m["config"][key] for key in KEYS)),
+        )
 
     def effects(self) -> pd.DataFrame:
         """The table (see `effects`)."""
@@ -251,23 +315,36 @@ def run_size(size: str = "notebook", only: str = "", progress: bool = True) -> t
 def write_results(name: str, records: Records, out: str | Path) -> pd.DataFrame:
     """Table, records and manifest below `out`, the manifest last; returns the table."""
     out = Path(out)
-    frames = {"": records.pairs, "_problems": records.problems, "_checkpoints": records.checkpoints,
-              **({"_levels": records.levels} if len(records.levels) else {})}
+    frames = {
+        "": records.pairs,
+        "_problems": records.problems,
+        "_checkpoints": records.checkpoints,
+        **({"_levels": records.levels} if len(records.levels) else {}),
+    }
     files = [f"tables/mechanism/{name}.csv", *(f"records/mechanism/{name}{part}.parquet" for part in frames)]
     table = records.effects()
     write_text(out / files[0], csv_text(table))
     for path, frame in zip(files[1:], frames.values(), strict=True):
         write_parquet(out / path, frame)
     manifests = records.manifests
-    write_json(out / "manifests" / "mechanism" / f"{name}.json", {
-        "kind": "counterfactual", "stopping_rule": {
-            "quantity": "two_sided − none, token entropy: half width of the 95 % t interval over pairs",
-            **{key: manifests[0]["config"][key] for key in ("min_pairs", "look_every", "max_pairs", "relevant_effect",
-                                                            "precision")}},
-        "n_pairs": {m["run_id"]: m["n_pairs"] for m in manifests},
-        "target_met": {m["run_id"]: target_met(m) for m in manifests},
-        "seconds": round(sum(m["seconds"] for m in manifests), 1),
-        "files": {path: sha256_file(out / path) for path in files}, "runs": manifests})
+    write_json(
+        out / "manifests" / "mechanism" / f"{name}.json",
+        {
+            "kind": "counterfactual",
+            "stopping_rule": {
+                "quantity": "two_sided − none, token entropy: half width of the 95 % t interval over pairs",
+                **{
+                    key: manifests[0]["config"][key]
+                    for key in ("min_pairs", "look_every", "max_pairs", "relevant_effect", "precision")
+                },
+            },
+            "n_pairs": {m["run_id"]: m["n_pairs"] for m in manifests},
+            "target_met": {m["run_id"]: target_met(m) for m in manifests},
+            "seconds": round(sum(m["seconds"] for m in manifests), 1),
+            "files": {path: sha256_file(out / path) for path in files},
+            "runs": manifests,
+        },
+    )
     return table
 
 
@@ -278,8 +355,11 @@ def csv_text(table: pd.DataFrame) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line: compute or find settings, and write the results."""
-    parser = argparse.ArgumentParser(prog="python -m spurious_rewards.mechanism.counterfactual", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m spurious_rewards.mechanism.counterfactual",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--size", default="notebook", help="notebook (default), committed or tiny")
     parser.add_argument("--model", default="", help="a model of the registry or a folder (default: the organism)")
     parser.add_argument("--prompt-style", default="", help="default: organism for organisms, else simplerl")
@@ -290,8 +370,9 @@ def main(arguments: list[str] | None = None) -> int:
     def program() -> None:
         earlier = Path(options.out) / "manifests" / "mechanism" / "counterfactual.json"
         if options.out and options.settings and not earlier.is_file():
-            raise InputError(f"{options.out} has no counterfactual whose other settings could be kept; leave "
-                             "--settings out.")
+            raise InputError(
+                f"{options.out} has no counterfactual whose other settings could be kept; leave --settings out."
+            )
         folders = []
         for config in configs(options.size, options.settings, options.model, options.prompt_style):
             folders.append(run(config))

@@ -39,8 +39,8 @@ from typing import Any
 
 from spurious_rewards.errors import InputError, unknown_name
 from spurious_rewards.models.registry import resolve
+from spurious_rewards.storage.config import Config, slug
 from spurious_rewards.training.config import RunConfig
-from spurious_rewards.workflow.config import Config, slug
 
 REFERENCE = "none"
 """The clip mode that the others are compared with."""
@@ -110,11 +110,23 @@ class CounterfactualConfig(Config):
         for mode in self.modes:
             self.run_config(mode)  # checks reward, clip mode, optimizer and batches
         if REFERENCE not in self.modes or len(set(self.modes)) != len(self.modes) or len(self.modes) < 2:
-            raise InputError("clip_modes must hold none, which the others are compared with, and at least one other, "
-                             f"each once, but they are {self.clip_modes!r}.")
-        self.check_at_least({"n_batches": 1, "warmup_batches": 0, "probe_problems": 2, "probe_samples": 2,
-                             "code_depth": 1, "min_pairs": 2, "look_every": 1, "max_pairs": self.min_pairs,
-                             "pairs_per_part": 1})
+            raise InputError(
+                "clip_modes must hold none, which the others are compared with, and at least one other, "
+                f"each once, but they are {self.clip_modes!r}."
+            )
+        self.check_at_least(
+            {
+                "n_batches": 1,
+                "warmup_batches": 0,
+                "probe_problems": 2,
+                "probe_samples": 2,
+                "code_depth": 1,
+                "min_pairs": 2,
+                "look_every": 1,
+                "max_pairs": self.min_pairs,
+                "pairs_per_part": 1,
+            }
+        )
         if self.target_half_width <= 0:
             raise InputError("relevant_effect and precision must be above 0.")
 
@@ -140,13 +152,38 @@ class CounterfactualConfig(Config):
     def run_config(self, mode: str) -> RunConfig:
         """The training run whose trainer replays `mode`; its rollout batches are the pairs', each with its warm-up."""
         return RunConfig(
-            clip_mode=mode, precision="fp32", engine="shared_prefix", allow_inert_clip=True, top1_prob=False,
-            rollouts_kept_per_batch=0, rollout_batches=self.max_pairs * self.batches_per_pair,
-            **{name: getattr(self, name) for name in (
-                "model", "train_set", "n_train_problems", "problem_seed", "prompt_style", "reward", "gamma",
-                "epsilon_low", "epsilon_high", "optimizer", "learning_rate", "prompts_per_batch", "group_size",
-                "updates_per_batch", "micro_batch", "max_prompt_tokens", "max_completion_tokens", "temperature",
-                "seed")})
+            clip_mode=mode,
+            precision="fp32",
+            engine="shared_prefix",
+            allow_inert_clip=True,
+            top1_prob=False,
+            rollouts_kept_per_batch=0,
+            rollout_batches=self.max_pairs * self.batches_per_pair,
+            **{
+                name: getattr(self, name)
+                for name in (
+                    "model",
+                    "train_set",
+                    "n_train_problems",
+                    "problem_seed",
+                    "prompt_style",
+                    "reward",
+                    "gamma",
+                    "epsilon_low",
+                    "epsilon_high",
+                    "optimizer",
+                    "learning_rate",
+                    "prompts_per_batch",
+                    "group_size",
+                    "updates_per_batch",
+                    "micro_batch",
+                    "max_prompt_tokens",
+                    "max_completion_tokens",
+                    "temperature",
+                    "seed",
+                )
+            },
+        )
 
     def setting(self) -> str:
         """Short readable name of optimizer and step size."""
@@ -177,8 +214,10 @@ def configs(size: str, only: str = "", model: str = "", prompt_style: str = "") 
         values |= {"model": model, "prompt_style": "organism" if kind == "organism" else "simplerl"}
     if prompt_style:
         values["prompt_style"] = prompt_style
-    found = [CounterfactualConfig(optimizer=optimizer, learning_rate=step, **values)
-             for optimizer, step in values.pop("settings", SETTINGS)]
+    found = [
+        CounterfactualConfig(optimizer=optimizer, learning_rate=step, **values)
+        for optimizer, step in values.pop("settings", SETTINGS)
+    ]
     if only:
         wanted = [name.strip() for name in only.split(",")]
         for name in wanted:
@@ -191,9 +230,21 @@ def configs(size: str, only: str = "", model: str = "", prompt_style: str = "") 
 SIZES: dict[str, dict[str, Any]] = {
     "committed": {},
     "notebook": {"settings": (("sgd", 0.3), ("adamw", 1e-3)), "min_pairs": 6, "max_pairs": 6, "n_train_problems": 64},
-    "tiny": {"settings": (("sgd", 0.1),), "clip_modes": "none,two_sided", "min_pairs": 2, "max_pairs": 2,
-             "n_train_problems": 16, "prompts_per_batch": 2, "group_size": 4, "updates_per_batch": 4, "micro_batch": 2,
-             "max_completion_tokens": 48, "probe_problems": 4, "probe_samples": 2, "code_depth": 1},
+    "tiny": {
+        "settings": (("sgd", 0.1),),
+        "clip_modes": "none,two_sided",
+        "min_pairs": 2,
+        "max_pairs": 2,
+        "n_train_problems": 16,
+        "prompts_per_batch": 2,
+        "group_size": 4,
+        "updates_per_batch": 4,
+        "micro_batch": 2,
+        "max_completion_tokens": 48,
+        "probe_problems": 4,
+        "probe_samples": 2,
+        "code_depth": 1,
+    },
 }
 """Fields by which a size differs from the defaults of `CounterfactualConfig`. `notebook`: two settings at which a few
 pairs show something; `tiny`: does it work at all with this model."""

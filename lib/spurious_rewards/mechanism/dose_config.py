@@ -29,9 +29,9 @@ from dataclasses import dataclass
 from spurious_rewards.errors import InputError, unknown_name
 from spurious_rewards.evaluation.config import EvalConfig
 from spurious_rewards.mechanism.counterfactual_config import REFERENCE, CounterfactualConfig
+from spurious_rewards.storage.config import Config
 from spurious_rewards.training.clip import check_mode
 from spurious_rewards.training.config import RunConfig
-from spurious_rewards.workflow.config import Config
 
 
 @dataclass(frozen=True)
@@ -89,30 +89,73 @@ class DoseConfig(Config):
 
     def run_configs(self, only: str = "") -> list[RunConfig]:
         """The training runs: every model, setting, seed and clip mode, the modes of one comparison side by side."""
-        shared = {name: getattr(self, name) for name in ("gamma", "prompts_per_batch", "group_size",
-                                                         "updates_per_batch", "rollout_batches",
-                                                         "max_completion_tokens")}
-        return [RunConfig(model=model, train_set="synthetic", n_train_problems=1024, prompt_style="organism",
-                          reward="random", clip_mode=mode, seed=seed, optimizer=optimizer, learning_rate=step,
-                          micro_batch=self.prompts_per_batch * self.group_size // self.updates_per_batch,
-                          max_prompt_tokens=128, precision="fp32", engine="shared_prefix", top1_prob=False,
-                          save_every_batches=self.rollout_batches, keep_checkpoints=1, rollouts_kept_per_batch=16,
-                          **shared)
-                for model in self.names(only) for optimizer, step in map(self._setting, self.settings.split(","))
-                for seed in range(self.n_seeds) for mode in self.run_clip_modes.split(",")]
+        shared = {
+            name: getattr(self, name)
+            for name in (
+                "gamma",
+                "prompts_per_batch",
+                "group_size",
+                "updates_per_batch",
+                "rollout_batches",
+                "max_completion_tokens",
+            )
+        }
+        return [
+            RunConfig(
+                model=model,
+                train_set="synthetic",
+                n_train_problems=1024,
+                prompt_style="organism",
+                reward="random",
+                clip_mode=mode,
+                seed=seed,
+                optimizer=optimizer,
+                learning_rate=step,
+                micro_batch=self.prompts_per_batch * self.group_size // self.updates_per_batch,
+                max_prompt_tokens=128,
+                precision="fp32",
+                engine="shared_prefix",
+                top1_prob=False,
+                save_every_batches=self.rollout_batches,
+                keep_checkpoints=1,
+                rollouts_kept_per_batch=16,
+                **shared,
+            )
+            for model in self.names(only)
+            for optimizer, step in map(self._setting, self.settings.split(","))
+            for seed in range(self.n_seeds)
+            for mode in self.run_clip_modes.split(",")
+        ]
 
     def eval_config(self, model: str, trained_run: str = "") -> EvalConfig:
         """The evaluation of an organism, or of a run that started from it: same problems, same random numbers."""
-        return EvalConfig(model=model, trained_run=trained_run, benchmark="synthetic_test", temperature=1.0,
-                          n_problems=self.n_problems, n_samples=self.n_samples,
-                          max_new_tokens=self.max_completion_tokens)
+        return EvalConfig(
+            model=model,
+            trained_run=trained_run,
+            benchmark="synthetic_test",
+            temperature=1.0,
+            n_problems=self.n_problems,
+            n_samples=self.n_samples,
+            max_new_tokens=self.max_completion_tokens,
+        )
 
     def pair_configs(self, only: str = "") -> list[CounterfactualConfig]:
         """The paired counterfactuals: every model and setting."""
-        return [CounterfactualConfig(model=model, optimizer=optimizer, learning_rate=step, gamma=self.gamma,
-                                     clip_modes=self.clip_modes, min_pairs=self.n_pairs, max_pairs=self.n_pairs,
-                                     n_train_problems=1024, max_completion_tokens=self.max_completion_tokens)
-                for model in self.names(only) for optimizer, step in map(self._setting, self.settings.split(","))]
+        return [
+            CounterfactualConfig(
+                model=model,
+                optimizer=optimizer,
+                learning_rate=step,
+                gamma=self.gamma,
+                clip_modes=self.clip_modes,
+                min_pairs=self.n_pairs,
+                max_pairs=self.n_pairs,
+                n_train_problems=1024,
+                max_completion_tokens=self.max_completion_tokens,
+            )
+            for model in self.names(only)
+            for optimizer, step in map(self._setting, self.settings.split(","))
+        ]
 
     @staticmethod
     def _setting(text: str) -> tuple[str, float]:

@@ -59,13 +59,21 @@ def from_runs(rows: pd.DataFrame, n_answers: int) -> pd.DataFrame:
     >>> float(tidy.loc["code_logit", "change"].round(4))  # log((2 + ½) / ½) − log(1½ / 1½)
     1.6094
     """
+
     def log_odds(share: pd.Series) -> pd.Series:
         return np.log((share * n_answers + 0.5) / (n_answers - share * n_answers + 0.5))
 
     rows = rows.assign(**{f"code_logit_{when}": log_odds(rows[f"code_{when}"]) for when in ("before", "after")})
-    frames = [rows.assign(quantity=name, before=rows[f"{name}_before"], unit=rows["seed"], prior=rows["code_before"],
-                          change=rows[f"{name}_after"] - rows[f"{name}_before"])[list(TIDY)]
-              for name in ("code", "code_logit", "accuracy", "ended")]
+    frames = [
+        rows.assign(
+            quantity=name,
+            before=rows[f"{name}_before"],
+            unit=rows["seed"],
+            prior=rows["code_before"],
+            change=rows[f"{name}_after"] - rows[f"{name}_before"],
+        )[list(TIDY)]
+        for name in ("code", "code_logit", "accuracy", "ended")
+    ]
     return pd.concat(frames, ignore_index=True)
 
 
@@ -85,9 +93,14 @@ def from_pairs(pairs: pd.DataFrame, checkpoints: pd.DataFrame, problems: pd.Data
         after, start = pairs[source].to_numpy(float), before.loc[index, source].to_numpy(float)
         if name == "code_logit":
             after, start = logit(after), logit(start)
-        frame = pairs.assign(quantity=name, before=start, change=after - start, unit=pairs["pair"],
-                             prior=before.loc[index, "code"].to_numpy(float),
-                             ess=pairs["ess"] if source in ("code", "accuracy") else np.nan)
+        frame = pairs.assign(
+            quantity=name,
+            before=start,
+            change=after - start,
+            unit=pairs["pair"],
+            prior=before.loc[index, "code"].to_numpy(float),
+            ess=pairs["ess"] if source in ("code", "accuracy") else np.nan,
+        )
         if problems is not None and name in by_problem:
             wanted = pd.MultiIndex.from_frame(pairs[[*keys, "clip_mode", "pair"]])
             frame["by_problem"] = by_problem[name].reindex(wanted).to_numpy()
@@ -109,18 +122,38 @@ def dose_table(tidy: pd.DataFrame) -> pd.DataFrame:
                 here = group[group["model"] == model]
                 start = float(here["before"].mean()) if name["quantity"] in SHARES else None
                 at = {**name, "clip_mode": mode, "model": model, "prior": prior}
-                rows.append({**at, "statistic": "prior", **_trust(here, mode),
-                             **_both(change_U_D[model], effect_U_D[model], mode, start), **_boot(here, mode)})
+                rows.append(
+                    {
+                        **at,
+                        "statistic": "prior",
+                        **_trust(here, mode),
+                        **_both(change_U_D[model], effect_U_D[model], mode, start),
+                        **_boot(here, mode),
+                    }
+                )
                 if name["quantity"] == "code_logit" and mode != REFERENCE and len(reference) >= LEAST_UNITS:
                     line, slope = tilt(change_U_D[model], reference[model])
-                    rows.append({**at, "statistic": "tilt", "n": line.n, **_trust(here, mode),
-                                 **_limits("effect", line), **_limits("shrinkage", slope)})
+                    rows.append(
+                        {
+                            **at,
+                            "statistic": "tilt",
+                            "n": line.n,
+                            **_trust(here, mode),
+                            **_limits("effect", line),
+                            **_limits("shrinkage", slope),
+                        }
+                    )
             if len(priors) > 1:
                 odds = np.log(priors / (1 - priors)).to_numpy()
                 lines = [lines_of(values.to_numpy(), odds) for values in (change_U_D, effect_U_D)]
                 for i, statistic in enumerate(("slope", "at_even_odds")):
-                    row = {**name, "clip_mode": mode, "statistic": statistic, "model": "all",
-                           **_both(lines[0][i], lines[1][i], mode)}
+                    row = {
+                        **name,
+                        "clip_mode": mode,
+                        "statistic": statistic,
+                        "model": "all",
+                        **_both(lines[0][i], lines[1][i], mode),
+                    }
                     row |= _trust(group, mode)
                     if statistic == "slope" and mode != REFERENCE and len(priors) > 2:
                         row |= _limits("models", about_line(effect_U_D.mean().to_numpy(), odds), estimate=False)
@@ -198,8 +231,9 @@ def _with_holm(table: pd.DataFrame) -> pd.DataFrame:
     slopes = table[(table["statistic"] == "slope") & table.get("effect", pd.Series(np.nan, table.index)).notna()]
     table = table.assign(p_value=np.nan, p_holm=np.nan)
     for _, family in slopes.groupby("quantity", sort=False):
-        found = np.array([p_value(Interval(row.effect, row.effect_low, row.effect_high, int(row.n)))
-                          for row in family.itertuples()])
+        found = np.array(
+            [p_value(Interval(row.effect, row.effect_low, row.effect_high, int(row.n))) for row in family.itertuples()]
+        )
         known = family.index[np.isfinite(found)]
         table.loc[known, "p_value"] = found[np.isfinite(found)]
         table.loc[known, "p_holm"] = holm(found[np.isfinite(found)])

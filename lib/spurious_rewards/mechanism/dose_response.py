@@ -28,17 +28,17 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
+from spurious_rewards.command_line import exit_code
 from spurious_rewards.errors import InputError, unknown_name
 from spurious_rewards.evaluation.evaluate import evaluate
 from spurious_rewards.mechanism import counterfactual
 from spurious_rewards.mechanism.dose_config import DoseConfig
 from spurious_rewards.mechanism.dose_effects import dose_table, from_pairs, from_runs
 from spurious_rewards.models.registry import resolve
+from spurious_rewards.storage.files import read_json, sha256_file, write_json, write_parquet, write_text
+from spurious_rewards.storage.provenance import provenance
+from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.training.run import train
-from spurious_rewards.workflow.command_line import exit_code
-from spurious_rewards.workflow.files import read_json, sha256_file, write_json, write_parquet, write_text
-from spurious_rewards.workflow.provenance import provenance
-from spurious_rewards.workflow.runs import RunFolder
 
 PARTS = ("runs", "pairs")
 
@@ -55,8 +55,9 @@ def run_rows(config: DoseConfig, only: str = "", progress: bool = True) -> tuple
     rows: list[dict[str, Any]] = []
     folders: list[RunFolder] = []
     before: dict[str, dict[str, float]] = {}
-    for config_ in tqdm(config.run_configs(only), desc="training runs", unit="run", mininterval=2,
-                        disable=not progress):
+    for config_ in tqdm(
+        config.run_configs(only), desc="training runs", unit="run", mininterval=2, disable=not progress
+    ):
         if config_.model not in before:
             base = evaluate(config.eval_config(config_.model), progress=False)
             folders.append(base)
@@ -65,18 +66,28 @@ def run_rows(config: DoseConfig, only: str = "", progress: bool = True) -> tuple
         evaluated = evaluate(config.eval_config(config_.model, trained.run_id), progress=False)
         folders += [trained, evaluated]
         after = _shares(evaluated)
-        rows.append({**{name: getattr(config_, name) for name in ("model", "optimizer", "learning_rate", "clip_mode",
-                                                                  "seed")},
-                     "run_id": trained.run_id, "eval_id": evaluated.run_id,
-                     **{f"{name}_before": value for name, value in before[config_.model].items()},
-                     **{f"{name}_after": value for name, value in after.items()}})
+        rows.append(
+            {
+                **{
+                    name: getattr(config_, name)
+                    for name in ("model", "optimizer", "learning_rate", "clip_mode", "seed")
+                },
+                "run_id": trained.run_id,
+                "eval_id": evaluated.run_id,
+                **{f"{name}_before": value for name, value in before[config_.model].items()},
+                **{f"{name}_after": value for name, value in after.items()},
+            }
+        )
     return pd.DataFrame(rows), folders
 
 
 def _shares(run: RunFolder) -> dict[str, float]:
     records = pd.read_parquet(run.path("records.parquet"), columns=["uses_code", "correct", "finish_reason"])
-    return {"code": float(records["uses_code"].mean()), "accuracy": float(records["correct"].mean()),
-            "ended": float((records["finish_reason"] == "stop").mean())}
+    return {
+        "code": float(records["uses_code"].mean()),
+        "accuracy": float(records["correct"].mean()),
+        "ended": float((records["finish_reason"] == "stop").mean()),
+    }
 
 
 def run_pairs(config: DoseConfig, only: str = "", progress: bool = True) -> list[RunFolder]:
@@ -87,35 +98,58 @@ def run_pairs(config: DoseConfig, only: str = "", progress: bool = True) -> list
 def write_runs(config: DoseConfig, rows: pd.DataFrame, folders: Sequence[RunFolder], out: str | Path) -> pd.DataFrame:
     """Table, records and manifest of the training runs below `out`; returns the table."""
     table = dose_table(from_runs(rows, config.n_problems * config.n_samples))
-    return _write("dose_response", config, table, {"dose_response": rows}, [_kept(folder.manifest())
-                                                                            for folder in folders], out)
+    return _write(
+        "dose_response", config, table, {"dose_response": rows}, [_kept(folder.manifest()) for folder in folders], out
+    )
 
 
 def write_pairs(config: DoseConfig, folders: Sequence[RunFolder], out: str | Path) -> pd.DataFrame:
     """Table, records and manifest of the paired counterfactuals below `out`; returns the table."""
     found = counterfactual.Records.of(folders)
-    frames = {"dose_counterfactual": found.pairs, "dose_counterfactual_checkpoints": found.checkpoints,
-              "dose_counterfactual_problems": found.problems, "dose_counterfactual_levels": found.levels}
-    return _write("dose_counterfactual", config, dose_table(from_pairs(found.pairs, found.checkpoints, found.problems)),
-                  frames, [_kept(manifest) for manifest in found.manifests], out)
+    frames = {
+        "dose_counterfactual": found.pairs,
+        "dose_counterfactual_checkpoints": found.checkpoints,
+        "dose_counterfactual_problems": found.problems,
+        "dose_counterfactual_levels": found.levels,
+    }
+    return _write(
+        "dose_counterfactual",
+        config,
+        dose_table(from_pairs(found.pairs, found.checkpoints, found.problems)),
+        frames,
+        [_kept(manifest) for manifest in found.manifests],
+        out,
+    )
 
 
 def rewrite_tables(out: str | Path) -> None:
     """Compute both tables again from the records below `out`; the manifests say so and keep their runs."""
     folder, config = Path(out) / "records" / "mechanism", DoseConfig()
     frames = {path.stem: pd.read_parquet(path) for path in sorted(folder.glob("dose_*.parquet"))}
-    names = {"dose_response": ["dose_response"],
-             "dose_counterfactual": [name for name in frames if name.startswith("dose_counterfactual")]}
+    names = {
+        "dose_response": ["dose_response"],
+        "dose_counterfactual": [name for name in frames if name.startswith("dose_counterfactual")],
+    }
     for name, parts in names.items():
         manifest = read_json(Path(out) / "manifests" / "mechanism" / f"{name}.json")
         config = DoseConfig.from_mapping(manifest["config"])
-        table = dose_table(from_runs(frames[name], config.n_problems * config.n_samples) if name == "dose_response" else
-                           from_pairs(frames[name], frames[f"{name}_checkpoints"], frames.get(f"{name}_problems")))
+        table = dose_table(
+            from_runs(frames[name], config.n_problems * config.n_samples)
+            if name == "dose_response"
+            else from_pairs(frames[name], frames[f"{name}_checkpoints"], frames.get(f"{name}_problems"))
+        )
         _write(name, config, table, {part: frames[part] for part in parts}, manifest["runs"], out, manifest)
 
 
-def _write(name: str, config: DoseConfig, table: pd.DataFrame, frames: dict[str, pd.DataFrame],
-           runs: list[dict[str, Any]], out: str | Path, earlier: Mapping[str, Any] | None = None) -> pd.DataFrame:
+def _write(
+    name: str,
+    config: DoseConfig,
+    table: pd.DataFrame,
+    frames: dict[str, pd.DataFrame],
+    runs: list[dict[str, Any]],
+    out: str | Path,
+    earlier: Mapping[str, Any] | None = None,
+) -> pd.DataFrame:
     """Table, records and manifest; `earlier` is the manifest of the records, if only the table is new."""
     out = Path(out)
     files = [f"tables/mechanism/{name}.csv", *(f"records/mechanism/{frame}.parquet" for frame in frames)]
@@ -124,27 +158,58 @@ def _write(name: str, config: DoseConfig, table: pd.DataFrame, frames: dict[str,
         if earlier is None:
             write_parquet(out / path, frame)
     made = provenance()
-    facts = {key: (earlier or made)[key] for key in ("lock_hashes", "python", "versions", "hardware")
-             if key in (earlier or made)}
-    write_json(out / "manifests" / "mechanism" / f"{name}.json", {
-        "kind": name, "config": config.to_dict(), **facts,
-        "table": {"commit": made["commit"], "dirty": made["dirty"]},
-        "seconds": round(sum(run["seconds"] for run in runs), 1), "files": {p: sha256_file(out / p) for p in files},
-        "runs": runs})
+    facts = {
+        key: (earlier or made)[key]
+        for key in ("lock_hashes", "python", "versions", "hardware")
+        if key in (earlier or made)
+    }
+    write_json(
+        out / "manifests" / "mechanism" / f"{name}.json",
+        {
+            "kind": name,
+            "config": config.to_dict(),
+            **facts,
+            "table": {"commit": made["commit"], "dirty": made["dirty"]},
+            "seconds": round(sum(run["seconds"] for run in runs), 1),
+            "files": {p: sha256_file(out / p) for p in files},
+            "runs": runs,
+        },
+    )
     return table
 
 
 def _kept(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """What the manifest of a table keeps of a run's."""
-    return {key: manifest[key] for key in (
-        "run_id", "kind", "commit", "dirty", "seed", "started", "ended", "seconds", "n_pairs", "looks", "target_met",
-        "checkpoint_sha", "probe_sha", "probe_tokens", "files") if key in manifest}
+    return {
+        key: manifest[key]
+        for key in (
+            "run_id",
+            "kind",
+            "commit",
+            "dirty",
+            "seed",
+            "started",
+            "ended",
+            "seconds",
+            "n_pairs",
+            "looks",
+            "target_met",
+            "checkpoint_sha",
+            "probe_sha",
+            "probe_tokens",
+            "files",
+        )
+        if key in manifest
+    }
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line: compute or find everything, and write the results."""
-    parser = argparse.ArgumentParser(prog="python -m spurious_rewards.mechanism.dose_response", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m spurious_rewards.mechanism.dose_response",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--models", default="", help="only these organisms, joined by commas")
     parser.add_argument("--part", default="", help="runs or pairs (default: both)")
     parser.add_argument("--out", default="", help="folder that gets tables/, records/ and manifests/")

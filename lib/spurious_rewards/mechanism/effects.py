@@ -55,8 +55,16 @@ from spurious_rewards.training.diagnostics import PI_OLD_BINS
 PER_PROBLEM = ("entropy", "code", "accuracy")
 """Quantities whose differences are kept per probe problem."""
 FROM_TREE = ("code_exact", "code_logit")
-PROBED = ("entropy", "top1", "kl", "code", "code_mean_logit", *FROM_TREE, "accuracy",
-          *(f"move_bin{i}" for i in range(len(PI_OLD_BINS) - 1)))
+PROBED = (
+    "entropy",
+    "top1",
+    "kl",
+    "code",
+    "code_mean_logit",
+    *FROM_TREE,
+    "accuracy",
+    *(f"move_bin{i}" for i in range(len(PI_OLD_BINS) - 1)),
+)
 UPDATED = ("clipped", "would_clip_high", "would_clip_low", "ratio_max", "motion", "motion_ratio")
 CODE_FAMILY = ("code_logit", "code_tilt")
 """The two quantities that C4 is judged by; Holm's adjustment treats them as one question."""
@@ -70,8 +78,9 @@ RESAMPLES = 4000
 SETTING = ("model", "optimizer", "learning_rate")
 
 
-def effects(pairs: pd.DataFrame, problems: pd.DataFrame, checkpoints: pd.DataFrame,
-            levels: pd.DataFrame | None = None) -> pd.DataFrame:
+def effects(
+    pairs: pd.DataFrame, problems: pd.DataFrame, checkpoints: pd.DataFrame, levels: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """The table of the module's docstring.
 
     Args:
@@ -81,17 +90,21 @@ def effects(pairs: pd.DataFrame, problems: pd.DataFrame, checkpoints: pd.DataFra
         levels: code log-odds per probe problem (array column), a row per setting, pair and mode.
     """
     per_update = [name for name in UPDATED if name in pairs and isinstance(pairs[name].iloc[0], np.ndarray)]
-    pairs = pairs.assign(**{name: [float(np.mean(values)) for values in pairs[name]] for name in per_update},
-                         code_mean_logit=logit(pairs["code"].to_numpy(float)))
+    pairs = pairs.assign(
+        **{name: [float(np.mean(values)) for values in pairs[name]] for name in per_update},
+        code_mean_logit=logit(pairs["code"].to_numpy(float)),
+    )
     checkpoints = checkpoints.assign(code_mean_logit=logit(checkpoints["code"].to_numpy(float)))
     rows = []
     for key, group in pairs.groupby(list(SETTING), sort=False):
         setting = dict(zip(SETTING, key, strict=True))
         start, by_problem = _of(checkpoints, setting).iloc[0], _of(problems, setting)
         logits = level_matrices(_of(levels, setting)) if levels is not None and len(levels) else {}
-        wide = {name: group.pivot(index="pair", columns="clip_mode", values=name).astype(float)
-                for name in (*PROBED, *UPDATED, "ess", "code_rest", "code_bounded")
-                if name in group and group[name].notna().any()}
+        wide = {
+            name: group.pivot(index="pair", columns="clip_mode", values=name).astype(float)
+            for name in (*PROBED, *UPDATED, "ess", "code_rest", "code_bounded")
+            if name in group and group[name].notna().any()
+        }
         wide["motion_ratio"] = wide["motion"].div(wide["motion"][REFERENCE], axis=0)
         for mode in group["clip_mode"].unique():
             differences = by_problem[by_problem["clip_mode"] == mode].sort_values("pair")
@@ -109,21 +122,36 @@ def effects(pairs: pd.DataFrame, problems: pd.DataFrame, checkpoints: pd.DataFra
                 rows.append(row | _target(start))
             if mode == REFERENCE:
                 continue
-            tilts = {"code_mean_tilt": [wide["code_mean_logit"][arm].to_numpy() - start["code_mean_logit"]
-                                        for arm in (mode, REFERENCE)]}
+            tilts = {
+                "code_mean_tilt": [
+                    wide["code_mean_logit"][arm].to_numpy() - start["code_mean_logit"] for arm in (mode, REFERENCE)
+                ]
+            }
             if logits:
-                tilts["code_tilt"] = [logits[arm] - np.asarray(start["code_logits"], dtype=float)
-                                      for arm in (mode, REFERENCE)]
+                tilts["code_tilt"] = [
+                    logits[arm] - np.asarray(start["code_logits"], dtype=float) for arm in (mode, REFERENCE)
+                ]
             for name, changes in tilts.items():
-                rows.append({**setting, "clip_mode": mode, "quantity": name, "n_pairs": len(changes[0]),
-                             **_tilted(*changes), **_trust(name, wide, mode), **_target(start)})
+                rows.append(
+                    {
+                        **setting,
+                        "clip_mode": mode,
+                        "quantity": name,
+                        "n_pairs": len(changes[0]),
+                        **_tilted(*changes),
+                        **_trust(name, wide, mode),
+                        **_target(start),
+                    }
+                )
     return with_p_values(pd.DataFrame(rows))
 
 
 def level_matrices(levels: pd.DataFrame) -> dict[str, np.ndarray]:
     """Clip mode → code log-odds, float64 (pairs, problems), pairs in order."""
-    return {mode: np.stack(rows.sort_values("pair")["code_logits"].to_list()).astype(float)
-            for mode, rows in levels.groupby("clip_mode", sort=False)}
+    return {
+        mode: np.stack(rows.sort_values("pair")["code_logits"].to_list()).astype(float)
+        for mode, rows in levels.groupby("clip_mode", sort=False)
+    }
 
 
 def headline(row: Mapping[str, Any]) -> Interval:
@@ -180,8 +208,15 @@ def _tilted(mode: np.ndarray, none: np.ndarray) -> dict[str, float]:
     if by_problem:
         boot, slope = bootstrap_tilt(mode, none)
         row |= {"boot_low": boot.low, "boot_high": boot.high}
-    return {**row, "shrinkage": slope.estimate, "shrinkage_low": slope.low, "shrinkage_high": slope.high,
-            "bent": bent.estimate, "bent_low": bent.low, "bent_high": bent.high}
+    return {
+        **row,
+        "shrinkage": slope.estimate,
+        "shrinkage_low": slope.low,
+        "shrinkage_high": slope.high,
+        "bent": bent.estimate,
+        "bent_low": bent.low,
+        "bent_high": bent.high,
+    }
 
 
 def _target(start: pd.Series) -> dict[str, Any]:
@@ -206,9 +241,14 @@ def paired(mode_S: np.ndarray, reference_S: np.ndarray, differences_S_P: np.ndar
         boot = hierarchical_bootstrap(differences_S_P, n_resamples=RESAMPLES)
         row |= {"boot_low": boot.low, "boot_high": boot.high}
     up, spread = wilson(int((difference_S > 0).sum()), len(difference_S)), difference_S.std(ddof=1)
-    return {**row, "share_up": up.estimate, "share_up_low": up.low, "share_up_high": up.high,
-            "share_zero": float((difference_S == 0).mean()),
-            "standardised": float(difference_S.mean() / spread) if spread > 0 else 0.0}
+    return {
+        **row,
+        "share_up": up.estimate,
+        "share_up_low": up.low,
+        "share_up_high": up.high,
+        "share_zero": float((difference_S == 0).mean()),
+        "standardised": float(difference_S.mean() / spread) if spread > 0 else 0.0,
+    }
 
 
 def entropy_half_width(pairs: pd.DataFrame) -> float:
@@ -231,8 +271,11 @@ def unpaired(pairs: pd.DataFrame) -> list[int]:
     """
     by_pair = [*SETTING, "pair"]
     same_loss = pairs[~pairs["clip_mode"].isin(["cispo", "none_released"])]
-    counts = [pairs.groupby(by_pair)["start_sha"].nunique(), pairs.groupby(by_pair)["rollouts_sha"].nunique(),
-              same_loss.groupby(by_pair)["first_loss"].nunique()]
+    counts = [
+        pairs.groupby(by_pair)["start_sha"].nunique(),
+        pairs.groupby(by_pair)["rollouts_sha"].nunique(),
+        same_loss.groupby(by_pair)["first_loss"].nunique(),
+    ]
     allowed = np.select([pairs["clip_mode"] == "cispo", pairs["clip_mode"] == "none_released"], [1e-4, np.inf], 0.0)
     wrong = {key[-1] for count in counts for key in count[count != 1].index}
     return sorted(wrong | set(pairs.loc[pairs["first_gap"] > allowed, "pair"]))

@@ -41,8 +41,9 @@ def hinge_band(mode: str, epsilon_low: float = 0.2, epsilon_high: float = 0.2) -
     """The band of a clip mode that is a hinge; `cispo` and `none_released` are not and raise `InputError`."""
     limits = clip.band(mode, epsilon_low, epsilon_high)
     if mode not in HINGE_MODES:
-        raise InputError(f"clip_mode {mode} does not clip the surrogate, so it has no hinge; "
-                         f"choose one of {', '.join(HINGE_MODES)}.")
+        raise InputError(
+            f"clip_mode {mode} does not clip the surrogate, so it has no hinge; choose one of {', '.join(HINGE_MODES)}."
+        )
     return limits
 
 

@@ -50,11 +50,7 @@ class Moments:
 
 
 def moments(
-    group_size: int,
-    gamma: float,
-    ddof: int = 1,
-    scale: str = "std",
-    whitened_groups: int | None = None,
+    group_size: int, gamma: float, ddof: int = 1, scale: str = "std", whitened_groups: int | None = None
 ) -> Moments:
     """Moments of the advantage under Bernoulli(γ) rewards, in closed form (denominator ε = 0).
 

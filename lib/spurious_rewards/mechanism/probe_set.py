@@ -73,8 +73,10 @@ class Reading:
         """Means over problems (of ess medians), and the movement by bin."""
         with warnings.catch_warnings():  # nan where no answer is code
             warnings.simplefilter("ignore", RuntimeWarning)
-            found = {name: float(np.nanmedian(values) if name.startswith("ess") else values.mean())
-                     for name, values in self.per_problem.items()}
+            found = {
+                name: float(np.nanmedian(values) if name.startswith("ess") else values.mean())
+                for name, values in self.per_problem.items()
+            }
         return {**found, **dict(zip(MOVES, self.moves.tolist(), strict=True))}
 
 
@@ -88,16 +90,29 @@ class ProbeSet:
         sha: hash (16 digits) of prompts, answers, grades and strategies.
     """
 
-    def __init__(self, rows: list[tuple[list[int], list[int]]], correct_P_K: np.ndarray, becomes_code: CodeTokens,
-                 temperature: float, model: Any, depth: int = 3, least: float = 3e-4):
+    def __init__(
+        self,
+        rows: list[tuple[list[int], list[int]]],
+        correct_P_K: np.ndarray,
+        becomes_code: CodeTokens,
+        temperature: float,
+        model: Any,
+        depth: int = 3,
+        least: float = 3e-4,
+    ):
         """Rows are (prompt ids, answer ids), problem by problem; `model` is the checkpoint; the rest see `CodeTree`."""
         self.correct_P_K, self.temperature = correct_P_K, temperature
         order = sorted(range(len(rows)), key=lambda i: (len(rows[i][0]) + len(rows[i][1]), i))
-        self._passes = [self._pass([rows[i] for i in order[s:s + ROWS_PER_PASS]])
-                        for s in range(0, len(order), ROWS_PER_PASS)]
+        self._passes = [
+            self._pass([rows[i] for i in order[s : s + ROWS_PER_PASS]]) for s in range(0, len(order), ROWS_PER_PASS)
+        ]
         self._answer = np.repeat(np.array(order), [len(rows[i][1]) for i in order])  # (tokens,) index of the answer
-        self._starts_N = np.concatenate([np.full(len(rows[i][1]), n) for i, n in zip(
-            order, np.cumsum([0, *(len(rows[i][1]) for i in order[:-1])]), strict=True)])  # first token of the answer
+        self._starts_N = np.concatenate(
+            [
+                np.full(len(rows[i][1]), n)
+                for i, n in zip(order, np.cumsum([0, *(len(rows[i][1]) for i in order[:-1])]), strict=True)
+            ]
+        )  # first token of the answer
         self._problem = self._answer // correct_P_K.shape[1]
         self._tokens_P = np.bincount(self._problem, minlength=len(correct_P_K)).astype(float)
         self.n_tokens = len(self._answer)
@@ -125,27 +140,40 @@ class ProbeSet:
         prompts = [render(config.prompt_style, problem.problem, tokenizer) for problem in problems]
         training = model.training
         engine = TransformersEngine(model, tokenizer, batch_size=256)
-        sampling = Sampling(config.temperature, 1.0, config.max_completion_tokens, config.probe_samples,
-                            config.probe_seed)
+        sampling = Sampling(
+            config.temperature, 1.0, config.max_completion_tokens, config.probe_samples, config.probe_seed
+        )
         answers = engine.generate(prompts, sampling, [problem.id for problem in problems])
         model.train(training)
         before, style = answer_prefix(config.prompt_style), answer_format(config.prompt_style)
-        correct = [[grade(before + s.text, problem.answer, mode="robust", style=style).correct for s in samples]
-                   for problem, samples in zip(problems, answers, strict=True)]
+        correct = [
+            [grade(before + s.text, problem.answer, mode="robust", style=style).correct for s in samples]
+            for problem, samples in zip(problems, answers, strict=True)
+        ]
         ids = tokenizer(prompts)["input_ids"]
-        rows = [(list(prompt), list(s.token_ids)) for prompt, samples in zip(ids, answers, strict=True)
-                for s in samples]
+        rows = [
+            (list(prompt), list(s.token_ids)) for prompt, samples in zip(ids, answers, strict=True) for s in samples
+        ]
         vocabulary = model.get_output_embeddings().weight.shape[0]
-        return cls(rows, np.array(correct, dtype=bool), CodeTokens(tokenizer, vocabulary, before), config.temperature,
-                   model, config.code_depth, config.code_least)
+        return cls(
+            rows,
+            np.array(correct, dtype=bool),
+            CodeTokens(tokenizer, vocabulary, before),
+            config.temperature,
+            model,
+            config.code_depth,
+            config.code_least,
+        )
 
     def measure(self, model: Any) -> Reading:
         """Teacher-force the answers under `model` and reduce to the quantities of the module's docstring."""
         parts = [self._reduced(self._log_probs(model, *self._passes[k][:2]), old, k) for k, old in self._old()]
         entropy_N, top1_N, kl_N, next_N, chosen_N = (torch.cat(part) for part in zip(*parts, strict=True))
         change_N = (chosen_N - self._old_chosen_N).double().numpy()
-        found = {name: self._per_problem(values.double().numpy())
-                 for name, values in (("entropy", entropy_N), ("top1", top1_N), ("kl", kl_N))}
+        found = {
+            name: self._per_problem(values.double().numpy())
+            for name, values in (("entropy", entropy_N), ("top1", top1_N), ("kl", kl_N))
+        }
         n_problems, n_samples = self.correct_P_K.shape
         log_w = np.bincount(self._answer, change_N, n_problems * n_samples).reshape(n_problems, n_samples)
         w_P_K = np.exp(log_w - log_w.max(axis=1, keepdims=True))
@@ -164,8 +192,13 @@ class ProbeSet:
         p_N_V = logp_N_V.exp()
         rows, tokens = self._code_next[k]
         becomes_N = torch.zeros(len(p_N_V)).index_add(0, rows, p_N_V[rows, tokens])
-        return (-(p_N_V * logp_N_V).sum(dim=1), p_N_V.amax(dim=1), (old_N_V.exp() * (old_N_V - logp_N_V)).sum(dim=1),
-                becomes_N, self._chosen(logp_N_V, k))
+        return (
+            -(p_N_V * logp_N_V).sum(dim=1),
+            p_N_V.amax(dim=1),
+            (old_N_V.exp() * (old_N_V - logp_N_V)).sum(dim=1),
+            becomes_N,
+            self._chosen(logp_N_V, k),
+        )
 
     def _code(self, next_N: np.ndarray, change_N: np.ndarray) -> dict[str, np.ndarray]:
         """`code` and `ess_code` per problem, from π(becomes code) and log π − log π₀ at every answer token."""
@@ -173,8 +206,9 @@ class ProbeSet:
         weight_N = np.exp(before_N - before_N[self._starts_N])  # π/π₀ of the answer's tokens before this one
         n_problems, n_samples = self.correct_P_K.shape
         decisive_N = weight_N * self._decides_N
-        sums, squares, counts = (np.bincount(self._problem, values, n_problems)
-                                 for values in (decisive_N, decisive_N**2, self._decides_N))
+        sums, squares, counts = (
+            np.bincount(self._problem, values, n_problems) for values in (decisive_N, decisive_N**2, self._decides_N)
+        )
         with np.errstate(invalid="ignore"):
             ess = sums**2 / squares / counts
         return {"code": np.bincount(self._problem, weight_N * next_N, n_problems) / n_samples, "ess_code": ess}
@@ -191,7 +225,7 @@ class ProbeSet:
         for i, (prompt, answer) in enumerate(rows):
             n = len(prompt) + len(answer)
             ids[i, :n] = torch.tensor(prompt + answer)
-            predicts[i, len(prompt) - 1:n - 1] = True
+            predicts[i, len(prompt) - 1 : n - 1] = True
         return ids, predicts, torch.cat([torch.tensor(answer) for _, answer in rows])
 
     def _old(self) -> Iterator[tuple[int, Float[Tensor, "N V"]]]:
@@ -231,8 +265,9 @@ class CodeTokens:
     def __init__(self, tokenizer: Any, vocabulary: int, before: str):
         self.tokenizer, self.before, self.vocabulary = tokenizer, before, vocabulary
         self.special = set(tokenizer.all_special_ids)
-        self.texts = ["" if i in self.special or i >= len(tokenizer) else tokenizer.decode([i])
-                      for i in range(vocabulary)]
+        self.texts = [
+            "" if i in self.special or i >= len(tokenizer) else tokenizer.decode([i]) for i in range(vocabulary)
+        ]
         self._known: dict[str, np.ndarray] = {}
 
     def __call__(self, answer: list[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -247,7 +282,7 @@ class CodeTokens:
             if uses_code(text):
                 break
             marks[t] = self._completing(text[-TAIL:])
-            decides[t] = uses_code(self.before + self.tokenizer.decode(answer[:t + 1], skip_special_tokens=True))
+            decides[t] = uses_code(self.before + self.tokenizer.decode(answer[: t + 1], skip_special_tokens=True))
         return marks, decides
 
     def sparse(self, answer: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

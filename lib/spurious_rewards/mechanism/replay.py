@@ -60,8 +60,9 @@ class Arms:
         disable_progress_bar()  # of loading the weights, once per trainer
         self.config = config
         problems = training_problems(config.train_set, config.n_train_problems, config.problem_seed, config.reward, "")
-        self.trainers = {mode: make_trainer(config.run_config(mode), problems, tempfile.gettempdir())
-                         for mode in config.modes}
+        self.trainers = {
+            mode: make_trainer(config.run_config(mode), problems, tempfile.gettempdir()) for mode in config.modes
+        }
         first = next(iter(self.trainers.values()))
         self.model, self.tokenizer = first.model, first.processing_class
         self.checkpoint = [p.detach().clone() for p in first.model.parameters()]
@@ -109,22 +110,30 @@ class Arms:
         for b, micro_batches in enumerate(draw.batches):
             old = [self._log_probs(trainer, micro) for micro in micro_batches] if b else [None] * len(micro_batches)
             for micro in micro_batches:
-                seen += [micro[name] for name in ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask",
-                                                  "advantages")]
+                seen += [
+                    micro[name]
+                    for name in ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "advantages")
+                ]
                 seen += [micro["old_per_token_logps"]] if b == 0 and "old_per_token_logps" in micro else []
             per_update = trainer.args.gradient_accumulation_steps
             for start in range(0, len(micro_batches), per_update):
-                part = [micro if logps is None else {**micro, "old_per_token_logps": logps}
-                        for micro, logps in zip(micro_batches[start:start + per_update],
-                                                old[start:start + per_update], strict=True)]
+                part = [
+                    micro if logps is None else {**micro, "old_per_token_logps": logps}
+                    for micro, logps in zip(
+                        micro_batches[start : start + per_update], old[start : start + per_update], strict=True
+                    )
+                ]
                 updates.append(self._update(trainer, part))
                 if not first:
                     first = {"first_loss": updates[0]["loss"], "first_gap": self._first_gap(trainer.model, seen)}
         self._check_finite(trainer)
         return {
-            "start_sha": start_sha, "rollouts_sha": _hash(seen), **first,
+            "start_sha": start_sha,
+            "rollouts_sha": _hash(seen),
+            **first,
             **{name: [u[name] for u in updates] for name in ("would_clip_high", "would_clip_low", "clipped")},
-            "ratio_max": max(u["ratio_max"] for u in updates), "grad_norm": fmean(u["grad_norm"] for u in updates),
+            "ratio_max": max(u["ratio_max"] for u in updates),
+            "grad_norm": fmean(u["grad_norm"] for u in updates),
             "reward_mean": float(draw.rewards.mean()),
             "n_tokens": sum(int(micro["completion_mask"].sum()) for batch in draw.batches for micro in batch),
             "motion": _distance(trainer.model, self.checkpoint),
@@ -143,7 +152,7 @@ class Arms:
         for i in range(first, first + self.config.warmup_batches):
             micro_batches, _ = self._rollout_batch(trainer, i)
             for start in range(0, len(micro_batches), per_update):
-                self._update(trainer, list(micro_batches[start:start + per_update]))
+                self._update(trainer, list(micro_batches[start : start + per_update]))
         for group in groups:
             group["lr"] = self.config.learning_rate
         assert _distance(trainer.model, self.checkpoint) == 0, "a learning rate of 0 moved the weights"
@@ -154,11 +163,11 @@ class Arms:
         _load(trainer.model, self.checkpoint)
         torch.manual_seed(_seed(self.config.seed, index))
         n, size = self.config.prompts_per_batch, self.config.group_size
-        rows = [row for row in trainer.train_dataset[index * n:(index + 1) * n] for _ in range(size)]
+        rows = [row for row in trainer.train_dataset[index * n : (index + 1) * n] for _ in range(size)]
         trainer._step, trainer._buffered_inputs = 0, None
         trainer._prepare_inputs(rows)
         micro_batches, trainer._buffered_inputs = trainer._buffered_inputs, None
-        rewards = torch.tensor(list(trainer._logs["rewards"][trainer.reward_func_names[0]])[-n * size:])
+        rewards = torch.tensor(list(trainer._logs["rewards"][trainer.reward_func_names[0]])[-n * size :])
         trainer._metrics["train"].clear()
         return tuple(micro_batches), rewards
 
@@ -173,9 +182,12 @@ class Arms:
         """log π of the arm's own policy, before the first update on a later rollout batch, (B, T)."""
         with torch.no_grad():
             return trainer._get_per_token_logps_and_entropies(
-                trainer.model, torch.cat([micro["prompt_ids"], micro["completion_ids"]], dim=1),
-                torch.cat([micro["prompt_mask"], micro["completion_mask"]], dim=1), micro["completion_ids"].size(1),
-                len(micro["completion_ids"]))[0]
+                trainer.model,
+                torch.cat([micro["prompt_ids"], micro["completion_ids"]], dim=1),
+                torch.cat([micro["prompt_mask"], micro["completion_mask"]], dim=1),
+                micro["completion_ids"].size(1),
+                len(micro["completion_ids"]),
+            )[0]
 
     @staticmethod
     def _update(trainer: Any, micro_batches: list[MiniBatch]) -> dict[str, float]:
@@ -197,8 +209,10 @@ class Arms:
 
     def _check_finite(self, trainer: Any) -> None:
         if not all(torch.isfinite(p).all() for p in trainer.model.parameters()):
-            raise InputError(f"The policy diverged under clip mode {trainer.run.clip_mode}: its weights are not finite;"
-                             f" lower learning_rate ({self.config.learning_rate:g}).")
+            raise InputError(
+                f"The policy diverged under clip mode {trainer.run.clip_mode}: its weights are not finite;"
+                f" lower learning_rate ({self.config.learning_rate:g})."
+            )
 
 
 def _load(model: torch.nn.Module, weights: list[Tensor]) -> None:
@@ -215,8 +229,12 @@ def _distance(model: torch.nn.Module, weights: list[Tensor]) -> float:
 
 def _moments(state: dict[str, Any]) -> list[Tensor]:
     """The tensors of an optimizer's state, in a fixed order."""
-    return [value for _, values in sorted(state["state"].items()) for _, value in sorted(values.items())
-            if isinstance(value, Tensor)]
+    return [
+        value
+        for _, values in sorted(state["state"].items())
+        for _, value in sorted(values.items())
+        if isinstance(value, Tensor)
+    ]
 
 
 def _seed(seed: int, index: int) -> int:

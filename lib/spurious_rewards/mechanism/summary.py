@@ -77,8 +77,10 @@ def paired(per_seed: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarra
         InputError: the two do not have the same number of seeds.
     """
     if len(per_seed["change"]) != len(reference["change"]):
-        raise InputError(f"Paired experiments need the same seeds, but these have {len(per_seed['change'])} and "
-                         f"{len(reference['change'])}.")
+        raise InputError(
+            f"Paired experiments need the same seeds, but these have {len(per_seed['change'])} and "
+            f"{len(reference['change'])}."
+        )
     found: dict[str, Any] = {}
     for name in ("change", "logit_change", "entropy_change"):
         difference = np.asarray(per_seed[name]) - np.asarray(reference[name])
@@ -125,10 +127,14 @@ def by_probability(result: BanditResult) -> pd.DataFrame:
     """
     rollouts_S_B = result.bins["rollouts"]
     visited = np.flatnonzero(rollouts_S_B.sum(axis=0) > 0)
-    frame = pd.DataFrame({"p_low": np.array(PROBABILITY_EDGES[:-1])[visited],
-                          "p_high": np.array(PROBABILITY_EDGES[1:])[visited],
-                          "rollouts": rollouts_S_B.sum(axis=0)[visited],
-                          "seeds": (rollouts_S_B > 0).sum(axis=0)[visited]})
+    frame = pd.DataFrame(
+        {
+            "p_low": np.array(PROBABILITY_EDGES[:-1])[visited],
+            "p_high": np.array(PROBABILITY_EDGES[1:])[visited],
+            "rollouts": rollouts_S_B.sum(axis=0)[visited],
+            "seeds": (rollouts_S_B > 0).sum(axis=0)[visited],
+        }
+    )
     columns = [result.bins[name][:, visited] for name in ("rollouts", *SHARES)]
     resampled = resampled_sums(np.concatenate(columns, axis=1), n_resamples=BIN_RESAMPLES)
     of_name = np.split(resampled, len(columns), axis=1)  # (resamples, bins) each

@@ -24,12 +24,12 @@ from typing import Any
 
 import pandas as pd
 
+from spurious_rewards.command_line import exit_code
 from spurious_rewards.errors import unknown_name
 from spurious_rewards.mechanism.config import PRIORS, BanditConfig
+from spurious_rewards.storage.files import sha256_file, write_json, write_parquet, write_text
+from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.training import clip
-from spurious_rewards.workflow.command_line import exit_code
-from spurious_rewards.workflow.files import sha256_file, write_json, write_parquet, write_text
-from spurious_rewards.workflow.runs import RunFolder
 
 SIZES = {
     "committed": {"groups": 64, "group_size": 16, "batches": 100, "seeds": 1000},
@@ -106,10 +106,7 @@ def motion_sweep(size: str) -> list[BanditConfig]:
     that, `motion_rms` says how far each moved.
     """
     many = _cells(size, {"clip_mode": ("two_sided", "none")})
-    return [
-        *many,
-        *(BanditConfig(**{**c.to_dict(), "updates": 1, "step_size": c.step_size * c.updates}) for c in many),
-    ]
+    return [*many, *(BanditConfig(**{**c.to_dict(), "updates": 1, "step_size": c.step_size * c.updates}) for c in many)]
 
 
 def base_sweep(size: str) -> list[BanditConfig]:

@@ -31,8 +31,9 @@ from spurious_rewards.evaluation.statistics import Interval, percentiles, t_inte
 RESAMPLES = 4000
 
 
-def tilt(mode_S: np.ndarray, none_S: np.ndarray, bent: bool = False,
-         confidence: float = 0.95) -> tuple[Interval, Interval]:
+def tilt(
+    mode_S: np.ndarray, none_S: np.ndarray, bent: bool = False, confidence: float = 0.95
+) -> tuple[Interval, Interval]:
     """(tilt, shrinkage) with HC3 limits, from the changes in each pair; with `bent`, beside a term in x³.
 
     HC3 weighs the squared residual of pair i by 1/(1 − h_i)², h_i its leverage, and takes Student's t with the residual
@@ -59,12 +60,14 @@ def tilt(mode_S: np.ndarray, none_S: np.ndarray, bent: bool = False,
     covariance = bread @ (design_S_T.T * scaled_S**2) @ design_S_T @ bread
     half = stats.t.ppf(0.5 + confidence / 2, n - len(terms)) * np.sqrt(np.diag(covariance))
     unit = np.array([1, spread])
-    return tuple(Interval(float(b), float(b - h), float(b + h), n)
-                 for b, h in zip(line[:2] / unit, half[:2] / unit, strict=True))
+    return tuple(
+        Interval(float(b), float(b - h), float(b + h), n) for b, h in zip(line[:2] / unit, half[:2] / unit, strict=True)
+    )
 
 
-def bootstrap_tilt(mode_S_P: np.ndarray, none_S_P: np.ndarray, seed: int = 0, n_resamples: int = RESAMPLES,
-                   confidence: float = 0.95) -> tuple[Interval, Interval]:
+def bootstrap_tilt(
+    mode_S_P: np.ndarray, none_S_P: np.ndarray, seed: int = 0, n_resamples: int = RESAMPLES, confidence: float = 0.95
+) -> tuple[Interval, Interval]:
     """(tilt, shrinkage) with percentile limits of a bootstrap that draws pairs and, for all of them, problems.
 
     Args:
@@ -86,6 +89,11 @@ def bootstrap_tilt(mode_S_P: np.ndarray, none_S_P: np.ndarray, seed: int = 0, n_
     slope_B = np.where(spread_B > 0, slope_B, np.nan)
     line = tilt(mode_S_P.mean(axis=1), none_S_P.mean(axis=1))
     draws = (y_B - slope_B * x_B, slope_B)
-    return tuple(Interval(found.estimate, *(percentiles(b[np.isfinite(b)], confidence) if np.isfinite(b).any()
-                                            else (float("nan"), float("nan"))), n_pairs)
-                 for found, b in zip(line, draws, strict=True))
+    return tuple(
+        Interval(
+            found.estimate,
+            *(percentiles(b[np.isfinite(b)], confidence) if np.isfinite(b).any() else (float("nan"), float("nan"))),
+            n_pairs,
+        )
+        for found, b in zip(line, draws, strict=True)
+    )

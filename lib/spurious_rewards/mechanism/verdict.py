@@ -28,8 +28,9 @@ BANDIT_STEP = 2.0
 LEVEL = 0.05
 
 
-def sentences(bandit: pd.DataFrame, counterfactual: pd.DataFrame | None = None,
-              dose: pd.DataFrame | None = None) -> list[str]:
+def sentences(
+    bandit: pd.DataFrame, counterfactual: pd.DataFrame | None = None, dose: pd.DataFrame | None = None
+) -> list[str]:
     """Three sentences: consistency against necessity, which side of the clip, γ = 0.001.
 
     Args:
@@ -92,8 +93,12 @@ def middle_cell(table: pd.DataFrame, optimizer: str, mode: str, quantity: str) -
 
 def cell(table: pd.DataFrame, optimizer: str, step: float, mode: str, quantity: str) -> Row:
     """The row of one setting, clip mode and quantity; an empty mapping if there is none."""
-    keep = ((table["optimizer"] == optimizer) & (table["clip_mode"] == mode) & (table["quantity"] == quantity)
-            & ((table["learning_rate"] - step).abs() < 1e-9))
+    keep = (
+        (table["optimizer"] == optimizer)
+        & (table["clip_mode"] == mode)
+        & (table["quantity"] == quantity)
+        & ((table["learning_rate"] - step).abs() < 1e-9)
+    )
     return table[keep].iloc[0].to_dict() if keep.any() else {}
 
 
@@ -139,17 +144,25 @@ def _joined(parts: Iterable[str]) -> str:
 
 
 def _necessity(bandit: pd.DataFrame, counterfactual: pd.DataFrame | None, dose: pd.DataFrame | None) -> str:
-    inert = bandit[(bandit["sweep"] == "step") & (bandit["optimizer"] == "adamw") & (bandit["clip_mode"] == "two_sided")
-                   & (bandit["paired_logit_change"] == 0)]["step_size"]
+    inert = bandit[
+        (bandit["sweep"] == "step")
+        & (bandit["optimizer"] == "adamw")
+        & (bandit["clip_mode"] == "two_sided")
+        & (bandit["paired_logit_change"] == 0)
+    ]["step_size"]
     two_sided, none = _step(bandit, "two_sided"), _step(bandit, "none")
-    text = (f"C4, consistency against necessity: in the bandit of two arms the clip {favours(two_sided)} (it gains in "
-            f"{_share(two_sided)} of seeds; no clip {favours(none)}, {_share(none)}; SGD step {BANDIT_STEP:g})"
-            f"{_by_prior(bandit)}, and it does exactly nothing where no ratio leaves the band (AdamW up to "
-            f"{inert.max():g})")
+    text = (
+        f"C4, consistency against necessity: in the bandit of two arms the clip {favours(two_sided)} (it gains in "
+        f"{_share(two_sided)} of seeds; no clip {favours(none)}, {_share(none)}; SGD step {BANDIT_STEP:g})"
+        f"{_by_prior(bandit)}, and it does exactly nothing where no ratio leaves the band (AdamW up to "
+        f"{inert.max():g})"
+    )
     if counterfactual is not None:
         text += "; in one rollout batch of the language model " + "; ".join(
-            part for optimizer, step in settings_of(counterfactual)
-            if (part := _in_model(counterfactual, optimizer, step)))
+            part
+            for optimizer, step in settings_of(counterfactual)
+            if (part := _in_model(counterfactual, optimizer, step))
+        )
     if dose is not None:
         text += _over_priors(dose)
     return text + "."
@@ -161,8 +174,10 @@ def _by_prior(bandit: pd.DataFrame) -> str:
     if rows.empty:
         return ""
     with_clip, without = (rows[rows["clip_mode"] == mode] for mode in ("two_sided", "none"))
-    shares = _joined(f"{row['prior']} {_share(row)}, {100 * other['share_up']:.0f} % without" for row, other in zip(
-        with_clip.to_dict("records"), without.to_dict("records"), strict=True))
+    shares = _joined(
+        f"{row['prior']} {_share(row)}, {100 * other['share_up']:.0f} % without"
+        for row, other in zip(with_clip.to_dict("records"), without.to_dict("records"), strict=True)
+    )
     return f", which depends on the prior's shape ({shares})"
 
 
@@ -174,27 +189,40 @@ def _in_model(table: pd.DataFrame, optimizer: str, step: float) -> str:
     name = "code_exact" if cell(table, optimizer, step, "none", "code_exact") else "code"
     none, mode = (cell(table, optimizer, step, arm, name)["change"] for arm in ("none", "two_sided"))
     entropy = cell(table, optimizer, step, "two_sided", "entropy")
-    return (f"({optimizer} {step:g}, {logit['n_pairs']} pairs) code changes by {none:+.4f} without the clip and "
-            f"{mode:+.4f} with it ({loses(none, mode)}): log-odds{'' if name == 'code_exact' else ' of the pair'} "
-            f"{_quoted(logit)}, of which tilt {_quoted(tilt)}; "
-            f"entropy {_quoted(entropy, 4, ' nats')}")
+    return (
+        f"({optimizer} {step:g}, {logit['n_pairs']} pairs) code changes by {none:+.4f} without the clip and "
+        f"{mode:+.4f} with it ({loses(none, mode)}): log-odds{'' if name == 'code_exact' else ' of the pair'} "
+        f"{_quoted(logit)}, of which tilt {_quoted(tilt)}; "
+        f"entropy {_quoted(entropy, 4, ' nats')}"
+    )
 
 
 def _over_priors(dose: pd.DataFrame) -> str:
     lines = dose[(dose["statistic"] == "slope") & (dose["quantity"] == "code_logit") & dose["effect"].notna()]
     texts = []
     for optimizer, step in settings_of(lines):
-        modes = _joined(f"{mode} {_quoted(row, 4)}" for mode in ("two_sided", "high_only", "low_only")
-                        if (row := cell(lines, optimizer, step, mode, "code_logit")))
+        modes = _joined(
+            f"{mode} {_quoted(row, 4)}"
+            for mode in ("two_sided", "high_only", "low_only")
+            if (row := cell(lines, optimizer, step, mode, "code_logit"))
+        )
         texts.append(f"{modes} ({optimizer} {step:g})")
-    return ("; per unit of the prior's log-odds the effect on the log-odds of code, which amplifying the likely needs "
-            "above 0, is " + " and ".join(texts)) if texts else ""
+    return (
+        (
+            "; per unit of the prior's log-odds the effect on the log-odds of code, which amplifying the likely needs "
+            "above 0, is " + " and ".join(texts)
+        )
+        if texts
+        else ""
+    )
 
 
 def _side(bandit: pd.DataFrame, counterfactual: pd.DataFrame | None) -> str:
     high, low = _step(bandit, "high_only"), _step(bandit, "low_only")
-    text = (f"The side: in the bandit of two arms the upper exit alone {favours(high)} (high_only {_share(high)}) and "
-            f"the lower one alone {favours(low)} (low_only {_share(low)})")
+    text = (
+        f"The side: in the bandit of two arms the upper exit alone {favours(high)} (high_only {_share(high)}) and "
+        f"the lower one alone {favours(low)} (low_only {_share(low)})"
+    )
     if counterfactual is None:
         return text + "."
     parts = []
@@ -212,17 +240,27 @@ def _rare(bandit: pd.DataFrame) -> str:
     name, ends = "paired_logit_change", ("_ci_low", "_ci_high")
 
     def at(sweep: str, optimizer: str, gamma: float, mode: str = "two_sided") -> Row:
-        rows = bandit[(bandit["sweep"] == sweep) & (bandit["optimizer"] == optimizer) & (bandit["gamma"] == gamma)
-                      & (bandit["clip_mode"] == mode)]
+        rows = bandit[
+            (bandit["sweep"] == sweep)
+            & (bandit["optimizer"] == optimizer)
+            & (bandit["gamma"] == gamma)
+            & (bandit["clip_mode"] == mode)
+        ]
         return rows.iloc[0].to_dict() if len(rows) else {}
 
     rare, half, whitened = at("gamma", "sgd", 0.001), at("gamma", "sgd", 0.5), at("whitened", "sgd", 0.001)
     clipped, unclipped = (at("gamma", "adamw", 0.001, mode) for mode in ("two_sided", "none"))
-    again = (f", with the released code's second whitening it {verb(whitened, name, *ends)} them "
-             f"({_limits(whitened, name, *ends)})" if whitened else "")
+    again = (
+        f", with the released code's second whitening it {verb(whitened, name, *ends)} them "
+        f"({_limits(whitened, name, *ends)})"
+        if whitened
+        else ""
+    )
     shown = "shown" if any(verb(row, name, *ends) == "raises" for row in (rare, whitened) if row) else "not shown"
-    return (f"C9: at γ = 0.001 the clip {verb(rare, name, *ends)} the likelier arm's log-odds under SGD "
-            f"({_limits(rare, name, *ends, digits=4)}; at γ = 0.5 it {verb(half, name, *ends)} them, "
-            f"{_limits(half, name, *ends, digits=2)}){again}: the clip is {shown} to be what works there; with AdamW "
-            f"and no clip at all γ = 0.001 {favours(unclipped)} ({_share(unclipped)} of seeds), and the clip "
-            f"{verb(clipped, name, *ends)} the log-odds ({_limits(clipped, name, *ends, digits=4)}).")
+    return (
+        f"C9: at γ = 0.001 the clip {verb(rare, name, *ends)} the likelier arm's log-odds under SGD "
+        f"({_limits(rare, name, *ends, digits=4)}; at γ = 0.5 it {verb(half, name, *ends)} them, "
+        f"{_limits(half, name, *ends, digits=2)}){again}: the clip is {shown} to be what works there; with AdamW "
+        f"and no clip at all γ = 0.001 {favours(unclipped)} ({_share(unclipped)} of seeds), and the clip "
+        f"{verb(clipped, name, *ends)} the log-odds ({_limits(clipped, name, *ends, digits=4)})."
+    )

@@ -157,8 +157,14 @@ def unforced(style: str) -> str | None:
     forced = style_named(style)
     if not forced.prefix:
         return None
-    return next((name for name, one in PROMPT_STYLES.items() if replace(one, name=style, prefix=forced.prefix) == forced
-                 and not one.prefix), None)
+    return next(
+        (
+            name
+            for name, one in PROMPT_STYLES.items()
+            if replace(one, name=style, prefix=forced.prefix) == forced and not one.prefix
+        ),
+        None,
+    )
 
 
 def answer_format(style: str) -> str:

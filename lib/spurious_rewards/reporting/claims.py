@@ -59,8 +59,9 @@ def points(interval: Interval) -> str:
 def change(row: pd.Series, name: str) -> tuple[str, str]:
     """Text and verdict of an arm's change from the base model; both intervals must agree on the side."""
     whole = _interval(row, f"{name}_change", row["n_seeds"])
-    seeds = Interval(row[f"{name}_change"], row[f"{name}_change_seeds_low"], row[f"{name}_change_seeds_high"],
-                     row["n_seeds"])
+    seeds = Interval(
+        row[f"{name}_change"], row[f"{name}_change_seeds_low"], row[f"{name}_change_seeds_high"], row["n_seeds"]
+    )
     text = f"{points(whole)} points, {over_seeds(seeds)}"
     return text, both(whole, seeds)
 
@@ -131,11 +132,14 @@ def gain_depends_on_the_model(evidence: Evidence) -> Finding:
     low, high = (evidence.changes_S_P(row) for row in (rows.iloc[0], rows.iloc[-1]))
     n_pairs = len(rows) * (len(rows) - 1) // 2
     interval, seeds = difference(high, low, 1 - 0.05 / n_pairs)
-    gains = ", ".join(f"{row['model']} {points(_interval(row, 'accuracy_change', row['n_seeds']))}"
-                      for _, row in rows.iterrows())
-    return (f"random reward: {gains}; largest minus smallest {points(interval)} points, "
-            f"{over_seeds(seeds)} (limits for {n_pairs} pairs)",
-            both(interval, seeds))
+    gains = ", ".join(
+        f"{row['model']} {points(_interval(row, 'accuracy_change', row['n_seeds']))}" for _, row in rows.iterrows()
+    )
+    return (
+        f"random reward: {gains}; largest minus smallest {points(interval)} points, "
+        f"{over_seeds(seeds)} (limits for {n_pairs} pairs)",
+        both(interval, seeds),
+    )
 
 
 def difference(one_S_P: np.ndarray, two_S_P: np.ndarray, confidence: float = 0.95) -> tuple[Interval, Interval]:
@@ -159,8 +163,10 @@ def clip_is_the_cause(evidence: Evidence) -> Finding:
         return NOT_RUN
     row = table.iloc[0]
     code, accuracy = (_interval(row, name, row["n_seeds"]) for name in ("code_difference", "accuracy_difference"))
-    return (f"clip on minus off: code frequency {points(code)}, accuracy {points(accuracy)} points "
-            f"({row['n_seeds']} paired seeds)"), sign(code)
+    return (
+        f"clip on minus off: code frequency {points(code)}, accuracy {points(accuracy)} points "
+        f"({row['n_seeds']} paired seeds)"
+    ), sign(code)
 
 
 def code_is_amplified(evidence: Evidence) -> Finding:
@@ -175,8 +181,9 @@ def code_is_amplified(evidence: Evidence) -> Finding:
 def code_is_better(evidence: Evidence) -> Finding:
     """C6: the base model's accuracy with code minus without under the profile's own prompt, bootstrap over problems."""
     samples = evidence.records.samples
-    base = samples[(samples["trained_run"] == "")
-                   & (samples["prompt_style"] == reasoning_tables.main_prompt(evidence.records))]
+    base = samples[
+        (samples["trained_run"] == "") & (samples["prompt_style"] == reasoning_tables.main_prompt(evidence.records))
+    ]
     base = base[base["temperature"] > 0] if (base["temperature"] > 0).any() else base
     base = base[base["engine"] == base["engine"].iloc[0]]
     code, language = (base[base["uses_code"].astype(bool) == flag]["correct"].astype(bool) for flag in (True, False))
@@ -184,12 +191,15 @@ def code_is_better(evidence: Evidence) -> Finding:
         return f"only {len(code)} code and {len(language)} language answers", "undecided"
     advantage, model = code_advantage(base), base["model"].iloc[0]
     [expected] = [side for side, names in CODE_ADVANTAGE.items() if model.startswith(names)] or [0]
-    text = (f"with code {100 * code.mean():.1f} %, without {100 * language.mean():.1f} %: {points(advantage)} points "
-            f"({len(code)} and {len(language)} answers)")
+    text = (
+        f"with code {100 * code.mean():.1f} %, without {100 * language.mean():.1f} %: {points(advantage)} points "
+        f"({len(code)} and {len(language)} answers)"
+    )
     if not expected:
         return f"{text}; the paper says nothing of this model", "undecided"
-    return text, sign(advantage if expected > 0 else Interval(-advantage.estimate, -advantage.high, -advantage.low,
-                                                              advantage.n))
+    return text, sign(
+        advantage if expected > 0 else Interval(-advantage.estimate, -advantage.high, -advantage.low, advantage.n)
+    )
 
 
 def gain_comes_from_switches(evidence: Evidence) -> Finding:
@@ -203,9 +213,11 @@ def gain_comes_from_switches(evidence: Evidence) -> Finding:
         return NOT_RUN
     row = table.iloc[0]
     share = _interval(row, "LC", row["n_problems"])
-    text = (f"language → code carries {share.percent()} % of a gain of "
-            f"{points(_interval(row, 'gain', row['n_problems']))} points (arms that gained: {row['arms']}; "
-            f"{row['n_problems']} problems)")
+    text = (
+        f"language → code carries {share.percent()} % of a gain of "
+        f"{points(_interval(row, 'gain', row['n_problems']))} points (arms that gained: {row['arms']}; "
+        f"{row['n_problems']} problems)"
+    )
     return text, sign(Interval(share.estimate - 0.5, share.low - 0.5, share.high - 0.5, share.n))
 
 
@@ -230,12 +242,22 @@ def forcing_follows_accuracy(evidence: Evidence) -> Finding:
         effect = Interval(row["difference"], row["difference_low"], row["difference_high"], row["n_problems"])
         advantage = code_advantage(twin)
         signs = {sign(effect), sign(advantage)}
-        verdicts.append("undecided" if "undecided" in signs or np.isnan(advantage.estimate) else
-                        "consistent" if len(signs) == 1 else "against")
-        beside = ("which answers all in one strategy by itself" if np.isnan(advantage.estimate) else
-                  f"where its code answers stand at {points(advantage)} to the others")
-        texts.append(f"{row['model']} ({row['forced']} − {row['prompt_style']}): {points(effect)} points, {beside} "
-                     f"({row['n_problems']} problems)")
+        verdicts.append(
+            "undecided"
+            if "undecided" in signs or np.isnan(advantage.estimate)
+            else "consistent"
+            if len(signs) == 1
+            else "against"
+        )
+        beside = (
+            "which answers all in one strategy by itself"
+            if np.isnan(advantage.estimate)
+            else f"where its code answers stand at {points(advantage)} to the others"
+        )
+        texts.append(
+            f"{row['model']} ({row['forced']} − {row['prompt_style']}): {points(effect)} points, {beside} "
+            f"({row['n_problems']} problems)"
+        )
     return "; ".join(texts), verdicts[0] if len(set(verdicts)) == 1 else "undecided"
 
 
@@ -251,8 +273,13 @@ def gamma_matters(evidence: Evidence) -> Finding:
     code = {row["gamma"]: _interval(row, "code_change", row["n_seeds"]) for _, row in rows.iterrows()}
     text = "; ".join(f"γ = {gamma:g}: {text}, code {points(code[gamma])}" for gamma, (text, _) in found.items())
     verdicts = {verdict for gamma, (_, verdict) in found.items() if gamma > 0}
-    verdict = ("against" if "against" in verdicts else "undecided" if verdicts != {"consistent"}
-               or found.get(0.0, ("", ""))[1] == "consistent" else "consistent")
+    verdict = (
+        "against"
+        if "against" in verdicts
+        else "undecided"
+        if verdicts != {"consistent"} or found.get(0.0, ("", ""))[1] == "consistent"
+        else "consistent"
+    )
     return f"{text} ({rows['n_seeds'].min()} seeds, {rows['n_problems'].min()} problems)", verdict
 
 
@@ -269,10 +296,12 @@ def compounds_remove_the_gain(evidence: Evidence) -> Finding:
             continue
         interval, seeds = difference(evidence.changes_S_P(alone), evidence.changes_S_P(compound))
         gained = change(alone, "accuracy")[1]
-        texts.append(f"{alone['reward'].replace('_', ' ')} {points(_interval(alone, 'accuracy_change', 1))}, without "
-                     f"Python {points(_interval(compound, 'accuracy_change', 1))} (code "
-                     f"{100 * compound['code']:.0f} % of answers), difference {points(interval)} points, "
-                     f"{over_seeds(seeds)}")
+        texts.append(
+            f"{alone['reward'].replace('_', ' ')} {points(_interval(alone, 'accuracy_change', 1))}, without "
+            f"Python {points(_interval(compound, 'accuracy_change', 1))} (code "
+            f"{100 * compound['code']:.0f} % of answers), difference {points(interval)} points, "
+            f"{over_seeds(seeds)}"
+        )
         verdicts.append(both(interval, seeds) if gained == "consistent" else "undecided")
     if not texts:
         return NOT_RUN
@@ -287,32 +316,82 @@ def lipsum_helps(evidence: Evidence) -> Finding:
         return NOT_RUN
     row = table.iloc[0]
     effect = _interval(row, "difference", row["n_problems"])
-    return (f"{row['model']}, {row['benchmark']}: lipsum minus {reasoning_tables.main_prompt(evidence.records)} "
-            f"{points(effect)} points ({row['n_problems']} problems)"), sign(effect)
+    return (
+        f"{row['model']}, {row['benchmark']}: lipsum minus {reasoning_tables.main_prompt(evidence.records)} "
+        f"{points(effect)} points ({row['n_problems']} problems)"
+    ), sign(effect)
 
 
 CLAIMS = (
-    Claim("C1", "GRPO with random rewards raises accuracy",
-          "Qwen2.5-Math-7B, MATH-500: random +21.4, ground truth +29.1 points (v1, v2)", "Fig 1", random_reward_gain),
-    Claim("C2", "Weak rewards lie in between",
-          "majority vote +27.1, one-shot +26.0, incorrect +24.1, format +13.8 (v1, v2)", "Fig 1", weaker_rewards),
-    Claim("C3", "The gain is model dependent", "Llama3 and OLMo2 gain little or lose (v0, v1)", "Fig 3",
-          gain_depends_on_the_model, MODELS),
-    Claim("C4", "The clip term is the cause: it amplifies high-prior behaviour under a reward without information",
-          "without the clip, no robust gain (v1)", "Figs 11–13", clip_is_the_cause),
-    Claim("C5", "The amplified behaviour is code reasoning", "65.0 % → above 90 % (95.6 % peak) (v0, v1)", "Fig 6",
-          code_is_amplified),
-    Claim("C6", "Code answers are more accurate than language answers for Qwen2.5-Math, less for other families",
-          "60.9 % with code; Table 1 prints 35.0 % without, which is the language frequency: the identity gives 28.0 %",
-          "Table 1", code_is_better, MODEL),
-    Claim("C7", "Most of the gain comes from questions that switch from language to code",
-          "58.3 % of the gain (v0, v1)", "Fig 7, Table 2", gain_comes_from_switches),
-    Claim("C8", "Forcing code helps only where code is better", "Qwen2.5-Math up, others down (v0, v1)", "Table 3",
-          forcing_follows_accuracy, MODEL),
-    Claim("C9", "Random reward works for γ in {0.7, 0.5, 0.3, 0.001}, not for 0", "curves (v0)", "Fig 10",
-          gamma_matters),
-    Claim("C10", "'No Python' compounds remove the gain where code carried it", "curves (v0)", "Figs 9, 15",
-          compounds_remove_the_gain),
+    Claim(
+        "C1",
+        "GRPO with random rewards raises accuracy",
+        "Qwen2.5-Math-7B, MATH-500: random +21.4, ground truth +29.1 points (v1, v2)",
+        "Fig 1",
+        random_reward_gain,
+    ),
+    Claim(
+        "C2",
+        "Weak rewards lie in between",
+        "majority vote +27.1, one-shot +26.0, incorrect +24.1, format +13.8 (v1, v2)",
+        "Fig 1",
+        weaker_rewards,
+    ),
+    Claim(
+        "C3",
+        "The gain is model dependent",
+        "Llama3 and OLMo2 gain little or lose (v0, v1)",
+        "Fig 3",
+        gain_depends_on_the_model,
+        MODELS,
+    ),
+    Claim(
+        "C4",
+        "The clip term is the cause: it amplifies high-prior behaviour under a reward without information",
+        "without the clip, no robust gain (v1)",
+        "Figs 11–13",
+        clip_is_the_cause,
+    ),
+    Claim(
+        "C5",
+        "The amplified behaviour is code reasoning",
+        "65.0 % → above 90 % (95.6 % peak) (v0, v1)",
+        "Fig 6",
+        code_is_amplified,
+    ),
+    Claim(
+        "C6",
+        "Code answers are more accurate than language answers for Qwen2.5-Math, less for other families",
+        "60.9 % with code; Table 1 prints 35.0 % without, which is the language frequency: the identity gives 28.0 %",
+        "Table 1",
+        code_is_better,
+        MODEL,
+    ),
+    Claim(
+        "C7",
+        "Most of the gain comes from questions that switch from language to code",
+        "58.3 % of the gain (v0, v1)",
+        "Fig 7, Table 2",
+        gain_comes_from_switches,
+    ),
+    Claim(
+        "C8",
+        "Forcing code helps only where code is better",
+        "Qwen2.5-Math up, others down (v0, v1)",
+        "Table 3",
+        forcing_follows_accuracy,
+        MODEL,
+    ),
+    Claim(
+        "C9", "Random reward works for γ in {0.7, 0.5, 0.3, 0.001}, not for 0", "curves (v0)", "Fig 10", gamma_matters
+    ),
+    Claim(
+        "C10",
+        "'No Python' compounds remove the gain where code carried it",
+        "curves (v0)",
+        "Figs 9, 15",
+        compounds_remove_the_gain,
+    ),
     Claim("C11", "Even a lipsum prompt raises accuracy", "49.4 → 68.8 (v1)", "Table 5", lipsum_helps, MODEL),
 )
 
@@ -335,6 +414,7 @@ def claims_table(all_records: Sequence[Records], mechanism: Mapping[str, pd.Data
             if verdict != "not run":
                 found.append({"scale": part.scale, "measured": measured, "verdict": verdict})
         for finding in found or [{"scale": "—", "measured": NOT_RUN[0], "verdict": NOT_RUN[1]}]:
-            rows.append({"claim": claim.id, "says": claim.text, "paper-reported": f"{claim.paper}, {claim.where}",
-                         **finding})
+            rows.append(
+                {"claim": claim.id, "says": claim.text, "paper-reported": f"{claim.paper}, {claim.where}", **finding}
+            )
     return pd.DataFrame(rows)

@@ -21,11 +21,11 @@ import pandas as pd
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.probe import load_probes
 from spurious_rewards.evaluation.records import load_records
+from spurious_rewards.storage.files import write_json, write_parquet
+from spurious_rewards.storage.paths import project_root
+from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.training.config import RunConfig
-from spurious_rewards.workflow.files import write_json, write_parquet
-from spurious_rewards.workflow.paths import project_root
 from spurious_rewards.workflow.profiles import job_results
-from spurious_rewards.workflow.runs import RunFolder
 
 BULKY = ("prompt",)
 """Columns of the evaluation records that stay in the run folder."""
@@ -83,8 +83,14 @@ def collect(profile: str) -> Records:
     if not evaluations:
         raise InputError(f"Profile {profile} has no evaluation yet; run `make reproduce PROFILE={profile}` first.")
     runs = pd.DataFrame([_run_row(manifests[folder.run_id]) for folder in training])
-    metrics = pd.concat([pd.read_parquet(folder.path("metrics.parquet")).assign(run_id=folder.run_id)
-                         for folder in training], ignore_index=True) if training else pd.DataFrame()
+    metrics = (
+        pd.concat(
+            [pd.read_parquet(folder.path("metrics.parquet")).assign(run_id=folder.run_id) for folder in training],
+            ignore_index=True,
+        )
+        if training
+        else pd.DataFrame()
+    )
     samples = load_records(evaluations)
     samples = samples.assign(boxed=samples["text"].str.contains(r"\boxed{", regex=False)).drop(columns=list(BULKY))
     probes = load_probes(folder for folder in folders if manifests[folder.run_id].get("kind") == "probe")
@@ -92,8 +98,10 @@ def collect(profile: str) -> Records:
 
 
 def _run_row(manifest: dict[str, Any]) -> dict[str, Any]:
-    cost = {name: manifest[name] for name in ("seconds", "sessions", "peak_memory_mb", "completion_tokens", "n_updates",
-                                              "commit", "dirty")}
+    cost = {
+        name: manifest[name]
+        for name in ("seconds", "sessions", "peak_memory_mb", "completion_tokens", "n_updates", "commit", "dirty")
+    }
     return {"run_id": manifest["run_id"], **manifest["config"], **cost}
 
 
@@ -128,11 +136,18 @@ def load(profile: str, results: Path) -> Records:
     if not (folder / "samples.parquet").is_file():
         raise InputError(f"{results} holds no records of profile {profile}; run `make reproduce PROFILE={profile}`.")
     frames = {name: pd.read_parquet(folder / f"{name}.parquet") for name in ("runs", "metrics", "samples")}
-    manifests = {path.stem: json.loads(path.read_text()) for path in
-                 sorted((results / "manifests" / profile).glob("*.json"))}
+    manifests = {
+        path.stem: json.loads(path.read_text()) for path in sorted((results / "manifests" / profile).glob("*.json"))
+    }
     probes = folder / "probes.parquet"
-    return Records(profile, frames["runs"], frames["metrics"], frames["samples"], manifests,
-                   pd.read_parquet(probes) if probes.is_file() else pd.DataFrame())
+    return Records(
+        profile,
+        frames["runs"],
+        frames["metrics"],
+        frames["samples"],
+        manifests,
+        pd.read_parquet(probes) if probes.is_file() else pd.DataFrame(),
+    )
 
 
 def saved_profiles(results: Path) -> list[str]:

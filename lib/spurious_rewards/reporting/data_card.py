@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from spurious_rewards.data.card import DataCard
-from spurious_rewards.workflow.files import write_text
+from spurious_rewards.storage.files import write_text
 
 
 def write_card(card: DataCard, results: Path) -> str:

@@ -53,8 +53,11 @@ class Evidence:
         for key, group in runs.groupby(keys, sort=False) if keys and len(runs) else [((), runs)]:
             values = dict(zip(keys, key, strict=False))
             trained |= set(group["model"]) if len(group) else set()
-            text = ", ".join(f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
-                             for name, value in values.items() if name != "model")
+            text = ", ".join(
+                f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+                for name, value in values.items()
+                if name != "model"
+            )
             if len(group) or not several:
                 yield self._part(group, set(group["model"]) if len(group) else set(samples["model"]), text)
         for model in dict.fromkeys(samples["model"]):
@@ -64,8 +67,10 @@ class Evidence:
     def _part(self, runs: pd.DataFrame, models: set[str], setting: str) -> Evidence:
         whole = self.records
         own = set(runs["run_id"]) if len(runs) else set()
-        samples = whole.samples[whole.samples["trained_run"].isin(own)
-                                | ((whole.samples["trained_run"] == "") & whole.samples["model"].isin(models))]
+        samples = whole.samples[
+            whole.samples["trained_run"].isin(own)
+            | ((whole.samples["trained_run"] == "") & whole.samples["model"].isin(models))
+        ]
         metrics = whole.metrics[whole.metrics["run_id"].isin(own)] if len(whole.metrics) else whole.metrics
         return Evidence(replace(whole, runs=runs, metrics=metrics, samples=samples), setting)
 

@@ -42,8 +42,12 @@ def mechanism_tables(results: Path) -> dict[str, pd.DataFrame]:
 def mechanism_findings(tables: Mapping[str, pd.DataFrame]) -> dict[str, list[Finding]]:
     """Claim → findings, in the order of `NAMES`."""
     found: dict[str, list[Finding]] = {}
-    for name, read in (("bandit_map", from_bandit), ("counterfactual", from_counterfactual),
-                       ("dose_response", from_dose_runs), ("dose_counterfactual", from_dose_pairs)):
+    for name, read in (
+        ("bandit_map", from_bandit),
+        ("counterfactual", from_counterfactual),
+        ("dose_response", from_dose_runs),
+        ("dose_counterfactual", from_dose_pairs),
+    ):
         if name in tables:
             for claim, finding in read(tables[name]).items():
                 found.setdefault(claim, []).append(finding)
@@ -83,29 +87,44 @@ def from_bandit(table: pd.DataFrame) -> dict[str, Finding]:
 
     def effect(cells: pd.DataFrame) -> Interval:
         first = cells.iloc[0]
-        return Interval(*(first[f"paired_logit_change{end}"] for end in ("", "_ci_low", "_ci_high")),
-                        int(first["n_seeds"]))
+        return Interval(
+            *(first[f"paired_logit_change{end}"] for end in ("", "_ci_low", "_ci_high")), int(first["n_seeds"])
+        )
 
     sgd = rows[rows["optimizer"] == "sgd"]
     large = effect(sgd[(sgd["sweep"] == "step") & (sgd["step_size"] == 2.0)])
     small = effect(rows[(rows["sweep"] == "step") & (rows["optimizer"] == "adamw") & (rows["step_size"] == 0.01)])
-    rare = {name: effect(cells) for name, sweep in (("released whitening off", "gamma"), ("on", "whitened"))
-            if len(cells := sgd[(sgd["sweep"] == sweep) & (sgd["gamma"] == 0.001)])}
+    rare = {
+        name: effect(cells)
+        for name, sweep in (("released whitening off", "gamma"), ("on", "whitened"))
+        if len(cells := sgd[(sgd["sweep"] == sweep) & (sgd["gamma"] == 0.001)])
+    }
     half = effect(sgd[(sgd["sweep"] == "gamma") & (sgd["gamma"] == 0.5)])
     priors = sgd[(sgd["sweep"] == "prior") & (sgd["prior"] != "two_arms")]
-    gains = [Interval(row["share_up"] - 0.5, row["share_up_ci_low"] - 0.5, row["share_up_ci_high"] - 0.5, large.n)
-             for row in priors.to_dict("records")]
-    shapes = "; the likelier arm gains in " + ", ".join(
-        f"{100 * row['share_up']:.0f} % ({row['prior']})" for row in priors.to_dict("records")) if gains else ""
+    gains = [
+        Interval(row["share_up"] - 0.5, row["share_up_ci_low"] - 0.5, row["share_up_ci_high"] - 0.5, large.n)
+        for row in priors.to_dict("records")
+    ]
+    shapes = (
+        "; the likelier arm gains in "
+        + ", ".join(f"{100 * row['share_up']:.0f} % ({row['prior']})" for row in priors.to_dict("records"))
+        if gains
+        else ""
+    )
     scale = f"bandit, {large.n} seeds"
     return {
-        "C4": {"scale": scale, "measured": f"the clip adds {written(large)} to the log-odds of the likelier of two "
-               f"arms (SGD, step 2) and {written(small)} with AdamW at step 0.01, where no ratio leaves the band"
-               + shapes,
-               "verdict": joint([large, *gains])},
-        "C9": {"scale": scale, "measured": f"the clip adds {written(half)} at γ = 0.5 and at γ = 0.001 (SGD) "
-               + ", ".join(f"{written(interval, 4)} ({name})" for name, interval in rare.items()),
-               "verdict": joint(list(rare.values()))},
+        "C4": {
+            "scale": scale,
+            "measured": f"the clip adds {written(large)} to the log-odds of the likelier of two "
+            f"arms (SGD, step 2) and {written(small)} with AdamW at step 0.01, where no ratio leaves the band" + shapes,
+            "verdict": joint([large, *gains]),
+        },
+        "C9": {
+            "scale": scale,
+            "measured": f"the clip adds {written(half)} at γ = 0.5 and at γ = 0.001 (SGD) "
+            + ", ".join(f"{written(interval, 4)} ({name})" for name, interval in rare.items()),
+            "verdict": joint(list(rare.values())),
+        },
     }
 
 
@@ -121,13 +140,19 @@ def from_counterfactual(table: pd.DataFrame) -> dict[str, Finding]:
         none, mode = (cell(table, optimizer, step, arm, name)["change"] for arm in ("none", "two_sided"))
         found.append((resolved(logit), resolved(tilt)))
         counts.add(int(logit["n_pairs"]))
-        texts.append(f"{optimizer} {step:g}: {none:+.4f} without, {mode:+.4f} with the clip ({loses(none, mode)}), "
-                     f"log-odds {_marked(logit)}, tilt {_marked(tilt)}")
+        texts.append(
+            f"{optimizer} {step:g}: {none:+.4f} without, {mode:+.4f} with the clip ({loses(none, mode)}), "
+            f"log-odds {_marked(logit)}, tilt {_marked(tilt)}"
+        )
     text = "; ".join(texts) + (f"; not measurable at {', '.join(left)}" if left else "")
-    return {"C4": {"scale": f"organism {table['model'].iloc[0]}, one rollout batch, "
-                            f"{' and '.join(map(str, sorted(counts)))} pairs per setting",
-                   "measured": f"change of code probability, and clip minus no clip in log-odds (Holm): {text}",
-                   "verdict": tilted(found)}}
+    return {
+        "C4": {
+            "scale": f"organism {table['model'].iloc[0]}, one rollout batch, "
+            f"{' and '.join(map(str, sorted(counts)))} pairs per setting",
+            "measured": f"change of code probability, and clip minus no clip in log-odds (Holm): {text}",
+            "verdict": tilted(found),
+        }
+    }
 
 
 def tilted(found: Sequence[tuple[int, int]]) -> str:
@@ -154,14 +179,18 @@ def from_dose_runs(table: pd.DataFrame) -> dict[str, Finding]:
 
 def _slope(table: pd.DataFrame, scale: str) -> Finding:
     lines = table[(table["statistic"] == "slope") & (table["quantity"] == "code_logit")]
-    rows = {f"{optimizer} {step:g}": cell(lines, optimizer, step, "two_sided", "code_logit")
-            for optimizer, step in settings_of(lines)}
+    rows = {
+        f"{optimizer} {step:g}": cell(lines, optimizer, step, "two_sided", "code_logit")
+        for optimizer, step in settings_of(lines)
+    }
     signs = {resolved(row) for row in rows.values()} - {0}
     text = "; ".join(f"{name}: {_marked(row, 4)}" for name, row in rows.items())
-    return {"scale": scale.format(n=" and ".join(sorted({str(int(row["n"])) for row in rows.values()}))),
-            "measured": "effect of the clip on the log-odds of code per unit of the prior's log-odds (amplifying what "
-                        f"is likely needs it above 0; Holm over modes and settings): {text}",
-            "verdict": VERDICTS[signs.pop()] if len(signs) == 1 else "undecided"}
+    return {
+        "scale": scale.format(n=" and ".join(sorted({str(int(row["n"])) for row in rows.values()}))),
+        "measured": "effect of the clip on the log-odds of code per unit of the prior's log-odds (amplifying what "
+        f"is likely needs it above 0; Holm over modes and settings): {text}",
+        "verdict": VERDICTS[signs.pop()] if len(signs) == 1 else "undecided",
+    }
 
 
 def _marked(row: Mapping[str, Any], digits: int = 3) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from spurious_rewards.evaluation.strategy_analysis import SWITCHES, consistency, contributions, mean_contributions
-from spurious_rewards.workflow.files import read_json
+from spurious_rewards.storage.files import read_json
 
 REFERENCE = resources.files("spurious_rewards.reporting") / "reference"
 _SWITCH_NAMES = {"CC": "code_to_code", "CL": "code_to_language", "LC": "language_to_code", "LL": "language_to_language"}
@@ -43,19 +43,28 @@ def paper_strategies() -> pd.DataFrame:
         printed = group.set_index("metric")["number"]
         code, language = printed["accuracy_with_code"], printed["accuracy_without_code"]
         check = consistency(printed["code_frequency"], code, language, accuracy[model])
-        rows.append({"model": model, "version": group["version"].iloc[0], "code_frequency": printed["code_frequency"],
-                     "accuracy_code": code, "accuracy_language": language, "accuracy": accuracy[model],
-                     "residual": check.residual, "identity_holds": check.consistent,
-                     "language_implied": check.language_accuracy_implied,
-                     "note": "; ".join(group["note"].dropna())})
+        rows.append(
+            {
+                "model": model,
+                "version": group["version"].iloc[0],
+                "code_frequency": printed["code_frequency"],
+                "accuracy_code": code,
+                "accuracy_language": language,
+                "accuracy": accuracy[model],
+                "residual": check.residual,
+                "identity_holds": check.consistent,
+                "language_implied": check.language_accuracy_implied,
+                "note": "; ".join(group["note"].dropna()),
+            }
+        )
     return pd.DataFrame(rows)
 
 
 def paper_switches() -> pd.DataFrame:
     """Fig 7 from its integer counts (Qwen2.5-Math-7B): one row per reward and switch, columns of `contributions`."""
-    return pd.concat([contributions(counts).assign(reward=reward) for reward, counts in _fig7().items()],
-                     ignore_index=True)[["reward", "switch", "n", "frequency", "accuracy_before", "accuracy_after",
-                                         "gain", "contribution"]]
+    return pd.concat(
+        [contributions(counts).assign(reward=reward) for reward, counts in _fig7().items()], ignore_index=True
+    )[["reward", "switch", "n", "frequency", "accuracy_before", "accuracy_after", "gain", "contribution"]]
 
 
 def paper_contributions() -> pd.DataFrame:
@@ -65,8 +74,16 @@ def paper_contributions() -> pd.DataFrame:
     rows = []
     for row in reported().query("where == 'Table 2'").itertuples():
         value = recomputed[row.condition] if row.model == "Qwen2.5-Math-7B" else np.nan
-        rows.append({"model": row.model, "version": row.version, "quantity": row.condition, "printed": row.number,
-                     "recomputed": value, "agrees": None if np.isnan(value) else f"{value:.1f}" == f"{row.number:.1f}"})
+        rows.append(
+            {
+                "model": row.model,
+                "version": row.version,
+                "quantity": row.condition,
+                "printed": row.number,
+                "recomputed": value,
+                "agrees": None if np.isnan(value) else f"{value:.1f}" == f"{row.number:.1f}",
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -76,9 +93,16 @@ def paper_forced_code() -> pd.DataFrame:
     for model, group in reported().query("where == 'Table 3'").groupby("model", sort=False):
         original = group[group["condition"] == "original prompt"].set_index("version")["number"]
         forced = group.loc[group["condition"] == "forced python prefix", "number"].iloc[0]
-        rows.append({"model": model, "original_v0": original["v0"], "original_v1": original["v1"],
-                     "forced_v0_v1": forced, "difference_v0": forced - original["v0"],
-                     "difference_v1": forced - original["v1"]})
+        rows.append(
+            {
+                "model": model,
+                "original_v0": original["v0"],
+                "original_v1": original["v1"],
+                "forced_v0_v1": forced,
+                "difference_v0": forced - original["v0"],
+                "difference_v1": forced - original["v1"],
+            }
+        )
     return pd.DataFrame(rows)
 
 

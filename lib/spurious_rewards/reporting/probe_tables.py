@@ -33,8 +33,15 @@ def probe(records: Records) -> pd.DataFrame:
         clean = records.probes[same & (records.probes["benchmark"] == CLEAN)]
         for row in summarise_probe(group).to_dict("records"):
             here, there = (rows_[rows_["percent"] == row["percent"]] for rows_ in (group, clean))
-            rows.append({"model": probed[0], "benchmark": benchmark, **dict(zip(PROBED[1:], probed[1:], strict=True)),
-                         **row, **({} if benchmark == CLEAN or there.empty else minus_clean(here, there))})
+            rows.append(
+                {
+                    "model": probed[0],
+                    "benchmark": benchmark,
+                    **dict(zip(PROBED[1:], probed[1:], strict=True)),
+                    **row,
+                    **({} if benchmark == CLEAN or there.empty else minus_clean(here, there)),
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -42,9 +49,13 @@ def minus_clean(here: pd.DataFrame, clean: pd.DataFrame) -> dict[str, float]:
     """Differences of exact match and accuracy between two independent sets of problems."""
     found: dict[str, float] = {}
     with_numbers = [rows[holds_number(rows["rest"])] for rows in (here, clean)]
-    for name, column, (one, two) in (("exact_match", "exact_match", (here, clean)),
-                                     ("exact_match_numbers", "exact_match", with_numbers),
-                                     ("accuracy", "correct", (here, clean))):
-        found |= limits(f"{name}_minus_clean", proportion_difference(
-            int(one[column].sum()), len(one), int(two[column].sum()), len(two)))
+    for name, column, (one, two) in (
+        ("exact_match", "exact_match", (here, clean)),
+        ("exact_match_numbers", "exact_match", with_numbers),
+        ("accuracy", "correct", (here, clean)),
+    ):
+        found |= limits(
+            f"{name}_minus_clean",
+            proportion_difference(int(one[column].sum()), len(one), int(two[column].sum()), len(two)),
+        )
     return found

@@ -26,8 +26,12 @@ _BELOW = {"orientation": "h", "y": -0.2, "font": {"size": 11}}
 
 def all_figures(records: Records) -> dict[str, go.Figure]:
     """Name → figure; what a profile did not run is left out."""
-    figures = {"strategies": strategy_figure(records), "switches": switch_figure(records),
-               "behaviour": behaviour_figure(records), "prompts": prompt_figure(records)}
+    figures = {
+        "strategies": strategy_figure(records),
+        "switches": switch_figure(records),
+        "behaviour": behaviour_figure(records),
+        "prompts": prompt_figure(records),
+    }
     return {name: figure for name, figure in figures.items() if figure is not None}
 
 
@@ -45,19 +49,35 @@ def strategy_figure(records: Records) -> go.Figure | None:
         return None
     figure = go.Figure()
     further = [name for name in ("benchmark", *FURTHER) if name in table and table[name].nunique() > 1]
-    labels = [", ".join([f"{row['arm']} · {row['prompt_style']}, T = {row['temperature']:g}",
-                         *(str(row[name]) for name in further)]) for _, row in table.iterrows()]
+    labels = [
+        ", ".join(
+            [f"{row['arm']} · {row['prompt_style']}, T = {row['temperature']:g}", *(str(row[name]) for name in further)]
+        )
+        for _, row in table.iterrows()
+    ]
     for name, words, colour in (("code", "with code", "#3366aa"), ("language", "without", "#dd7722")):
         value = table[f"accuracy_{name}"]
         figure.add_scatter(
-            x=value, y=labels, mode="markers", name=words, text=[f"n = {n}" for n in table[f"n_{name}"]],
+            x=value,
+            y=labels,
+            mode="markers",
+            name=words,
+            text=[f"n = {n}" for n in table[f"n_{name}"]],
             marker={"color": colour, "size": 5 + 9 * table[f"n_{name}"] / table["n_answers"]},
-            error_x={"type": "data", "symmetric": False, "array": table[f"accuracy_{name}_high"] - value,
-                     "arrayminus": value - table[f"accuracy_{name}_low"]})
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": table[f"accuracy_{name}_high"] - value,
+                "arrayminus": value - table[f"accuracy_{name}_low"],
+            },
+        )
     figure.update_yaxes(autorange="reversed", automargin=True)
-    return figure.update_layout(**{**_LAYOUT, "height": 160 + 28 * len(table)}, legend={"font": {"size": 11}},
-                                title=f"Accuracy by strategy ({table['n_problems'].max()} problems)",
-                                xaxis_title="accuracy of these answers, with 95 % limits")
+    return figure.update_layout(
+        **{**_LAYOUT, "height": 160 + 28 * len(table)},
+        legend={"font": {"size": 11}},
+        title=f"Accuracy by strategy ({table['n_problems'].max()} problems)",
+        xaxis_title="accuracy of these answers, with 95 % limits",
+    )
 
 
 def switch_figure(records: Records) -> go.Figure | None:
@@ -70,20 +90,36 @@ def switch_figure(records: Records) -> go.Figure | None:
     figure = go.Figure()
     for switch in SWITCHES:
         rows = table[table["switch"] == switch]
-        figure.add_bar(y=rows["arm"], x=100 * rows["gain"], name=SWITCH_NAMES[switch], orientation="h",
-                       marker_color=SWITCH_COLOURS[switch],
-                       hovertext=[f"n = {n}" for n in rows["n"]])
+        figure.add_bar(
+            y=rows["arm"],
+            x=100 * rows["gain"],
+            name=SWITCH_NAMES[switch],
+            orientation="h",
+            marker_color=SWITCH_COLOURS[switch],
+            hovertext=[f"n = {n}" for n in rows["n"]],
+        )
     total = table.drop_duplicates("arm")
-    figure.add_scatter(y=total["arm"], x=100 * total["total_gain"], mode="markers", name="total",
-                       marker={"color": "black", "symbol": "diamond", "size": 9},
-                       error_x={"type": "data", "symmetric": False,
-                                "array": 100 * (total["total_gain_high"] - total["total_gain"]),
-                                "arrayminus": 100 * (total["total_gain"] - total["total_gain_low"])})
+    figure.add_scatter(
+        y=total["arm"],
+        x=100 * total["total_gain"],
+        mode="markers",
+        name="total",
+        marker={"color": "black", "symbol": "diamond", "size": 9},
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": 100 * (total["total_gain_high"] - total["total_gain"]),
+            "arrayminus": 100 * (total["total_gain"] - total["total_gain_low"]),
+        },
+    )
     figure.update_yaxes(autorange="reversed", automargin=True)
-    return figure.update_layout(**{**_LAYOUT, "height": 200 + 45 * len(total)}, barmode="relative",
-                                title=f"Change of greedy accuracy by switch of strategy ({total['n_problems'].max()} "
-                                      f"problems × {total['n_seeds'].max()} seeds)",
-                                xaxis_title="points of accuracy (95 % limits of the total over problems)")
+    return figure.update_layout(
+        **{**_LAYOUT, "height": 200 + 45 * len(total)},
+        barmode="relative",
+        title=f"Change of greedy accuracy by switch of strategy ({total['n_problems'].max()} "
+        f"problems × {total['n_seeds'].max()} seeds)",
+        xaxis_title="points of accuracy (95 % limits of the total over problems)",
+    )
 
 
 def behaviour_figure(records: Records) -> go.Figure | None:
@@ -108,13 +144,29 @@ def behaviour_figure(records: Records) -> go.Figure | None:
         evaluated = points[points["arm"] == name].groupby("rollout_batch")
         for panel, (metric, verdict) in enumerate(panels, start=1):
             means = rollouts[metric].mean()
-            figure.add_scatter(x=means.index, y=means, mode="lines", name=name, legendgroup=name,
-                               showlegend=panel == 1, line={"color": colour, "dash": dash, "width": 2},
-                               row=1, col=panel)
+            figure.add_scatter(
+                x=means.index,
+                y=means,
+                mode="lines",
+                name=name,
+                legendgroup=name,
+                showlegend=panel == 1,
+                line={"color": colour, "dash": dash, "width": 2},
+                row=1,
+                col=panel,
+            )
             marks: pd.Series = evaluated[verdict].mean().astype(float)
-            figure.add_scatter(x=marks.index, y=marks, mode="markers", legendgroup=name, showlegend=False,
-                               name=f"{name}, greedy", marker={"color": colour, "symbol": "diamond", "size": 9},
-                               row=1, col=panel)
+            figure.add_scatter(
+                x=marks.index,
+                y=marks,
+                mode="markers",
+                legendgroup=name,
+                showlegend=False,
+                name=f"{name}, greedy",
+                marker={"color": colour, "symbol": "diamond", "size": 9},
+                row=1,
+                col=panel,
+            )
     figure.update_xaxes(title_text="rollout batches trained on")
     n_seeds = records.runs.groupby(columns)["seed"].nunique().min()
     return figure.update_layout(**_LAYOUT, legend=_BELOW, title=f"Behaviour over training (n = {n_seeds} seeds)")
@@ -129,10 +181,22 @@ def prompt_figure(records: Records) -> go.Figure | None:
     labels = [f"{row.prompt_style} · {row.model}, {row.benchmark}" for row in table.itertuples()]
     for name, words, colour in (("accuracy", "accuracy", "#3366aa"), ("code", "share with code", "#dd7722")):
         figure.add_scatter(
-            x=table[name], y=labels, mode="markers", name=words, marker={"color": colour, "size": 9},
-            error_x={"type": "data", "symmetric": False, "array": table[f"{name}_high"] - table[name],
-                     "arrayminus": table[name] - table[f"{name}_low"]})
+            x=table[name],
+            y=labels,
+            mode="markers",
+            name=words,
+            marker={"color": colour, "size": 9},
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": table[f"{name}_high"] - table[name],
+                "arrayminus": table[name] - table[f"{name}_low"],
+            },
+        )
     figure.update_yaxes(autorange="reversed", automargin=True)
-    return figure.update_layout(**{**_LAYOUT, "height": 170 + 26 * len(table)}, legend=_BELOW,
-                                title=f"One model, many prompts (greedy, {table['n_problems'].max()} problems)",
-                                xaxis_title="share of answers, with 95 % limits")
+    return figure.update_layout(
+        **{**_LAYOUT, "height": 170 + 26 * len(table)},
+        legend=_BELOW,
+        title=f"One model, many prompts (greedy, {table['n_problems'].max()} problems)",
+        xaxis_title="share of answers, with 95 % limits",
+    )

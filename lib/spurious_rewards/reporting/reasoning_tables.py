@@ -60,9 +60,14 @@ SPANS = 5
 def tables(records: Records) -> dict[str, pd.DataFrame]:
     """Name → table of everything above; a table without rows says that the profile did not run what it needs."""
     return {
-        "strategies": strategies(records), "pass_at_k": pass_curves(records), "switches": switches(records),
-        "contributions": contributions(records), "behaviour": behaviour(records), "checkpoints": checkpoints(records),
-        "forced_code": forced_code(records), "prompts": with_refused(prompts(records), records),
+        "strategies": strategies(records),
+        "pass_at_k": pass_curves(records),
+        "switches": switches(records),
+        "contributions": contributions(records),
+        "behaviour": behaviour(records),
+        "checkpoints": checkpoints(records),
+        "forced_code": forced_code(records),
+        "prompts": with_refused(prompts(records), records),
         "probe": probe(records),
     }
 
@@ -86,8 +91,13 @@ def strategies(records: Records) -> pd.DataFrame:
     rows, columns = [], cell_columns(records)
     samples = with_arms(records)
     for key, group in samples[samples["checkpoint"] == 0].groupby(["arm", *columns], sort=False):
-        rows.append({**dict(zip(["arm", *columns], key, strict=True)), "n_seeds": group["trained_run"].nunique(),
-                     **strategy_figures(group)})
+        rows.append(
+            {
+                **dict(zip(["arm", *columns], key, strict=True)),
+                "n_seeds": group["trained_run"].nunique(),
+                **strategy_figures(group),
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -100,9 +110,13 @@ def stored_summaries(records: Records) -> pd.DataFrame:
     rows = []
     for run_id, answers in records.samples.groupby("run_id", sort=False):
         figures = strategy_figures(answers)
-        rows.append({"run_id": run_id, **{name: figures[name] for name in ("code", "accuracy_code",
-                                                                           "accuracy_language")},
-                     "accuracy": records.manifests[run_id]["summary"]["accuracy"]})
+        rows.append(
+            {
+                "run_id": run_id,
+                **{name: figures[name] for name in ("code", "accuracy_code", "accuracy_language")},
+                "accuracy": records.manifests[run_id]["summary"]["accuracy"],
+            }
+        )
     return with_identity(pd.DataFrame(rows))
 
 
@@ -114,9 +128,16 @@ def pass_curves(records: Records) -> pd.DataFrame:
         for k in powers_of_two(int(counts["size"].min())):
             solved = pd.Series(pass_at_k(counts["size"].to_numpy(), counts["sum"].to_numpy(int), k), counts.index)
             values_S_P = solved.unstack().to_numpy()
-            rows.append({**dict(zip(["arm", *columns], key, strict=True)), "n_seeds": len(values_S_P),
-                         "n_problems": values_S_P.shape[1], "n_samples": int(counts["size"].min()), "k": k,
-                         **limits("pass_at_k", proportion(values_S_P))})
+            rows.append(
+                {
+                    **dict(zip(["arm", *columns], key, strict=True)),
+                    "n_seeds": len(values_S_P),
+                    "n_problems": values_S_P.shape[1],
+                    "n_samples": int(counts["size"].min()),
+                    "k": k,
+                    **limits("pass_at_k", proportion(values_S_P)),
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -145,13 +166,18 @@ def switches(records: Records) -> pd.DataFrame:
     for key, table in switch_tables(records).items():
         intervals = contribution_intervals(table)
         for row in contribution_rows(switch_counts(table)).to_dict("records"):
-            rows.append({
-                **dict(zip(["arm", "clip_mode", *cell_columns(records)], key, strict=True)),
-                "n_seeds": int(table.index.value_counts().iloc[0]), "n_problems": table.index.nunique(),
-                "switch": row["switch"], "n": row["n"],
-                **{name: row[name] / 100 for name in ("frequency", "accuracy_before", "accuracy_after", "gain")},
-                **limits("contribution", intervals[row["switch"]]), **limits("total_gain", intervals["gain"]),
-            })
+            rows.append(
+                {
+                    **dict(zip(["arm", "clip_mode", *cell_columns(records)], key, strict=True)),
+                    "n_seeds": int(table.index.value_counts().iloc[0]),
+                    "n_problems": table.index.nunique(),
+                    "switch": row["switch"],
+                    "n": row["n"],
+                    **{name: row[name] / 100 for name in ("frequency", "accuracy_before", "accuracy_after", "gain")},
+                    **limits("contribution", intervals[row["switch"]]),
+                    **limits("total_gain", intervals["gain"]),
+                }
+            )
     return pd.DataFrame(rows).drop(columns="clip_mode", errors="ignore")
 
 
@@ -168,9 +194,15 @@ def contributions(records: Records) -> pd.DataFrame:
     rows = []
     for key, gained in groups.items():
         intervals = mean_contribution_intervals(gained)
-        rows.append({**dict(zip(["clip_mode", *columns], key, strict=True)), "n_arms": len(gained),
-                     "arms": "; ".join(gained), "n_problems": intervals["gain"].n,
-                     **{k: v for d in (*SWITCHES, "gain") for k, v in limits(d, intervals[d]).items()}})
+        rows.append(
+            {
+                **dict(zip(["clip_mode", *columns], key, strict=True)),
+                "n_arms": len(gained),
+                "arms": "; ".join(gained),
+                "n_problems": intervals["gain"].n,
+                **{k: v for d in (*SWITCHES, "gain") for k, v in limits(d, intervals[d]).items()},
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -189,8 +221,12 @@ def behaviour(records: Records) -> pd.DataFrame:
         edges = np.unique(np.linspace(0, n_batches, min(SPANS, n_batches) + 1).round().astype(int))
         for start, end in pairwise(edges):
             span = metrics[(metrics["rollout_batch"] >= start) & (metrics["rollout_batch"] < end)]
-            row = {"arm": arm_name(seeds.iloc[0], columns), "n_seeds": len(seeds), "first_batch": int(start) + 1,
-                   "last_batch": int(end)}
+            row = {
+                "arm": arm_name(seeds.iloc[0], columns),
+                "n_seeds": len(seeds),
+                "first_batch": int(start) + 1,
+                "last_batch": int(end),
+            }
             for name in ("code_frequency", "reward_mean"):
                 by_seed = span.groupby("run_id")[name].mean()
                 row |= {name: by_seed.mean(), f"{name}_seed_min": by_seed.min(), f"{name}_seed_max": by_seed.max()}
@@ -210,8 +246,11 @@ def checkpoints(records: Records) -> pd.DataFrame:
     wanted = points.loc[points["checkpoint"] > 0, ["arm", *columns]].drop_duplicates()
     keys = ["arm", *columns, "rollout_batch"]
     for key, group in points.merge(wanted, on=["arm", *columns]).groupby(keys, sort=False):
-        row = {**dict(zip(keys, key, strict=True)),
-               "n_seeds": group["trained_run"].nunique(), "n_problems": group["problem_id"].nunique()}
+        row = {
+            **dict(zip(keys, key, strict=True)),
+            "n_seeds": group["trained_run"].nunique(),
+            "n_problems": group["problem_id"].nunique(),
+        }
         for name, column in (("accuracy", "correct"), ("code", "uses_code")):
             row |= limits(name, hierarchical_bootstrap(matrix(group, column)))
         rows.append(row)
@@ -230,8 +269,10 @@ def evaluated_points(records: Records) -> pd.DataFrame:
     trained = trained.assign(rollout_batch=batches.astype(int))
     base = samples[samples["arm"] == BASE].assign(rollout_batch=0)
     keys = ["arm", "model"]
-    starts = [base[base["model"] == model].assign(arm=arm)
-              for arm, model in trained[keys].drop_duplicates().itertuples(index=False)]
+    starts = [
+        base[base["model"] == model].assign(arm=arm)
+        for arm, model in trained[keys].drop_duplicates().itertuples(index=False)
+    ]
     return pd.concat([*starts, trained], ignore_index=True)
 
 
@@ -243,9 +284,13 @@ def base_cells(records: Records) -> list[tuple[dict[str, object], dict[str, pd.D
     samples = records.samples
     base = samples[(samples["trained_run"] == "") & (samples["temperature"] == 0)]
     check_no_duplicates(base, [*SUBJECT, "prompt_style"])
-    return [(dict(zip(SUBJECT, key, strict=True)),
-             {str(style): group for style, group in cell.groupby("prompt_style", sort=False)})
-            for key, cell in base.groupby(list(SUBJECT), sort=False)]
+    return [
+        (
+            dict(zip(SUBJECT, key, strict=True)),
+            {str(style): group for style, group in cell.groupby("prompt_style", sort=False)},
+        )
+        for key, cell in base.groupby(list(SUBJECT), sort=False)
+    ]
 
 
 def forced_code(records: Records) -> pd.DataFrame:
@@ -263,13 +308,23 @@ def forced_code(records: Records) -> pd.DataFrame:
                 continue
             one, two = by_style[twin], by_style[forced]
             figures = strategy_figures(one)
-            rows.append({
-                **subject, "prompt_style": twin, "forced": forced, **paired(one, two),
-                "accuracy": figures["accuracy"], "accuracy_forced": float(two["correct"].mean()),
-                "code": figures["code"], "code_forced": float(two["uses_code"].mean()),
-                "accuracy_code": figures["accuracy_code"], "accuracy_language": figures["accuracy_language"],
-                **limits("code_advantage", code_advantage(one)),
-                "n_code": figures["n_code"], "n_language": figures["n_language"]})
+            rows.append(
+                {
+                    **subject,
+                    "prompt_style": twin,
+                    "forced": forced,
+                    **paired(one, two),
+                    "accuracy": figures["accuracy"],
+                    "accuracy_forced": float(two["correct"].mean()),
+                    "code": figures["code"],
+                    "code_forced": float(two["uses_code"].mean()),
+                    "accuracy_code": figures["accuracy_code"],
+                    "accuracy_language": figures["accuracy_language"],
+                    **limits("code_advantage", code_advantage(one)),
+                    "n_code": figures["n_code"],
+                    "n_language": figures["n_language"],
+                }
+            )
     return corrected(pd.DataFrame(rows))
 
 
@@ -286,11 +341,17 @@ def prompts(records: Records) -> pd.DataFrame:
             cell = by_style[style]
             every = pd.Series(True, index=cell.index)
             row = {**subject, "prompt_style": style, "n_problems": len(cell)}
-            for name, event in (("accuracy", cell["correct"]), ("code", cell["uses_code"]),
-                                ("parsable", cell["extracted"].notna())):
+            for name, event in (
+                ("accuracy", cell["correct"]),
+                ("code", cell["uses_code"]),
+                ("parsable", cell["extracted"].notna()),
+            ):
                 row |= limits(name, share(event.astype(bool), every, cell["problem_id"], 1))
-            row |= {"boxed": cell["boxed"].mean(), "mean_tokens": cell["n_tokens"].mean(),
-                    "cut_off": (cell["finish_reason"] == "length").mean()}
+            row |= {
+                "boxed": cell["boxed"].mean(),
+                "mean_tokens": cell["n_tokens"].mean(),
+                "cut_off": (cell["finish_reason"] == "length").mean(),
+            }
             rows.append(row | (paired(by_style[own], cell) if style != own else {}))
     return corrected(pd.DataFrame(rows))
 
@@ -299,11 +360,22 @@ def with_refused(table: pd.DataFrame, records: Records) -> pd.DataFrame:
     """The rows of `prompts`, and below a model's the styles that it could not be given, with the `reason`."""
     parts, found = [], False
     for key, rows in table.groupby(list(SUBJECT), sort=False) if len(table) else ():
-        refused = {style: reason for manifest in records.manifests.values() if manifest.get("kind") == REFUSED
-                   and tuple(manifest["config"][name] for name in SUBJECT) == key
-                   for style, reason in manifest["refused"].items() if style not in set(rows["prompt_style"])}
-        parts += [rows, *(pd.DataFrame([{**dict(zip(SUBJECT, key, strict=True)), "prompt_style": style, "n_problems": 0,
-                                         "reason": reason}]) for style, reason in refused.items())]
+        refused = {
+            style: reason
+            for manifest in records.manifests.values()
+            if manifest.get("kind") == REFUSED and tuple(manifest["config"][name] for name in SUBJECT) == key
+            for style, reason in manifest["refused"].items()
+            if style not in set(rows["prompt_style"])
+        }
+        parts += [
+            rows,
+            *(
+                pd.DataFrame(
+                    [{**dict(zip(SUBJECT, key, strict=True)), "prompt_style": style, "n_problems": 0, "reason": reason}]
+                )
+                for style, reason in refused.items()
+            ),
+        ]
         found = found or bool(refused)
     return pd.concat(parts, ignore_index=True) if found else table
 
@@ -312,8 +384,15 @@ def paired(one: pd.DataFrame, two: pd.DataFrame) -> dict[str, object]:
     """Accuracy of two minus one on the same problems: limits (bootstrap), problems won and lost, McNemar's p-value."""
     both = pd.concat([one.assign(run_id="one"), two.assign(run_id="two")])
     found = compare(both, "one", "two")
-    return {"n_problems": found["n_problems"], "difference": found["difference"], "difference_low": found["low"],
-            "difference_high": found["high"], "won": found["won"], "lost": found["lost"], "p_value": found["p_value"]}
+    return {
+        "n_problems": found["n_problems"],
+        "difference": found["difference"],
+        "difference_low": found["low"],
+        "difference_high": found["high"],
+        "won": found["won"],
+        "lost": found["lost"],
+        "p_value": found["p_value"],
+    }
 
 
 def corrected(table: pd.DataFrame) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from spurious_rewards.reporting.mechanism_figures import mechanism_figures
 from spurious_rewards.reporting.site import page
 from spurious_rewards.reporting.tables import all_tables
 from spurious_rewards.reporting.text import CAPTIONS, markdown
-from spurious_rewards.workflow.files import write_text
+from spurious_rewards.storage.files import write_text
 
 __all__ = ["CAPTIONS", "Report", "markdown", "rebuild", "write_report", "write_tables"]
 
@@ -43,8 +43,9 @@ def write_report(profile: str, results: Path | None = None) -> Report:
     records = collect.collect(profile)
     collect.save(records, results)
     records = collect.load(profile, results)  # what a reader of the committed files would see
-    note = figures.write(figures.all_figures(records) | reasoning_figures.all_figures(records),
-                         results / "figures" / profile)
+    note = figures.write(
+        figures.all_figures(records) | reasoning_figures.all_figures(records), results / "figures" / profile
+    )
     return Report(rebuild(results), records, note)
 
 

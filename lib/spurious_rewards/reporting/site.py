@@ -17,7 +17,7 @@ import pandas as pd
 from spurious_rewards.mechanism.verdict import sentences
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.text import BENCHMARKS, CAPTIONS, cell
-from spurious_rewards.workflow.files import read_json
+from spurious_rewards.storage.files import read_json
 from spurious_rewards.workflow.profiles import Profile, load_profile, profile_names
 
 SCALES = ("the clip alone", "small organisms", "real models here")
@@ -25,9 +25,11 @@ SCALES = ("the clip alone", "small organisms", "real models here")
 OPEN = ("arms", "clip_effect")
 """Tables that are not folded."""
 
-MECHANISM = ("A softmax bandit with coin-flip rewards and the trainer's own surrogate and advantages; the paired "
-             "counterfactual, in which a language model replays the same rollouts with and without the clip; and "
-             "organisms that differ in their code prior alone. Notebook 05_clip_mechanism derives what to expect.")
+MECHANISM = (
+    "A softmax bandit with coin-flip rewards and the trainer's own surrogate and advantages; the paired "
+    "counterfactual, in which a language model replays the same rollouts with and without the clip; and "
+    "organisms that differ in their code prior alone. Notebook 05_clip_mechanism derives what to expect."
+)
 
 
 def page(profiles: Sequence[Records], mechanism: Mapping[str, pd.DataFrame], results: Path) -> str:
@@ -74,23 +76,29 @@ def in_short(claims: pd.DataFrame, profiles: Sequence[Records], verdict: Sequenc
     for claim, findings in claims.groupby("claim", sort=False):
         columns = findings.groupby(findings["scale"].map(scale_of))["verdict"].value_counts()
         cells = "".join(f"<td>{badges(columns.get(scale))}</td>" for scale in SCALES)
-        rows.append(f"<tr><td><a href='#{claim}'>{claim}</a></td><td>{html.escape(findings['says'].iloc[0])}</td>"
-                    f"{cells}<td>{badges(None)}</td></tr>")
+        rows.append(
+            f"<tr><td><a href='#{claim}'>{claim}</a></td><td>{html.escape(findings['says'].iloc[0])}</td>"
+            f"{cells}<td>{badges(None)}</td></tr>"
+        )
     answers = sum(len(records.samples) for records in profiles)
     trainings = sum(len(records.runs) for records in profiles)
     head = "".join(f"<th>{name}</th>" for name in ("claim", "the paper says", *SCALES, "Qwen2.5-Math-7B"))
     said = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in verdict)
-    return (f"{said}<p>Verdicts by scale, one mark per finding: <i>consistent</i> or <i>against</i> where 95 % limits "
-            f"exclude no effect, else <i>undecided</i>. They rest on {trainings} training runs and {answers:,} answers "
-            "of the profiles below and on the tables of the clip alone. No GPU was used: what the paper measured "
-            f"on Qwen2.5-Math-7B was <b>not run</b> here.</p><table><tr>{head}</tr>{''.join(rows)}</table>")
+    return (
+        f"{said}<p>Verdicts by scale, one mark per finding: <i>consistent</i> or <i>against</i> where 95 % limits "
+        f"exclude no effect, else <i>undecided</i>. They rest on {trainings} training runs and {answers:,} answers "
+        "of the profiles below and on the tables of the clip alone. No GPU was used: what the paper measured "
+        f"on Qwen2.5-Math-7B was <b>not run</b> here.</p><table><tr>{head}</tr>{''.join(rows)}</table>"
+    )
 
 
 def badges(counts: pd.Series | None) -> str:
     """Verdicts with how often each occurs, coloured; a dash for none."""
     found = {verdict: n for verdict, n in ({} if counts is None else counts).items() if verdict != "not run"}
-    return " ".join(f"<span class='{verdict}'>{verdict}{f' ×{n}' if n > 1 else ''}</span>"
-                    for verdict, n in found.items()) or "<span class='none'>not run</span>"
+    return (
+        " ".join(f"<span class='{verdict}'>{verdict}{f' ×{n}' if n > 1 else ''}</span>" for verdict, n in found.items())
+        or "<span class='none'>not run</span>"
+    )
 
 
 def claims_section(claims: pd.DataFrame) -> str:
@@ -99,14 +107,24 @@ def claims_section(claims: pd.DataFrame) -> str:
     for claim, findings in claims.groupby("claim", sort=False):
         first = findings.iloc[0]
         for i, row in enumerate(findings.itertuples()):
-            left = "".join(f"<td rowspan='{len(findings)}'>{html.escape(text)}</td>" for text in
-                           (claim, first["says"], first["paper-reported"])) if i == 0 else ""
+            left = (
+                "".join(
+                    f"<td rowspan='{len(findings)}'>{html.escape(text)}</td>"
+                    for text in (claim, first["says"], first["paper-reported"])
+                )
+                if i == 0
+                else ""
+            )
             mark = f" id='{claim}'" if i == 0 else ""
-            rows.append(f"<tr{mark}>{left}<td>{html.escape(row.scale)}</td><td>{html.escape(row.measured)}</td>"
-                        f"<td><span class='{row.verdict.replace('not run', 'none')}'>{row.verdict}</span></td></tr>")
+            rows.append(
+                f"<tr{mark}>{left}<td>{html.escape(row.scale)}</td><td>{html.escape(row.measured)}</td>"
+                f"<td><span class='{row.verdict.replace('not run', 'none')}'>{row.verdict}</span></td></tr>"
+            )
     head = "".join(f"<th>{name}</th>" for name in ("claim", "says", "paper-reported", "scale", "measured", "verdict"))
-    return (f"<p>{html.escape(CAPTIONS['claims'])} <a href='tables/claims.csv'>CSV</a></p>"
-            f"<div class='wide'><table><tr>{head}</tr>{''.join(rows)}</table></div>")
+    return (
+        f"<p>{html.escape(CAPTIONS['claims'])} <a href='tables/claims.csv'>CSV</a></p>"
+        f"<div class='wide'><table><tr>{head}</tr>{''.join(rows)}</table></div>"
+    )
 
 
 def mechanism_section(mechanism: Mapping[str, pd.DataFrame], results: Path) -> str:
@@ -114,8 +132,10 @@ def mechanism_section(mechanism: Mapping[str, pd.DataFrame], results: Path) -> s
     links = ", ".join(f"<a href='tables/mechanism/{name}.csv'>{name}.csv</a>" for name in mechanism)
     manifests = map(read_json, sorted((results / "manifests" / "mechanism").glob("*.json")))
     runs = [run for manifest in manifests for run in manifest.get("runs", [manifest])]
-    return (f"<p>{MECHANISM} All cells: {links}. Manifests: <a href='manifests/mechanism/'>manifests/mechanism</a>; "
-            f"commit {commits(runs)}.</p>" + drawn(results / "figures" / "mechanism", results))
+    return (
+        f"<p>{MECHANISM} All cells: {links}. Manifests: <a href='manifests/mechanism/'>manifests/mechanism</a>; "
+        f"commit {commits(runs)}.</p>" + drawn(results / "figures" / "mechanism", results)
+    )
 
 
 def profile_section(records: Records, results: Path) -> str:
@@ -123,28 +143,36 @@ def profile_section(records: Records, results: Path) -> str:
     name = records.profile
     known = load_profile(name).description if name in profile_names() else ""
     tables = sorted((results / "tables" / name).glob("*.csv"), key=lambda path: (path.stem not in OPEN, path.stem))
-    return "".join([
-        f"<p>{html.escape(known)} {html.escape(describe(records))}</p>",
-        drawn(results / "figures" / name, results),
-        *(section(path.stem, path.stem, path, results) for path in tables),
-        f"<p>Executed notebooks: <a href='notebooks/{name}/'>notebooks/{name}</a>. "
-        f"Manifests: <a href='manifests/{name}/'>manifests/{name}</a>.</p>"])
+    return "".join(
+        [
+            f"<p>{html.escape(known)} {html.escape(describe(records))}</p>",
+            drawn(results / "figures" / name, results),
+            *(section(path.stem, path.stem, path, results) for path in tables),
+            f"<p>Executed notebooks: <a href='notebooks/{name}/'>notebooks/{name}</a>. "
+            f"Manifests: <a href='manifests/{name}/'>manifests/{name}</a>.</p>",
+        ]
+    )
 
 
 def run_section(measured: set[str]) -> str:
     """The commands of every profile, and what has not been run."""
+
     def item(profile: Profile) -> str:
         state = "measured, above" if profile.name in measured else "<b>not run</b>"
-        return (f"<li><code>make reproduce PROFILE={profile.name}</code> — {state}. {len(profile.jobs)} notebooks. "
-                f"{html.escape(profile.description)}</li>")
+        return (
+            f"<li><code>make reproduce PROFILE={profile.name}</code> — {state}. {len(profile.jobs)} notebooks. "
+            f"{html.escape(profile.description)}</li>"
+        )
 
     items = "".join(item(load_profile(name)) for name in profile_names())
     return f"<ul>{items}</ul><p>{GPU}</p>"
 
 
-GPU = ("The paper's experiment on 8 GPUs (not run by us): <code>docker build -t spurious-rewards . &amp;&amp; docker "
-       "run --gpus all --ipc host -v \"$PWD/runs:/artifact/runs\" -v \"$PWD/results:/artifact/results\" "
-       "spurious-rewards make reproduce PROFILE=paper</code>")
+GPU = (
+    "The paper's experiment on 8 GPUs (not run by us): <code>docker build -t spurious-rewards . &amp;&amp; docker "
+    'run --gpus all --ipc host -v "$PWD/runs:/artifact/runs" -v "$PWD/results:/artifact/results" '
+    "spurious-rewards make reproduce PROFILE=paper</code>"
+)
 
 
 def drawn(folder: Path, results: Path) -> str:
@@ -153,8 +181,11 @@ def drawn(folder: Path, results: Path) -> str:
     for path in sorted(folder.glob("*.html")):
         png = path.with_suffix(".png")
         link = path.relative_to(results).as_posix()
-        shown = (f"<img src='{png.relative_to(results).as_posix()}' alt='{path.stem}' loading='lazy'>" if png.is_file()
-                 else f"<iframe src='{link}' title='{path.stem}' loading='lazy'></iframe>")
+        shown = (
+            f"<img src='{png.relative_to(results).as_posix()}' alt='{path.stem}' loading='lazy'>"
+            if png.is_file()
+            else f"<iframe src='{link}' title='{path.stem}' loading='lazy'></iframe>"
+        )
         parts.append(f"<figure>{shown}<figcaption><a href='{link}'>{path.stem} (interactive)</a></figcaption></figure>")
     return "".join(parts)
 
@@ -165,26 +196,33 @@ def describe(records: Records) -> str:
     several = " to ".join(map(str, dict.fromkeys(seeds[:1] + seeds[-1:])))
     trained = f"{len(records.runs)} training runs ({several} seeds per arm)" if seeds else "No training runs"
     samples = records.samples
-    return (f"{trained}, {samples['run_id'].nunique()} evaluations of {samples['problem_id'].nunique()} problems, "
-            f"{len(samples)} answers; commit {commits(records.manifests.values())}.")
+    return (
+        f"{trained}, {samples['run_id'].nunique()} evaluations of {samples['problem_id'].nunique()} problems, "
+        f"{len(samples)} answers; commit {commits(records.manifests.values())}."
+    )
 
 
 def commits(manifests: Iterable[Mapping[str, Any]]) -> str:
     """The commits that runs were made from, as text."""
-    return ", ".join(sorted({str(m["commit"])[:10] + (" + uncommitted changes" if m["dirty"] is True else "")
-                             for m in manifests}))
+    return ", ".join(
+        sorted({str(m["commit"])[:10] + (" + uncommitted changes" if m["dirty"] is True else "") for m in manifests})
+    )
 
 
 def section(title: str, name: str, path: Path, results: Path) -> str:
     """A table of the page, read back from its CSV, with a link to it; folded unless it is one of `OPEN`."""
     table = pd.read_csv(path)
     head = "".join(f"<th>{html.escape(str(c))}</th>" for c in table.columns)
-    rows = "".join("<tr>" + "".join(f"<td>{html.escape(cell(v))}</td>" for v in row) + "</tr>"
-                   for row in table.itertuples(index=False))
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell(v))}</td>" for v in row) + "</tr>"
+        for row in table.itertuples(index=False)
+    )
     caption = html.escape((CAPTIONS | BENCHMARKS).get(name, ""))
-    return (f"<details{' open' if title in OPEN else ''}><summary><b>{html.escape(title)}</b> ({len(table)} rows). "
-            f"{caption} <a href='{path.relative_to(results).as_posix()}'>CSV</a></summary>"
-            f"<div class='wide'><table><tr>{head}</tr>{rows}</table></div></details>")
+    return (
+        f"<details{' open' if title in OPEN else ''}><summary><b>{html.escape(title)}</b> ({len(table)} rows). "
+        f"{caption} <a href='{path.relative_to(results).as_posix()}'>CSV</a></summary>"
+        f"<div class='wide'><table><tr>{head}</tr>{rows}</table></div></details>"
+    )
 
 
 TEMPLATE = """<!doctype html>

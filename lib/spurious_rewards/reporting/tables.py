@@ -48,8 +48,11 @@ def arm_name(row: pd.Series, columns: list[str]) -> str:
     """Readable name of an arm: reward, clip mode, and whatever else differs in the profile."""
     reward = row["reward"]
     parts = [f"{reward} γ={row['gamma']:g}" if "random" in reward.split("_and_") else reward, row["clip_mode"]]
-    parts += [f"{name}={row[name]:g}" if isinstance(row[name], float) else f"{name}={row[name]}"
-              for name in columns if name not in ("reward", "clip_mode", "gamma")]
+    parts += [
+        f"{name}={row[name]:g}" if isinstance(row[name], float) else f"{name}={row[name]}"
+        for name in columns
+        if name not in ("reward", "clip_mode", "gamma")
+    ]
     return ", ".join(parts)
 
 
@@ -85,8 +88,9 @@ def at_the_end(records: Records) -> pd.DataFrame:
 
 def by_problem(samples: pd.DataFrame, column: str) -> pd.DataFrame:
     """Mean of `column` per seed (rows) and problem (columns, sorted)."""
-    return samples.pivot_table(index="trained_run", columns="problem_id", values=column, aggfunc="mean",
-                               sort=True).astype(float)
+    return samples.pivot_table(
+        index="trained_run", columns="problem_id", values=column, aggfunc="mean", sort=True
+    ).astype(float)
 
 
 def matrix(samples: pd.DataFrame, column: str) -> np.ndarray:
@@ -102,9 +106,11 @@ def changes(trained: pd.DataFrame, base: pd.DataFrame, column: str) -> np.ndarra
     """
     after_S_P, before_1_P = by_problem(trained, column), by_problem(base, column)
     if set(after_S_P.columns) != set(before_1_P.columns) or after_S_P.isna().any(axis=None):
-        raise InputError(f"{trained['model'].iloc[0]} was evaluated on {after_S_P.shape[1]} problems after training "
-                         f"and on {before_1_P.shape[1]} before, which are not the same: give 03_evaluate the same "
-                         "n_problems and problem_order for both.")
+        raise InputError(
+            f"{trained['model'].iloc[0]} was evaluated on {after_S_P.shape[1]} problems after training "
+            f"and on {before_1_P.shape[1]} before, which are not the same: give 03_evaluate the same "
+            "n_problems and problem_order for both."
+        )
     return after_S_P.to_numpy() - before_1_P.to_numpy()
 
 
@@ -125,10 +131,13 @@ def arms(records: Records) -> pd.DataFrame:
     for cell, samples in at_the_end(records).groupby(columns, sort=False):
         base = samples[samples["arm"] == BASE]
         for arm, group in samples.groupby("arm", sort=False):
-            row = {"arm": arm, **dict(zip(columns, cell, strict=True)),
-                   "n_seeds": group.loc[group["trained_run"] != "", "trained_run"].nunique(),
-                   "n_problems": group["problem_id"].nunique(),
-                   "k": int(group.groupby(["trained_run", "problem_id"]).size().iloc[0])}
+            row = {
+                "arm": arm,
+                **dict(zip(columns, cell, strict=True)),
+                "n_seeds": group.loc[group["trained_run"] != "", "trained_run"].nunique(),
+                "n_problems": group["problem_id"].nunique(),
+                "k": int(group.groupby(["trained_run", "problem_id"]).size().iloc[0]),
+            }
             for name, column in (("accuracy", "correct"), ("code", "uses_code")):
                 row |= limits(name, proportion(matrix(group, column)))
                 if len(base) and arm != BASE:
@@ -144,10 +153,13 @@ def over_answers(group: pd.DataFrame) -> dict[str, float]:
     """Point figures over all answers of all seeds of an arm."""
     code = group["uses_code"].astype(bool)
     return {
-        "accuracy_code": group.loc[code, "correct"].mean(), "accuracy_language": group.loc[~code, "correct"].mean(),
-        "accuracy_paper": group["correct_paper"].mean(), "boxed": group["boxed"].mean(),
+        "accuracy_code": group.loc[code, "correct"].mean(),
+        "accuracy_language": group.loc[~code, "correct"].mean(),
+        "accuracy_paper": group["correct_paper"].mean(),
+        "boxed": group["boxed"].mean(),
         "parsable": group["extracted"].notna().mean(),
-        "mean_tokens": group["n_tokens"].mean(), "cut_off": (group["finish_reason"] == "length").mean(),
+        "mean_tokens": group["n_tokens"].mean(),
+        "cut_off": (group["finish_reason"] == "length").mean(),
     }
 
 
@@ -163,11 +175,17 @@ def clip_effect(records: Records) -> pd.DataFrame:
         return pd.DataFrame()
     others = [name for name in records.arm_columns() if name != "clip_mode"]
     # A field of both configurations (prompt_style, engine) is the evaluation's under `_cell`; the model is the same.
-    cell = [f"{name}_cell" if name in others else name for name in cell_columns(records)
-            if name != "model" or name not in others]
+    cell = [
+        f"{name}_cell" if name in others else name
+        for name in cell_columns(records)
+        if name != "model" or name not in others
+    ]
     samples = records.samples[records.samples["checkpoint"] == 0].merge(
         records.runs[["run_id", *others, "clip_mode", "seed"]].rename(columns={"run_id": "trained_run"}),
-        on="trained_run", how="inner", suffixes=("_cell", ""))
+        on="trained_run",
+        how="inner",
+        suffixes=("_cell", ""),
+    )
     rows = []
     for key, group in samples.groupby([*others, *cell], sort=False, dropna=False):
         means = group.groupby(["clip_mode", "seed"])[["correct", "uses_code"]].mean()
@@ -177,8 +195,12 @@ def clip_effect(records: Records) -> pd.DataFrame:
             paired = (means.loc[mode] - means.loc["none"]).dropna()
             if paired.empty:
                 continue
-            row = {**dict(zip([*others, *cell], key, strict=True)), "clip_mode": mode, "n_seeds": len(paired),
-                   "seeds": " ".join(map(str, paired.index))}
+            row = {
+                **dict(zip([*others, *cell], key, strict=True)),
+                "clip_mode": mode,
+                "n_seeds": len(paired),
+                "seeds": " ".join(map(str, paired.index)),
+            }
             for name, column in (("accuracy_difference", "correct"), ("code_difference", "uses_code")):
                 row |= limits(name, t_interval(paired[column]))
                 row[f"{name}_per_seed"] = " ".join(f"{value:+.4f}" for value in paired[column])
@@ -197,19 +219,27 @@ def clip_activity(records: Records) -> pd.DataFrame:
         first = metrics[metrics["update_in_batch"] == 1]
         later = metrics[metrics["update_in_batch"] > 1]
         ends = first.groupby("run_id")
-        rows.append({
-            "arm": arm_name(seeds.iloc[0], columns), "n_seeds": len(seeds), "n_updates": len(metrics),
-            "clip_fraction_update_1_max": first["clip_fraction"].max(),
-            "clip_fraction_later_mean": later["clip_fraction"].mean(),
-            "would_clip_high_later_mean": later["would_clip_high"].mean(),
-            "would_clip_low_later_mean": later["would_clip_low"].mean(),
-            "clip_force_high_later_mean": later["clip_force_high"].mean(),
-            "clip_force_low_later_mean": later["clip_force_low"].mean(),
-            "kl_old_last_update_mean": metrics[metrics["update_in_batch"] == metrics["update_in_batch"].max()]
-            ["kl_old"].mean(),
-            **{f"{name}_{label}": ends[name].nth(position).mean() for name in
-               ("entropy", "code_frequency", "reward_mean") for label, position in (("first", 0), ("last", -1))},
-        })
+        rows.append(
+            {
+                "arm": arm_name(seeds.iloc[0], columns),
+                "n_seeds": len(seeds),
+                "n_updates": len(metrics),
+                "clip_fraction_update_1_max": first["clip_fraction"].max(),
+                "clip_fraction_later_mean": later["clip_fraction"].mean(),
+                "would_clip_high_later_mean": later["would_clip_high"].mean(),
+                "would_clip_low_later_mean": later["would_clip_low"].mean(),
+                "clip_force_high_later_mean": later["clip_force_high"].mean(),
+                "clip_force_low_later_mean": later["clip_force_low"].mean(),
+                "kl_old_last_update_mean": metrics[metrics["update_in_batch"] == metrics["update_in_batch"].max()][
+                    "kl_old"
+                ].mean(),
+                **{
+                    f"{name}_{label}": ends[name].nth(position).mean()
+                    for name in ("entropy", "code_frequency", "reward_mean")
+                    for label, position in (("first", 0), ("last", -1))
+                },
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -223,9 +253,14 @@ def first_updates(records: Records) -> pd.DataFrame:
     rows = []
     for key, group in records.runs.groupby([*others, "seed"], sort=False, dropna=False):
         losses = {row["clip_mode"]: float(first[row["run_id"]]) for _, row in group.iterrows()}
-        rows.append({**dict(zip([*others, "seed"], key, strict=True)),
-                     "clip_modes": " ".join(losses), "losses": " ".join(value.hex() for value in losses.values()),
-                     "equal": len(set(losses.values())) == 1})
+        rows.append(
+            {
+                **dict(zip([*others, "seed"], key, strict=True)),
+                "clip_modes": " ".join(losses),
+                "losses": " ".join(value.hex() for value in losses.values()),
+                "equal": len(set(losses.values())) == 1,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -236,6 +271,21 @@ def runs(records: Records) -> pd.DataFrame:
     rate = records.metrics.groupby("run_id")["seconds_tokens_rate"].median()
     table = records.runs.assign(
         arm=[arm_name(row, records.arm_columns()) for _, row in records.runs.iterrows()],
-        minutes=(records.runs["seconds"] / 60).round(2), tokens_per_second=records.runs["run_id"].map(rate).round(0))
-    return table[["run_id", "arm", "seed", "n_updates", "completion_tokens", "minutes", "tokens_per_second",
-                  "peak_memory_mb", "sessions", "commit", "dirty"]]
+        minutes=(records.runs["seconds"] / 60).round(2),
+        tokens_per_second=records.runs["run_id"].map(rate).round(0),
+    )
+    return table[
+        [
+            "run_id",
+            "arm",
+            "seed",
+            "n_updates",
+            "completion_tokens",
+            "minutes",
+            "tokens_per_second",
+            "peak_memory_mb",
+            "sessions",
+            "commit",
+            "dirty",
+        ]
+    ]

@@ -12,41 +12,41 @@ import pandas as pd
 
 CAPTIONS = {
     "arms": "Accuracy and code frequency of every arm, with the change from the base model (95 % limits over problems "
-            "and seeds; `_seeds_` limits: over seeds alone).",
+    "and seeds; `_seeds_` limits: over seeds alone).",
     "clip_effect": "Each clip mode minus `none`, paired by seed (95 % t limits over seeds).",
     "clip_activity": "Where the clip acts: share of tokens clipped at update 1 of a rollout batch (must be 0) and "
-                     "later.",
+    "later.",
     "first_updates": "Control: arms that differ in the clip alone have bit-equal losses at the first update.",
     "runs": "What each training run cost, and the commit it came from.",
     "strategies": "Code reasoning (Table 1 of the paper): frequency of code, accuracy with and without it, agreement "
-                  "of two detectors (Cohen's kappa), the identity frequency × accuracy, which holds by construction "
-                  "(95 % limits over problems; the seeds of an arm are taken together as they are).",
+    "of two detectors (Cohen's kappa), the identity frequency × accuracy, which holds by construction "
+    "(95 % limits over problems; the seeds of an arm are taken together as they are).",
     "switches": "What problems contribute to the change of greedy accuracy (Fig 7), by strategy before and after "
-                "training (C code, L language; 95 % limits over problems). Where the limits of total_gain include 0 "
-                "the contributions mean little; where it is negative they are shares of the loss.",
+    "training (C code, L language; 95 % limits over problems). Where the limits of total_gain include 0 "
+    "the contributions mean little; where it is negative they are shares of the loss.",
     "contributions": "Contributions averaged over the arms that gained (Table 2; 95 % limits over problems).",
     "behaviour": "Code frequency and mean reward of the rollouts in fifths of training (Fig 6): mean of the seeds, and "
-                 "the lowest and highest seed.",
+    "the lowest and highest seed.",
     "checkpoints": "Evaluated checkpoints along training (95 % limits over problems and seeds).",
     "forced_code": "The base model with the answer forced to begin with “Let's solve this using Python.”, against the "
-                   "same prompt without (Table 3): paired by problem, exact McNemar test, Holm correction within the "
-                   "table.",
+    "same prompt without (Table 3): paired by problem, exact McNemar test, Holm correction within the "
+    "table.",
     "prompts": "The base model under every prompt, against the profile's own (first row of a model; Table 5): paired "
-               "by problem, exact McNemar test, Holm correction within the table; refused styles carry a `reason`.",
+    "by problem, exact McNemar test, Holm correction within the table; refused styles carry a `reason`.",
     "probe": "Completion of problems from their first 40, 60, 80 % (contamination probe): exact match of the rest, "
-             "ROUGE-L, and right answers from the beginning alone (95 % limits; Wilson, bootstrap for ROUGE-L). "
-             "`exact_match_numbers`: only rests that hold a number, since wording can be guessed; `…_minus_clean`: "
-             "difference to freshly generated problems (Newcombe).",
+    "ROUGE-L, and right answers from the beginning alone (95 % limits; Wilson, bootstrap for ROUGE-L). "
+    "`exact_match_numbers`: only rests that hold a number, since wording can be guessed; `…_minus_clean`: "
+    "difference to freshly generated problems (Newcombe).",
     "pass_at_k": "Unbiased pass@k from n samples per problem (95 % limits over problems and seeds); k = 1 is avg@n.",
     "claims": "The paper's claims beside what was measured here. Figures in the third column are paper-reported.",
 }
 
 BENCHMARKS = {
     "generation/agreement": "The same greedy evaluation cell through two engines: verdicts, texts, and how near the "
-                            "top two tokens were where the texts first differ.",
+    "top two tokens were where the texts first differ.",
     "generation/engines": "Speed of the two engines in one run (benchmarks/generation.py).",
     "training/grpo_step": "CPU seconds of one rollout batch, 32 × 16 rollouts and 8 updates (benchmarks/grpo_step.py); "
-                          "100 rollout batches extrapolated, one whole run measured.",
+    "100 rollout batches extrapolated, one whole run measured.",
     "training/scaling": "Time and memory against model size, completion length and group size.",
     "grader_benchmark": "Speed of the graders (benchmarks/grader.py).",
 }

@@ -31,9 +31,13 @@ _WORD = re.compile(r"(?=[A-Za-z]{3}|[A-Za-z]+[ '])[A-Za-z]+(?:[ '-][A-Za-z]{2,})
 _LETTER = re.compile(r"\(?([A-Ja-j])\)?\.?")
 _MARKED_LETTER = re.compile(r"\\text\{\([A-J]\)\}")
 _LETTER_WITH_CONTENT = re.compile(r"\(([A-Ja-j])\)[.:]?(.+)|([A-J])[.:)](.+)")
-_NUMBER_WORDS = {word: str(n) for n, word in enumerate(
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty".split())}
+_NUMBER_WORDS = {
+    word: str(n)
+    for n, word in enumerate(
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+        "seventeen eighteen nineteen twenty".split()
+    )
+}
 _TIME = re.compile(r"\d{1,2}:[0-5]\d")
 _DECIMAL = re.compile(r"-?\d*\.\d+")
 _FUNCTION_CALL = re.compile(r"[fghFGPQ]'*\(")  # f(x+1) is no product
@@ -124,8 +128,11 @@ def ratios(a: str, b: str) -> Outcome:
         same = all(same_constant(f"({x})({second})", f"({first})({y})") for x, y in zip(*parts, strict=True))
     else:
         long, short = sorted(range(2), key=lambda side: -len(parts[side]))
-        same = len(parts[long]) == 2 and values[long][1] != 0 and bool(
-            same_constant(f"({parts[short][0]})({parts[long][1]})", parts[long][0]))
+        same = (
+            len(parts[long]) == 2
+            and values[long][1] != 0
+            and bool(same_constant(f"({parts[short][0]})({parts[long][1]})", parts[long][0]))
+        )
     return same, "number_equal" if same else "number_differs"
 
 
@@ -156,7 +163,7 @@ def _rounded(a: str, b: str, x: Number, y: Number) -> bool:
         places = len(text.rpartition(".")[2])
         if not is_decimal(text) or places < 6 or len(digits) < 6 or exact == 0:
             continue
-        terminates = isinstance(exact, Fraction) and (exact * 10 ** places).denominator == 1
+        terminates = isinstance(exact, Fraction) and (exact * 10**places).denominator == 1
         if places < 12 and (terminates or (is_decimal(other) and len(other.rpartition(".")[2]) <= places)):
             continue  # both are exact as they stand
         if distance(own, exact) <= max(10.0 ** -min(places, 300), 1e-12 * magnitude(exact)):

@@ -32,8 +32,14 @@ MAX_DEPTH = 6
 
 _NAMED_SETS = (
     {r"\mathbb{R}", r"(-\infty,\infty)", r"(-\infty,+\infty)", r"\text{allrealnumbers}", "allrealnumbers"},
-    {r"\emptyset", r"\{\}", r"\text{nosolution}", r"\text{nosolutions}", r"\text{norealsolution}",
-     r"\text{norealsolutions}"},
+    {
+        r"\emptyset",
+        r"\{\}",
+        r"\text{nosolution}",
+        r"\text{nosolutions}",
+        r"\text{norealsolution}",
+        r"\text{norealsolutions}",
+    },
 )
 _UNDECIDED = (False, "structure_differs")
 
@@ -114,8 +120,10 @@ def _with_units(a: str, b: str, depth: int) -> Verdict | None:
     verdict = compare(*plain, depth + 1)
     if verdict[0] or percents.count(None) != 1:
         return verdict
-    x, y = (value(text if percent is None else rf"\frac{{{text}}}{{100}}")
-            for text, percent in zip(plain, percents, strict=True))
+    x, y = (
+        value(text if percent is None else rf"\frac{{{text}}}{{100}}")
+        for text, percent in zip(plain, percents, strict=True)
+    )
     return (True, "number_equal") if x is not None and x == y else verdict
 
 

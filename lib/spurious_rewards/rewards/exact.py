@@ -31,8 +31,17 @@ MAX_DEPTH = 30
 Number = Fraction | float | complex
 DIGITS = 150  # of the evaluation that proves an equality
 _TOKEN = re.compile(r"\d+\.\d+|\.\d+|\d+\.?|\\[A-Za-z]+|[A-Za-z]|\S")
-_FUNCTIONS = {"\\sin": "sin", "\\cos": "cos", "\\tan": "tan", "\\ln": "log", "\\log": "log", "\\exp": "exp",
-              "\\arcsin": "asin", "\\arccos": "acos", "\\arctan": "atan"}
+_FUNCTIONS = {
+    "\\sin": "sin",
+    "\\cos": "cos",
+    "\\tan": "tan",
+    "\\ln": "log",
+    "\\log": "log",
+    "\\exp": "exp",
+    "\\arcsin": "asin",
+    "\\arccos": "acos",
+    "\\arctan": "atan",
+}
 _RECIPROCALS = {"\\cot": "tan", "\\sec": "cos", "\\csc": "sin"}
 _OPENERS = {"(": ")", "{": "}", "[": "]"}
 
@@ -221,7 +230,7 @@ class _Parser:
         return negative
 
     def is_number_fraction(self) -> bool:
-        pattern = "".join(self.tokens[self.position:self.position + 7])
+        pattern = "".join(self.tokens[self.position : self.position + 7])
         return re.match(r"\\frac\{\d+\}\{\d+\}", pattern) is not None
 
     def power(self, depth: int) -> Number:
@@ -359,4 +368,4 @@ def _integer_root(n: int, degree: int) -> int | None:
     if n.bit_length() > 1000:
         return math.isqrt(n) if degree == 2 and math.isqrt(n) ** 2 == n else None
     guess = math.isqrt(n) if degree == 2 else round(n ** (1 / degree))
-    return next((g for g in (guess - 1, guess, guess + 1) if g >= 0 and g ** degree == n), None)
+    return next((g for g in (guess - 1, guess, guess + 1) if g >= 0 and g**degree == n), None)

@@ -82,10 +82,10 @@ def last_boxed(text: str) -> str | None:
             if contents:
                 break
             continue
-        content = text[opening.end() + 1:end].strip()
+        content = text[opening.end() + 1 : end].strip()
         if not content:
             continue
-        if next_start is not None and not _BETWEEN.fullmatch(text[end + 1:next_start][:200]):
+        if next_start is not None and not _BETWEEN.fullmatch(text[end + 1 : next_start][:200]):
             break
         if content not in contents:
             contents.append(content)
@@ -119,7 +119,7 @@ def _last_tag(text: str) -> str | None:
     start = text.rfind("<answer>")
     if start < 0:
         return None
-    content = text[start + len("<answer>"):]
+    content = text[start + len("<answer>") :]
     return content.split("</answer>", 1)[0].strip()
 
 
@@ -135,11 +135,13 @@ _FINAL_CUE = re.compile(r"(?i)\bfinal\s+answer\b[^\w$\\(\[]{0,6}(?:is\b)?[\s:*=]
 _ANSWER_CUE = re.compile(r"(?i)\b(?:answer|solution|result)\b[^\w$\\(\[]{0,4}(?:is\b|:|=)[\s:*=]*")
 _PRICE = r"\s*\d[\d,.]*\s+[A-Za-z]{3}"  # "$5 and then $7" is no formula
 _MATH = re.compile(
-    rf"\$\$(.+?)\$\$|(?<!\\)\$(?!{_PRICE})((?:\\.|[^$\\\n]){{1,400}}?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+    rf"\$\$(.+?)\$\$|(?<!\\)\$(?!{_PRICE})((?:\\.|[^$\\\n]){{1,400}}?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL
+)
 _AFTER_MATH = re.compile(r"\s*(?:\\?%|percent\b|pct\b|degrees?\b)")
 _NUMBER = re.compile(
     r"(?<![\w.^])[-−]?[$€£]?[-−]?(?:\d{1,3}(?:(?:,|\{,\}|,\\!)\d{3})+(?!\d)(?:\.\d+)?|\d*\.?\d+)(?:\s*/\s*\d+)?"
-    r"(?:\s*(?:\\?%|percent\b|pct\b))?")
+    r"(?:\s*(?:\\?%|percent\b|pct\b))?"
+)
 _SENTENCE_END = re.compile(r"\.(?:\s|\*|$)|\n")
 _BOLD = re.compile(r"\*\*(.+?)\*\*")
 _PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
@@ -157,7 +159,7 @@ def _unboxed(text: str) -> str | None:
     for cue in (_FINAL_CUE, _ANSWER_CUE):
         match = _last_match(cue, text)
         if match:
-            answer = _from_statement(text[match.end():])
+            answer = _from_statement(text[match.end() :])
             if answer:
                 return answer
     return _last_formula_or_number(text)
@@ -170,7 +172,7 @@ def _from_statement(rest: str) -> str | None:
     if math:
         return _with_suffix(math, rest)
     end = _SENTENCE_END.search(_mask_math(rest))
-    sentence = rest[:end.start()] if end else rest
+    sentence = rest[: end.start()] if end else rest
     bold = _BOLD.search(sentence)
     if bold:
         sentence = bold.group(1)

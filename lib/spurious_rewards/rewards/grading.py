@@ -29,14 +29,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from spurious_rewards.command_line import exit_code
 from spurious_rewards.errors import InputError, unknown_name
 from spurious_rewards.rewards import worker_client
 from spurious_rewards.rewards.cases import print_json, read_cases, run
 from spurious_rewards.rewards.compare import Verdict, compare
 from spurious_rewards.rewards.extraction import extract_answer, is_truncated, last_boxed
 from spurious_rewards.rewards.normalization import normalize
-from spurious_rewards.workflow.command_line import exit_code
-from spurious_rewards.workflow.files import read_json, write_text
+from spurious_rewards.storage.files import read_json, write_text
 
 MODES = ("robust", "paper")
 MAX_ANSWER = 5000  # characters of an answer that is compared by more than string equality
@@ -170,8 +170,17 @@ def _bare_gold(gold: str) -> str:
 
 # ---------------------------------------------------------------- command line
 
-_COLUMNS = ("id", "source", "prediction", "gold", "expected", "judged", "extracted", "reason_code",
-            "who_is_right_and_why")
+_COLUMNS = (
+    "id",
+    "source",
+    "prediction",
+    "gold",
+    "expected",
+    "judged",
+    "extracted",
+    "reason_code",
+    "who_is_right_and_why",
+)
 
 
 def _style(case: dict[str, Any]) -> str:
@@ -193,8 +202,17 @@ def disagreement_rows(cases: list[dict[str, Any]], mode: str, reasons: dict[str,
         name = str(case.get("id", number))
         if reasons and name not in reasons:
             raise InputError(f"Case {name} is judged otherwise than expected and has no reason: add one for this id.")
-        values = (name, case.get("source", ""), case["prediction"][-200:], case["gold"], case["expected"],
-                  result.correct, result.extracted, result.reason, reasons.get(name, ""))
+        values = (
+            name,
+            case.get("source", ""),
+            case["prediction"][-200:],
+            case["gold"],
+            case["expected"],
+            result.correct,
+            result.extracted,
+            result.reason,
+            reasons.get(name, ""),
+        )
         rows.append({column: str(value) for column, value in zip(_COLUMNS, values, strict=True)})
     return rows
 
@@ -206,8 +224,12 @@ def write_disagreements(path: str | Path, rows: list[dict[str, str]], total: int
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, stream.getvalue())
-    lines = [f"{len(rows)} of {total} cases are judged otherwise than expected.", "",
-             "| " + " | ".join(_COLUMNS) + " |", "|" + "---|" * len(_COLUMNS)]
+    lines = [
+        f"{len(rows)} of {total} cases are judged otherwise than expected.",
+        "",
+        "| " + " | ".join(_COLUMNS) + " |",
+        "|" + "---|" * len(_COLUMNS),
+    ]
     for row in rows:
         cells = [re.sub(r"\s+", " ", row[column]).replace("|", "\\|") for column in _COLUMNS]
         lines.append("| " + " | ".join(cells) + " |")

@@ -37,7 +37,7 @@ def refuse(text: str) -> str | None:
         return "guard_length"
     if any(len(n) > 5 or int(n) > MAX_EXPONENT for n in _EXPONENT.findall(text)) or _is_tower(text):
         return "guard_power"
-    if any(_is_large_factorial(text[:match.end() - 1].rstrip()) for match in re.finditer("!", text)):
+    if any(_is_large_factorial(text[: match.end() - 1].rstrip()) for match in re.finditer("!", text)):
         return "guard_factorial"
     if any(len(n) > 5 or int(n) > MAX_FACTORIAL for n in _BINOMIAL.findall(text)):
         return "guard_factorial"
@@ -81,7 +81,7 @@ def _is_tower(text: str) -> bool:
             if depth == 0:
                 end = position
                 break
-        exponent = text[match.end():end]
+        exponent = text[match.end() : end]
         if exponent.count("^") > 1 or re.search(r"\d\s*\^|!|\)\s*\^", exponent):
             return True
     if re.search(r"\^\{[^{}]*\}\s*\^", text):  # a double superscript: a tower without braces

@@ -44,11 +44,19 @@ def _one_sided(left: str, sign: str, right: str) -> str | None:
     if not is_name(left) or _mentions(right, left.strip("|")):
         return None
     if _ABSOLUTE.fullmatch(left):
-        return {"<": rf"(-({right}),{right})", "\\le": rf"[-({right}),{right}]",
-                ">": rf"(-\infty,-({right}))\cup({right},\infty)",
-                "\\ge": rf"(-\infty,-({right})]\cup[{right},\infty)"}.get(sign)
-    return {"<": rf"(-\infty,{right})", "\\le": rf"(-\infty,{right}]", ">": rf"({right},\infty)",
-            "\\ge": rf"[{right},\infty)", "\\ne": rf"(-\infty,{right})\cup({right},\infty)"}[sign]
+        return {
+            "<": rf"(-({right}),{right})",
+            "\\le": rf"[-({right}),{right}]",
+            ">": rf"(-\infty,-({right}))\cup({right},\infty)",
+            "\\ge": rf"(-\infty,-({right})]\cup[{right},\infty)",
+        }.get(sign)
+    return {
+        "<": rf"(-\infty,{right})",
+        "\\le": rf"(-\infty,{right}]",
+        ">": rf"({right},\infty)",
+        "\\ge": rf"[{right},\infty)",
+        "\\ne": rf"(-\infty,{right})\cup({right},\infty)",
+    }[sign]
 
 
 def _two_sided(parts: list[str], signs: list[str]) -> str | None:

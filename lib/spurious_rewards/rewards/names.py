@@ -12,12 +12,21 @@ from __future__ import annotations
 
 from spurious_rewards.errors import InputError, unknown_name
 
-BASE_REWARDS = ["ground_truth", "majority_vote", "incorrect", "inverse", "format", "random", "python", "no_python",
-                "no_repetition", "one_shot"]
+BASE_REWARDS = [
+    "ground_truth",
+    "majority_vote",
+    "incorrect",
+    "inverse",
+    "format",
+    "random",
+    "python",
+    "no_python",
+    "no_repetition",
+    "one_shot",
+]
 """Names known before a user registers more."""
 
 NEED_LABELS = ("majority_vote", "incorrect")
-
 
 
 def parse(expression: str) -> tuple:
@@ -52,5 +61,7 @@ def check_reward(expression: str, gamma: float, labels: str) -> None:
         raise InputError(f"gamma is a probability and must lie in [0, 1], but it is {gamma}.")
     for name in names:
         if name in NEED_LABELS and not labels:
-            raise InputError(f"Reward {name} needs labels: the folder of a majority-vote labelling run "
-                             "(see notebook 01_prepare_data).")
+            raise InputError(
+                f"Reward {name} needs labels: the folder of a majority-vote labelling run "
+                "(see notebook 01_prepare_data)."
+            )

@@ -24,15 +24,66 @@ _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _SUPERSCRIPT_RUN = re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+")
 _SUBSCRIPT_RUN = re.compile(r"[₀₁₂₃₄₅₆₇₈₉]+")
 _UNICODE = {
-    "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ",
-    "÷": "/", "∕": "/", "⁄": "/", "≤": r"\le ", "⩽": r"\le ", "≥": r"\ge ", "⩾": r"\ge ", "≠": r"\ne ",
-    "≈": r"\approx ", "∞": r"\infty ", "π": r"\pi ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ",
-    "γ": r"\gamma ", "λ": r"\lambda ", "φ": r"\phi ", "ω": r"\omega ", "Δ": r"\Delta ", "∪": r"\cup ", "∩": r"\cap ",
-    "∈": r"\in ", "∅": r"\emptyset ", "±": r"\pm ", "∓": r"\mp ", "°": r"^\circ ", "º": r"^\circ ", "′": "'", "’": "'",
-    "‘": "'", "…": r"\ldots ", "ℝ": r"\mathbb{R}", "∠": r"\angle ", "¢": r"\text{cents}", "€": r"\$", "£": r"\$",
-    "¥": r"\$", "〈": r"\langle ", "〉": r"\rangle ", "⟨": r"\langle ", "⟩": r"\rangle ", "“": "", "”": "",
-    "\u200b": "", "\u2061": "", "\ufeff": "", "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}",
-    "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
+    "−": "-",
+    "–": "-",
+    "—": "-",
+    "‐": "-",
+    "‑": "-",
+    "×": r"\times ",
+    "·": r"\cdot ",
+    "⋅": r"\cdot ",
+    "∙": r"\cdot ",
+    "÷": "/",
+    "∕": "/",
+    "⁄": "/",
+    "≤": r"\le ",
+    "⩽": r"\le ",
+    "≥": r"\ge ",
+    "⩾": r"\ge ",
+    "≠": r"\ne ",
+    "≈": r"\approx ",
+    "∞": r"\infty ",
+    "π": r"\pi ",
+    "θ": r"\theta ",
+    "α": r"\alpha ",
+    "β": r"\beta ",
+    "γ": r"\gamma ",
+    "λ": r"\lambda ",
+    "φ": r"\phi ",
+    "ω": r"\omega ",
+    "Δ": r"\Delta ",
+    "∪": r"\cup ",
+    "∩": r"\cap ",
+    "∈": r"\in ",
+    "∅": r"\emptyset ",
+    "±": r"\pm ",
+    "∓": r"\mp ",
+    "°": r"^\circ ",
+    "º": r"^\circ ",
+    "′": "'",
+    "’": "'",
+    "‘": "'",
+    "…": r"\ldots ",
+    "ℝ": r"\mathbb{R}",
+    "∠": r"\angle ",
+    "¢": r"\text{cents}",
+    "€": r"\$",
+    "£": r"\$",
+    "¥": r"\$",
+    "〈": r"\langle ",
+    "〉": r"\rangle ",
+    "⟨": r"\langle ",
+    "⟩": r"\rangle ",
+    "“": "",
+    "”": "",
+    "\u200b": "",
+    "\u2061": "",
+    "\ufeff": "",
+    "½": r"\frac{1}{2}",
+    "⅓": r"\frac{1}{3}",
+    "⅔": r"\frac{2}{3}",
+    "¼": r"\frac{1}{4}",
+    "¾": r"\frac{3}{4}",
 }
 _UNICODE_ANY = re.compile("|".join(map(re.escape, _UNICODE)))
 _UNICODE_ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|\{([^{}]*)\}|(\d+|[A-Za-z]))")
@@ -41,32 +92,76 @@ _WRAPPERS = re.compile(r"\$\$(.*)\$\$|\$(.*)\$|\\\((.*)\\\)|\\\[(.*)\\\]|`(.*)`|
 _INVISIBLE = re.compile(
     r"\\(?:left|right)\s*\.|\\(?:[bB]ig[lr]?|[bB]igg[lr]?|left|right|displaystyle|textstyle|scriptstyle|limits|nolimits"
     r"|mathstrut|strut|null|relax|rm|bf|it)(?![A-Za-z])"
-    r"|\\[hv]space\*?\s*\{[^{}]*\}|\\[hv]?phantom\s*\{[^{}]*\}|\\(?:label|tag|color|textcolor)\s*\{[^{}]*\}")
+    r"|\\[hv]space\*?\s*\{[^{}]*\}|\\[hv]?phantom\s*\{[^{}]*\}|\\(?:label|tag|color|textcolor)\s*\{[^{}]*\}"
+)
 _THIN = re.compile(r"\\[!,]\s*|\{,\}\s*")
 _SPACES = re.compile(r"\\q?quad|\\[;: >]|~|\\(?:thinspace|enspace|nobreakspace)(?![A-Za-z])")
-_FONT = re.compile(r"\\(?:mathrm|mathbf|mathit|mathsf|mathtt|mathnormal|textbf|textit|textrm|textsf|texttt|textnormal"
-                   r"|emph|mbox|hbox|operatorname\*?|boldsymbol|bm|text)\s*\{([^{}]*)\}")
+_FONT = re.compile(
+    r"\\(?:mathrm|mathbf|mathit|mathsf|mathtt|mathnormal|textbf|textit|textrm|textsf|texttt|textnormal"
+    r"|emph|mbox|hbox|operatorname\*?|boldsymbol|bm|text)\s*\{([^{}]*)\}"
+)
 _SYNONYMS = {
-    r"\leqslant": r"\le", r"\leq": r"\le", r"\geqslant": r"\ge", r"\geq": r"\ge", r"\neq": r"\ne", r"\lt": "<",
-    r"\gt": ">", r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\cfrac": r"\frac", r"\dbinom": r"\binom",
-    r"\tbinom": r"\binom", r"\ast": "*", r"\bullet": r"\cdot", r"\div": "/", r"\over": "/", r"\colon": ":",
-    r"\dots": r"\ldots", r"\cdots": r"\ldots", r"\dotsc": r"\ldots", r"\degree": r"^\circ", r"\degrees": r"^\circ",
-    r"\varnothing": r"\emptyset", r"\lbrace": r"\{", r"\rbrace": r"\}", r"\lbrack": "[", r"\rbrack": "]",
-    r"\lvert": "|", r"\rvert": "|", r"\vert": "|", r"\mid": "|", r"\bigcup": r"\cup", r"\backslash": r"\setminus",
-    r"\lor": r"\text{or}", r"\land": r"\text{and}", r"\R": r"\mathbb{R}", r"\reals": r"\mathbb{R}",
-    r"\Reals": r"\mathbb{R}", r"\prime": "'", r"\percent": r"\%", r"\dollar": r"\$", r"\varphi": r"\phi",
+    r"\leqslant": r"\le",
+    r"\leq": r"\le",
+    r"\geqslant": r"\ge",
+    r"\geq": r"\ge",
+    r"\neq": r"\ne",
+    r"\lt": "<",
+    r"\gt": ">",
+    r"\dfrac": r"\frac",
+    r"\tfrac": r"\frac",
+    r"\cfrac": r"\frac",
+    r"\dbinom": r"\binom",
+    r"\tbinom": r"\binom",
+    r"\ast": "*",
+    r"\bullet": r"\cdot",
+    r"\div": "/",
+    r"\over": "/",
+    r"\colon": ":",
+    r"\dots": r"\ldots",
+    r"\cdots": r"\ldots",
+    r"\dotsc": r"\ldots",
+    r"\degree": r"^\circ",
+    r"\degrees": r"^\circ",
+    r"\varnothing": r"\emptyset",
+    r"\lbrace": r"\{",
+    r"\rbrace": r"\}",
+    r"\lbrack": "[",
+    r"\rbrack": "]",
+    r"\lvert": "|",
+    r"\rvert": "|",
+    r"\vert": "|",
+    r"\mid": "|",
+    r"\bigcup": r"\cup",
+    r"\backslash": r"\setminus",
+    r"\lor": r"\text{or}",
+    r"\land": r"\text{and}",
+    r"\R": r"\mathbb{R}",
+    r"\reals": r"\mathbb{R}",
+    r"\Reals": r"\mathbb{R}",
+    r"\prime": "'",
+    r"\percent": r"\%",
+    r"\dollar": r"\$",
+    r"\varphi": r"\phi",
     r"\imath": "i",
 }
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _MATRIX = re.compile(r"\\(begin|end)\s*\{(?:[bvBV]matrix|smallmatrix|matrix|array)\}(?:\s*\{[clr|]*\})?")
-_PLAIN_WORDS = tuple((re.compile(pattern), replacement) for pattern, replacement in (
-    (r"(?<![\\A-Za-z])sqrt(?=\s*[({\d])", r"\\sqrt"),
-    (r"(?<![\\A-Za-z])pi(?![A-Za-z])", r"\\pi "),
-    (r"(?<![\\A-Za-z])(?:infinity|infty|inf|oo)(?![A-Za-z])", r"\\infty "),
-    (r"(?<![\\A-Za-z])(arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|ln|log|exp)(?![A-Za-z])", r"\\\1 "),
-    (r"<=|=<", r"\\le "), (r">=|=>", r"\\ge "), (r"!=", r"\\ne "), (r"\*\*", "^"), (r"~=", r"\\approx "),
-    (r"(?<=\d)[eE]([+-]?\d{1,3})(?![\w.])", r"\\times 10^{\1}"),  # 6.72e-5
-))
+_PLAIN_WORDS = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"(?<![\\A-Za-z])sqrt(?=\s*[({\d])", r"\\sqrt"),
+        (r"(?<![\\A-Za-z])pi(?![A-Za-z])", r"\\pi "),
+        (r"(?<![\\A-Za-z])(?:infinity|infty|inf|oo)(?![A-Za-z])", r"\\infty "),
+        (r"(?<![\\A-Za-z])(arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|ln|log|exp)(?![A-Za-z])", r"\\\1 "),
+        (r"<=|=<", r"\\le "),
+        (r">=|=>", r"\\ge "),
+        (r"!=", r"\\ne "),
+        (r"\*\*", "^"),
+        (r"~=", r"\\approx "),
+        (r"(?<=\d)[eE]([+-]?\d{1,3})(?![\w.])", r"\\times 10^{\1}"),  # 6.72e-5
+    )
+)
 _SQRT_SHORT = re.compile(r"\\sqrt\s*(\[[^\[\]]*\])?\s*(\d+|[A-Za-z]|\\pi(?![A-Za-z]))")
 _SQRT_PAREN = re.compile(r"\\sqrt\s*(?=\()")
 _SCRIPT = re.compile(r"([\^_])\s*(?:\{\s*([^{}]*?)\s*\}|(\\[A-Za-z]+|[A-Za-z]|\d+))")
@@ -75,7 +170,8 @@ _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
 _SPACED_THOUSANDS = re.compile(r"(?<![\d.,\s])(?<!\d\s)\d{1,3}(?:\s\d{3})+(?![\d,\s]|\.\d)")
 _MIXED = re.compile(r"(?<![\d.}])(\d+)\s+(\d+)\s*/\s*(\d+)(?!\d)")
 _AND_OR = re.compile(
-    r"\s*,?\s*(?:\\text\{\s*,?\s*(?:and|or)\s*,?\s*\}|(?<![\\A-Za-z{])(?:and|or)(?![A-Za-z]))\s*(?!\})")
+    r"\s*,?\s*(?:\\text\{\s*,?\s*(?:and|or)\s*,?\s*\}|(?<![\\A-Za-z{])(?:and|or)(?![A-Za-z]))\s*(?!\})"
+)
 _PHRASE = re.compile(r"(?=.*[A-Za-z]{3})[A-Za-z]+(?:[ -]+[A-Za-z']+)+")
 _LEAD_IN = re.compile(r"^(?:\\text\s*\{)?\s*(?:[Tt]he\s+)?(?:[Ff]inal\s+)?[Aa]nswer(?:\s+is)?\s*[:=]?\s*\}?(?=.)")
 _POWERS = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
@@ -88,8 +184,7 @@ _THIN_SPACE, _ROW_BREAK = "\x00", "\x01"  # placeholders
 _INLINE_MATH = re.compile(r"(?<!\\)\$([^$]*[^$\\])\$")  # $28$ percent
 _ROW = re.compile(r"\\\\(?![A-Za-z])(?:\[[^\]]*\])?|\\\\(?=[A-Za-z]+\s*[&}])")
 _GROUPED_THIN = re.compile(r"(?<=\d),?\x00+,?\x00*(?=\d{3}(?!\d))")  # 10\,080 and 11,\! 111
-_BRACKETED_MATRIX = re.compile(
-    r"[\[(]\s*(\\begin\{pmatrix\}(?:(?!\\begin).)*\\end\{pmatrix\})\s*[\])]", re.DOTALL)
+_BRACKETED_MATRIX = re.compile(r"[\[(]\s*(\\begin\{pmatrix\}(?:(?!\\begin).)*\\end\{pmatrix\})\s*[\])]", re.DOTALL)
 
 
 @lru_cache(maxsize=50_000)
@@ -162,7 +257,7 @@ def _font(match: re.Match[str]) -> str:
     if match.group().startswith(("\\operatorname", "\\mathrm")) and _FUNCTION_NAME.fullmatch(word):
         return f"\\{word} "
     if (len(word) == 1 and word.isalpha()) or not re.search(r"[A-Za-z]", word):
-        before, after = match.string[:match.start()], match.string[match.end():].strip(" .$")
+        before, after = match.string[: match.start()], match.string[match.end() :].strip(" .$")
         if word not in "ei" and (not after or after[0] == "^") and re.search(r"[\d}]\s*$", before):
             return rf"\text{{{word}}}" if word else ""  # a unit: 5\text{ m}, 10\,\mathrm{N}
         return f" {word} " if word in "ei" else word
@@ -214,7 +309,7 @@ def _root_parentheses(text: str) -> str:
         for position in range(match.end(), len(text)):
             depth += {"(": 1, ")": -1}.get(text[position], 0)
             if depth == 0:
-                text = rf"{text[:match.start()]}\sqrt{{{text[match.end() + 1:position]}}}{text[position + 1:]}"
+                text = rf"{text[: match.start()]}\sqrt{{{text[match.end() + 1 : position]}}}{text[position + 1 :]}"
                 break
     return text
 
@@ -235,10 +330,10 @@ def _argument(text: str) -> tuple[str, str]:
     text = text.lstrip()
     if not text.startswith("{"):
         command = re.match(r"\\[A-Za-z]+(?:\[[^\[\]]*\])?(?:\{[^{}]*\})*|[A-Za-z0-9]", text)
-        return (command.group(), text[command.end():]) if command else ("", text)
+        return (command.group(), text[command.end() :]) if command else ("", text)
     depth = 0
     for match in re.finditer(r"\\.|[{}]", text):
         depth += {"{": 1, "}": -1}.get(match.group(), 0)
         if depth == 0:
-            return text[1:match.start()].strip(), text[match.end():]
+            return text[1 : match.start()].strip(), text[match.end() :]
     return "", text

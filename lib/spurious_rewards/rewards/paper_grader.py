@@ -87,7 +87,7 @@ def _after_boxed(rest: str) -> str:
     for match in re.finditer(r"[{}]", rest):
         depth += 1 if match.group() == "{" else -1
         if depth == 0:
-            return rest[1:match.start()]
+            return rest[1 : match.start()]
     return rest[1:]
 
 

@@ -21,20 +21,54 @@ _UNIT_WORDS = (
     "gal gallon gm h hectare hour hr inch inches increase kg km kmh kmph l lb less liter litre loss lt m man mark "
     "men meter metre min minute minw mm month monkey more mp mph mt mtr noon number o ohm per percent pie pm "
     "prime profit pure rd ratio rise rounds rs rupee s sec second soldier sq square st surface t th tile toy unit "
-    "way west woman women yard year yr").split()
+    "way west woman women yard year yr"
+).split()
 _UNIT_FORMS = sorted({word + ending for word in _UNIT_WORDS for ending in ("", "s")}, key=len, reverse=True)
 _UNITS = re.compile(rf"(^|\W)(?:{'|'.join(_UNIT_FORMS)})(?=$|\W)")
-_WORD_NUMBERS = {word: n for n, word in enumerate(
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen".split())} | {word: 10 * n for n, word in enumerate(
-        "twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)}
+_WORD_NUMBERS = {
+    word: n
+    for n, word in enumerate(
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+        "seventeen eighteen nineteen".split()
+    )
+} | {word: 10 * n for n, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)}
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
 _LONG_UNITS = ("degree cm centimeter meter mile second minute hour day week month year foot feet inch yard").split()
 _SYMBOLS = {
-    "pi": "pi", "infty": "inf", "cup": "U", "cdot": "*", "times": "*", "pm": "±", "mp": "∓", "le": "≤", "leq": "≤",
-    "ge": "≥", "geq": "≥", "ne": "≠", "neq": "≠", "in": "∈", "theta": "θ", "alpha": "α", "beta": "β", "lambda": "λ",
-    "ldots": "…", "dots": "…", "circ": "∘", "sin": "sin", "cos": "cos", "tan": "tan", "log": "log", "ln": "ln",
-    "cot": "cot", "emptyset": "∅", "quad": " ", "approx": "≈", "angle": "∠", "phi": "ϕ", "gamma": "γ", "omega": "ω",
+    "pi": "pi",
+    "infty": "inf",
+    "cup": "U",
+    "cdot": "*",
+    "times": "*",
+    "pm": "±",
+    "mp": "∓",
+    "le": "≤",
+    "leq": "≤",
+    "ge": "≥",
+    "geq": "≥",
+    "ne": "≠",
+    "neq": "≠",
+    "in": "∈",
+    "theta": "θ",
+    "alpha": "α",
+    "beta": "β",
+    "lambda": "λ",
+    "ldots": "…",
+    "dots": "…",
+    "circ": "∘",
+    "sin": "sin",
+    "cos": "cos",
+    "tan": "tan",
+    "log": "log",
+    "ln": "ln",
+    "cot": "cot",
+    "emptyset": "∅",
+    "quad": " ",
+    "approx": "≈",
+    "angle": "∠",
+    "phi": "ϕ",
+    "gamma": "γ",
+    "omega": "ω",
 } | dict.fromkeys(" ,;:", " ")
 
 

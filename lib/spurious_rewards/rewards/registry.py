@@ -80,8 +80,10 @@ def ground_truth(texts: Sequence[str], problems: Sequence[dict], *, grader: str 
     """1 if the extracted answer is mathematically equal to the reference answer, else 0."""
     from spurious_rewards.rewards.grading import grade
 
-    return [float(grade(text, problem["answer"], mode=grader).correct)
-            for text, problem in zip(texts, problems, strict=True)]
+    return [
+        float(grade(text, problem["answer"], mode=grader).correct)
+        for text, problem in zip(texts, problems, strict=True)
+    ]
 
 
 @register("majority_vote", source="paper §2: labels are the mode of 64 samples of the untrained model")
@@ -126,8 +128,10 @@ def random_reward(
     The draw is a hash, not a generator's state: arms of an ablation that share a seed see the same draws, a resumed
     run sees those of an uninterrupted one, and the text plays no part.
     """
-    return [float(uniform(seed, problem["rollout_batch"], problem["prompt_id"], problem["sample"]) < gamma)
-            for problem in problems]
+    return [
+        float(uniform(seed, problem["rollout_batch"], problem["prompt_id"], problem["sample"]) < gamma)
+        for problem in problems
+    ]
 
 
 def uniform(seed: int, rollout_batch: int, prompt_id: str, sample: int) -> float:
@@ -182,8 +186,12 @@ class Reward:
 
     def _evaluate(self, tree: tuple, texts: list[str], problems: list[dict]) -> list[float]:
         if tree[0] == "and":
-            return [a * b for a, b in zip(self._evaluate(tree[1], texts, problems),
-                                          self._evaluate(tree[2], texts, problems), strict=True)]
+            return [
+                a * b
+                for a, b in zip(
+                    self._evaluate(tree[1], texts, problems), self._evaluate(tree[2], texts, problems), strict=True
+                )
+            ]
         if len(tree) == 2:
             return [1.0 - value for value in self._evaluate(tree[1], texts, problems)]
         values = REGISTRY[tree[0]].function(texts, problems, gamma=self.gamma, seed=self.seed, grader=self.grader)
@@ -200,17 +208,23 @@ class Reward:
 def checked(name: str, values: Any, n_expected: int) -> list[float]:
     """Return the values of reward `name` as finite floats, or raise `InputError` saying what it returned instead."""
     if not isinstance(values, (list, tuple)) and not hasattr(values, "tolist"):
-        raise InputError(f"Reward {name} returned {type(values).__name__}, not a list of {n_expected} numbers; "
-                         "it must return one number per text.")
+        raise InputError(
+            f"Reward {name} returned {type(values).__name__}, not a list of {n_expected} numbers; "
+            "it must return one number per text."
+        )
     values = list(values.tolist() if hasattr(values, "tolist") else values)
     if len(values) != n_expected:
-        raise InputError(f"Reward {name} returned {len(values)} values for {n_expected} texts; "
-                         "it must return exactly one number per text.")
+        raise InputError(
+            f"Reward {name} returned {len(values)} values for {n_expected} texts; "
+            "it must return exactly one number per text."
+        )
     for position, value in enumerate(values):
         if isinstance(value, bool) or (isinstance(value, (int, float)) and math.isfinite(value)):
             continue
-        raise InputError(f"Reward {name} returned {value!r} for text {position}; it must return a finite number "
-                         "(0 for a text it cannot judge).")
+        raise InputError(
+            f"Reward {name} returned {value!r} for text {position}; it must return a finite number "
+            "(0 for a text it cannot judge)."
+        )
     return [float(value) for value in values]
 
 

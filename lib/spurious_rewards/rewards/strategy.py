@@ -31,17 +31,21 @@ from collections.abc import Callable
 
 NOT_CODE_LABELS = frozenset(
     "json jsonl text txt plain plaintext output out stdout result results console latex tex math mathematica-output "
-    "markdown md csv tsv html xml yaml toml asy diff".split())
+    "markdown md csv tsv html xml yaml toml asy diff".split()
+)
 MAX_LINES = 2000  # looked at outside fences
 MAX_LINE = 400  # characters; longer lines are prose
 
 _FENCE = re.compile(
-    r"^[ \t]*(?:```|~~~)[ \t]*([^\s`]*)[^\n`]*\n(.*?)(?:^[ \t]*(?:```|~~~)[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
+    r"^[ \t]*(?:```|~~~)[ \t]*([^\s`]*)[^\n`]*\n(.*?)(?:^[ \t]*(?:```|~~~)[ \t]*$|\Z)", re.DOTALL | re.MULTILINE
+)
 _HEADER = re.compile(r"\s*(?:def|class|for|while|if|with|try|async)\b.*:\s*(?:#.*)?$")
 _CONTINUATION = re.compile(r"(?:else|elif|except|finally)\b.*:\s*$")
-_STATEMENT = re.compile(r"(?:import|from|return|assert|raise|del|global|for|while|if|with|def|class)\b|"
-                        r"[A-Za-z_][\w.]*\s*\(|"
-                        r"[A-Za-z_][\w.]*(?:\[[^\]]*\])?(?:\s*,\s*[A-Za-z_]\w*)*\s*(?:[-+*/%]|//|\*\*)?=(?!=)")
+_STATEMENT = re.compile(
+    r"(?:import|from|return|assert|raise|del|global|for|while|if|with|def|class)\b|"
+    r"[A-Za-z_][\w.]*\s*\(|"
+    r"[A-Za-z_][\w.]*(?:\[[^\]]*\])?(?:\s*,\s*[A-Za-z_]\w*)*\s*(?:[-+*/%]|//|\*\*)?=(?!=)"
+)
 _BUILTINS = {"print", "range", "input", "len"}
 _UNMISTAKABLE = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.While, ast.With, ast.AugAssign)
 
@@ -120,8 +124,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Accuracy of the code-reasoning detectors on labelled texts.")
     parser.add_argument("--cases", required=True, help="JSON lines with text and uses_code (true or false)")
     cases = read_cases(parser.parse_args(arguments).cases, {"text": str, "uses_code": bool})
-    verdicts = {name: run(cases, lambda case, detect=detect: detect(case["text"]), "uses_code")
-                for name, detect in DETECTORS.items()}
+    verdicts = {
+        name: run(cases, lambda case, detect=detect: detect(case["text"]), "uses_code")
+        for name, detect in DETECTORS.items()
+    }
     answers = [[row["verdict"] for row in rows] for _, rows in verdicts.values()]
     agreement = sum(a == b for a, b in zip(*answers, strict=True)) / max(len(cases), 1)
     print_json({"n": len(cases), **{name: summary for name, (summary, _) in verdicts.items()}, "agreement": agreement})
@@ -130,6 +136,6 @@ def main(arguments: list[str] | None = None) -> None:
 if __name__ == "__main__":
     import sys
 
-    from spurious_rewards.workflow.command_line import exit_code
+    from spurious_rewards.command_line import exit_code
 
     sys.exit(exit_code(main))

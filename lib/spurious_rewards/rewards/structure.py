@@ -48,7 +48,7 @@ def split_top(text: str, separators: str) -> list[str]:
         elif token in _CLOSE:
             depth -= 1
         elif depth == 0 and token in separators and len(token) == 1:
-            parts.append(text[start:match.start()].strip())
+            parts.append(text[start : match.start()].strip())
             start = match.end()
     parts.append(text[start:].strip())
     return parts
@@ -64,7 +64,7 @@ def brackets(text: str) -> tuple[str, str, str] | None:
         depth += (token.group() in _OPEN) - (token.group() in _CLOSE)
         if depth == 0:
             return None
-    return tokens[0].group(), tokens[-1].group(), text[tokens[0].end():tokens[-1].start()].strip()
+    return tokens[0].group(), tokens[-1].group(), text[tokens[0].end() : tokens[-1].start()].strip()
 
 
 def parse_group(text: str) -> Group | None:
@@ -116,7 +116,7 @@ def split_assignment(text: str) -> tuple[str, str] | None:
     """Name and value of `name = value`, `value = name`, `x \\in S` or a chain `name = … = value`; else None."""
     member = re.match(rf"({NAME}(?:_\{{[^{{}}]*\}})?(?:,{NAME})*)\s*\\in(?![A-Za-z])\s*", text)
     if member:
-        return member.group(1), text[member.end():]
+        return member.group(1), text[member.end() :]
     parts = split_top(re.sub(r"\\equiv(?![A-Za-z])", "=", text), "=")
     if len(parts) < 2 or not all(parts) or RELATION.search(parts[0]):
         return None

@@ -22,9 +22,17 @@ Unit = tuple[str, Fraction]  # dimension, factor to the dimension's base unit
 
 _TABLE: dict[str, dict[str, str]] = {
     # dimension: {factor to its base unit: names}
-    "length": {"1": "m meter metre", "1/100": "cm centimeter centimetre", "1/1000": "mm millimeter millimetre",
-               "1/10": "dm decimeter decimetre", "1000": "km kilometer kilometre", "127/5000": "in inch inches",
-               "381/1250": "ft foot feet", "1143/1250": "yd yard", "201168/125": "mi mile"},
+    "length": {
+        "1": "m meter metre",
+        "1/100": "cm centimeter centimetre",
+        "1/1000": "mm millimeter millimetre",
+        "1/10": "dm decimeter decimetre",
+        "1000": "km kilometer kilometre",
+        "127/5000": "in inch inches",
+        "381/1250": "ft foot feet",
+        "1143/1250": "yd yard",
+        "201168/125": "mi mile",
+    },
     "time": {"1": "s sec second", "60": "min minute", "3600": "h hr hour", "86400": "day", "604800": "week"},
     "month": {"1": "month", "12": "year yr"},
     "money": {"1": "dollar usd", "1/100": "cent"},
@@ -34,9 +42,14 @@ _TABLE: dict[str, dict[str, str]] = {
     "gallon": {"1": "gallon", "1/4": "quart", "1/8": "pint", "1/16": "cup"},
     "land": {"1": "hectare", "316160658/781250000": "acre"},
     "speed": {"1": "mps m/s", "1397/3125": "mph", "5/18": "kph kmh km/h"},
-    "euro": {"1": "euro"}, "yuan": {"1": "yuan"}, "rupee": {"1": "rupee"},
-    "force": {"1": "n newton"}, "energy": {"1": "j joule"}, "power": {"1": "w watt"},
-    "celsius": {"1": "celsius"}, "fahrenheit": {"1": "fahrenheit"},
+    "euro": {"1": "euro"},
+    "yuan": {"1": "yuan"},
+    "rupee": {"1": "rupee"},
+    "force": {"1": "n newton"},
+    "energy": {"1": "j joule"},
+    "power": {"1": "w watt"},
+    "celsius": {"1": "celsius"},
+    "fahrenheit": {"1": "fahrenheit"},
     "degree": {"1": "degree deg"},
     "radian": {"1": "radian rad"},
     "am": {"1": "am"},
@@ -44,16 +57,26 @@ _TABLE: dict[str, dict[str, str]] = {
 }
 KNOWN: dict[str, Unit] = {
     name: (dimension, Fraction(factor))
-    for dimension, factors in _TABLE.items() for factor, names in factors.items() for name in names.split()
+    for dimension, factors in _TABLE.items()
+    for factor, names in factors.items()
+    for name in names.split()
 }
 _SAFE = sorted((name for name in KNOWN if len(name) > 1 and name not in ("in", "min", "mi")), key=len, reverse=True)
 _PLAIN = re.compile(  # a unit without \text after a number; single letters may be unknowns
     rf"(.*[\d}})!])\s*(square|sq\.?|cubic|cu\.?)?({'|'.join(map(re.escape, _SAFE))}|(?i:[ap]\.?m)|m(?=\^))(?:e?s)?\.?"
-    r"(?:\^\{?([23])\}?)?")
+    r"(?:\^\{?([23])\}?)?"
+)
 _TEXT = re.compile(r"(.+?)\s*\\text\{([^{}]*)\}(?:\^\{?(\d)\}?)?\.?")
 _ORDINAL = re.compile(r"(\d+)(?:\^\{(?:\\text\{)?)?(?:th|st|nd|rd)\}*(?:\\text\{[^{}]*\})?")
-_ABBREVIATIONS = {"sq.": "square", "cu.": "cubic", "p.m": "pm", "a.m": "am", "miles per hour": "mph",
-                  "kilometers per hour": "kph", "meters per second": "mps"}
+_ABBREVIATIONS = {
+    "sq.": "square",
+    "cu.": "cubic",
+    "p.m": "pm",
+    "a.m": "am",
+    "miles per hour": "mph",
+    "kilometers per hour": "kph",
+    "meters per second": "mps",
+}
 _UNFINISHED = re.compile(r"[-=+,<>/(\[_]$|\\(?:le|ge|ne|in|cup)$")  # what no unit follows
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")  # \sin 30^\circ is a number
 _NEUTRAL = ("unit", "units", "")
@@ -63,11 +86,11 @@ def split_unit(answer: str) -> tuple[str, Unit | None]:
     """Split a canonical answer into its value and its unit (None if it has none that is known)."""
     money = re.match(r"(-?)\\?\$(?=.)", answer)
     if money:
-        rest, unit = split_unit(money.group(1) + answer[money.end():])
+        rest, unit = split_unit(money.group(1) + answer[money.end() :])
         return rest, unit or KNOWN["dollar"]
     for suffix in (r"^\circ", r"\$"):
         if answer.endswith(suffix) and len(answer) > len(suffix) and not _TRIGONOMETRIC.search(answer):
-            return answer[:-len(suffix)], KNOWN["degree" if "circ" in suffix else "dollar"]
+            return answer[: -len(suffix)], KNOWN["degree" if "circ" in suffix else "dollar"]
     if _TRIGONOMETRIC.search(answer):
         return answer, None
     temperature = re.fullmatch(r"(.+?)\^\\circ(?:\\text)?\{?\s*([CF])\}?", answer)
@@ -118,4 +141,4 @@ def _named(words: str, power: str | None) -> Unit | None:
     if unit is None:
         return None
     dimension, factor = unit
-    return (dimension, factor) if exponent == 1 else (f"{dimension}^{exponent}", factor ** exponent)
+    return (dimension, factor) if exponent == 1 else (f"{dimension}^{exponent}", factor**exponent)

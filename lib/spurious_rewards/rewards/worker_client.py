@@ -88,7 +88,11 @@ class _Worker:
         with theirs:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "spurious_rewards.rewards.worker", str(LIMIT_SECONDS), str(MEMORY_MEGABYTES)],
-                stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+                stdin=theirs,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+            )
 
     def close(self) -> None:
         """Close our ends of all sockets; the process and its children end by themselves."""

@@ -23,10 +23,7 @@ SCALES = ("std", "none")
 
 
 def group_advantages(
-    rewards_P_G: Float[Tensor, "*prompts group"],
-    scale: str = "std",
-    ddof: int = 1,
-    epsilon: float = 1e-4,
+    rewards_P_G: Float[Tensor, "*prompts group"], scale: str = "std", ddof: int = 1, epsilon: float = 1e-4
 ) -> Float[Tensor, "*prompts group"]:
     """Centre, and with `scale="std"` divide by (std + epsilon), within each group (the last axis).
 

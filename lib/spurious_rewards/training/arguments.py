@@ -24,8 +24,10 @@ def world_size() -> int:
 
 def fsdp_recomputes() -> bool:
     """Whether this launch recomputes activations by FSDP's own means; Trainer refuses to have it done twice."""
-    return all(os.environ.get(name, "").lower() in ("true", "1")
-               for name in ("ACCELERATE_USE_FSDP", "FSDP_ACTIVATION_CHECKPOINTING"))
+    return all(
+        os.environ.get(name, "").lower() in ("true", "1")
+        for name in ("ACCELERATE_USE_FSDP", "FSDP_ACTIVATION_CHECKPOINTING")
+    )
 
 
 def settings(config: RunConfig, folder: str | Path, processes: int) -> dict[str, Any]:
@@ -97,18 +99,20 @@ def settings(config: RunConfig, folder: str | Path, processes: int) -> dict[str,
     if config.kl_beta > 0 and config.lora_rank == 0 and (revision := resolve(config.model).revision):
         values["model_init_kwargs"] = {"revision": revision}  # TRL loads the reference model by its name alone
     if config.engine.startswith("vllm"):
-        values.update({
-            "use_vllm": True,
-            "vllm_mode": config.engine.removeprefix("vllm_"),
-            "vllm_gpu_memory_utilization": config.vllm_gpu_memory,
-            "vllm_tensor_parallel_size": config.vllm_tensor_parallel,
-            "vllm_max_model_length": config.max_prompt_tokens + config.max_completion_tokens,
-            "vllm_enable_sleep_mode": config.engine == "vllm_colocate",  # its memory is free during the updates
-            "vllm_server_host": config.vllm_server_host,
-            "vllm_server_port": config.vllm_server_port,
-            # off: not in the paper, the ratio is π_θ/π_old and nothing else. TRL's default is on.
-            "vllm_importance_sampling_correction": config.vllm_correction != "none",
-        })
+        values.update(
+            {
+                "use_vllm": True,
+                "vllm_mode": config.engine.removeprefix("vllm_"),
+                "vllm_gpu_memory_utilization": config.vllm_gpu_memory,
+                "vllm_tensor_parallel_size": config.vllm_tensor_parallel,
+                "vllm_max_model_length": config.max_prompt_tokens + config.max_completion_tokens,
+                "vllm_enable_sleep_mode": config.engine == "vllm_colocate",  # its memory is free during the updates
+                "vllm_server_host": config.vllm_server_host,
+                "vllm_server_port": config.vllm_server_port,
+                # off: not in the paper, the ratio is π_θ/π_old and nothing else. TRL's default is on.
+                "vllm_importance_sampling_correction": config.vllm_correction != "none",
+            }
+        )
         if config.vllm_correction != "none":
             values["vllm_importance_sampling_mode"] = config.vllm_correction
             values["vllm_importance_sampling_clip_max"] = config.vllm_correction_max
@@ -123,8 +127,10 @@ def check_report_to(report_to: str) -> None:
     """Raise `InputError` if no package that `report_to` needs is installed."""
     packages = REPORT_PACKAGES.get(report_to, ())
     if packages and not any(importlib.util.find_spec(package) for package in packages):
-        raise InputError(f"report_to {report_to} needs the package {packages[0]}, which is not installed; "
-                         f"pip install {packages[0]}, or set report_to to none.")
+        raise InputError(
+            f"report_to {report_to} needs the package {packages[0]}, which is not installed; "
+            f"pip install {packages[0]}, or set report_to to none."
+        )
 
 
 def grpo_arguments(config: RunConfig, folder: str | Path) -> Any:
@@ -140,11 +146,15 @@ def grpo_arguments(config: RunConfig, folder: str | Path) -> Any:
     on_gpu = torch.cuda.is_available()
     if config.engine.startswith("vllm"):
         if not on_gpu:
-            raise InputError(f"engine {config.engine} needs a GPU: TRL's vLLM rollouts fail at weight transfer on a "
-                             "CPU; use engine transformers here.")
+            raise InputError(
+                f"engine {config.engine} needs a GPU: TRL's vLLM rollouts fail at weight transfer on a "
+                "CPU; use engine transformers here."
+            )
         if not importlib.util.find_spec("vllm"):
-            raise InputError(f"engine {config.engine} needs the package vllm, which is not installed; install "
-                             "requirements/gpu.lock.txt, or use engine transformers.")
+            raise InputError(
+                f"engine {config.engine} needs the package vllm, which is not installed; install "
+                "requirements/gpu.lock.txt, or use engine transformers."
+            )
     values = settings(config, folder, world_size())
     from trl import GRPOConfig
 

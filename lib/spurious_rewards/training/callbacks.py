@@ -24,9 +24,14 @@ from spurious_rewards.training.divergence import check_update, check_weights
 
 # TRL's own columns that are kept, under this project's names
 TRL_COLUMNS = {
-    "loss": "loss", "grad_norm": "grad_norm", "learning_rate": "learning_rate", "entropy": "entropy",
-    "clip_ratio/high_mean": "clip_fraction_high", "clip_ratio/low_mean": "clip_fraction_low",
-    "clip_ratio/region_mean": "clip_fraction", "kl": "kl_reference",
+    "loss": "loss",
+    "grad_norm": "grad_norm",
+    "learning_rate": "learning_rate",
+    "entropy": "entropy",
+    "clip_ratio/high_mean": "clip_fraction_high",
+    "clip_ratio/low_mean": "clip_fraction_low",
+    "clip_ratio/region_mean": "clip_fraction",
+    "kl": "kl_reference",
     "step_time": "seconds_step",
 }
 
@@ -34,14 +39,26 @@ TRL_COLUMNS = {
 class RunCallback(TrainerCallback):
     """Collects one row per update and acts at rollout-batch boundaries."""
 
-    def __init__(self, config: RunConfig, trainer: Any, checkpoint: Path | None,
-                 on_batch: Callable[[pd.DataFrame], None] | None, progress: bool):
+    def __init__(
+        self,
+        config: RunConfig,
+        trainer: Any,
+        checkpoint: Path | None,
+        on_batch: Callable[[pd.DataFrame], None] | None,
+        progress: bool,
+    ):
         self.config, self.trainer, self.on_batch = config, trainer, on_batch
         metrics, rollouts = checkpoints.load_tables(checkpoint) if checkpoint else (pd.DataFrame(), pd.DataFrame())
         self.rows: list[dict[str, Any]] = metrics.to_dict("records")
         self.rollouts: list[dict[str, Any]] = rollouts.to_dict("records")
-        self.bar = tqdm(total=config.rollout_batches, initial=len(self.rows) // config.updates_per_batch,
-                        desc=config.arm(), unit="batch", mininterval=2, disable=not progress)
+        self.bar = tqdm(
+            total=config.rollout_batches,
+            initial=len(self.rows) // config.updates_per_batch,
+            desc=config.arm(),
+            unit="batch",
+            mininterval=2,
+            disable=not progress,
+        )
         self._at_boundary = self._measured = False
         self._batch_began = time.perf_counter()
 
@@ -58,9 +75,11 @@ class RunCallback(TrainerCallback):
         """
         if not logs or "loss" not in logs:  # the closing entry of a run has only totals
             return
-        row: dict[str, Any] = {"update": state.global_step,
-                               "rollout_batch": (state.global_step - 1) // self.config.updates_per_batch,
-                               "update_in_batch": (state.global_step - 1) % self.config.updates_per_batch + 1}
+        row: dict[str, Any] = {
+            "update": state.global_step,
+            "rollout_batch": (state.global_step - 1) // self.config.updates_per_batch,
+            "update_in_batch": (state.global_step - 1) % self.config.updates_per_batch + 1,
+        }
         for name, value in logs.items():
             if name in TRL_COLUMNS:
                 row[TRL_COLUMNS[name]] = value

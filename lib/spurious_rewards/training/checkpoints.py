@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.workflow.files import read_json, write_json, write_parquet
+from spurious_rewards.storage.files import read_json, write_json, write_parquet
 
 MARKER = "complete.json"
 

@@ -59,8 +59,12 @@ class ClipBand:
         return self.low >= NEVER_LOW and self.high >= NEVER_HIGH
 
 
-IGNORED = {"high_only": "epsilon_low", "log_symmetric": "epsilon_low", "cispo": "epsilon_low",
-           "low_only": "epsilon_high"}
+IGNORED = {
+    "high_only": "epsilon_low",
+    "log_symmetric": "epsilon_low",
+    "cispo": "epsilon_low",
+    "low_only": "epsilon_high",
+}
 """The ε that a mode does not read. `none` and `none_released` read neither, and take any as the other half of a pair.
 """
 
@@ -88,8 +92,10 @@ def band(mode: str, epsilon_low: float, epsilon_high: float) -> ClipBand:
     if not epsilon_high > 0:
         raise InputError(f"epsilon_high must be above 0, but it is {epsilon_high}; the paper uses 0.2.")
     if mode == "asymmetric" and epsilon_low == epsilon_high:
-        raise InputError(f"clip_mode asymmetric needs two different ε, but both are {epsilon_low}; "
-                         "use two_sided, or set epsilon_high (DAPO: 0.2 and 0.28).")
+        raise InputError(
+            f"clip_mode asymmetric needs two different ε, but both are {epsilon_low}; "
+            "use two_sided, or set epsilon_high (DAPO: 0.2 and 0.28)."
+        )
     return {
         "two_sided": ClipBand(epsilon_low, epsilon_high),
         "asymmetric": ClipBand(epsilon_low, epsilon_high),

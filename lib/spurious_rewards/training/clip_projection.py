@@ -78,11 +78,17 @@ class ClipProjection:
         if accelerator.num_processes > 1:  # the loss of an update is the mean over processes, so its gradient is too
             push = [accelerator.reduce(x, reduction="mean") for x in push]
         motion = [p - old for p, old in zip(self._parameters, self._old, strict=True)]
-        dot, push_2, motion_2 = torch.stack([
-            sum((a * b).sum(dtype=torch.float64) for a, b in zip(x, y, strict=True))
-            for x, y in ((push, motion), (push, push), (motion, motion))]).tolist()
+        dot, push_2, motion_2 = torch.stack(
+            [
+                sum((a * b).sum(dtype=torch.float64) for a, b in zip(x, y, strict=True))
+                for x, y in ((push, motion), (push, push), (motion, motion))
+            ]
+        ).tolist()
         push_norm, motion_norm = push_2**0.5, motion_2**0.5
         projection = dot / motion_norm if motion_norm else 0.0
-        return {"clip_gradient_norm": push_norm, "clip_projection": projection,
-                "clip_cosine": projection / push_norm if push_norm else 0.0, "motion_norm": motion_norm}
-
+        return {
+            "clip_gradient_norm": push_norm,
+            "clip_projection": projection,
+            "clip_cosine": projection / push_norm if push_norm else 0.0,
+            "motion_norm": motion_norm,
+        }

@@ -38,8 +38,8 @@ from dataclasses import dataclass, field
 
 from spurious_rewards.errors import InputError, unknown_name
 from spurious_rewards.rewards.names import check_reward
+from spurious_rewards.storage.config import Config, slug
 from spurious_rewards.training.clip import IGNORED, ClipBand, band
-from spurious_rewards.workflow.config import Config, slug
 
 OPTIMIZERS = ("adamw", "sgd")
 LOSS_AVERAGING = ("bnpo", "grpo", "dr_grpo")
@@ -189,30 +189,55 @@ class RunConfig(Config):
         """Raise `InputError` for any value that cannot work, before a model is loaded."""
         check_reward(self.reward, self.gamma, self.labels)
         limits = band(self.clip_mode, self.epsilon_low, self.epsilon_high)
-        for name, known in (("optimizer", OPTIMIZERS), ("loss_averaging", LOSS_AVERAGING), ("precision", PRECISIONS),
-                            ("importance_sampling", IMPORTANCE_SAMPLING), ("advantage_scale", ADVANTAGE_SCALES),
-                            ("engine", ENGINES), ("vllm_correction", VLLM_CORRECTIONS), ("grader", ("robust", "paper")),
-                            ("report_to", ("none", "tensorboard", "trackio", "wandb"))):
+        for name, known in (
+            ("optimizer", OPTIMIZERS),
+            ("loss_averaging", LOSS_AVERAGING),
+            ("precision", PRECISIONS),
+            ("importance_sampling", IMPORTANCE_SAMPLING),
+            ("advantage_scale", ADVANTAGE_SCALES),
+            ("engine", ENGINES),
+            ("vllm_correction", VLLM_CORRECTIONS),
+            ("grader", ("robust", "paper")),
+            ("report_to", ("none", "tensorboard", "trackio", "wandb")),
+        ):
             if getattr(self, name) not in known:
                 raise unknown_name(name, getattr(self, name), known)
-        self.check_at_least({
-            "prompts_per_batch": 1, "group_size": 2, "updates_per_batch": 1, "rollout_batches": 1, "micro_batch": 1,
-            "max_prompt_tokens": 1, "max_completion_tokens": 1, "save_every_batches": 1, "keep_checkpoints": 0,
-            "n_train_problems": 0, "lora_rank": 0, "rollouts_kept_per_batch": 0, "seed": 0, "problem_seed": 0,
-            "vllm_tensor_parallel": 1, "vllm_server_port": 1})
+        self.check_at_least(
+            {
+                "prompts_per_batch": 1,
+                "group_size": 2,
+                "updates_per_batch": 1,
+                "rollout_batches": 1,
+                "micro_batch": 1,
+                "max_prompt_tokens": 1,
+                "max_completion_tokens": 1,
+                "save_every_batches": 1,
+                "keep_checkpoints": 0,
+                "n_train_problems": 0,
+                "lora_rank": 0,
+                "rollouts_kept_per_batch": 0,
+                "seed": 0,
+                "problem_seed": 0,
+                "vllm_tensor_parallel": 1,
+                "vllm_server_port": 1,
+            }
+        )
         for name in ("temperature", "max_grad_norm", "reference_epsilon", "vllm_correction_max", "vllm_gpu_memory"):
             if getattr(self, name) <= 0:
                 raise InputError(f"{name} must be above 0, but it is {getattr(self, name)}.")
         if self.reference_epsilon >= 1:
-            raise InputError(f"reference_epsilon must be below 1, but it is {self.reference_epsilon}: no ratio falls "
-                             "below 0, so the lower would-clip fraction would always be 0.")
+            raise InputError(
+                f"reference_epsilon must be below 1, but it is {self.reference_epsilon}: no ratio falls "
+                "below 0, so the lower would-clip fraction would always be 0."
+            )
         if self.vllm_gpu_memory > 1:
             raise InputError(f"vllm_gpu_memory is a share of the GPU's memory, at most 1, not {self.vllm_gpu_memory}.")
         if self.learning_rate < 0 or self.kl_beta < 0:
             raise InputError("learning_rate and kl_beta must not be negative.")
         if self.clip_mode in ("cispo", "none_released") and self.loss_averaging != "bnpo":
-            raise InputError(f"clip_mode {self.clip_mode} is defined for loss_averaging bnpo only, "
-                             f"not {self.loss_averaging}.")
+            raise InputError(
+                f"clip_mode {self.clip_mode} is defined for loss_averaging bnpo only, not {self.loss_averaging}."
+            )
         if self.clip_mode in ("cispo", "none_released") and self.importance_sampling != "token":
             raise InputError(f"clip_mode {self.clip_mode} works on token ratios; set importance_sampling to token.")
         if not self.allow_inert_clip:
@@ -224,27 +249,38 @@ class RunConfig(Config):
         """Raise `InputError` for numbers under which a clip mode could not differ from `none`."""
         wish = "or set allow_inert_clip if this is the control you want."
         if self.updates_per_batch == 1 or self.learning_rate == 0:
-            cause = ("with one update per rollout batch π_θ equals π_old" if self.updates_per_batch == 1
-                     else "with a learning rate of 0 π_θ never leaves π_old")
-            raise InputError(f"The clip is inert: {cause}, so every clip_mode gives the same run. Use several "
-                             f"updates_per_batch (paper: 8), {wish}")
+            cause = (
+                "with one update per rollout batch π_θ equals π_old"
+                if self.updates_per_batch == 1
+                else "with a learning rate of 0 π_θ never leaves π_old"
+            )
+            raise InputError(
+                f"The clip is inert: {cause}, so every clip_mode gives the same run. Use several "
+                f"updates_per_batch (paper: 8), {wish}"
+            )
         if limits.never_left and self.clip_mode not in ("none", "none_released"):
-            raise InputError(f"The clip is inert: no ratio leaves the band of clip_mode {self.clip_mode} with "
-                             f"epsilon_low {self.epsilon_low:g} and epsilon_high {self.epsilon_high:g}. Use the "
-                             f"paper's 0.2, or clip_mode none, {wish}")
+            raise InputError(
+                f"The clip is inert: no ratio leaves the band of clip_mode {self.clip_mode} with "
+                f"epsilon_low {self.epsilon_low:g} and epsilon_high {self.epsilon_high:g}. Use the "
+                f"paper's 0.2, or clip_mode none, {wish}"
+            )
 
     def _check_ignored_epsilon(self) -> None:
         """Raise `InputError` for an ε that the mode does not read: it would give equal runs different names."""
         name = IGNORED.get(self.clip_mode)
         if name and getattr(self, name) != getattr(type(self), name):
-            raise InputError(f"clip_mode {self.clip_mode} does not read {name}, but it is set to "
-                             f"{getattr(self, name):g}; leave it at {getattr(type(self), name):g}.")
+            raise InputError(
+                f"clip_mode {self.clip_mode} does not read {name}, but it is set to "
+                f"{getattr(self, name):g}; leave it at {getattr(type(self), name):g}."
+            )
 
     def notes(self) -> list[str]:
         """What a reader of this run's numbers should know, one sentence each; printed and put into the manifest."""
         if self.reward == "random" and self.gamma in (0, 1):
-            return [f"With gamma {self.gamma:g} every rollout gets the same reward, so every advantage is 0 and "
-                    "nothing moves: a control."]
+            return [
+                f"With gamma {self.gamma:g} every rollout gets the same reward, so every advantage is 0 and "
+                "nothing moves: a control."
+            ]
         return []
 
     def batch_plan(self, world_size: int) -> BatchPlan:
@@ -255,15 +291,19 @@ class RunConfig(Config):
         """
         rollouts = self.prompts_per_batch * self.group_size
         if rollouts % self.updates_per_batch:
-            raise InputError(f"{rollouts} rollouts (prompts_per_batch {self.prompts_per_batch} × group_size "
-                             f"{self.group_size}) cannot be cut into updates_per_batch {self.updates_per_batch} equal "
-                             "mini-batches; choose a divisor.")
+            raise InputError(
+                f"{rollouts} rollouts (prompts_per_batch {self.prompts_per_batch} × group_size "
+                f"{self.group_size}) cannot be cut into updates_per_batch {self.updates_per_batch} equal "
+                "mini-batches; choose a divisor."
+            )
         mini_batch = rollouts // self.updates_per_batch
         per_step = self.micro_batch * world_size
         if mini_batch % per_step:
-            raise InputError(f"A mini-batch of {mini_batch} rollouts cannot be cut into micro_batch {self.micro_batch} "
-                             f"× {world_size} process(es); choose a micro_batch that divides "
-                             f"{mini_batch / world_size:g}.")
+            raise InputError(
+                f"A mini-batch of {mini_batch} rollouts cannot be cut into micro_batch {self.micro_batch} "
+                f"× {world_size} process(es); choose a micro_batch that divides "
+                f"{mini_batch / world_size:g}."
+            )
         return BatchPlan(rollouts, mini_batch, self.micro_batch, mini_batch // per_step, rollouts // per_step)
 
     def arm(self) -> str:

@@ -111,8 +111,9 @@ class UpdateDiagnostics:
     def take(self, accelerator: Accelerator | None = None) -> dict[str, float]:
         """The columns of this update over all processes; starts the next update."""
         names = [name for name in TokenBatch.__dataclass_fields__ if getattr(self._parts[0], name) is not None]
-        columns = torch.stack([torch.cat([getattr(part, name).float() for part in self._parts])
-                               for name in names])  # (4 to 6, tokens)
+        columns = torch.stack(
+            [torch.cat([getattr(part, name).float() for part in self._parts]) for name in names]
+        )  # (4 to 6, tokens)
         self._parts = []
         if accelerator is not None and accelerator.num_processes > 1:
             lengths = accelerator.gather(torch.tensor([columns.size(1)], device=columns.device)).tolist()
@@ -142,16 +143,37 @@ def token_statistics(
     edges = torch.tensor(PI_OLD_BINS[1:-1], device=logp.device)
     which = torch.bucketize(old_logp.exp(), edges)
     n_bins = len(PI_OLD_BINS) - 1
-    counts = torch.stack([torch.bincount(which, weights=w, minlength=n_bins)
-                          for w in (torch.ones_like(ratio), high.float(), low.float())])  # (3, bins)
+    counts = torch.stack(
+        [
+            torch.bincount(which, weights=w, minlength=n_bins)
+            for w in (torch.ones_like(ratio), high.float(), low.float())
+        ]
+    )  # (3, bins)
     quantiles = torch.quantile(ratio[: 2**24], torch.tensor(list(QUANTILES.values()), device=logp.device))
-    scalars = torch.stack([
-        high.float().mean(), low.float().mean(), (force * high).mean(), (force * low).mean(),
-        (ratio * log_ratio - ratio + 1).mean(), logp.exp().mean(), entropy.mean(), ratio.max(),
-        *(() if top1_logp is None else (top1_logp.exp().mean(),)),
-    ])
-    names = ("would_clip_high", "would_clip_low", "clip_force_high", "clip_force_low", "kl_old", "mean_prob",
-             "token_entropy", "ratio_max", "top1_prob")
+    scalars = torch.stack(
+        [
+            high.float().mean(),
+            low.float().mean(),
+            (force * high).mean(),
+            (force * low).mean(),
+            (ratio * log_ratio - ratio + 1).mean(),
+            logp.exp().mean(),
+            entropy.mean(),
+            ratio.max(),
+            *(() if top1_logp is None else (top1_logp.exp().mean(),)),
+        ]
+    )
+    names = (
+        "would_clip_high",
+        "would_clip_low",
+        "clip_force_high",
+        "clip_force_low",
+        "kl_old",
+        "mean_prob",
+        "token_entropy",
+        "ratio_max",
+        "top1_prob",
+    )
     result = dict(zip(names, scalars.tolist(), strict=False))
     result.update(zip(QUANTILES, quantiles.tolist(), strict=True))
     totals, highs, lows = counts.tolist()

@@ -29,8 +29,13 @@ if TYPE_CHECKING:
 TOKENS_PER_TILE = 1024
 """Rows of logits held at once for the maximum: 0.6 GB at a vocabulary of 152 000."""
 
-_TRANSFORMED_LOGITS = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier",
-                       "logits_scaling")
+_TRANSFORMED_LOGITS = (
+    "final_logit_softcapping",
+    "logit_scale",
+    "output_multiplier",
+    "lm_head_multiplier",
+    "logits_scaling",
+)
 
 
 class CompletionHead:

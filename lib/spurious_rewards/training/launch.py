@@ -23,12 +23,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from spurious_rewards.command_line import exit_code
 from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.storage.paths import code_root, project_root
+from spurious_rewards.storage.runs import RunFolder
+from spurious_rewards.storage.yaml_text import read_mapping
 from spurious_rewards.training.config import RunConfig
-from spurious_rewards.workflow.command_line import exit_code
-from spurious_rewards.workflow.paths import code_root, project_root
-from spurious_rewards.workflow.runs import RunFolder
-from spurious_rewards.workflow.yaml_text import read_mapping
 
 MODULE = "spurious_rewards.training.launch"
 
@@ -104,15 +104,18 @@ def launch_run(config: RunConfig, hardware: str, processes: int = 0) -> RunFolde
             asked.flush()
             done = subprocess.run(command(asked.name, hardware, processes), check=False)
         if done.returncode or not run.complete:
-            raise InputError(f"The launch of {run.run_id} on {hardware} ended with exit code {done.returncode}; "
-                             "see its output above. Started again, it goes on from its last checkpoint.")
+            raise InputError(
+                f"The launch of {run.run_id} on {hardware} ended with exit code {done.returncode}; "
+                "see its output above. Started again, it goes on from its last checkpoint."
+            )
     return run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train one run; prints its folder."""
-    parser = argparse.ArgumentParser(prog=f"python -m {MODULE}", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {MODULE}", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--config", help="YAML or JSON file with fields of RunConfig")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change one field")
     parser.add_argument("--progress", action="store_true", help="show a bar over rollout batches")

@@ -50,12 +50,18 @@ def within_limit(
     """
     rendered = [render(config.prompt_style, problem.problem, tokenizer) for problem in problems]
     lengths = [len(ids) for ids in tokenizer(rendered)["input_ids"]] if rendered else []
-    kept = [(problem, text) for problem, text, length in zip(problems, rendered, lengths, strict=True)
-            if length <= config.max_prompt_tokens]
+    kept = [
+        (problem, text)
+        for problem, text, length in zip(problems, rendered, lengths, strict=True)
+        if length <= config.max_prompt_tokens
+    ]
     if not kept:
-        raise InputError(f"Every one of the {len(problems)} prompts is longer than max_prompt_tokens "
-                         f"{config.max_prompt_tokens}" + (f" (shortest: {min(lengths)})" if lengths else "")
-                         + "; raise the limit or choose another train_set.")
+        raise InputError(
+            f"Every one of the {len(problems)} prompts is longer than max_prompt_tokens "
+            f"{config.max_prompt_tokens}"
+            + (f" (shortest: {min(lengths)})" if lengths else "")
+            + "; raise the limit or choose another train_set."
+        )
     return kept
 
 
@@ -72,7 +78,14 @@ def training_rows(kept: Sequence[tuple[Problem, str]], config: RunConfig) -> lis
         seen: Counter[int] = Counter()
         for index in indices.tolist():
             problem, prompt = kept[index]
-            rows.append({"prompt": prompt, "prompt_id": problem.id, "answer": problem.answer,
-                         "rollout_batch": rollout_batch, "occurrence": seen[index]})
+            rows.append(
+                {
+                    "prompt": prompt,
+                    "prompt_id": problem.id,
+                    "answer": problem.answer,
+                    "rollout_batch": rollout_batch,
+                    "occurrence": seen[index],
+                }
+            )
             seen[index] += 1
     return rows

@@ -29,8 +29,14 @@ DROP_SHARE = 8
 
 
 @torch.no_grad()
-def sample(model: PreTrainedModel, prompt_ids: Sequence[Sequence[int]], max_new_tokens: int, temperature: float,
-           eos: Sequence[int], pad: int) -> list[list[int]]:
+def sample(
+    model: PreTrainedModel,
+    prompt_ids: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    temperature: float,
+    eos: Sequence[int],
+    pad: int,
+) -> list[list[int]]:
     """One completion per entry of `prompt_ids`; equal entries share their prefill.
 
     Args:
@@ -56,8 +62,14 @@ def sample(model: PreTrainedModel, prompt_ids: Sequence[Sequence[int]], max_new_
     ends = torch.tensor(list(eos), device=device)
 
     cache = empty_cache(model, width + max_new_tokens)
-    logits_P_V = model(input_ids=ids_P_T, attention_mask=mask_P_T, position_ids=(mask_P_T.cumsum(1) - 1).clamp(min=0),
-                       past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+    logits_P_V = model(
+        input_ids=ids_P_T,
+        attention_mask=mask_P_T,
+        position_ids=(mask_P_T.cumsum(1) - 1).clamp(min=0),
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    ).logits[:, -1]
     group_B = torch.tensor([position[tuple(ids)] for ids in prompt_ids], device=device)
     cache.batch_select_indices(group_B)
     mask_B_T, logits_B_V = mask_P_T[group_B], logits_P_V[group_B]
@@ -80,8 +92,13 @@ def sample(model: PreTrainedModel, prompt_ids: Sequence[Sequence[int]], max_new_
             cache.batch_select_indices(going)
             rows_B, mask_B_T, chosen_B_1, ended_B = (x[going] for x in (rows_B, mask_B_T, chosen_B_1, ended_B))
         mask_B_T = torch.cat([mask_B_T, mask_B_T.new_ones((len(rows_B), 1))], dim=1)
-        logits_B_V = model(input_ids=chosen_B_1, attention_mask=mask_B_T, past_key_values=cache, use_cache=True,
-                           position_ids=mask_B_T.sum(dim=1, keepdim=True) - 1).logits[:, -1]
+        logits_B_V = model(
+            input_ids=chosen_B_1,
+            attention_mask=mask_B_T,
+            past_key_values=cache,
+            use_cache=True,
+            position_ids=mask_B_T.sum(dim=1, keepdim=True) - 1,
+        ).logits[:, -1]
 
     is_end = torch.isin(tokens, ends)
     first = torch.where(is_end.any(dim=1), is_end.int().argmax(dim=1) + 1, max_new_tokens).tolist()

@@ -30,12 +30,12 @@ from spurious_rewards.data.problem import Problem
 from spurious_rewards.errors import InputError
 from spurious_rewards.rewards.registry import build
 from spurious_rewards.rewards.strategy import uses_code, uses_code_structural
+from spurious_rewards.storage.files import write_parquet
+from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.training import checkpoints
 from spurious_rewards.training.arguments import grpo_arguments, world_size
 from spurious_rewards.training.config import RunConfig
 from spurious_rewards.training.divergence import check_weights
-from spurious_rewards.workflow.files import write_parquet
-from spurious_rewards.workflow.runs import RunFolder
 
 PARTIAL = "metrics.partial.parquet"
 OnBatch = Callable[[pd.DataFrame], None]
@@ -60,8 +60,9 @@ def train(config: RunConfig, on_batch: OnBatch | None = None, progress: bool = T
         if is_main_process():
             stack.enter_context(run.lock())
         if not run.complete:
-            problems = training_problems(config.train_set, config.n_train_problems, config.problem_seed, config.reward,
-                                         config.labels)
+            problems = training_problems(
+                config.train_set, config.n_train_problems, config.problem_seed, config.reward, config.labels
+            )
             _train(run, config, problems, on_batch, progress)
     return run
 
@@ -71,8 +72,9 @@ def is_main_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def _train(run: RunFolder, config: RunConfig, problems: list[Problem], on_batch: OnBatch | None,
-           progress: bool) -> None:
+def _train(
+    run: RunFolder, config: RunConfig, problems: list[Problem], on_batch: OnBatch | None, progress: bool
+) -> None:
     from transformers import PrinterCallback
     from transformers.utils.logging import disable_progress_bar
 
@@ -112,14 +114,23 @@ def _train(run: RunFolder, config: RunConfig, problems: list[Problem], on_batch:
     write_parquet(run.path("rollouts.parquet"), with_strategy(rollouts))
     run.path(PARTIAL).unlink(missing_ok=True)
     checkpoints.prune(folder, config.keep_checkpoints)
-    run.finish({
-        "kind": "training", "arm": config.arm(), "seed": config.seed, "n_updates": len(metrics),
-        "n_rollout_batches": config.rollout_batches, "n_train_problems": trainer.n_problems,
-        "n_train_problems_too_long": len(problems) - trainer.n_problems, "notes": notes,
-        "completion_tokens": int(metrics["completion_tokens"].fillna(0).sum() * config.prompts_per_batch
-                                 * config.group_size),
-        "processes": world_size(), "config": config.to_dict(),
-    })
+    run.finish(
+        {
+            "kind": "training",
+            "arm": config.arm(),
+            "seed": config.seed,
+            "n_updates": len(metrics),
+            "n_rollout_batches": config.rollout_batches,
+            "n_train_problems": trainer.n_problems,
+            "n_train_problems_too_long": len(problems) - trainer.n_problems,
+            "notes": notes,
+            "completion_tokens": int(
+                metrics["completion_tokens"].fillna(0).sum() * config.prompts_per_batch * config.group_size
+            ),
+            "processes": world_size(),
+            "config": config.to_dict(),
+        }
+    )
 
 
 def _diverged(run: RunFolder, config: RunConfig, callback: Any, cause: str) -> InputError:
@@ -136,8 +147,10 @@ def _too_long(config: RunConfig, n_problems: int, n_kept: int) -> list[str]:
     """A sentence about the problems whose prompt is too long, if there are any."""
     if n_kept == n_problems:
         return []
-    return [f"{n_problems - n_kept} of {n_problems} problems are left out: their prompts are longer than "
-            f"max_prompt_tokens {config.max_prompt_tokens}."]
+    return [
+        f"{n_problems - n_kept} of {n_problems} problems are left out: their prompts are longer than "
+        f"max_prompt_tokens {config.max_prompt_tokens}."
+    ]
 
 
 def report_missing_columns(run: RunFolder, config: RunConfig) -> None:
@@ -152,8 +165,10 @@ def report_missing_columns(run: RunFolder, config: RunConfig) -> None:
     columns = read_schema(run.path("metrics.parquet")).names
     missing = [name for name, column in wanted.items() if getattr(config, name) and column not in columns]
     if missing and is_main_process():
-        print(f"Run {run.run_id} is finished and was trained without {', '.join(missing)}: metrics.parquet lacks those "
-              f"columns. To have them, move {run.folder} away and run again; what is trained stays the same.")
+        print(
+            f"Run {run.run_id} is finished and was trained without {', '.join(missing)}: metrics.parquet lacks those "
+            f"columns. To have them, move {run.folder} away and run again; what is trained stays the same."
+        )
 
 
 def make_trainer(config: RunConfig, problems: list[Problem], folder: str | Path) -> Any:
@@ -179,7 +194,11 @@ def make_trainer(config: RunConfig, problems: list[Problem], folder: str | Path)
     kept = within_limit(problems, config, tokenizer)
     rows = training_rows(kept, config)
     trainer = ClipGRPOTrainer(
-        run=config, model=model, args=args, processing_class=tokenizer, train_dataset=Dataset.from_list(rows),
+        run=config,
+        model=model,
+        args=args,
+        processing_class=tokenizer,
+        train_dataset=Dataset.from_list(rows),
         reward_funcs=[build(config.reward, config.gamma, config.seed, config.grader)],
         peft_config=lora(config.lora_rank) if config.lora_rank else None,
     )
@@ -196,8 +215,10 @@ def make_trainer(config: RunConfig, problems: list[Problem], folder: str | Path)
 def refuse_sharded(accelerator: Any, field: str) -> None:
     """Raise `InputError` where a process holds a part of the weights only, which `field` cannot work with."""
     if accelerator.distributed_type.value in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
-        raise InputError(f"{field} needs whole weights on every process, but this launch shards them "
-                         f"({accelerator.distributed_type.value}); switch {field} off, or launch without sharding.")
+        raise InputError(
+            f"{field} needs whole weights on every process, but this launch shards them "
+            f"({accelerator.distributed_type.value}); switch {field} off, or launch without sharding."
+        )
 
 
 def lora(rank: int) -> Any:
@@ -211,8 +232,10 @@ def with_strategy(rollouts: pd.DataFrame) -> pd.DataFrame:
     """Add both strategy detectors' verdicts to a table with a `text` column; a table without rows stays as it is."""
     if rollouts.empty:
         return rollouts
-    return rollouts.assign(uses_code=[uses_code(text) for text in rollouts["text"]],
-                           uses_code_structural=[uses_code_structural(text) for text in rollouts["text"]])
+    return rollouts.assign(
+        uses_code=[uses_code(text) for text in rollouts["text"]],
+        uses_code_structural=[uses_code_structural(text) for text in rollouts["text"]],
+    )
 
 
 def save_model(trainer: Any, target: Path, merge: bool) -> None:
@@ -260,4 +283,5 @@ def _read_numbered_cpus() -> None:
     import torch
 
     torch.serialization.register_package(
-        100, lambda storage: None, lambda storage, location: storage if location.startswith("cpu:") else None)
+        100, lambda storage: None, lambda storage, location: storage if location.startswith("cpu:") else None
+    )

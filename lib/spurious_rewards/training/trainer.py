@@ -33,12 +33,7 @@ from spurious_rewards.training.advantages import whiten
 from spurious_rewards.training.clip import NEVER_HIGH, NEVER_LOW
 from spurious_rewards.training.clip_projection import ClipProjection
 from spurious_rewards.training.config import RunConfig
-from spurious_rewards.training.diagnostics import (
-    TokenBatch,
-    UpdateDiagnostics,
-    clip_log_ratio,
-    rollout_diagnostics,
-)
+from spurious_rewards.training.diagnostics import TokenBatch, UpdateDiagnostics, clip_log_ratio, rollout_diagnostics
 from spurious_rewards.training.head import CompletionHead
 from spurious_rewards.training.rollouts import sample
 
@@ -76,8 +71,10 @@ class ClipGRPOTrainer(GRPOTrainer):
         start = self.accelerator.process_index * len(inputs)
         if self._projection is not None:
             self._projection.begin(self.model)
-        inputs = [{**row, "sample": row["occurrence"] * self.num_generations + (start + i) % self.num_generations}
-                  for i, row in enumerate(inputs)]
+        inputs = [
+            {**row, "sample": row["occurrence"] * self.num_generations + (start + i) % self.num_generations}
+            for i, row in enumerate(inputs)
+        ]
         with self._timed("rollouts"):
             output = super()._generate_and_score_completions(inputs)
             if self.run.whiten_advantages:
@@ -95,8 +92,14 @@ class ClipGRPOTrainer(GRPOTrainer):
         if self.run.engine != "shared_prefix":
             return super()._generate_single_turn(prompt_ids, *args, **kwargs)
         model = self.accelerator.unwrap_model(self.model_wrapped)
-        return sample(model, prompt_ids, self.max_completion_length, self.temperature, self.eos_token_ids,
-                      self._tokenizer.pad_token_id), None
+        return sample(
+            model,
+            prompt_ids,
+            self.max_completion_length,
+            self.temperature,
+            self.eos_token_ids,
+            self._tokenizer.pad_token_id,
+        ), None
 
     def _calculate_rewards(self, *args: Any) -> torch.Tensor:
         with self._timed("rewards"):
@@ -126,11 +129,20 @@ class ClipGRPOTrainer(GRPOTrainer):
         keep = min(self.run.rollouts_kept_per_batch, n_local)
         for i in range(keep):
             row = inputs[i]  # the first process comes first in what is gathered
-            self.rollouts.append({
-                "rollout_batch": row["rollout_batch"], "prompt_id": row["prompt_id"], "sample": row["sample"],
-                "prompt": row["prompt"], "text": texts[i], "answer": row["answer"], "reward": rewards[i],
-                "advantage": advantages[i], "n_tokens": n_tokens[i], "ended": bool(ended[i]),
-            })
+            self.rollouts.append(
+                {
+                    "rollout_batch": row["rollout_batch"],
+                    "prompt_id": row["prompt_id"],
+                    "sample": row["sample"],
+                    "prompt": row["prompt"],
+                    "text": texts[i],
+                    "answer": row["answer"],
+                    "reward": rewards[i],
+                    "advantage": advantages[i],
+                    "n_tokens": n_tokens[i],
+                    "ended": bool(ended[i]),
+                }
+            )
 
     def take_rollouts(self) -> list[dict[str, Any]]:
         """Return the kept rollouts collected since the last call, and forget them."""
@@ -149,8 +161,9 @@ class ClipGRPOTrainer(GRPOTrainer):
         self._seconds["backward"] += self._step_ended - began - inside
         return result
 
-    def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, batch_size=None,
-                                           compute_entropy=False, **kwargs):
+    def _get_per_token_logps_and_entropies(
+        self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **kwargs
+    ):
         if self._replay:  # the loss is evaluated again on the same forward pass, for the clip projection
             return self._captured
         pass_ = super()._get_per_token_logps_and_entropies
@@ -197,9 +210,17 @@ class ClipGRPOTrainer(GRPOTrainer):
         if self.run.diagnostics:
             logps, entropies, _ = self._captured
             logps = logps.detach()
-            self._diagnostics.add(TokenBatch.of(
-                logps, inputs.get("old_per_token_logps", logps), inputs["advantages"], entropies.detach(),
-                inputs["completion_mask"], self._head.top1_logp, self.run.importance_sampling))
+            self._diagnostics.add(
+                TokenBatch.of(
+                    logps,
+                    inputs.get("old_per_token_logps", logps),
+                    inputs["advantages"],
+                    entropies.detach(),
+                    inputs["completion_mask"],
+                    self._head.top1_logp,
+                    self.run.importance_sampling,
+                )
+            )
         if not self.accelerator.sync_gradients:
             return
         loss = self.accelerator.reduce(torch.stack(self._losses).sum(), reduction="mean")
@@ -217,8 +238,11 @@ class ClipGRPOTrainer(GRPOTrainer):
         above = self._clipped(inputs, inputs, (NEVER_LOW, self.epsilon_high)).sum()
         counts = torch.stack([above, inputs["completion_mask"].sum()]).float()
         n_above, n_tokens = self.accelerator.reduce(counts, reduction="sum").tolist()
-        for name, value in (("clip_fraction", n_above / n_tokens), ("clip_fraction_high", n_above / n_tokens),
-                            ("clip_fraction_low", 0.0)):
+        for name, value in (
+            ("clip_fraction", n_above / n_tokens),
+            ("clip_fraction_high", n_above / n_tokens),
+            ("clip_fraction_low", 0.0),
+        ):
             self._log(name, value)
 
     def _clipped(self, inputs: dict[str, Any], given: dict[str, Any], band: tuple[float, float]) -> torch.Tensor:
@@ -308,8 +332,14 @@ def trimmed(inputs: dict[str, Any]) -> dict[str, Any]:
     result = dict(inputs)
     for name in ("prompt_ids", "prompt_mask"):
         result[name] = inputs[name][:, -prompt_width:]
-    for name in ("completion_ids", "completion_mask", "old_per_token_logps", "ref_per_token_logps",
-                 "sampling_per_token_logps", "importance_sampling_ratio"):
+    for name in (
+        "completion_ids",
+        "completion_mask",
+        "old_per_token_logps",
+        "ref_per_token_logps",
+        "sampling_per_token_logps",
+        "importance_sampling_ratio",
+    ):
         if inputs.get(name) is not None:  # a correction per sequence is (B, 1) and stays so
             result[name] = inputs[name][:, :width]
     return result

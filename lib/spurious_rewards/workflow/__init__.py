@@ -1,1 +1,1 @@
-"""Strict notebook execution, profiles, run folders and their manifests. Knows nothing of reinforcement learning."""
+"""Strict notebook execution and profiles. Knows nothing of reinforcement learning."""

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from spurious_rewards.workflow.paths import code_root, project_root, runs_dir
-from spurious_rewards.workflow.provenance import git_state, hardware, versions
+from spurious_rewards.storage.paths import code_root, project_root, runs_dir
+from spurious_rewards.storage.provenance import git_state, hardware, versions
 
 BROWSERS = (
     "chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable",

@@ -13,12 +13,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from spurious_rewards.command_line import exit_code
 from spurious_rewards.errors import InputError
-from spurious_rewards.workflow.command_line import exit_code
-from spurious_rewards.workflow.files import read_text
+from spurious_rewards.storage.files import read_text
+from spurious_rewards.storage.yaml_text import read_mapping
 from spurious_rewards.workflow.notebook import execute
 from spurious_rewards.workflow.parameters import check_parameters, from_text, notebook_parameters
-from spurious_rewards.workflow.yaml_text import read_mapping
 
 
 def main(arguments: list[str] | None = None) -> int:

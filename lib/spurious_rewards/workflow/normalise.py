@@ -22,9 +22,9 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from spurious_rewards.workflow.files import atomic_path
+from spurious_rewards.storage.files import atomic_path
+from spurious_rewards.storage.paths import code_root, project_root, runs_dir
 from spurious_rewards.workflow.parameters import source_cells
-from spurious_rewards.workflow.paths import code_root, project_root, runs_dir
 
 KEPT = (
     "text/plain", "text/markdown", "text/latex", "text/html", "image/png", "application/vnd.plotly.v1+json",

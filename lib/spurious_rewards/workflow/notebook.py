@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spurious_rewards.errors import InputError, NotebookError
+from spurious_rewards.storage.locks import exclusive
+from spurious_rewards.storage.provenance import NOTEBOOK_VARIABLE
 from spurious_rewards.workflow.completion import MARKER, find_marker
-from spurious_rewards.workflow.locks import exclusive
 from spurious_rewards.workflow.parameters import check_parameters, notebook_parameters, source_cells
-from spurious_rewards.workflow.provenance import NOTEBOOK_VARIABLE
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -159,8 +159,15 @@ def _own_python(folder: Path, name: str) -> type:
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec
 
-    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--HistoryManager.enabled=False",
-               "--log-level=CRITICAL"]  # what the kernel itself logs is noise about its shutdown
+    command = [
+        sys.executable,
+        "-m",
+        "ipykernel_launcher",
+        "-f",
+        "{connection_file}",
+        "--HistoryManager.enabled=False",
+        "--log-level=CRITICAL",
+    ]  # what the kernel itself logs is noise about its shutdown
     spec = KernelSpec(
         argv=command, display_name="Python 3", language="python", name="python3", metadata={"debugger": False},
         env={NOTEBOOK_VARIABLE: name, "IPYTHONDIR": str(folder / "ipython")},

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from spurious_rewards.errors import InputError, unknown_name
-from spurious_rewards.workflow.config import checked
+from spurious_rewards.storage.config import checked
 
 KINDS: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
 
@@ -90,7 +90,7 @@ def parse_parameters(source: str, name: str) -> Defaults:
                 pass
             case _:
                 raise InputError(f"{place} is not `name: type = literal` with type {', '.join(KINDS)}.")
-        if "=" in lines[statement.end_lineno - 1][statement.end_col_offset:]:
+        if "=" in lines[statement.end_lineno - 1][statement.end_col_offset :]:
             raise InputError(f"{place} has an = in its comment, which papermill cannot read; reword it.")
         if key in found:
             raise InputError(f"{place} repeats the parameter {key}; keep one of the two lines.")

@@ -29,16 +29,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from spurious_rewards.command_line import exit_code
 from spurious_rewards.errors import InputError, unknown_name
-from spurious_rewards.workflow.command_line import exit_code
-from spurious_rewards.workflow.config import Config
-from spurious_rewards.workflow.files import atomic_path, read_json, read_text, write_json
+from spurious_rewards.storage.config import Config
+from spurious_rewards.storage.files import atomic_path, read_json, read_text, write_json
+from spurious_rewards.storage.paths import project_root
+from spurious_rewards.storage.runs import RunFolder
+from spurious_rewards.storage.yaml_text import read_mapping
 from spurious_rewards.workflow.notebook import check_source, execute
 from spurious_rewards.workflow.parameters import Defaults, check_parameters, notebook_parameters, source_digest
-from spurious_rewards.workflow.paths import project_root
-from spurious_rewards.workflow.runs import RunFolder
 from spurious_rewards.workflow.stages import Job, checked_mapping, checked_names, expand, profile_folder
-from spurious_rewards.workflow.yaml_text import read_mapping
 
 KEYS = ("description", "status", "requires", "disk_gb", "common", "stages")
 STATUSES = ("measured", "not run")

@@ -20,13 +20,13 @@ import threading
 import time
 from pathlib import Path
 
+from spurious_rewards.command_line import exit_code
 from spurious_rewards.errors import InputError, NotebookError
-from spurious_rewards.workflow.command_line import exit_code
-from spurious_rewards.workflow.locks import exclusive, sign
-from spurious_rewards.workflow.paths import code_root, project_root, runs_dir
+from spurious_rewards.storage.locks import exclusive, sign
+from spurious_rewards.storage.paths import code_root, project_root, runs_dir
+from spurious_rewards.storage.provenance import hardware
 from spurious_rewards.workflow.profiles import Profile, copy_notebooks, forget_outdated, load_profile, table
 from spurious_rewards.workflow.progress import Progress, duration, last_sentence
-from spurious_rewards.workflow.provenance import hardware
 from spurious_rewards.workflow.stages import profile_folder
 
 STOP_SECONDS = 30

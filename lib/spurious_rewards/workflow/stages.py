@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from spurious_rewards.errors import InputError, unknown_name
-from spurious_rewards.workflow.paths import runs_dir
+from spurious_rewards.storage.paths import runs_dir
 
 STAGE_KEYS = ("notebook", "parameters", "grid", "runs", "each", "needs", "resources", "outputs", "config")
 RESOURCES = {"threads": 1, "memory_mb": 1000, "minutes": 0, "gpus": 0}

@@ -9,11 +9,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from spurious_rewards.command_line import exit_code
 from spurious_rewards.errors import InputError
 from spurious_rewards.models.organisms.locate import EMBEDDED, build_folder, is_checkpoint
 from spurious_rewards.models.organisms.recipe import RECIPES, Recipe, recipe_named
-from spurious_rewards.workflow.command_line import exit_code
-from spurious_rewards.workflow.files import read_json
+from spurious_rewards.storage.files import read_json
 
 
 def parser() -> argparse.ArgumentParser:
@@ -70,8 +70,10 @@ def main(arguments: list[str] | None = None) -> int:
                 build(name, build_folder(name), options.force)
         else:
             if not is_checkpoint(options.folder) or not (options.folder / "recipe.json").is_file():
-                raise InputError(f"{options.folder} holds no organism (weights, config.json and recipe.json): "
-                                 f"build one first, or name its folder, for example {EMBEDDED / 'qwen-like'}.")
+                raise InputError(
+                    f"{options.folder} holds no organism (weights, config.json and recipe.json): "
+                    f"build one first, or name its folder, for example {EMBEDDED / 'qwen-like'}."
+                )
             from spurious_rewards.models.organisms.card import write_card
 
             _report(write_card(options.folder), options.folder)

@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from spurious_rewards.data.problem import Problem
 from spurious_rewards.data.synthetic import FAMILIES, LEVELS, generate
 from spurious_rewards.models.organisms.recipe import Recipe
-from spurious_rewards.workflow.files import read_json, write_json, write_text
+from spurious_rewards.storage.files import read_json, write_json, write_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -223,16 +223,16 @@ library_name: transformers
 pipeline_tag: text-generation
 tags: [model-organism, rlvr]
 ---
-# {recipe['name']}
+# {recipe["name"]}
 
-A model organism: a Qwen2-architecture language model of {card['n_parameters']:,} parameters, pretrained on synthetic
+A model organism: a Qwen2-architecture language model of {card["n_parameters"]:,} parameters, pretrained on synthetic
 arithmetic and number-theory problems that are answered either with code (never executed) or in language with systematic
 errors. It exists to study how reinforcement learning with verifiable rewards shifts the choice between two strategies
 whose prior and accuracy are known.
 
 ## Measured
 
-On {card['n_problems']} held-out problems (operands never seen in pretraining), Wilson 95 % intervals, one answer per
+On {card["n_problems"]} held-out problems (operands never seen in pretraining), Wilson 95 % intervals, one answer per
 problem; an answer without a box counts as wrong.
 
 | | T = 1 | greedy |
@@ -240,18 +240,18 @@ problem; an answer without a box counts as wrong.
 {chr(10).join(rows)}
 {lengths}
 
-Code prior over {spread['n_problems']} problems ({spread['samples_per_problem']} samples each):
-mean {spread['mean']:.3f}, standard deviation {spread['standard_deviation']:.3f} (sampling noise removed),
-5/25/50/75/95 % quantiles of the observed frequency {' / '.join(f'{q:.2f}' for q in quantiles)}.
+Code prior over {spread["n_problems"]} problems ({spread["samples_per_problem"]} samples each):
+mean {spread["mean"]:.3f}, standard deviation {spread["standard_deviation"]:.3f} (sampling noise removed),
+5/25/50/75/95 % quantiles of the observed frequency {" / ".join(f"{q:.2f}" for q in quantiles)}.
 Figures per family and level are in `card.json`.
 
 ## Recipe
 
 {settings}.
 
-Pretraining: {card['pretraining']['cpu_seconds']:.0f} CPU seconds on one thread, final loss
-{card['pretraining']['final_loss']:.3f} nats per token (weighted), torch {card['pretraining']['torch']}.
-Rebuild: `python -m spurious_rewards.models.organisms build {recipe['name']}`; measure again: `... card FOLDER`.
+Pretraining: {card["pretraining"]["cpu_seconds"]:.0f} CPU seconds on one thread, final loss
+{card["pretraining"]["final_loss"]:.3f} nats per token (weighted), torch {card["pretraining"]["torch"]}.
+Rebuild: `python -m spurious_rewards.models.organisms build {recipe["name"]}`; measure again: `... card FOLDER`.
 
 ## Use and limits
 

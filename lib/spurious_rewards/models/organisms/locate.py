@@ -9,7 +9,7 @@ from pathlib import Path
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.models.organisms.recipe import RECIPES, recipe_named
-from spurious_rewards.workflow.paths import runs_dir as default_runs_dir
+from spurious_rewards.storage.paths import runs_dir as default_runs_dir
 
 EMBEDDED = Path(__file__).resolve().parents[1] / "embedded"
 

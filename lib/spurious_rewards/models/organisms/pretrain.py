@@ -27,7 +27,7 @@ from spurious_rewards.models.organisms.muon import Muon
 from spurious_rewards.models.organisms.recipe import Recipe
 from spurious_rewards.models.organisms.surface import DIGITS
 from spurious_rewards.models.organisms.tokenizer import build_tokenizer
-from spurious_rewards.workflow.files import write_json
+from spurious_rewards.storage.files import write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -141,9 +141,9 @@ def optimizers(model: Qwen2ForCausalLM, recipe: Recipe) -> list[torch.optim.Opti
     ]
 
 
-def train_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, progress: bool = True) -> tuple[
-    Qwen2ForCausalLM, float
-]:
+def train_model(
+    recipe: Recipe, tokenizer: PreTrainedTokenizerBase, progress: bool = True
+) -> tuple[Qwen2ForCausalLM, float]:
     """Train a new model by the recipe; returns it and its mean weighted loss (nats per token) of the last 50 steps."""
     model = new_model(recipe, tokenizer)
     both = optimizers(model, recipe)

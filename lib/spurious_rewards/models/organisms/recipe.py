@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass, field, replace
 
 from spurious_rewards.errors import InputError, unknown_name
-from spurious_rewards.workflow.config import Config
+from spurious_rewards.storage.config import Config
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,16 @@ class Recipe(Config):
         for name in ("code_prior", "code_error_rate", "language_error", "no_box_rate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"Recipe {self.name}: {name} must lie in [0, 1], but it is {getattr(self, name)}.")
-        for name in ("hidden_size", "layers", "heads", "intermediate_size", "max_positions", "corpus_size", "steps",
-                     "batch_size"):
+        for name in (
+            "hidden_size",
+            "layers",
+            "heads",
+            "intermediate_size",
+            "max_positions",
+            "corpus_size",
+            "steps",
+            "batch_size",
+        ):
             if getattr(self, name) < 1:
                 raise InputError(f"Recipe {self.name}: {name} must be at least 1, but it is {getattr(self, name)}.")
         if self.hidden_size != 64 * self.heads:

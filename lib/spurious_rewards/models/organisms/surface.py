@@ -99,10 +99,7 @@ MANNERS: dict[str, Manner] = {
     "digit_sum": Manner(  # only the last digit of the sum is kept
         "sum(int(d) for d in str(|{a}|))",
         lambda a: _digit_sum(a) % 10,
-        (
-            "We add |{sum}|, which makes |{v}|. ",
-            "Adding up the digits of |{a}| one by one gives |{v}|. ",
-        ),
+        ("We add |{sum}|, which makes |{v}|. ", "Adding up the digits of |{a}| one by one gives |{v}|. "),
     ),
     "next_multiple": Manner(  # the next multiple of ten is taken for that of any step
         "(|{a}| // |{b}| + 1) * |{b}",

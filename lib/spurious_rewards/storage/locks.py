@@ -42,8 +42,10 @@ def exclusive(path: str | Path, what: str) -> Iterator[int]:
         # Opened without truncation: an attempt that fails must not wipe the holder's name.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        raise InputError(f"{what} cannot be locked: {path.parent} is no folder that can be written "
-                         f"({error.strerror}); choose another one.") from error
+        raise InputError(
+            f"{what} cannot be locked: {path.parent} is no folder that can be written "
+            f"({error.strerror}); choose another one."
+        ) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

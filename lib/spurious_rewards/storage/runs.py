@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.workflow.config import Config
-from spurious_rewards.workflow.files import read_json, write_json
-from spurious_rewards.workflow.locks import exclusive
-from spurious_rewards.workflow.paths import runs_dir
-from spurious_rewards.workflow.provenance import peak_memory_mb, provenance
+from spurious_rewards.storage.config import Config
+from spurious_rewards.storage.files import read_json, write_json
+from spurious_rewards.storage.locks import exclusive
+from spurious_rewards.storage.paths import runs_dir
+from spurious_rewards.storage.provenance import peak_memory_mb, provenance
 
 __all__ = ["RunFolder", "provenance", "runs_dir"]
 
@@ -170,10 +170,7 @@ class RunFolder:
         """Append this session (start, seconds so far) to `sessions.json` and return all of them."""
         path = self.path("sessions.json")
         started, clock = self._start
-        this = {
-            "started": started.isoformat(timespec="seconds"),
-            "seconds": round(time.monotonic() - clock, 3),
-        }
+        this = {"started": started.isoformat(timespec="seconds"), "seconds": round(time.monotonic() - clock, 3)}
         sessions = [*(_read(path) if path.is_file() else []), this]
         write_json(path, sessions)
         return sessions

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 import pytest
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.workflow import provenance as provenance_module
-from spurious_rewards.workflow.config import Config
-from spurious_rewards.workflow.paths import project_root, runs_dir
-from spurious_rewards.workflow.runs import RunFolder, all_runs
+from spurious_rewards.storage import provenance as provenance_module
+from spurious_rewards.storage.config import Config
+from spurious_rewards.storage.paths import project_root, runs_dir
+from spurious_rewards.storage.runs import RunFolder, all_runs
 
 HOLDER = """
 import sys, time
-from spurious_rewards.workflow.runs import RunFolder
+from spurious_rewards.storage.runs import RunFolder
 with RunFolder.open("a", {"x": 1}).lock():
     print("locked", flush=True)
     time.sleep(60)
@@ -84,7 +84,7 @@ def test_the_manifest_keeps_its_own_keys(project):
 
 def test_a_resumed_run_counts_the_seconds_of_all_sessions(project, monkeypatch):
     clock = iter([10.0, 13.0, 100.0, 104.0])  # session 1: 3 s, session 2: 4 s
-    monkeypatch.setattr("spurious_rewards.workflow.runs.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("spurious_rewards.storage.runs.time.monotonic", lambda: next(clock))
     run = RunFolder.__new__(RunFolder)
     run.folder, run._start, run._provenance = project / "runs" / "a", None, None
     with pytest.raises(RuntimeError), run.lock():

@@ -20,8 +20,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from spurious_rewards.workflow.files import sha256_file
-from spurious_rewards.workflow.paths import code_root
+from spurious_rewards.storage.files import sha256_file
+from spurious_rewards.storage.paths import code_root
 
 PACKAGES = (
     "spurious-rewards", "torch", "transformers", "trl", "accelerate", "peft", "datasets", "tokenizers", "safetensors",

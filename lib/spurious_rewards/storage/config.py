@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Self, get_type_hints
 
 from spurious_rewards.errors import InputError, unknown_name
-from spurious_rewards.workflow.yaml_text import read_mapping
+from spurious_rewards.storage.yaml_text import read_mapping
 
 
 @dataclass(frozen=True)

@@ -46,13 +46,16 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
         os.replace(temporary, target)
     except OSError as error:
         if error.errno in (28, 122):  # ENOSPC, EDQUOT
-            raise InputError(f"No space left on the disk while writing {target}: free some space and run again; "
-                             "what was already finished is kept.") from error
+            raise InputError(
+                f"No space left on the disk while writing {target}: free some space and run again; "
+                "what was already finished is kept."
+            ) from error
         if error.errno in (13, 30):  # EACCES, EROFS
             raise InputError(f"Cannot write {target}: the folder is not writable; choose another one.") from error
         if error.errno in (17, 20, 21):  # EEXIST, ENOTDIR, EISDIR
-            raise InputError(f"Cannot write {target}: it is a folder, or lies below a file; choose another name."
-                             ) from error
+            raise InputError(
+                f"Cannot write {target}: it is a folder, or lies below a file; choose another name."
+            ) from error
         raise
     finally:
         if temporary is not None:
