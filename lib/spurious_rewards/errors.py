@@ -1,7 +1,7 @@
 """The errors a user of this project should ever have to read.
 
 Bad input ends with an `InputError`: a sentence that names the cause and the fix. Programs print the sentence without
-a traceback and exit with code 2; notebooks show it as the last line of the failed cell.
+a traceback and exit with code 2; notebooks show the sentence alone.
 
 >>> raise unknown_name("reward", "randon", ["random", "format"])
 Traceback (most recent call last):
@@ -17,6 +17,14 @@ from collections.abc import Iterable
 
 class InputError(ValueError):
     """What the user gave cannot work; the message says why and what to do instead."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Show the sentence alone where IPython would show a traceback.
+
+        >>> InputError("No such model.")._render_traceback_()
+        ['No such model.']
+        """
+        return [str(self)]
 
 
 class NotebookError(Exception):

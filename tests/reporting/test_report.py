@@ -1,7 +1,6 @@
 """Writing: files, the page, figures with and without a browser."""
 
 import dataclasses
-import json
 import re
 import shutil
 
@@ -104,12 +103,6 @@ def test_verdicts_of_a_claim_by_scale():
     cells = [re.sub("<[^>]+>", "", text) for text in re.findall(r"<td>(.*?)</td>", first)]
     assert cells == ["C1", "says", "against", "consistent ×2", "not run", "not run"]
     assert second.count("not run") == 4
-
-
-def test_live_figure_is_plain_json(records):
-    metrics = records.metrics[records.metrics["run_id"] == "clip-0"]
-    figure = figures.LiveFigure("toy").figure(metrics)
-    assert len(json.loads(figure.to_json())["data"]) == 4
 
 
 @pytest.mark.browser

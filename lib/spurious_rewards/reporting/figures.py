@@ -10,19 +10,15 @@ Usage: `show(trajectory(records, "code_frequency"))` in a notebook; `write(figur
 from __future__ import annotations
 
 import base64
-import json
 import os
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import plotly.graph_objects as go
 import plotly.io as pio
 from IPython.display import display
 from plotly.offline import get_plotlyjs, get_plotlyjs_version
-from plotly.subplots import make_subplots
 
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.images import browser_path, png
@@ -286,54 +282,3 @@ PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{tit
 {body}
 </body></html>
 """
-
-
-class LiveFigure:
-    """Reward, code frequency, entropy and clip fraction of one run, redrawn at most every few seconds."""
-
-    PANELS = ("reward_mean", "code_frequency", "entropy", "clip_fraction")
-
-    def __init__(self, title: str, seconds_between: float = 5.0):
-        self.title, self.seconds_between = title, seconds_between
-        self._handle = None
-        self._last = 0.0
-
-    def figure(self, metrics: pd.DataFrame) -> go.Figure:
-        """Four panels over rollout batches (clip fraction: mean of a batch's later updates)."""
-        figure = make_subplots(rows=1, cols=4, subplot_titles=[TITLES[name] for name in self.PANELS])
-        first = metrics[metrics["update_in_batch"] == 1]
-        later = metrics[metrics["update_in_batch"] > 1].groupby("rollout_batch")["clip_fraction"].mean()
-        for i, name in enumerate(self.PANELS, start=1):
-            x, y = (later.index, later) if name == "clip_fraction" else (first["rollout_batch"], first[name])
-            figure.add_scatter(x=x, y=y, mode="lines", row=1, col=i, showlegend=False, line={"color": "#3366aa"})
-        figure.update_annotations(font_size=11)
-        return figure.update_layout(
-            template="plotly_white",
-            width=1000,
-            height=300,
-            title=self.title,
-            margin={"l": 40, "r": 20, "t": 70, "b": 40},
-        )
-
-    def close(self, metrics: pd.DataFrame) -> None:
-        """Redraw a last time, with a PNG beside it, so that the executed notebook shows the whole run everywhere."""
-        figure = self.figure(metrics)
-        if self._handle is None:
-            show(figure)
-        else:
-            self._handle.update(bundle(figure), raw=True)
-
-    def update(self, metrics: pd.DataFrame) -> None:
-        """Redraw in place; does nothing when the last drawing is recent."""
-        now = time.monotonic()
-        if self._handle is not None and now - self._last < self.seconds_between:
-            return
-        self._last = now
-        drawn = {
-            "application/vnd.plotly.v1+json": json.loads(self.figure(metrics).to_json()),
-            "text/plain": f"{self.title}: {len(metrics)} updates",
-        }
-        if self._handle is None:
-            self._handle = display(drawn, raw=True, display_id=True)
-        else:
-            self._handle.update(drawn, raw=True)

@@ -1,0 +1,158 @@
+"""Words, colours and symbols for readers: what an arm, a model or a column of a table is called.
+
+Tables and records keep the names of the configuration; figures, the page and the notebooks show these words. Colour
+stands for the clip mode and the symbol for the reward, everywhere.
+
+>>> reward_words("random", 0.5), clip_words("two_sided")
+('random reward', 'with clip')
+>>> arm_words("random γ=0.5, two_sided, model=qwen-like, learning_rate=0.0001")
+'random reward, with clip'
+
+Usage: `compact(table, {"arm": "arm", "accuracy": "accuracy"})` in a notebook.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from spurious_rewards.errors import InputError
+
+CLIP_WORDS = {
+    "two_sided": "with clip",
+    "none": "without clip",
+    "high_only": "upper clip only",
+    "low_only": "lower clip only",
+    "log_symmetric": "log-symmetric clip",
+    "cispo": "weight clip (CISPO)",
+    "none_released": "without clip, as released",
+}
+CLIP_COLOURS = {
+    "two_sided": "#0072b2",
+    "none": "#d55e00",
+    "high_only": "#009e73",
+    "low_only": "#aa4499",
+    "log_symmetric": "#8a7500",
+    "cispo": "#56b4e9",
+    "none_released": "#882255",
+}
+"""Okabe and Ito's and Tol's palettes, which colour-blind readers tell apart."""
+BASE_COLOUR = "#5f6b7a"
+REWARD_WORDS = {
+    "ground_truth": "true reward",
+    "majority_vote": "majority vote",
+    "incorrect": "wrong labels",
+    "one_shot": "one problem",
+    "format": "format reward",
+    "random": "random reward",
+    "python": "Python reward",
+    "no_python": "no-Python reward",
+    "no_repetition": "no-repetition reward",
+    "inverse": "inverted true reward",
+}
+REWARD_SYMBOLS = {
+    "ground_truth": "circle",
+    "random": "diamond",
+    "majority_vote": "square",
+    "incorrect": "x",
+    "one_shot": "star",
+    "format": "triangle-up",
+    "python": "cross",
+}
+MODEL_WORDS = {
+    "qwen-like": "qwen-like (code likely and right)",
+    "llama-like": "llama-like (code rare and wrong)",
+    "olmo-like": "olmo-like (no code)",
+    "smollm2-135m-instruct": "SmolLM2-135M (4-bit weights, dequantised)",
+}
+SETTING_WORDS = {
+    "learning_rate": "step size",
+    "updates_per_batch": "updates per batch",
+    "group_size": "group",
+    "gamma": "γ",
+}
+MAX_COLUMNS = 8
+"""Columns of a table that fit a notebook's page."""
+
+
+def reward_words(reward: str, gamma: float | None = None) -> str:
+    """Name a reward in words; γ of a random reward is told unless it is 0.5.
+
+    >>> reward_words("random", 0.001), reward_words("format_and_no_python"), reward_words("inverse_short")
+    ('random reward, γ = 0.001', 'format reward × no Python', 'inverted short')
+    """
+    parts = reward.split("_and_")
+    if len(parts) > 1:
+        first = reward_words(parts[0], gamma)
+        return " × ".join([first, *("no Python" if part == "no_python" else reward_words(part) for part in parts[1:])])
+    if reward not in REWARD_WORDS and reward.startswith("inverse_"):
+        return f"inverted {reward_words(reward.removeprefix('inverse_'), gamma)}"
+    words = REWARD_WORDS.get(reward, reward.replace("_", " "))
+    return f"{words}, γ = {gamma:g}" if reward == "random" and gamma not in (None, 0.5) else words
+
+
+def clip_words(mode: str) -> str:
+    """Name a clip mode in words."""
+    return CLIP_WORDS.get(mode, mode.replace("_", " "))
+
+
+def clip_colour(mode: str) -> str:
+    """Name the colour of a clip mode, as CSS."""
+    return CLIP_COLOURS.get(mode, BASE_COLOUR)
+
+
+def reward_symbol(reward: str) -> str:
+    """Name the plotly symbol of a reward."""
+    return REWARD_SYMBOLS.get(reward.split("_and_")[0], "circle-open")
+
+
+def model_words(model: str) -> str:
+    """Name a model in words, with what a reader must know of it."""
+    return MODEL_WORDS.get(model, model)
+
+
+def setting_words(name: str, value: Any) -> str:
+    """Name a setting and its value in words.
+
+    >>> setting_words("learning_rate", 3e-4)
+    'step size 3e-4'
+    """
+    text = f"{value:g}".replace("e-0", "e-") if isinstance(value, float) else str(value)
+    if name == "learning_rate" and isinstance(value, float) and value > 0:
+        mantissa, _, exponent = f"{value:.1e}".partition("e")
+        text = f"{float(mantissa):g}e{int(exponent)}"
+    return f"{SETTING_WORDS.get(name, name.replace('_', ' '))} {text}"
+
+
+def arm_words(arm: str) -> str:
+    """Name an arm of the tables (`random γ=0.5, two_sided, …`) by reward and clip mode alone.
+
+    >>> arm_words("base model"), arm_words("random γ=0 and other")
+    ('before training', 'random γ=0 and other')
+    """
+    if arm == "base model":
+        return "before training"
+    parts = arm.split(", ")
+    if len(parts) < 2 or parts[1] not in CLIP_WORDS:
+        return arm
+    reward, _, gamma = parts[0].partition(" γ=")
+    return f"{reward_words(reward, float(gamma) if gamma else None)}, {clip_words(parts[1])}"
+
+
+def compact(table: pd.DataFrame, columns: Mapping[str, str], digits: int = 3) -> pd.DataFrame:
+    """Select, name and round the columns of a table for a notebook.
+
+    Args:
+        table: any table.
+        columns: column → its name in words; those that the table lacks are left out.
+        digits: decimal places of fractions.
+
+    Raises:
+        InputError: more than eight columns, which no page of a notebook holds.
+    """
+    if len(columns) > MAX_COLUMNS:
+        raise InputError(f"A notebook's table holds at most {MAX_COLUMNS} columns; {len(columns)} were asked for.")
+    shown = table[[name for name in columns if name in table]]
+    return shown.round(digits).rename(columns=dict(columns)).reset_index(drop=True)

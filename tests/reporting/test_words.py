@@ -1,0 +1,40 @@
+"""Words for readers: every clip mode and reward has some, and wide tables are refused."""
+
+import pandas as pd
+import pytest
+
+from spurious_rewards.errors import InputError
+from spurious_rewards.reporting.words import CLIP_COLOURS, CLIP_WORDS, arm_words, compact, reward_words, setting_words
+from spurious_rewards.training.clip import MODES
+
+
+def test_every_clip_mode_has_words_and_a_colour_of_its_own():
+    modes = [mode for mode in MODES if mode != "asymmetric"]
+    assert set(modes) <= set(CLIP_WORDS) and set(modes) <= set(CLIP_COLOURS)
+    assert len(set(CLIP_COLOURS.values())) == len(CLIP_COLOURS) and len(set(CLIP_WORDS.values())) == len(CLIP_WORDS)
+
+
+@pytest.mark.parametrize(
+    "arm, words",
+    [
+        ("random γ=0.3, none, learning_rate=0.0001", "random reward, γ = 0.3, without clip"),
+        ("ground_truth, two_sided", "true reward, with clip"),
+        ("random_and_no_python γ=0.5, two_sided", "random reward × no Python, with clip"),
+        ("my_reward, two_sided", "my reward, with clip"),
+    ],
+)
+def test_arms_in_words(arm, words):
+    assert arm_words(arm) == words
+
+
+def test_settings_in_words():
+    assert setting_words("learning_rate", 0.0001) == "step size 1e-4" and setting_words("group_size", 16) == "group 16"
+    assert reward_words("random", 0.0) == "random reward, γ = 0"
+
+
+def test_compact_tables():
+    table = pd.DataFrame({"a": [0.12345], "b": ["x"], "c": [1]})
+    shown = compact(table, {"b": "name", "a": "share", "missing": "gone"})
+    assert list(shown) == ["name", "share"] and shown["share"].tolist() == [0.123]
+    with pytest.raises(InputError, match="at most 8 columns"):
+        compact(table, {str(i): "x" for i in range(9)})
