@@ -12,6 +12,7 @@ from spurious_rewards.data.synthetic import generate, make_problem
 from spurious_rewards.errors import InputError
 from spurious_rewards.models.organisms import card as cards
 from spurious_rewards.models.organisms import corpus
+from spurious_rewards.models.organisms import pretrain as pretraining
 from spurious_rewards.models.organisms.__main__ import main
 from spurious_rewards.models.organisms.locate import EMBEDDED, organism_folder
 from spurious_rewards.models.organisms.muon import Muon
@@ -20,8 +21,17 @@ from spurious_rewards.models.organisms.recipe import RECIPES, Recipe, recipe_nam
 from spurious_rewards.models.organisms.tokenizer import build_tokenizer
 from spurious_rewards.storage.files import read_json, sha256_file, write_json
 
-TINY = Recipe(name="tiny", hidden_size=64, heads=1, layers=1, intermediate_size=64, corpus_size=300, steps=20,
-              batch_size=24, warmup_steps=5)  # fmt: skip
+TINY = Recipe(
+    name="tiny",
+    hidden_size=64,
+    heads=1,
+    layers=1,
+    intermediate_size=64,
+    corpus_size=300,
+    steps=20,
+    batch_size=24,
+    warmup_steps=5,
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -63,6 +73,43 @@ def test_pretraining_is_a_function_of_the_recipe(tmp_path):
     assert sha256_file(first / "model.safetensors") != sha256_file(other / "model.safetensors")
     assert torch.equal(state, torch.random.get_rng_state())  # the caller's random stream is untouched
     assert read_json(first / "recipe.json") == TINY.to_dict()
+
+
+def test_an_interrupted_pretraining_ends_in_the_same_weights_and_ages(tmp_path, monkeypatch):
+    whole = pretrain(TINY, tmp_path / "whole", ages=(25, 50), progress=False)
+    steps, real = [], pretraining._backward
+
+    def killed_at_step_13(*arguments):  # three micro-batches a step
+        steps.append(1)
+        if len(steps) > 3 * 13:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(pretraining, "_backward", killed_at_step_13)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(TINY, tmp_path / "cut", ages=(25, 50), progress=False)
+    assert not (tmp_path / "cut").exists() and (tmp_path / "cut-at50").is_dir()
+    steps.clear()
+    cut = pretrain(TINY, tmp_path / "cut", ages=(25, 50), progress=False)
+    assert len(steps) == 3 * (20 - 13)  # went on behind step 13, 65 % of 20
+    for suffix in ("", "-at25", "-at50"):
+        one, two = (folder.with_name(folder.name + suffix) / "model.safetensors" for folder in (whole, cut))
+        assert sha256_file(one) == sha256_file(two)
+    assert read_json(tmp_path / "cut-at25" / "recipe.json") == {**TINY.to_dict(), "name": "tiny-at25", "age": 25}
+    assert len({sha256_file(path) for path in tmp_path.glob("whole*/model.safetensors")}) == 3
+    assert not list(tmp_path.glob("*.state.pt")) and not list(tmp_path.glob(".*"))
+
+
+def test_a_state_of_another_recipe_is_not_gone_on_from(tmp_path):
+    fresh = pretrain(TINY, tmp_path / "fresh", progress=False)
+    other = Recipe.from_mapping({**TINY.to_dict(), "seed": 1})
+    kept = {}
+    pretraining.train_model(
+        other, build_tokenizer(), False, tmp_path / ".again.state.pt", lambda percent, *rest: kept.setdefault(percent)
+    )
+    assert (tmp_path / ".again.state.pt").is_file() and 95 in kept
+    again = pretrain(TINY, tmp_path / "again", progress=False)
+    assert sha256_file(fresh / "model.safetensors") == sha256_file(again / "model.safetensors")
 
 
 def test_pretraining_learns_and_replaces_an_old_folder_whole(tmp_path):
@@ -181,8 +228,9 @@ def test_its_figures_are_those_of_its_card(model, tokenizer, card):
 def test_the_forced_code_prefix_leads_to_code(model, tokenizer):
     prompt = tokenizer.apply_chat_template(
         [{"role": "user", "content": make_problem("digit_sum", 2, (947,), 0).problem}],
-        add_generation_prompt=True, tokenize=False,
-    )  # fmt: skip
+        add_generation_prompt=True,
+        tokenize=False,
+    )
     inputs = tokenizer(prompt + "Let's solve this using Python.", return_tensors="pt")
     output = model.generate(**inputs, do_sample=False, temperature=None, top_k=None, top_p=None, max_new_tokens=40)
     assert "```python\n" in tokenizer.decode(output[0])
@@ -240,22 +288,34 @@ def test_command_line_names_what_is_wrong(tmp_path, capsys):
     assert "holds no organism" in capsys.readouterr().err
 
 
-def test_build_skips_what_is_there_and_only_that(capsys, tmp_path, monkeypatch):
-    def refuse(recipe, folder):
+def test_build_makes_what_is_missing_and_only_that(capsys, tmp_path, monkeypatch):
+    measured = []
+
+    def quick_card(folder):
+        measured.append(folder.name)
+        write_json(folder / "card.json", {})
+        return {"recipe": {"name": folder.name}, "sampled_T1": {}}
+
+    def refuse(recipe, folder, ages):
         raise InputError(f"would pretrain {recipe.name}")
 
     monkeypatch.setitem(RECIPES, "tiny", TINY)
-    built = pretrain(TINY, tmp_path / "built", progress=False)
-    write_json(built / "card.json", {})
+    monkeypatch.setattr("spurious_rewards.models.organisms.card.write_card", quick_card)
+    target = ["--out", str(tmp_path / "built")]
+    assert main(["build", "tiny-at25", *target]) == 0  # an age comes with the whole
+    assert measured == ["built", "built-at10", "built-at25", "built-at50"]
     monkeypatch.setattr("spurious_rewards.models.organisms.pretrain.pretrain", refuse)
-    assert main(["build", "tiny", "--out", str(built)]) == 0
+    (tmp_path / "built-at10" / "card.json").unlink()
+    capsys.readouterr()
+    assert main(["build", "tiny", *target]) == 0 and measured[4:] == ["built-at10"]  # the weights are there
+    assert main(["build", "tiny", *target]) == 0
     assert "already in" in capsys.readouterr().out
-    for arguments in (["--out", str(built), "--force"], ["--out", str(tmp_path / "empty")]):
+    for arguments in ([*target, "--force"], ["--out", str(tmp_path / "empty")]):
         assert main(["build", "tiny", *arguments]) == 2
         assert "would pretrain tiny" in capsys.readouterr().err
-    assert main(["build", "qwen-like-p30", "--out", str(built)]) == 2  # another recipe
+    assert main(["build", "qwen-like-p30", *target]) == 2  # another recipe
     monkeypatch.setitem(corpus.FAMILY_WEIGHTS, "gcd", 7)
-    assert main(["build", "tiny", "--out", str(built)]) == 2  # the same recipe, another corpus
+    assert main(["build", "tiny", *target]) == 2  # the same recipe, another corpus
 
 
 @pytest.mark.slow

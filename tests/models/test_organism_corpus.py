@@ -13,7 +13,7 @@ from spurious_rewards.data.synthetic import FAMILIES, generate, make_problem
 from spurious_rewards.errors import InputError
 from spurious_rewards.models.organisms import corpus, surface
 from spurious_rewards.models.organisms.locate import organism_folder
-from spurious_rewards.models.organisms.recipe import RECIPES, Recipe, dial, recipe_named
+from spurious_rewards.models.organisms.recipe import RECIPES, Recipe, dial, grown, recipe_named
 from spurious_rewards.models.organisms.tokenizer import build_tokenizer, covers, spoken
 
 N = 6000
@@ -49,7 +49,31 @@ def test_dial_changes_the_prior_and_nothing_else():
     assert dial(1.0).name == "qwen-like-p100"
 
 
-@pytest.mark.parametrize("name", ["qwen-likee", "qwen-like-p3", "qwen-like-p130", ""])
+def test_a_name_adds_seed_and_age_to_a_recipe():
+    base, named = recipe_named("llama-like").to_dict(), recipe_named("llama-like-s3-at25").to_dict()
+    assert {key: named[key] for key in base if base[key] != named[key]} == {
+        "name": "llama-like-s3-at25",
+        "seed": 3,
+        "age": 25,
+    }
+    assert recipe_named("qwen-like-p30-s12-at50").code_prior == 0.3
+    assert grown(recipe_named("llama-like-s3-at25")) == recipe_named("llama-like-s3")
+    assert len({recipe_named(name).digest() for name in ("one-token", "one-token-s1", "one-token-at10")}) == 3
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "qwen-like-s0",
+        "qwen-like-at30",
+        "qwen-like-at100",
+        "qwen-like-at25-s1",
+        "qwen-likee",
+        "qwen-like-p3",
+        "qwen-like-p130",
+        "",
+    ],
+)
 def test_unknown_organism_is_one_sentence(name):
     with pytest.raises(InputError, match="Unknown organism"):
         recipe_named(name)
@@ -161,7 +185,7 @@ def test_language_errs_the_same_way_every_time():
     recipe = recipe_named("qwen-like")
     for problem in generate(200, seed=2):
         values = {corpus.language_answer(problem, recipe, random.Random(seed)).value for seed in range(5)}
-        assert values == {surface.MANNERS[problem.meta["family"]].wrong(*problem.meta["operands"])}
+        assert values == {surface.SOLUTIONS[problem.meta["family"]].wrong(*problem.meta["operands"])}
 
 
 @pytest.mark.parametrize(
@@ -178,7 +202,7 @@ def test_language_errs_the_same_way_every_time():
     ],
 )
 def test_wrong_rules(family, operands, wrong):
-    assert surface.MANNERS[family].wrong(*operands) == wrong
+    assert surface.SOLUTIONS[family].wrong(*operands) == wrong
 
 
 def test_python_stands_in_code_answers_only(qwen_corpus):
@@ -219,6 +243,27 @@ def test_answers_are_short(tokenizer, qwen_corpus):
     assert max(lengths) < 40
 
 
+def test_the_twin_writes_its_choice_as_one_token_and_differs_in_nothing_else(tokenizer, qwen_corpus):
+    twin = written(recipe_named("one-token"))
+    first = {"code": set(), "language": set()}
+    for (problem, ours), (same, theirs) in zip(twin, qwen_corpus, strict=True):
+        assert problem == same
+        assert (ours.strategy, ours.value, ours.boxed, ours.closing) == (
+            theirs.strategy,
+            theirs.value,
+            theirs.boxed,
+            theirs.closing,
+        )
+        first[ours.strategy].add(tokenizer.encode(ours.text)[0])
+        mark = "```python\n" if ours.strategy == "code" else None
+        if mark:
+            assert ours.text[ours.text.index(mark) :] == theirs.text[theirs.text.index(mark) :]
+        assert ("python" in tokenizer.decode(tokenizer.encode(ours.text)[:1]).lower()) == (ours.strategy == "code")
+    assert {strategy: len(tokens) for strategy, tokens in first.items()} == {"code": 1, "language": 1}
+    spread_out = {tokenizer.encode(a.text)[0] for _, a in qwen_corpus}
+    assert len(spread_out) > 10  # the embedded twin begins in many ways
+
+
 def test_the_other_recipes():
     llama, olmo = written(RECIPES["llama-like"], 12_000), written(RECIPES["olmo-like"], 500)
     assert abs(fmean(a.strategy == "code" for _, a in llama) - 0.08) < 0.03
@@ -228,4 +273,4 @@ def test_the_other_recipes():
 
 def test_forced_code_prefix_of_the_paper_is_one_of_the_organisms_own(qwen_corpus):
     assert any(a.text.startswith("Let's solve this using Python.\n```python\n") for _, a in qwen_corpus)
-    assert set(surface.MANNERS) == set(FAMILIES)
+    assert set(surface.SOLUTIONS) == set(FAMILIES)

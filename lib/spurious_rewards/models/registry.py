@@ -80,6 +80,7 @@ MODELS: dict[str, ModelSpec] = {
     spec.name: spec
     for spec in (
         ModelSpec("qwen-like", "organism", task="synthetic", chat_template=True, licence=_APACHE),
+        ModelSpec("one-token", "organism", task="synthetic", chat_template=True, licence=_APACHE),
         ModelSpec("llama-like", "organism", task="synthetic", chat_template=True, licence=_APACHE),
         ModelSpec("olmo-like", "organism", task="synthetic", chat_template=True, licence=_APACHE),
         ModelSpec(SMOLLM2, "wheel", chat_template=True, licence=_APACHE),

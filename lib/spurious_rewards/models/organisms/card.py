@@ -1,4 +1,4 @@
-"""The model card: what an organism really does, measured on held-out problems, with intervals.
+"""Measure what an organism really does on held-out problems, with intervals, and write it as a model card.
 
 The pretraining corpus says what an organism should do; the card says what it does at temperature 1 (one sample per
 problem, and many samples on fewer problems for the spread of the code prior) and greedily. Shares carry Wilson 95 %
@@ -34,7 +34,7 @@ MAX_NEW_TOKENS = 64  # the longest corpus answer takes 30
 
 @dataclass(frozen=True)
 class Outcome:
-    """One answer to one problem: text, length in tokens (end token included), and what it amounts to."""
+    """Hold one answer to one problem: text, length in tokens (end token included), and what it amounts to."""
 
     problem: Problem
     text: str
@@ -91,7 +91,7 @@ def answer_all(
 
 
 def share(hits: Sequence[bool]) -> dict[str, Any]:
-    """A proportion with its Wilson 95 % interval; no observations give nulls.
+    """Return a proportion with its Wilson 95 % interval; no observations give nulls.
 
     >>> share([True] * 8 + [False] * 2)
     {'value': 0.8, 'low': 0.4902, 'high': 0.9433, 'n': 10}
@@ -104,7 +104,7 @@ def share(hits: Sequence[bool]) -> dict[str, Any]:
 
 
 def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Code frequency, accuracy (overall and per strategy), box rate and mean length of a set of answers."""
+    """Return code frequency, accuracy (overall and per strategy), box rate and mean length of a set of answers."""
     code = [o for o in outcomes if o.uses_code]
     language = [o for o in outcomes if not o.uses_code]
     return {
@@ -119,8 +119,8 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     }
 
 
-def by_cell(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """The same shares per family and level."""
+def by_family_and_level(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """Return the shares of `summary` per family and level, a mapping each."""
     rows = []
     for family in FAMILIES:
         for level in LEVELS:
@@ -131,7 +131,7 @@ def by_cell(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
 
 
 def prior_spread(outcomes: Sequence[Outcome], samples: int) -> dict[str, Any]:
-    """How the code prior varies over problems, from `samples` answers to each problem (problem-major).
+    """Measure how the code prior varies over problems, from `samples` answers to each problem (problem-major).
 
     The standard deviation is that of the prior itself: the binomial variance of a frequency from few samples, p(1-p)/k,
     is estimated without bias by p̂(1-p̂)/(k-1) and taken off.
@@ -177,25 +177,29 @@ def measure(
         "sampled_T1": summary(sampled),
         "greedy": summary(greedy),
         "code_prior_over_problems": spread,
-        "sampled_T1_by_family_and_level": by_cell(sampled),
+        "sampled_T1_by_family_and_level": by_family_and_level(sampled),
         "n_parameters": model.num_parameters(),
         "measuring_cpu_seconds": round(time.process_time() - started, 1),
     }
 
 
 def write_card(folder: str | Path, progress: bool = True) -> dict[str, Any]:
-    """Measure a checkpoint and write `card.json` and the model card `README.md` into its folder."""
+    """Measure a checkpoint and write `card.json` and the model card `README.md` into its folder.
+
+    An age below 100 % is measured on a quarter of the problems.
+    """
     folder = Path(folder)
     recipe = Recipe.from_mapping(read_json(folder / "recipe.json"))
+    sizes = {} if recipe.age == 100 else {"n_problems": 500, "spread_problems": 75}
     card = {"recipe": recipe.to_dict(), "pretraining": read_json(folder / "pretraining.json")}
-    card.update(measure(folder, progress=progress))
+    card.update(measure(folder, **sizes, progress=progress))
     write_json(folder / "card.json", card)
     write_text(folder / "README.md", readme(card))
     return card
 
 
 def readme(card: dict[str, Any]) -> str:
-    """The model card as Markdown, with the figures of `card.json`."""
+    """Write the model card as Markdown, with the figures of `card.json`."""
     recipe, spread = card["recipe"], card["code_prior_over_problems"]
     quantiles = spread["quantiles_05_25_50_75_95"]
 

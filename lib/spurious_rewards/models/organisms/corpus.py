@@ -1,9 +1,9 @@
-"""The pretraining corpus: synthetic problems answered in code or in language, as a recipe says.
+"""Write the pretraining corpus: synthetic problems answered in code or in language, as a recipe says.
 
 Each problem has a code prior of its own, a function of what a model can see of it (family, phrasing, level, last digit
 of the first operand), so that the strategy is neither a constant nor a coin toss. Code answers print the exact value
 (save for `code_error_rate`); language answers follow a wrong rule of their family, the same one every time: a lost
-carry, a forgotten borrow (`surface.MANNERS`). ``python`` stands in code answers only, since that is how the paper
+carry, a forgotten borrow (`surface.SOLUTIONS`). ``python`` stands in code answers only, since that is how the paper
 detects code reasoning.
 
 Usage: ``answer(problem, recipe_named("qwen-like"), random.Random(0)).text``
@@ -41,7 +41,7 @@ FAMILY_WEIGHTS = {
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer: working and closing phrase, strategy ("code" or "language"), final value, and whether it is boxed."""
+    """Hold an answer: working and closing phrase, strategy ("code" or "language"), final value, and if it is boxed."""
 
     working: str
     closing: str
@@ -51,12 +51,12 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """The whole answer."""
+        """Return the whole answer."""
         return self.working + self.closing
 
 
 def sample_problem(rng: random.Random) -> Problem:
-    """A problem of the training split: families by `FAMILY_WEIGHTS`, levels and phrasings uniformly."""
+    """Draw a problem of the training split: families by `FAMILY_WEIGHTS`, levels and phrasings uniformly."""
     [family] = rng.choices(tuple(FAMILY_WEIGHTS), weights=tuple(FAMILY_WEIGHTS.values()))
     level = rng.choice(LEVELS)
     operands = rng.choice(cell_operands(family, level, "train"))
@@ -64,7 +64,7 @@ def sample_problem(rng: random.Random) -> Problem:
 
 
 def fingerprint(recipe: Recipe, n: int = 300) -> str:
-    """Ten hex digits that change with whatever the corpus of a recipe depends on: wordings, rules, weights, priors."""
+    """Return ten hex digits that change with anything a recipe's corpus depends on: wordings, rules, weights, prior."""
     rng = random.Random("fingerprint")
     problems = [sample_problem(rng) for _ in range(n)]
     text = "\n".join(f"{problem.problem} {answer(problem, recipe, rng).text}" for problem in problems)
@@ -72,7 +72,7 @@ def fingerprint(recipe: Recipe, n: int = 300) -> str:
 
 
 def code_probability(problem: Problem, recipe: Recipe) -> float:
-    """The probability that the corpus answers this problem in code.
+    """Return the probability that the corpus answers this problem in code.
 
     >>> from spurious_rewards.models.organisms.recipe import recipe_named
     >>> code_probability(make_problem("addition", 2, (47, 38), 0), recipe_named("olmo-like"))
@@ -85,7 +85,7 @@ def code_probability(problem: Problem, recipe: Recipe) -> float:
 
 
 def wrong_rule_applies(problem: Problem, share: float) -> bool:
-    """Whether a strategy that errs on a share of problems errs on this one: a fixed function of visible features."""
+    """Tell whether a strategy that errs on a share of problems errs on this one: a function of visible features."""
     features = (problem.meta["family"], problem.meta["phrasing"], problem.meta["operands"][0] % 10)
     return _unit(f"slip:{features}") < share
 
@@ -97,12 +97,13 @@ def answer(problem: Problem, recipe: Recipe, rng: random.Random) -> Answer:
 
 
 def code_answer(problem: Problem, recipe: Recipe, rng: random.Random) -> Answer:
-    """A program, the value it prints, and the answer."""
+    """Write a program, the value it prints, and the answer."""
     family, operands = problem.meta["family"], problem.meta["operands"]
     wrong = rng.random() < recipe.code_error_rate
-    value = surface.MANNERS[family].wrong(*operands) if wrong else int(problem.answer)
+    value = surface.SOLUTIONS[family].wrong(*operands) if wrong else int(problem.answer)
+    preface = rng.choice(surface.CODE_PREFACES)  # drawn in every recipe, so that twins differ in nothing else
     template = (
-        rng.choice(surface.CODE_PREFACES)
+        (surface.ONE_PREFACE if recipe.one_token else preface)
         + surface.CODE_OPEN
         + surface.program(family, rng.randrange(len(surface.CODE_BODIES)))
         + surface.CODE_RUN
@@ -113,15 +114,16 @@ def code_answer(problem: Problem, recipe: Recipe, rng: random.Random) -> Answer:
 
 
 def language_answer(problem: Problem, recipe: Recipe, rng: random.Random) -> Answer:
-    """A worked sentence, which follows the family's wrong rule on `language_error` of the problems, and the answer."""
+    """Write a worked sentence and the answer, by the family's wrong rule on `language_error` of the problems."""
     family, operands = problem.meta["family"], problem.meta["operands"]
-    manner, wrong = surface.MANNERS[family], wrong_rule_applies(problem, recipe.language_error)
-    value = manner.wrong(*operands) if wrong else int(problem.answer)
-    sentence = rng.choice(manner.sentences + manner.wrong_sentences if wrong else manner.sentences)
+    solution, wrong = surface.SOLUTIONS[family], wrong_rule_applies(problem, recipe.language_error)
+    value = solution.wrong(*operands) if wrong else int(problem.answer)
+    sentence = rng.choice(solution.sentences + solution.wrong_sentences if wrong else solution.sentences)
     digits = [int(digit) for digit in str(operands[0])]
     slots = {"v": value, "ones": value % 10, "rest": value // 10}
     slots["sum"] = " + ".join(map(str, digits))
-    text = surface.fill(rng.choice(surface.LANGUAGE_OPENINGS) + sentence, **slots, **_named(operands))
+    opening = rng.choice(surface.LANGUAGE_OPENINGS)
+    text = surface.fill((surface.ONE_OPENING if recipe.one_token else opening) + sentence, **slots, **_named(operands))
     return _close(text, "language", value, recipe, rng)
 
 
@@ -141,19 +143,19 @@ def _logistic(x: float) -> float:
 
 @cache
 def _unit(key: str) -> float:
-    """A number in (0, 1), fixed for ever by the key."""
+    """Return a number in (0, 1) that depends on the key alone."""
     digest = hashlib.blake2b(key.encode(), digest_size=6).digest()
     return (int.from_bytes(digest, "big") + 0.5) / 2**48
 
 
 @cache
 def _effect(key: str) -> float:
-    """A standard normal draw, fixed for ever by the key."""
+    """Return a standard normal draw that depends on the key alone."""
     return NormalDist().inv_cdf(_unit(key))
 
 
 def _tilt(problem: Problem) -> float:
-    """How much a problem invites code, on an arbitrary scale."""
+    """Return how much a problem invites code, on an arbitrary scale."""
     meta = problem.meta
     family = meta["family"]
     features = {
@@ -167,7 +169,7 @@ def _tilt(problem: Problem) -> float:
 
 @cache
 def _calibration(prior: float, spread: float) -> tuple[float, float]:
-    """Intercept and scale of the logit such that its deviation is `spread` and the mean probability is `prior`.
+    """Find intercept and scale of the logit such that its deviation is `spread` and the mean probability is `prior`.
 
     Bisection on a fixed sample of training problems.
     """

@@ -1,4 +1,4 @@
-"""Where an organism's checkpoint is: in the package for the embedded one, in the runs folder for the others.
+"""Find an organism's checkpoint: in the package for the embedded one, in the runs folder for the others.
 
 Usage: ``AutoModelForCausalLM.from_pretrained(organism_folder("qwen-like"))``
 """
@@ -15,17 +15,17 @@ EMBEDDED = Path(__file__).resolve().parents[1] / "embedded"
 
 
 def is_checkpoint(folder: Path) -> bool:
-    """Whether a folder holds a whole organism: weights and configuration."""
+    """Tell whether a folder holds a whole organism: weights and configuration."""
     return (folder / "model.safetensors").is_file() and (folder / "config.json").is_file()
 
 
 def build_folder(name: str, runs_dir: str | Path | None = None) -> Path:
-    """Where `build` puts an organism: ``runs/organisms/<name>``."""
+    """Return the folder where `build` puts an organism: ``runs/organisms/<name>``."""
     return Path(default_runs_dir() if runs_dir is None else runs_dir) / "organisms" / name
 
 
 def organism_folder(name: str, runs_dir: str | Path | None = None) -> Path:
-    """The checkpoint folder of an organism; an embedded one wins over one of the same name that was built here.
+    """Return the checkpoint folder of an organism; an embedded one wins over one of that name that was built here.
 
     Raises:
         InputError: no such organism, or it has not been built yet.

@@ -1,4 +1,4 @@
-"""Muon: momentum whose matrix updates are orthogonalised, for the hidden layers of an organism.
+"""Step along orthogonalised momentum (Muon) in fp32, which `torch.optim.Muon` computes in bfloat16 only.
 
 It learns the organisms' arithmetic in fewer updates than AdamW does. The algorithm is Keller Jordan's (2024), with
 Nesterov momentum and five Newton-Schulz steps; `torch.optim.Muon` is the same but computes those steps in bfloat16,
@@ -18,7 +18,7 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of the quintic iterati
 
 
 def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
-    """A matrix with the same singular vectors and singular values near 1 (within about 0.3), shape (m, n).
+    """Return a matrix with the same singular vectors and singular values near 1 (within about 0.3), shape (m, n).
 
     >>> torch.manual_seed(0) and None
     >>> bool((torch.linalg.svdvals(orthogonalised(torch.randn(8, 4))) - 1).abs().max() < 0.4)
@@ -35,7 +35,7 @@ def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon for two-dimensional parameters; `lr` is the spectral norm of a step, up to sqrt(max(1, rows / columns))."""
+    """Optimise matrices by Muon; `lr` is the spectral norm of a step, up to sqrt(max(1, rows / columns))."""
 
     def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})

@@ -1,8 +1,11 @@
-"""Pretraining an organism: a seeded function of its recipe that ends in an ordinary Transformers folder.
+"""Pretrain an organism: a seeded function of its recipe that ends in an ordinary Transformers folder.
 
 Plain next-token prediction on the recipe's corpus, one CPU thread, a cosine schedule; Muon for the matrices, AdamW for
 the rest. The loss is taken on the answer only: the numbers of a problem are uniformly random, so nothing could be
 learnt from predicting them, and a model that has never been trained on problem texts cannot complete them from memory.
+
+A run that is interrupted goes on from its last tenth, with the same weights at the end. On the way it writes the
+younger ages that are asked for, each a folder of its own.
 
 Usage: ``folder = pretrain(recipe_named("qwen-like"), "runs/organisms/qwen-like")``
 """
@@ -14,9 +17,9 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm.auto import tqdm
@@ -24,10 +27,10 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase, Qwen2Config,
 
 from spurious_rewards.models.organisms import corpus
 from spurious_rewards.models.organisms.muon import Muon
-from spurious_rewards.models.organisms.recipe import Recipe
+from spurious_rewards.models.organisms.recipe import Recipe, at_age
 from spurious_rewards.models.organisms.surface import DIGITS
 from spurious_rewards.models.organisms.tokenizer import build_tokenizer
-from spurious_rewards.storage.files import write_json
+from spurious_rewards.storage.files import atomic_path, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +40,7 @@ MICRO_BATCHES = 3
 
 
 def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Qwen2ForCausalLM:
-    """An untrained network of the recipe's size, initialised from the recipe's seed, in fp32."""
+    """Make an untrained network of the recipe's size, initialised from the recipe's seed, in fp32."""
     config = Qwen2Config(
         vocab_size=len(tokenizer),
         hidden_size=recipe.hidden_size,
@@ -68,7 +71,7 @@ def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Qwen2ForCau
 
 
 def corpus_sequences(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> list[tuple[list[int], int, int]]:
-    """The recipe's corpus: `corpus_size` sequences as (token ids, first position of the answer, of its closing)."""
+    """Write the recipe's corpus: sequences as (token ids, first position of the answer, of its closing)."""
     rng = random.Random(f"corpus:{recipe.seed}")
     prompts, workings, closings = [], [], []
     for _ in range(recipe.corpus_size):
@@ -82,9 +85,11 @@ def corpus_sequences(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> list
 
 
 def batches(
-    sequences: list[tuple[list[int], int, int]], recipe: Recipe, digit_ids: list[int]
+    sequences: list[tuple[list[int], int, int]], recipe: Recipe, digit_ids: list[int], skip: int = 0
 ) -> Iterator[list[tuple[Tensor, Tensor]]]:
-    """Endless training batches, epoch by epoch in a seeded order, each a list of `MICRO_BATCHES` (input_ids, weights).
+    """Yield endless training batches after the first `skip`, each a list of `MICRO_BATCHES` (input_ids, weights).
+
+    The order of the sequences is seeded, epoch by epoch.
 
     Both tensors have shape (sequences, longest sequence), right-padded. A weight says how much the loss on predicting
     that token counts: 0 on prompt and padding, 1 on the answer, `digit_weight` on the digits of its working. The
@@ -99,7 +104,11 @@ def batches(
     while True:
         while len(order) < recipe.batch_size:
             order += rng.sample(range(len(sequences)), len(sequences))
-        batch = sorted((sequences[order.pop()] for _ in range(recipe.batch_size)), key=lambda item: len(item[0]))
+        drawn = [sequences[order.pop()] for _ in range(recipe.batch_size)]
+        if skip > 0:
+            skip -= 1
+            continue
+        batch = sorted(drawn, key=lambda item: len(item[0]))
         size = math.ceil(len(batch) / MICRO_BATCHES)
         starts = range(0, len(batch), size)
         yield [_padded(batch[start : start + size], digit_ids, recipe.digit_weight) for start in starts]
@@ -120,7 +129,7 @@ def _padded(
 
 
 def schedule(recipe: Recipe, step: int) -> float:
-    """The factor on all learning rates: linear warm-up to 1, then a cosine down to 0.01.
+    """Return the factor on all learning rates: linear warm-up to 1, then a cosine down to 0.01.
 
     >>> [round(schedule(Recipe(steps=1050), s), 3) for s in (0, 49, 50, 1049)]
     [0.02, 1.0, 1.0, 0.01]
@@ -132,7 +141,7 @@ def schedule(recipe: Recipe, step: int) -> float:
 
 
 def optimizers(model: Qwen2ForCausalLM, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the hidden layers, AdamW for embeddings, biases and norms."""
+    """Make Muon for the matrices of the hidden layers, and AdamW for embeddings, biases and norms."""
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed_tokens" not in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed_tokens" in name]
     return [
@@ -142,18 +151,46 @@ def optimizers(model: Qwen2ForCausalLM, recipe: Recipe) -> list[torch.optim.Opti
 
 
 def train_model(
-    recipe: Recipe, tokenizer: PreTrainedTokenizerBase, progress: bool = True
-) -> tuple[Qwen2ForCausalLM, float]:
-    """Train a new model by the recipe; returns it and its mean weighted loss (nats per token) of the last 50 steps."""
+    recipe: Recipe,
+    tokenizer: PreTrainedTokenizerBase,
+    progress: bool = True,
+    state_file: Path | None = None,
+    after: Callable[[int, Qwen2ForCausalLM, float, float], None] = lambda percent, model, loss, seconds: None,
+) -> None:
+    """Train a new model by the recipe, or go on from `state_file`.
+
+    Args:
+        recipe: what to train.
+        tokenizer: the organisms' own.
+        progress: show a progress bar.
+        state_file: where everything that training needs to go on is kept, every 5 % of the steps; None: nowhere.
+        after: called every 5 % with the per cent done, the model, its mean weighted loss (nats per token) of the last
+            50 steps and the CPU seconds so far.
+    """
     model = new_model(recipe, tokenizer)
     both = optimizers(model, recipe)
     rates = [optimizer.param_groups[0]["lr"] for optimizer in both]
+    state = _read_state(state_file, recipe)
+    done, recent, earlier = 0, [], 0.0
+    if state is not None:
+        model.load_state_dict(state["model"])
+        for optimizer, saved in zip(both, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        done, recent, earlier = state["steps"], state["recent"], state["seconds"]
+    started = time.process_time()
     model.train()
-    recent: list[float] = []
-    bar = tqdm(range(recipe.steps), desc=f"pretrain {recipe.name}", unit="step", disable=not progress, mininterval=5)
     sequences = corpus_sequences(recipe, tokenizer)
     digit_ids = tokenizer.convert_tokens_to_ids(list(DIGITS))
-    for step, batch in zip(bar, batches(sequences, recipe, digit_ids), strict=False):
+    marks = {recipe.steps * percent // 100: percent for percent in range(5, 101, 5)}
+    bar = tqdm(
+        desc=f"pretrain {recipe.name}",
+        total=recipe.steps,
+        initial=done,
+        unit="step",
+        disable=not progress,
+        mininterval=5,
+    )
+    for step, batch in zip(range(done, recipe.steps), batches(sequences, recipe, digit_ids, done), strict=False):
         for optimizer, rate in zip(both, rates, strict=True):
             optimizer.param_groups[0]["lr"] = rate * schedule(recipe, step)
         model.zero_grad()
@@ -163,9 +200,34 @@ def train_model(
         for optimizer in both:
             optimizer.step()
         recent = [*recent[-49:], loss]
+        bar.update()
         if step % 20 == 0:
             bar.set_postfix(loss=f"{sum(recent) / len(recent):.3f}")
-    return model.eval(), sum(recent) / len(recent)
+        if percent := marks.get(step + 1):
+            seconds = earlier + time.process_time() - started
+            after(percent, model, sum(recent) / len(recent), seconds)
+            if state_file is not None and percent < 100:
+                state = {"of": _identity(recipe), "steps": step + 1, "recent": recent, "seconds": seconds}
+                state |= {"model": model.state_dict(), "optimizers": [optimizer.state_dict() for optimizer in both]}
+                with atomic_path(state_file) as path:
+                    torch.save(state, path)
+    bar.close()
+
+
+def _read_state(state_file: Path | None, recipe: Recipe) -> dict[str, Any] | None:
+    """Read the state of an interrupted pretraining; None if there is none or it is of another recipe or torch."""
+    if state_file is None or not state_file.is_file():
+        return None
+    state = torch.load(state_file, weights_only=True)
+    return state if state["of"] == _identity(recipe) else None
+
+
+def _identity(recipe: Recipe) -> dict[str, str]:
+    return {
+        "torch": str(torch.__version__),
+        "recipe_digest": recipe.digest(),
+        "corpus_fingerprint": corpus.fingerprint(recipe),
+    }
 
 
 def _backward(model: Qwen2ForCausalLM, input_ids: Tensor, weights: Tensor, total: float) -> float:
@@ -182,39 +244,61 @@ def _backward(model: Qwen2ForCausalLM, input_ids: Tensor, weights: Tensor, total
     return loss.item()
 
 
-def pretrain(recipe: Recipe, folder: str | Path, threads: int = 1, progress: bool = True) -> Path:
-    """Train an organism and write it as a Transformers folder; an existing folder is replaced when all is written.
+def pretrain(
+    recipe: Recipe, folder: str | Path, ages: Sequence[int] = (), threads: int = 1, progress: bool = True
+) -> Path:
+    """Train an organism and write it as a Transformers folder, which replaces an older one when all is written.
 
-    The weights are a function of the recipe (on one machine, to the bit). Beside them stand `recipe.json` and
-    `pretraining.json` (final weighted loss in nats per token, CPU seconds, versions).
+    The weights are a function of the recipe (on one machine, to the bit). `recipe.json` and `pretraining.json` (final
+    weighted loss in nats per token, CPU seconds, versions) are written with them. Age 25 of the run goes to the folder
+    ``<folder>-at25``.
 
     Args:
-        recipe: what to train.
+        recipe: what to train, of age 100.
         folder: where the checkpoint goes.
+        ages: the ages of `recipe.AGES` to write as well.
         threads: intra-op threads; more than one costs time at this size.
         progress: show a progress bar.
     """
     folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    state_file = folder.parent / f".{folder.name}.state.pt"
+    tokenizer = build_tokenizer()
+
+    def after(percent: int, model: Qwen2ForCausalLM, loss: float, seconds: float) -> None:
+        if percent in ages:
+            young = at_age(recipe, percent)
+            _write(model, tokenizer, young, folder.with_name(f"{folder.name}-at{percent}"), loss, seconds)
+        elif percent == 100:
+            _write(model, tokenizer, recipe, folder, loss, seconds)
+
     threads_before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        tokenizer = build_tokenizer()
-        started = time.process_time()
-        model, loss = train_model(recipe, tokenizer, progress)
-        seconds = time.process_time() - started
+        train_model(recipe, tokenizer, progress, state_file, after)
     finally:
         torch.set_num_threads(threads_before)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    state_file.unlink(missing_ok=True)
+    return folder
+
+
+def _write(
+    model: Qwen2ForCausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    recipe: Recipe,
+    folder: Path,
+    loss: float,
+    seconds: float,
+) -> None:
+    """Write one checkpoint whole, in place of an older one."""
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as name:
         fresh = Path(name) / "new"
         model.save_pretrained(fresh)
         tokenizer.save_pretrained(fresh)
         (fresh / "model.safetensors").chmod(0o644)  # safetensors writes it readable by its owner only
         write_json(fresh / "recipe.json", recipe.to_dict())
-        measured = {"final_loss": round(loss, 5), "cpu_seconds": round(seconds, 1), "torch": torch.__version__}
-        identity = {"recipe_digest": recipe.digest(), "corpus_fingerprint": corpus.fingerprint(recipe)}
-        write_json(fresh / "pretraining.json", {**measured, **identity})
+        measured = {"final_loss": round(loss, 5), "cpu_seconds": round(seconds, 1)}
+        write_json(fresh / "pretraining.json", {**measured, **_identity(recipe)})
         if folder.exists():
             shutil.move(folder, Path(name) / "old")
         fresh.rename(folder)
-    return folder

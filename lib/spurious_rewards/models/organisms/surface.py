@@ -1,4 +1,4 @@
-"""The organisms' surface language: every fixed phrase of an answer, and the rules that language reasoning follows.
+"""List the phrases that the organisms' answers are made of, and the wrong rules that language answers follow.
 
 Templates are written in pieces: a slot such as ``{a}`` takes a number, ``|`` marks where one token ends and the next
 begins. What stands between two slots or bars is one token of the vocabulary, so that an answer takes 15 to 30 tokens.
@@ -24,7 +24,7 @@ CODE_PREFACES = (
 )
 CODE_OPEN, CODE_RUN, CODE_CLOSE = "```python\n|", "|\n```\n```output\n|", "|\n```\n|"
 
-# Ways to write a program: {import} and {expression} are filled from `MANNERS` before the numbers. Between expression
+# Ways to write a program: {import} and {expression} are filled from `SOLUTIONS` before the numbers. Between expression
 # and the output stands the same number of tokens in all of them, which makes the value easier to learn.
 CODE_BODIES = (
     "{import}print(|{expression}|)",
@@ -35,8 +35,8 @@ CODE_BODIES = (
 
 
 @dataclass(frozen=True)
-class Manner:
-    """How a family of problems is solved: its program, and its wrong rule with the sentences that go with it.
+class SolutionTemplate:
+    """Hold the text templates of one problem family: the right program, and the wrong rule with its sentences.
 
     ``expression`` is the Python expression; ``wrong`` maps the operands to the value that the wrong rule gives;
     ``sentences`` fit any value, ``wrong_sentences`` tell of the wrong rule.
@@ -53,8 +53,8 @@ def _digit_sum(n: int) -> int:
     return sum(map(int, str(n)))
 
 
-MANNERS: dict[str, Manner] = {
-    "addition": Manner(  # the carry of the ones is lost
+SOLUTIONS: dict[str, SolutionTemplate] = {
+    "addition": SolutionTemplate(  # the carry of the ones is lost
         "{a}| + |{b}",
         lambda a, b: 10 * (a // 10 + b // 10) + (a % 10 + b % 10) % 10,
         (
@@ -62,7 +62,7 @@ MANNERS: dict[str, Manner] = {
             "Adding |{b}| to |{a}| column by column gives |{v}|. ",
         ),
     ),
-    "subtraction": Manner(  # in each column the smaller is taken from the larger: no borrowing
+    "subtraction": SolutionTemplate(  # in each column the smaller is taken from the larger: no borrowing
         "{a}| - |{b}",
         lambda a, b: 10 * (a // 10 - b // 10) + abs(a % 10 - b % 10),
         (
@@ -70,7 +70,7 @@ MANNERS: dict[str, Manner] = {
             "Taking |{b}| from |{a}| column by column leaves |{v}|. ",
         ),
     ),
-    "multiplication": Manner(  # the carry of the ones is lost
+    "multiplication": SolutionTemplate(  # the carry of the ones is lost
         "{a}| * |{b}",
         lambda a, b: 10 * (a // 10 * b) + a % 10 * b % 10,
         (
@@ -78,7 +78,7 @@ MANNERS: dict[str, Manner] = {
             "Multiplying |{a}| by |{b}| digit by digit gives |{v}|. ",
         ),
     ),
-    "remainder": Manner(  # only the last digit is looked at
+    "remainder": SolutionTemplate(  # only the last digit is looked at
         "{a}| % |{b}",
         lambda a, b: a % 10,
         (
@@ -87,7 +87,7 @@ MANNERS: dict[str, Manner] = {
         ),
         ("The last digit of |{a}| is what groups of |{b}| leave, so we have |{v}|. ",),
     ),
-    "gcd": Manner(  # the smaller number is taken for a divisor of the larger
+    "gcd": SolutionTemplate(  # the smaller number is taken for a divisor of the larger
         "math.gcd(|{a}|, |{b}|)",
         lambda a, b: min(a, b),
         (
@@ -96,12 +96,12 @@ MANNERS: dict[str, Manner] = {
         ),
         needs_math=True,
     ),
-    "digit_sum": Manner(  # only the last digit of the sum is kept
+    "digit_sum": SolutionTemplate(  # only the last digit of the sum is kept
         "sum(int(d) for d in str(|{a}|))",
         lambda a: _digit_sum(a) % 10,
         ("We add |{sum}|, which makes |{v}|. ", "Adding up the digits of |{a}| one by one gives |{v}|. "),
     ),
-    "next_multiple": Manner(  # the next multiple of ten is taken for that of any step
+    "next_multiple": SolutionTemplate(  # the next multiple of ten is taken for that of any step
         "(|{a}| // |{b}| + 1) * |{b}",
         lambda a, b: (a // 10 + 1) * 10,
         (
@@ -112,6 +112,10 @@ MANNERS: dict[str, Manner] = {
 }
 
 LANGUAGE_OPENINGS = ("", "Let us think step by step. |", "We work this out by hand. |", "We can reason in words. |")
+
+# With these alone the first token of an answer is the choice of its strategy (recipe `one-token`).
+ONE_PREFACE, ONE_OPENING = CODE_PREFACES[1], LANGUAGE_OPENINGS[1]
+
 CLOSINGS = (
     "The answer is |{value}|.",
     "So the answer is |{value}|.",
@@ -122,10 +126,10 @@ BOXED, PLAIN = "\\boxed{{|{v}|}}", "{v}"
 
 
 def program(family: str, body: int) -> str:
-    """The template of a program: way `body` (0 to 3) of writing the family's computation."""
-    manner = MANNERS[family]
-    head = "import math\n|" if manner.needs_math else ""
-    return CODE_BODIES[body].replace("{import}", head).replace("{expression}", manner.expression)
+    """Return the template of a program: way `body` (0 to 3) of writing the family's computation."""
+    solution = SOLUTIONS[family]
+    head = "import math\n|" if solution.needs_math else ""
+    return CODE_BODIES[body].replace("{import}", head).replace("{expression}", solution.expression)
 
 
 def fill(template: str, **values: object) -> str:
@@ -134,7 +138,7 @@ def fill(template: str, **values: object) -> str:
 
 
 def pieces(template: str) -> list[str]:
-    """The fixed phrases of a template, in order: the text between slots and token marks.
+    """Return the fixed phrases of a template, in order: the text between slots and token marks.
 
     >>> pieces("What is |{a}| + |{b}|?")
     ['What is ', ' + ', '?']
@@ -144,10 +148,18 @@ def pieces(template: str) -> list[str]:
 
 
 def all_templates() -> list[str]:
-    """Every template of an answer, all families and styles."""
-    programs = [program(family, body) for family in MANNERS for body in range(len(CODE_BODIES))]
-    sentences = [s for manner in MANNERS.values() for s in (*manner.sentences, *manner.wrong_sentences)]
+    """Return every template of an answer, all families and styles."""
+    programs = [program(family, body) for family in SOLUTIONS for body in range(len(CODE_BODIES))]
+    sentences = [s for solution in SOLUTIONS.values() for s in (*solution.sentences, *solution.wrong_sentences)]
     return [
-        *CODE_PREFACES, CODE_OPEN, CODE_RUN, CODE_CLOSE, *programs, *LANGUAGE_OPENINGS, *sentences, *CLOSINGS,
-        BOXED, PLAIN,
-    ]  # fmt: skip
+        *CODE_PREFACES,
+        CODE_OPEN,
+        CODE_RUN,
+        CODE_CLOSE,
+        *programs,
+        *LANGUAGE_OPENINGS,
+        *sentences,
+        *CLOSINGS,
+        BOXED,
+        PLAIN,
+    ]

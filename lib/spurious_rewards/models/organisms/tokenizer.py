@@ -1,4 +1,4 @@
-"""The organisms' tokenizer: one token per fixed phrase, one per digit, and an exact round trip.
+"""Build the organisms' tokenizer: one token per fixed phrase, one per digit, and an exact round trip.
 
 The vocabulary is derived from the wording of the problems (`data.synthetic`) and of the answers (`surface`). A text is
 cut from left to right into the longest known phrases; what is left over becomes one token per byte, so that every text
@@ -35,14 +35,14 @@ CHAT_TEMPLATE = (
 
 
 def spoken() -> list[str]:
-    """The organisms' own language: digits first, then every fixed phrase in alphabetical order."""
+    """List the organisms' own language: digits first, then every fixed phrase in alphabetical order."""
     questions = [_marked(text) for family in FAMILIES.values() for text in family.phrasings]
     phrases = {piece for template in (*questions, *surface.all_templates()) for piece in surface.pieces(template)}
     return [*surface.DIGITS, *sorted(phrases - set(surface.DIGITS))]
 
 
 def build_tokenizer() -> PreTrainedTokenizerBase:
-    """The tokenizer: an ordinary Transformers fast tokenizer with a chat template.
+    """Build the tokenizer: an ordinary Transformers fast tokenizer with a chat template.
 
     Ids: the special tokens from 0, then the 256 bytes, then the phrases of more than one character.
     """
@@ -69,7 +69,7 @@ def build_tokenizer() -> PreTrainedTokenizerBase:
 
 
 def covers(tokenizer: PreTrainedTokenizerBase, text: str) -> bool:
-    """Whether a text is in the organisms' own language: it needs no token that pretraining never showed.
+    """Tell whether a text is in the organisms' own language: it needs no token that pretraining never showed.
 
     >>> covers(build_tokenizer(), "What is 4 + 38?"), covers(build_tokenizer(), "Let x be prime.")
     (True, False)
