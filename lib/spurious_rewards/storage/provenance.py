@@ -4,7 +4,7 @@ Nothing heavy is imported: versions come from package metadata. Whatever cannot 
 project also works from a downloaded archive without git.
 
 >>> sorted(provenance())
-['command', 'commit', 'dirty', 'hardware', 'lock_hashes', 'notebook', 'python', 'versions']
+['arithmetic', 'command', 'commit', 'dirty', 'hardware', 'lock_hashes', 'notebook', 'python', 'versions']
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from spurious_rewards import arithmetic
 from spurious_rewards.storage.files import sha256_file
 from spurious_rewards.storage.paths import code_root
 
@@ -43,6 +44,7 @@ def provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": versions(),
         "hardware": hardware(),
+        "arithmetic": arithmetic.state(),
         "notebook": os.environ.get(NOTEBOOK_VARIABLE, "unknown"),
         "command": _command(),
     }

@@ -71,7 +71,7 @@ def settings(config: RunConfig, folder: str | Path, processes: int) -> dict[str,
         "off_policy_mask_threshold": None,
         "use_bias_correction_kl": False,
         # optimizer
-        "optim": "adamw_torch" if config.optimizer == "adamw" else "sgd",
+        "optim": "adamw_torch_fused" if config.optimizer == "adamw" else "sgd",
         "learning_rate": config.learning_rate,
         "lr_scheduler_type": "constant",
         "adam_beta1": config.adam_beta1,

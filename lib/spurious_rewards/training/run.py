@@ -35,6 +35,7 @@ from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.training import checkpoints
 from spurious_rewards.training.arguments import grpo_arguments, world_size
 from spurious_rewards.training.config import RunConfig
+from spurious_rewards.training.digests import digests
 from spurious_rewards.training.divergence import check_weights
 
 PARTIAL = "metrics.partial.parquet"
@@ -129,6 +130,7 @@ def _train(
             ),
             "processes": world_size(),
             "config": config.to_dict(),
+            "digests": digests(metrics, run.path("model")),
         }
     )
 

@@ -1,0 +1,58 @@
+"""Digest what a run computed, so that a run made elsewhere can be compared with it bit for bit.
+
+Usage: `digests(metrics, run.path("model"))`, as the manifest of a training run keeps it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import safe_open
+
+LENGTH = 16
+"""Hex digits of a digest."""
+
+
+def digests(metrics: pd.DataFrame, model: str | Path) -> dict[str, str]:
+    """Digest the metrics and the weights of a finished run.
+
+    Args:
+        metrics: one row per update; columns of seconds are left out, for they never repeat.
+        model: folder of the saved model, in safetensors files.
+
+    Returns:
+        `metrics` and `weights`, each `LENGTH` hex digits; equal digits mean equal bits.
+    """
+    return {"metrics": metrics_digest(metrics), "weights": weights_digest(model)}
+
+
+def metrics_digest(metrics: pd.DataFrame) -> str:
+    """Digest every column of `metrics` but those that hold seconds, by name.
+
+    >>> one = pd.DataFrame({"loss": [0.5], "seconds_step": [1.0]})
+    >>> metrics_digest(one) == metrics_digest(one.assign(seconds_step=2.0))
+    True
+    >>> metrics_digest(one) == metrics_digest(one.assign(loss=0.25))
+    False
+    """
+    total = hashlib.sha256()
+    for name in sorted(name for name in metrics if not name.startswith("seconds_")):
+        values = metrics[name].to_numpy(dtype=np.float64, na_value=np.nan)
+        total.update(name.encode() + np.where(np.isnan(values), np.nan, values).tobytes())
+    return total.hexdigest()[:LENGTH]
+
+
+def weights_digest(model: str | Path) -> str:
+    """Digest the tensors of the safetensors files in a model folder, by name."""
+    total = hashlib.sha256()
+    for file in sorted(Path(model).glob("*.safetensors")):
+        with safe_open(file, framework="pt") as tensors:
+            for name in sorted(tensors.keys()):
+                tensor = tensors.get_tensor(name).contiguous()
+                total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                total.update(tensor.view(-1).view(dtype=torch.uint8).numpy().tobytes())
+    return total.hexdigest()[:LENGTH]
