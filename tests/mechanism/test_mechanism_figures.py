@@ -49,14 +49,14 @@ def test_counterfactual_figures(effects):
     figures = counterfactual_figures(effects)
     assert {"counterfactual_entropy", "counterfactual_movement_sgd", "counterfactual_movement_adamw"} <= set(figures)
     entropy = figures["counterfactual_entropy"]
-    assert [trace.name for trace in entropy.data] == ["two_sided", "two_sided"]  # one per optimizer, `none` not
+    assert [trace.name for trace in entropy.data] == ["with clip", "with clip"]  # one per optimizer, `none` not
     sgd = entropy.data[1]
     assert list(sgd.x) == ["0.1", "0.3", "1"] and list(sgd.y) == [0, 1, 2]
     assert list(sgd.error_y.array) == [2, 2, 2] and list(sgd.error_y.arrayminus) == [1, 1, 1]
-    assert "200–300 pairs" in entropy.layout.title.text
+    assert "200 to 300 pairs" in entropy.layout.title.text
     movement = figures["counterfactual_movement_sgd"]
-    assert "sgd 0.3" in movement.layout.title.text  # the middle of the map
-    assert [trace.name for trace in movement.data] == ["none", "two_sided", "two_sided"]
+    assert "SGD, step size 0.3" in movement.layout.title.text  # the middle of the map
+    assert [trace.name for trace in movement.data] == ["without clip", "with clip", "with clip"]
     assert list(movement.data[0].x)[-1] == "0.83–1"
 
 
@@ -96,10 +96,10 @@ def test_figures_leave_out_what_is_not_reliable_and_prefer_hierarchical_limits(e
 def test_bandit_figures_of_prior_and_bins():
     tables = mechanism_tables(RESULTS)
     prior = share_by_prior(tables["bandit_map"])
-    flat = next(trace for trace in prior.data if trace.name == "two_sided")
+    flat = next(trace for trace in prior.data if trace.name == "with clip")
     assert dict(zip(flat.x, flat.y, strict=True))["flat"] == pytest.approx(0.227, abs=0.001)
     bins = clipped_by_probability(tables["bandit_bins"], "sgd")
-    high, low = (trace for trace in bins.data if trace.name == "two_sided")
+    high, low = (trace for trace in bins.data if trace.name == "with clip")
     cells = tables["bandit_bins"].query("optimizer == 'sgd' and clip_mode == 'two_sided'")
     assert list(high.y) == cells["clipped_high"].tolist() and list(low.y) == cells["clipped_low"].tolist()
     assert list(high.error_y.array) == pytest.approx((cells["clipped_high_ci_high"] - cells["clipped_high"]).tolist())

@@ -6,7 +6,7 @@ import time
 import plotly.graph_objects as go
 import pytest
 
-from spurious_rewards.reporting import figures, images
+from spurious_rewards.reporting import drawing, images
 
 
 class Figure(go.Figure):
@@ -46,11 +46,11 @@ def test_errors_of_the_export_are_raised(monkeypatch):
 
 def test_a_figure_that_is_not_drawn_stays_interactive(monkeypatch, tmp_path, capsys):
     shown = []
-    monkeypatch.setattr(figures, "browser_path", lambda: "/usr/bin/some-browser")
-    monkeypatch.setattr(figures, "png", lambda figure: None)
-    monkeypatch.setattr(figures, "display", lambda bundle, raw: shown.append(bundle))
-    figures.show(go.Figure())
+    monkeypatch.setattr(drawing, "browser_path", lambda: "/usr/bin/some-browser")
+    monkeypatch.setattr(drawing, "png", lambda figure: None)
+    monkeypatch.setattr(drawing, "display", lambda bundle, raw: shown.append(bundle))
+    drawing.show(go.Figure())
     assert list(shown[0]) == ["application/vnd.plotly.v1+json"] and "interactive only" in capsys.readouterr().out
-    note = figures.write({"empty": go.Figure()}, tmp_path / "figures")
+    note = drawing.write({"empty": go.Figure()}, tmp_path / "figures")
     assert "did not draw in time: empty" in note
     assert (tmp_path / "figures" / "empty.html").is_file() and not (tmp_path / "figures" / "empty.png").exists()

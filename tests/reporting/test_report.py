@@ -8,15 +8,15 @@ import pandas as pd
 import pytest
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.reporting import collect, figures, report, site
+from spurious_rewards.reporting import collect, drawing, figures, report, site
 from spurious_rewards.reporting.tables import all_tables
 
 
 def written(records, tmp_path, monkeypatch, browser=None):
-    monkeypatch.setattr(figures, "browser_path", lambda: browser)
+    monkeypatch.setattr(drawing, "browser_path", lambda: browser)
     collect.save(records, tmp_path)
     report.write_tables(all_tables(records), tmp_path / "tables" / "toy")
-    return figures.write(figures.all_figures(records), tmp_path / "figures" / "toy")
+    return drawing.write(figures.all_figures(records), tmp_path / "figures" / "toy")
 
 
 def test_the_page_shows_tables_and_figures(records, tmp_path, monkeypatch):
@@ -53,7 +53,7 @@ def test_tables_can_be_recomputed_from_the_saved_records(records, tmp_path, monk
 
 def test_no_picture_or_table_of_other_runs_stays(records, tmp_path, monkeypatch):
     drawings = []
-    monkeypatch.setattr(figures, "png", lambda figure: drawings.append(1) or b"\x89PNG old")
+    monkeypatch.setattr(drawing, "png", lambda figure: drawings.append(1) or b"\x89PNG old")
     written(records, tmp_path, monkeypatch, browser="/bin/true")
     folder, first = tmp_path / "figures" / "toy", len(drawings)
     (folder / "gone.html").touch()
@@ -65,9 +65,9 @@ def test_no_picture_or_table_of_other_runs_stays(records, tmp_path, monkeypatch)
     # other data, no browser: the old pictures go, unchanged ones stay
     changed = dataclasses.replace(records, samples=records.samples.assign(correct=False))
     written(changed, tmp_path, monkeypatch)
-    assert not (folder / "accuracy_greedy.png").exists() and (folder / "entropy.png").exists()
+    assert not (folder / "outcomes.png").exists() and (folder / "entropy.png").exists()
     page = report.rebuild(tmp_path).read_text()
-    assert "figures/toy/accuracy_greedy.png" not in page and "figures/toy/accuracy_greedy.html" in page
+    assert "figures/toy/outcomes.png" not in page and "figures/toy/outcomes.html" in page
     assert not (tmp_path / "tables" / "toy" / "gone.csv").exists() and "gone" not in page
 
 
@@ -107,12 +107,12 @@ def test_verdicts_of_a_claim_by_scale():
 
 @pytest.mark.browser
 def test_png_where_a_browser_exists(records, tmp_path, monkeypatch):
-    browser = figures.browser_path()
+    browser = drawing.browser_path()
     assert browser, "make test-browser needs a Chrome-family browser (BROWSER_PATH)"
     note = written(records, tmp_path, monkeypatch, browser)
     assert "PNGs were written" in note
-    first = (tmp_path / "figures/toy/accuracy_greedy.png").read_bytes()
+    first = (tmp_path / "figures/toy/outcomes.png").read_bytes()
     assert first.startswith(b"\x89PNG") and len(first) > 5_000
     shutil.rmtree(tmp_path / "figures")
     written(records, tmp_path, monkeypatch, browser)
-    assert (tmp_path / "figures/toy/accuracy_greedy.png").read_bytes() == first, "PNGs are byte-stable"
+    assert (tmp_path / "figures/toy/outcomes.png").read_bytes() == first, "PNGs are byte-stable"

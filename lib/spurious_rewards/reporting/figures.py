@@ -1,284 +1,338 @@
-"""The figures of the report, as plotly figures made from the records, and how they are written and shown.
+"""The figures of a profile: what training changed, how it went, where the clip acted, and the paper's curves beside.
 
-Colour stands for the clip mode everywhere (blue: two_sided, orange: none), line style for the reward; thin lines are
-single seeds. A figure is written as HTML (which loads plotly.js from the folder above it, or from the network where
-that file is missing) and as PNG where a Chrome-family browser exists.
+Panels are one model, setting and benchmark each; colour stands for the clip mode and the symbol for the reward.
 
-Usage: `show(trajectory(records, "code_frequency"))` in a notebook; `write(figures, folder)` in the report.
+Usage: `show(outcomes(records))` in a notebook; `all_figures(records)` in the report.
 """
 
 from __future__ import annotations
 
-import base64
-import os
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from importlib.resources import files
 
+import pandas as pd
 import plotly.graph_objects as go
-import plotly.io as pio
-from IPython.display import display
-from plotly.offline import get_plotlyjs, get_plotlyjs_version
 
+from spurious_rewards.errors import InputError
 from spurious_rewards.reporting.collect import Records
-from spurious_rewards.reporting.images import browser_path, png
+from spurious_rewards.reporting.drawing import ROW_PIXELS, ZERO, all_labels, error_bar, panels, show, style, write
 from spurious_rewards.reporting.tables import BASE, arm_name, arms, cell_columns
-from spurious_rewards.storage.files import atomic_path, write_text
+from spurious_rewards.reporting.words import (
+    BASE_COLOUR,
+    clip_colour,
+    clip_words,
+    reward_symbol,
+    reward_words,
+    setting_words,
+)  # fmt: skip
 
-COLOURS = {
-    "two_sided": "#3366aa",
-    "none": "#dd7722",
-    "high_only": "#228833",
-    "low_only": "#aa3377",
-    "asymmetric": "#66ccee",
-    "log_symmetric": "#888800",
-    "cispo": "#7755bb",
-    "none_released": "#bb5566",
-}
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+__all__ = ["all_figures", "show", "write"]
+
 TITLES = {
-    "code_frequency": "share of rollouts with code reasoning",
+    "code_frequency": "share of rollouts with code",
     "reward_mean": "mean reward",
-    "entropy": "token entropy",
-    "completion_tokens": "completion length, tokens",
-    "box_rate": "share of rollouts with a box",
-    "clip_fraction": "share of tokens clipped",
-    "would_clip_high": "share of tokens above 1+ε with A > 0",
-    "would_clip_low": "share of tokens below 1−ε with A < 0",
-    "kl_old": "KL(π_θ‖π_old)",
+    "entropy": "token entropy, nats",
+    "clip_fraction": "clip fraction of later updates",
 }
-_LAYOUT = {
-    "template": "plotly_white",
-    "width": 860,
-    "height": 430,
-    "margin": {"l": 70, "r": 20, "t": 60, "b": 60},
-    "legend": {"font": {"size": 11}},
-}
+WITHIN = ("reward", "gamma", "clip_mode")
+"""What differs between the rows of one panel."""
+CHANGES = {"accuracy_change": "accuracy, points", "code_change": "share of code, points"}
 
 
-def show(figure: go.Figure) -> None:
-    """Display in a notebook: interactive, and as PNG beside it where a browser exists (GitHub shows only that)."""
-    display(bundle(figure), raw=True)
+def panel_columns(records: Records) -> list[str]:
+    """Name the fields of training that tell panels apart: all in which the arms differ, but reward, γ and clip mode."""
+    return [name for name in records.arm_columns() if name not in WITHIN]
 
 
-def bundle(figure: go.Figure) -> dict[str, Any]:
-    """A figure as a notebook's output: plotly's JSON, and PNG where a browser draws it in time."""
-    result = pio.renderers["plotly_mimetype"].to_mimebundle(figure.to_dict())
-    browser = browser_path()
-    if browser:
-        os.environ["BROWSER_PATH"] = browser
-        image = png(figure)
-        if image is None:
-            print(f"{Path(browser).name} did not draw this figure in time; it is interactive only.")
-        else:
-            result["image/png"] = base64.b64encode(image).decode()
-    return result
+def panel_words(row: pd.Series | Mapping[str, object], columns: list[str]) -> str:
+    """Title of a panel: the model, then the settings in which it differs from others."""
+    parts = [str(row["model"]), *(setting_words(name, row[name]) for name in columns if name != "model")]
+    return ", ".join(parts)
 
 
-def styles(records: Records) -> dict[str, tuple[str, str]]:
-    """Run id → (colour, dash): colour by clip mode, dash by everything else that makes an arm."""
-    others = [name for name in records.arm_columns() if name != "clip_mode"]
-    kinds = list(dict.fromkeys(tuple(row[others]) for _, row in records.runs.iterrows()))
-    return {
-        row["run_id"]: (COLOURS[row["clip_mode"]], DASHES[kinds.index(tuple(row[others])) % len(DASHES)])
-        for _, row in records.runs.iterrows()
-    }
+def seeds_words(low: int, high: int) -> str:
+    """Say how many seeds an arm has.
+
+    >>> seeds_words(3, 5), seeds_words(1, 1)
+    ('3 to 5 seeds', '1 seed')
+    """
+    return f"{low} to {high} seeds" if low != high else f"{low} seed{'s' if low != 1 else ''}"
 
 
-def trajectory(records: Records, column: str) -> go.Figure:
-    """A quantity of the rollout batch over training: thin, one line per seed; thick, the mean of an arm's seeds."""
-    figure, style, columns = go.Figure(), styles(records), records.arm_columns()
-    first = records.metrics[records.metrics["update_in_batch"] == 1]
-    for _, seeds in records.runs.groupby(columns, sort=False):
-        name = arm_name(seeds.iloc[0], columns)
-        colour, dash = style[seeds.iloc[0]["run_id"]]
-        table = first[first["run_id"].isin(seeds["run_id"])].pivot_table(
-            index="rollout_batch", columns="run_id", values=column
-        )
-        for run_id in table if len(seeds) > 1 else ():
-            figure.add_scatter(
-                x=table.index,
-                y=table[run_id],
-                mode="lines",
-                legendgroup=name,
-                showlegend=False,
-                hoverinfo="skip",
-                line={"color": colour, "width": 0.7, "dash": dash},
-                opacity=0.4,
-            )
-        figure.add_scatter(
-            x=table.index,
-            y=table.mean(axis=1),
-            mode="lines",
-            name=name,
-            legendgroup=name,
-            line={"color": colour, "width": 2.5, "dash": dash},
-        )
-    title = TITLES.get(column, column)
-    seeds_per_arm = records.runs.groupby(columns)["seed"].nunique()
-    return figure.update_layout(
-        **_LAYOUT,
-        title=f"{title[0].upper()}{title[1:]} (n = {seeds_per_arm.min()} seeds)",
-        xaxis_title="rollout batch",
-        yaxis_title=title,
-    )
+def arm_rows(records: Records) -> pd.DataFrame:
+    """The table of arms with the training configuration of each arm; the base models are left out."""
+    table, columns = arms(records), records.arm_columns()
+    table = table[table["arm"] != BASE]
+    known = records.runs.assign(arm=[arm_name(row, columns) for _, row in records.runs.iterrows()])
+    names = list(dict.fromkeys(["arm", "model", *WITHIN, *columns]))
+    known = known[names].drop_duplicates("arm")
+    return table.drop(columns=[name for name in names[1:] if name in table]).merge(known, on="arm")
 
 
-def within_batch(records: Records) -> go.Figure:
-    """Does the clip act? Share of tokens clipped, and would-be clipped, by position of the update in its batch."""
-    figure, columns = go.Figure(), records.arm_columns()
-    for _, seeds in records.runs.groupby(columns, sort=False):
-        name, (colour, dash) = arm_name(seeds.iloc[0], columns), styles(records)[seeds.iloc[0]["run_id"]]
-        metrics = records.metrics[records.metrics["run_id"].isin(seeds["run_id"])]
-        metrics = metrics.assign(would_clip=metrics["would_clip_high"] + metrics["would_clip_low"])
-        means = metrics.groupby("update_in_batch")[["clip_fraction", "would_clip"]].mean()
-        figure.add_scatter(
-            x=means.index,
-            y=means["clip_fraction"],
-            mode="lines+markers",
-            name=f"clipped: {name}",
-            line={"color": colour, "dash": dash},
-        )
-        if seeds.iloc[0]["clip_mode"] != "two_sided":
-            figure.add_scatter(
-                x=means.index,
-                y=means["would_clip"],
-                mode="lines",
-                name=f"would be clipped: {name}",
-                line={"color": colour, "dash": dash, "width": 1},
-            )
-    return figure.update_layout(
-        **_LAYOUT,
-        title="The clip is inert at the first update of each rollout batch",
-        xaxis_title="optimizer update within its rollout batch",
-        yaxis_title="share of tokens (mean over training)",
-    )
-
-
-def arm_intervals(records: Records, name: str = "accuracy", decoding: str = "greedy") -> go.Figure:
-    """Accuracy or code frequency per arm with 95 % limits; the base model as a band.
+def outcomes(records: Records, decoding: str = "greedy") -> go.Figure | None:
+    """Draw what training changed: accuracy and share of code against the model before it; None without trained models.
 
     Args:
         records: of a profile.
-        name: `accuracy` or `code`.
-        decoding: `greedy`, or `sampled` for the cells with a temperature above 0.
+        decoding: `greedy`, or `sampled` for the evaluations with a temperature above 0.
     """
-    table = arms(records)
+    if records.runs.empty:
+        return None
+    table = arm_rows(records)
     table = table[(table["temperature"] == 0) == (decoding == "greedy")]
-    table = table.assign(
-        cell=table[[column for column in cell_columns(records) if column not in ("prompt_style", "temperature")]]
-        .astype(str)
-        .agg(", ".join, axis=1)
-    )  # the benchmark, and what else differs
-    figure = go.Figure()
-    for cell, rows in table.groupby("cell", sort=False):
-        figure.add_scatter(
-            x=rows[name],
-            y=[f"{arm} · {cell}" for arm in rows["arm"]],
-            mode="markers",
-            name=cell,
-            marker={"size": 10, "color": ["#444444" if arm == BASE else "#3366aa" for arm in rows["arm"]]},
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": rows[f"{name}_high"] - rows[name],
-                "arrayminus": rows[name] - rows[f"{name}_low"],
-            },
-        )
-        base = rows[rows["arm"] == BASE]
-        if len(base):
-            figure.add_vrect(
-                x0=base.iloc[0][f"{name}_low"],
-                x1=base.iloc[0][f"{name}_high"],
-                fillcolor="#444444",
-                opacity=0.12,
-                line_width=0,
-            )
-    label = {
-        "accuracy": "accuracy (pass@1)" if decoding == "greedy" else "accuracy (avg@k)",
-        "code": "share of answers with code reasoning",
-    }[name]
-    n = f"{table['n_problems'].max():.0f} problems, up to {table['n_seeds'].max():.0f} seeds" if len(table) else "none"
-    figure.update_yaxes(autorange="reversed", automargin=True)
-    return figure.update_layout(
-        **_LAYOUT,
-        title=f"{label[0].upper()}{label[1:]}, {decoding} decoding ({n})",
-        xaxis_title=f"{label}, with 95 % limits",
-        showlegend=False,
+    if table.empty or "accuracy_change" not in table:
+        return None
+    table = table[table["accuracy_change"].notna()]
+    cells = [name for name in cell_columns(records) if name not in ("model", "prompt_style", "temperature")]
+    keys = list(
+        dict.fromkeys(["model", *panel_columns(records), *(name for name in cells if table[name].nunique() > 1)])
     )
+    groups = list(table.groupby(keys, sort=False))
+    rows_of = [rows[["reward", "gamma"]].drop_duplicates() for _, rows in groups]
+    titles = [title for (key, _) in groups for title in (_title(keys, key), "")]
+    heights = [ROW_PIXELS * len(rows) + 14 for rows in rows_of]
+    figure, _ = panels(
+        titles, 2, sum(heights) // len(heights), shared_xaxes="columns", row_heights=heights, horizontal_spacing=0.04
+    )
+    shown = set()
+    for i, ((_, rows), kinds) in enumerate(zip(groups, rows_of, strict=True), start=1):
+        position = {tuple(kind): at for at, kind in enumerate(kinds.itertuples(index=False, name=None))}
+        all_labels(figure, [reward_words(*kind) for kind in position], i, 1)
+        all_labels(figure, [""] * len(position), i, 2)
+        modes = list(dict.fromkeys(rows["clip_mode"]))
+        here = rows.groupby(["reward", "gamma"])["clip_mode"].agg(list)
+        for column, name in enumerate(CHANGES, start=1):
+            for mode in modes:
+                some = rows[rows["clip_mode"] == mode]
+                figure.add_scatter(
+                    x=100 * some[name], error_x=error_bar(some, name, 100), mode="markers", name=clip_words(mode),
+                    y=[position[kind] + beside(mode, here[kind])
+                       for kind in some[["reward", "gamma"]].itertuples(index=False, name=None)],
+                    marker={"color": clip_colour(mode), "size": 9, "symbol": [*map(reward_symbol, some["reward"])]},
+                    legendgroup=mode, showlegend=column == 1 and mode not in shown, row=i, col=column,
+                    text=[seeds_words(n, n) for n in some["n_seeds"]],
+                    hovertemplate="%{x:+.1f} points, %{text}<extra></extra>",
+                )  # fmt: skip
+                shown |= {mode} if column == 1 else set()
+            figure.add_vline(0, line=ZERO, row=i, col=column)
+    for column, words in enumerate(CHANGES.values(), start=1):
+        figure.update_xaxes(title_text=f"change of {words}", row=len(groups), col=column)
+    figure.update_xaxes(showticklabels=True, zeroline=False)
+    note = f"{_n(table)}; lines: 95 % limits; {'greedy' if decoding == 'greedy' else 'sampled'} answers"
+    height = sum(heights) + 62 * (len(groups) - 1) + 120 + 56
+    return style(figure, "What training changed, against the model before it", height, note)
+
+
+def beside(mode: str, modes: list[str]) -> float:
+    """Tell how far below its row's middle the point of a clip mode stands, in rows.
+
+    >>> beside("none", ["none"]), beside("two_sided", ["two_sided", "none"])
+    (0.0, -0.15)
+    """
+    return (modes.index(mode) - (len(modes) - 1) / 2) * min(0.3, 0.7 / len(modes))
+
+
+def _n(table: pd.DataFrame) -> str:
+    problems = sorted({int(n) for n in table["n_problems"]})
+    several = f"{problems[0]} to {problems[-1]}" if len(problems) > 1 else str(problems[0])
+    return f"n = {several} problems, {seeds_words(int(table['n_seeds'].min()), int(table['n_seeds'].max()))} per arm"
+
+
+def _title(keys: list[str], key: tuple[object, ...]) -> str:
+    parts = [str(value) if name in ("model", "benchmark") else setting_words(name, value)
+             for name, value in zip(keys, key, strict=True)]  # fmt: skip
+    return f"<b>{', '.join(parts)}</b>"
+
+
+def levels(records: Records) -> go.Figure | None:
+    """Draw accuracy and share of code of the untrained models, greedy; None if none was evaluated greedily."""
+    table = arms(records)
+    table = table[(table["arm"] == BASE) & (table["temperature"] == 0)]
+    if table.empty:
+        return None
+    names = [name for name in cell_columns(records) if name != "temperature" and table[name].nunique() > 1]
+    labels = [", ".join(str(row[name]) for name in names) or str(row["benchmark"]) for _, row in table.iterrows()]
+    figure, height = panels(["accuracy, %", "share of answers with code, %"], 2, ROW_PIXELS * len(table) + 14)
+    for column, name in enumerate(("accuracy", "code"), start=1):
+        all_labels(figure, labels if column == 1 else [""] * len(labels), 1, column)
+        figure.add_scatter(
+            x=100 * table[name], y=list(range(len(table))), error_x=error_bar(table, name, 100), mode="markers",
+            marker={"color": BASE_COLOUR, "size": 9}, showlegend=False, row=1, col=column,
+        )  # fmt: skip
+    figure.update_xaxes(rangemode="tozero")
+    models = " and ".join(dict.fromkeys(records.samples["model"]))
+    counts = sorted({int(n) for n in table["n_problems"]})
+    several = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
+    return style(
+        figure, f"{models} before training", height, f"n = {several} problems; lines: 95 % limits; greedy answers"
+    )
+
+
+def trajectories(records: Records, column: str) -> go.Figure | None:
+    """Draw a quantity of the rollouts over training, a panel per model, setting and reward; None without training.
+
+    Args:
+        records: of a profile.
+        column: of the metrics, a key of `TITLES`.
+    """
+    if records.runs.empty:
+        return None
+    first = records.metrics[records.metrics["update_in_batch"] == 1]
+    columns = panel_columns(records)
+    keys = list(dict.fromkeys(["model", *columns, "reward", "gamma"]))
+    groups = list(records.runs.groupby(keys, sort=False))
+    groups.sort(key=lambda group: -group[1]["clip_mode"].nunique())  # the ablation first
+    titles = []
+    for key, _ in groups:
+        row = dict(zip(keys, key, strict=True))
+        titles.append(f"<b>{reward_words(row['reward'], row['gamma'])}</b><br>{panel_words(row, columns)}")
+    across = min(4, len(groups))
+    figure, height = panels(titles, across, 130, shared_yaxes=True, shared_xaxes=False)
+    shown = set()
+    for i, (_, runs) in enumerate(groups):
+        where = {"row": 1 + i // across, "col": 1 + i % across}
+        for mode, seeds in runs.groupby("clip_mode", sort=False):
+            table = first[first["run_id"].isin(seeds["run_id"])].pivot_table(
+                index="rollout_batch", columns="run_id", values=column
+            )
+            for run_id in table if len(seeds) > 1 else ():
+                figure.add_scatter(
+                    x=table.index, y=table[run_id].round(5), mode="lines", legendgroup=mode, showlegend=False,
+                    hoverinfo="skip", line={"color": clip_colour(mode), "width": 0.7}, opacity=0.45, **where,
+                )  # fmt: skip
+            figure.add_scatter(
+                x=table.index, y=table.mean(axis=1).round(5), mode="lines", name=clip_words(mode), legendgroup=mode,
+                showlegend=mode not in shown, line={"color": clip_colour(mode), "width": 2.5}, **where,
+            )  # fmt: skip
+            shown.add(mode)
+    figure.update_xaxes(title_text="rollout batch", row=1 + (len(groups) - 1) // across)
+    if column == "code_frequency":
+        figure.update_yaxes(range=[-0.03, 1.03])
+    words = TITLES.get(column, column.replace("_", " "))
+    n = records.runs.groupby(records.arm_columns())["seed"].nunique()
+    note = f"thin lines: seeds; thick: their mean; {seeds_words(int(n.min()), int(n.max()))} per arm"
+    return style(figure, f"{words[0].upper()}{words[1:]}, over training", height, note)
+
+
+def clip_by_update(records: Records) -> go.Figure | None:
+    """Draw where the clip acts: share of tokens clipped, by position of the update in its rollout batch.
+
+    Dotted lines are arms without the clip: the share that a clip would have caught there.
+    """
+    if records.runs.empty:
+        return None
+    columns = panel_columns(records)
+    keys = list(dict.fromkeys(["model", *columns]))
+    groups = list(records.runs.groupby(keys, sort=False))
+    across = min(3, len(groups))
+    titles = [f"<b>{panel_words(dict(zip(keys, key, strict=True)), columns)}</b>" for key, _ in groups]
+    figure, height = panels(titles, across, 190, horizontal_spacing=0.08)
+    shown = set()
+    for i, (_, runs) in enumerate(groups):
+        for mode, seeds in runs.groupby("clip_mode", sort=False):
+            metrics = records.metrics[records.metrics["run_id"].isin(seeds["run_id"])]
+            metrics = metrics.assign(would_clip=metrics["would_clip_high"] + metrics["would_clip_low"])
+            clipped = metrics["clip_fraction"].gt(0).any()
+            means = metrics.groupby("update_in_batch")["clip_fraction" if clipped else "would_clip"].mean()
+            figure.add_scatter(
+                x=means.index, y=100 * means, mode="lines+markers", legendgroup=mode, showlegend=mode not in shown,
+                name=f"{clip_words(mode)}: clipped" if clipped else f"{clip_words(mode)}: would be clipped",
+                line={"color": clip_colour(mode), "dash": "solid" if clipped else "dot"},
+                row=1 + i // across, col=1 + i % across,
+            )  # fmt: skip
+            shown.add(mode)
+    figure.update_xaxes(dtick=max(1, int(records.metrics["update_in_batch"].max()) // 8))
+    figure.update_xaxes(title_text="update within its rollout batch", row=1 + (len(groups) - 1) // across)
+    figure.update_yaxes(title_text="tokens, %", col=1, rangemode="tozero")
+    return style(
+        figure, "The clip does nothing at the first update of a rollout batch", height, "mean over all runs of a mode"
+    )
+
+
+PAPER_CONDITIONS = {"clip_enabled": "two_sided", "clip_disabled_in_loss": "none"}
+PAPER_STEPS = ("step0", "at50", "at100", "last")
+
+
+def paper_curves() -> pd.DataFrame:
+    """Read the summary of the paper's curves, version 0 of its PDF."""
+    path = files("spurious_rewards.reporting") / "reference" / "paper_curves_v0_summary.csv"
+    return pd.read_csv(str(path))
+
+
+def beside_the_paper(records: Records) -> go.Figure | None:
+    """Draw the paper's Figure 11 (random reward, with and without clip) beside our runs that ask the same.
+
+    None without runs of both clip modes under the random reward with γ = 0.5.
+    """
+    runs = records.runs
+    if runs.empty:
+        return None
+    runs = runs[(runs["reward"] == "random") & (runs["gamma"] == 0.5)]
+    others = list(dict.fromkeys(["model", *panel_columns(records)]))
+    settings = [
+        key for key, some in runs.groupby(others, sort=False) if {"two_sided", "none"} <= set(some["clip_mode"])
+    ]
+    settings = [
+        key for key in settings if str(dict(zip(others, key, strict=True))["model"]).startswith("qwen")
+    ] or settings
+    if not settings:
+        return None
+    settings = settings[:3]
+    paper = paper_curves()
+    paper = paper[
+        (paper["figure"] == "Fig11") & (paper["kind"] == "smooth") & paper["condition"].isin(PAPER_CONDITIONS)
+    ]
+    titles = ["<b>Qwen2.5-Math-7B</b><br>paper, Figure 11"]
+    titles += [f"<b>{dict(zip(others, key, strict=True))['model']}</b><br>ours" + "".join(
+        f", {setting_words(name, value)}" for name, value in zip(others, key, strict=True) if name != "model")
+        for key in settings]  # fmt: skip
+    figure, height = panels(titles, len(titles), 230, shared_yaxes=True)
+    for curve in paper[paper["metric"] == "code frequency"].to_dict("records"):
+        x = [0, 50, 100, curve["last_step"]]
+        points = sorted(
+            {(at, curve[name]) for at, name in zip(x, PAPER_STEPS, strict=True) if curve[name] == curve[name]}
+        )
+        mode = PAPER_CONDITIONS[curve["condition"]]
+        figure.add_scatter(
+            x=[at for at, _ in points], y=[value for _, value in points], mode="lines+markers", name=clip_words(mode),
+            legendgroup=mode, line={"color": clip_colour(mode), "width": 2.5}, row=1, col=1,
+        )  # fmt: skip
+    first = records.metrics[records.metrics["update_in_batch"] == 1]
+    for i, key in enumerate(settings, start=2):
+        some = runs[(runs[others] == list(key)).all(axis=1)]
+        for mode, seeds in some.groupby("clip_mode", sort=False):
+            table = first[first["run_id"].isin(seeds["run_id"])].groupby("rollout_batch")["code_frequency"].mean()
+            figure.add_scatter(
+                x=table.index, y=(100 * table).round(2), mode="lines", legendgroup=mode, showlegend=False,
+                line={"color": clip_colour(mode), "width": 2.5}, row=1, col=i,
+            )  # fmt: skip
+    figure.update_xaxes(title_text="rollout batch")
+    figure.update_yaxes(title_text="answers with code, %", col=1)
+    note = "random reward, γ = 0.5; ours: rollouts, mean of the seeds; the paper's points are read from its first PDF"
+    return style(figure, "Share of code over training: the paper's curves and ours", height, note)
 
 
 def all_figures(records: Records) -> dict[str, go.Figure]:
-    """Name → figure, for a profile."""
-    decodings = {"greedy" if t == 0 else "sampled" for t in records.samples["temperature"].unique()}
-    figures = {
-        f"{name}_{decoding}": arm_intervals(records, name, decoding)
-        for decoding in sorted(decodings)
-        for name in ("accuracy", "code")
+    """Name → figure, for a profile; what it cannot answer is left out."""
+    sampled = (records.samples["temperature"] > 0).any()
+    found = {
+        "outcomes": outcomes(records),
+        "outcomes_sampled": outcomes(records, "sampled") if sampled else None,
+        "levels": levels(records) if records.runs.empty else None,
+        "beside_the_paper": beside_the_paper(records),
+        **{name: trajectories(records, name) for name in ("code_frequency", "entropy")},
+        "clip_by_update": clip_by_update(records),
     }
-    if len(records.runs):
-        figures |= {name: trajectory(records, name) for name in ("code_frequency", "reward_mean", "entropy")}
-        figures["clip_within_batch"] = within_batch(records)
-    return figures
+    return {name: figure for name, figure in found.items() if figure is not None}
 
 
-def write(figures: Mapping[str, go.Figure], folder: Path) -> str:
-    """Write every figure as HTML, and as PNG where a browser exists; returns a sentence on the PNGs.
+def check_legends(figures: Mapping[str, go.Figure], most: int = 6) -> None:
+    """Refuse figures whose legend is too long to be read.
 
-    Afterwards the folder holds these figures and no others, and no PNG of other data: a figure whose HTML has not
-    changed keeps its PNG, any other PNG is drawn again or removed. plotly.js goes once into the folder's parent.
+    Raises:
+        InputError: a legend has more entries than `most`.
     """
-    javascript = folder.parent / "plotly.min.js"
-    if not javascript.is_file():
-        write_text(javascript, get_plotlyjs())
-    for path in [*folder.glob("*.html"), *folder.glob("*.png")]:
-        if path.stem not in figures:
-            path.unlink()
-    to_draw = {}
     for name, figure in figures.items():
-        body = figure.to_html(full_html=False, include_plotlyjs=False, div_id=name)
-        page, drawn = folder / f"{name}.html", folder / f"{name}.png"
-        text = PAGE.format(title=name, script=plotly_script("../"), body=body)
-        if page.is_file() and page.read_text(encoding="utf-8") == text:
-            if drawn.is_file():
-                continue
-        else:
-            drawn.unlink(missing_ok=True)
-            write_text(page, text)
-        to_draw[name] = figure
-    if not to_draw:
-        return "All figures are as they were."
-    browser = browser_path()
-    if browser is None:
-        return (
-            f"No PNG was written for {len(to_draw)} figures: no Chrome-family browser was found (set BROWSER_PATH, "
-            "or install chromium-headless-shell). They are interactive only."
-        )
-    os.environ["BROWSER_PATH"] = browser
-    late = []
-    for name, figure in to_draw.items():
-        image = png(figure)
-        if image is None:
-            late.append(name)
-            continue
-        with atomic_path(folder / f"{name}.png") as path:
-            path.write_bytes(image)
-    return f"PNGs were written with {Path(browser).name}" + (
-        f", which did not draw in time: {', '.join(late)}." if late else "."
-    )
-
-
-def plotly_script(up: str) -> str:
-    """HTML that loads plotly.js from `up`, or from the network where that file was not made yet."""
-    network = f"https://cdn.plot.ly/plotly-{get_plotlyjs_version()}.min.js"
-    return (
-        f'<script src="{up}plotly.min.js"></script>\n'
-        f"<script>window.Plotly || document.write('<script src=\"{network}\"><\\/script>')</script>"
-    )
-
-
-PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-{script}</head><body>
-{body}
-</body></html>
-"""
+        entries = [trace for trace in figure.data if trace.showlegend is not False and trace.name]
+        if len(entries) > most:
+            raise InputError(f"The legend of figure {name} has {len(entries)} entries; split it into panels.")

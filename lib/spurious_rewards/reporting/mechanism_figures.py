@@ -1,184 +1,169 @@
 """Figures of the clip term itself: the surrogate of one token, the bandit map, the counterfactual, the dose–response.
 
-Usage: `show(surrogate_curves("two_sided", 0.2, 0.2))`; for the results page `map_figures(bandit_map)`,
-`counterfactual_figures(table)` and `dose_figures(runs_table, pairs_table)`.
+Usage: `show(surrogate_curves("two_sided", 0.2, 0.2))`; `mechanism_figures(tables)` in the report.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import torch
-from plotly.subplots import make_subplots
 
-from spurious_rewards.reporting.figures import COLOURS
+from spurious_rewards.reporting.drawing import ZERO, error_bar, panels, style
+from spurious_rewards.reporting.words import BASE_COLOUR, clip_colour, clip_words
 from spurious_rewards.training.clip import surrogate
 from spurious_rewards.training.diagnostics import PI_OLD_BINS
 
+OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW"}
+PRIORS = {"two_arms": "two arms", "certain": "certain", "dominant": "dominant", "flat": "flat", "zipf": "Zipf"}
+STEP_MODES = ("two_sided", "none", "high_only", "low_only", "log_symmetric", "cispo")
+"""Clip modes of the figures by step size; the table has all."""
+QUANTITIES = {
+    "entropy": "token entropy, nats",
+    "code": "probability of code",
+    "code_exact": "probability of code",
+    "code_logit": "log-odds of code",
+    "code_mean_logit": "log-odds of code, per pair",
+    "code_tilt": "tilt of the log-odds of code",
+    "code_mean_tilt": "tilt of the log-odds of code, per pair",
+    "top1": "probability of the likeliest token",
+    "kl": "KL(π_old‖π_θ), nats per token",
+    "accuracy": "accuracy",
+    "ended": "share of answers that end",
+}
+
 
 def surrogate_curves(mode: str, epsilon_low: float, epsilon_high: float) -> go.Figure:
-    """The per-token surrogate against the ratio R for A = +1 and A = −1, beside the unclipped R·A.
+    """Draw the surrogate of one token against the ratio R, for A = +1 and A = −1, beside the unclipped R·A.
 
     For `none_released` π_old is taken as 0.5, so that π_θ = 0.5·R.
     """
     ratio = torch.linspace(0.4, 1.9, 301, dtype=torch.float64)
-    figure = make_subplots(rows=1, cols=2, subplot_titles=["A = +1", "A = −1"])
+    figure, height = panels(["<b>A = +1</b>", "<b>A = −1</b>"], 2, 200, horizontal_spacing=0.1)
     for column, advantage in enumerate((1.0, -1.0), start=1):
-        for name, this_mode, line in (
-            (f"{mode}", mode, {"color": "#3366aa", "width": 3}),
-            ("no clip: R·A", "none", {"color": "#888888", "dash": "dot"}),
+        for this_mode, name, line in (
+            (mode, clip_words(mode), {"color": clip_colour(mode), "width": 3}),
+            ("none", "R·A", {"color": BASE_COLOUR, "dash": "dot"}),
         ):
             value = surrogate(
-                ratio.log(),
-                torch.tensor(advantage, dtype=torch.float64),
-                this_mode,
-                epsilon_low,
-                epsilon_high,
+                ratio.log(), torch.tensor(advantage, dtype=torch.float64), this_mode, epsilon_low, epsilon_high,
                 logp=(ratio * 0.5).log(),
-            )
+            )  # fmt: skip
             figure.add_scatter(
-                x=np.round(ratio.numpy(), 4),
-                y=np.round(value.numpy(), 6),
-                mode="lines",
-                name=name,
-                line=line,
-                row=1,
-                col=column,
-                showlegend=column == 1,
-            )
-    figure.update_xaxes(title_text="R = π_θ/π_old")
-    return figure.update_layout(
-        template="plotly_white",
-        width=860,
-        height=330,
-        title="Surrogate objective of one token",
-        margin={"l": 50, "r": 20, "t": 70, "b": 50},
+                x=np.round(ratio.numpy(), 4), y=np.round(value.numpy(), 6), mode="lines", name=name, line=line, row=1,
+                col=column, showlegend=column == 1,
+            )  # fmt: skip
+    figure.update_xaxes(title_text="ratio R = π_θ/π_old")
+    figure.update_yaxes(title_text="surrogate", col=1)
+    return style(
+        figure,
+        "The surrogate objective of one token",
+        height,
+        "a flat piece has no gradient: there the token is clipped",
     )
 
 
-def share_by_step(table: pd.DataFrame, optimizer: str) -> go.Figure:
-    """Share of seeds in which the likelier arm gained, by step size, one line per clip mode (Wilson 95 %)."""
-    rows = table[(table["sweep"] == "step") & (table["optimizer"] == optimizer)]
-    figure = go.Figure()
-    for mode, cells in rows.groupby("clip_mode", sort=False):
+def by_mode(
+    figure: go.Figure, cells: pd.DataFrame, x: Sequence[Any], name: str, where: Mapping[str, int], lines: bool = True
+) -> None:
+    """Add one series per clip mode to a panel, with its 95 % limits.
+
+    Args:
+        figure: with panels.
+        cells: rows of a table with `clip_mode`, `name` and its limits.
+        x: of the rows, numbers or categories.
+        name: the column to draw.
+        where: row and col of the panel.
+        lines: join the points of a mode, where there are more than two.
+    """
+    known = {trace.legendgroup for trace in figure.data}
+    cells = cells.assign(_x=list(x))
+    for mode, rows in cells[cells[name].notna()].groupby("clip_mode", sort=False):
         figure.add_scatter(
-            x=cells["step_size"].astype(str),
-            y=cells["share_up"],
-            mode="lines+markers",
-            name=mode,
-            line={"color": COLOURS[mode]},
-            error_y=_limits(cells, "share_up"),
-        )
-    figure.add_hline(0.5, line={"color": "#888888", "dash": "dot"})
-    return figure.update_layout(
-        template="plotly_white",
-        width=860,
-        height=430,
-        xaxis_title="step size",
-        yaxis_title="share of seeds",
-        title=f"Bandit 0.65 / 0.35, {optimizer}: how often the likelier arm gains (n = {rows['n_seeds'].min()} seeds)",
+            x=rows["_x"], y=rows[name], error_y=error_bar(rows, name), name=clip_words(mode), legendgroup=mode,
+            mode="lines+markers" if lines and len(rows) > 2 else "markers", showlegend=mode not in known,
+            line={"color": clip_colour(mode)}, marker={"size": 7}, offsetgroup=mode, **where,
+        )  # fmt: skip
+        known.add(mode)
+
+
+def share_by_step(table: pd.DataFrame, optimizer: str) -> go.Figure:
+    """Draw how often the likelier of two arms gains, by step size."""
+    rows = table[(table["sweep"] == "step") & (table["optimizer"] == optimizer) & table["clip_mode"].isin(STEP_MODES)]
+    figure, height = panels([""], 1, 260)
+    by_mode(figure, rows, rows["step_size"].map("{:g}".format), "share_up", {"row": 1, "col": 1})
+    figure.add_hline(0.5, line=ZERO)
+    figure.update_xaxes(title_text="step size", type="category")
+    figure.update_yaxes(title_text="share of seeds")
+    title = f"Bandit, {OPTIMIZERS[optimizer]}: how often the likelier arm gains"
+    return style(
+        figure,
+        title,
+        height,
+        f"prior 0.65 and 0.35; n = {rows['n_seeds'].min()} seeds; lines: 95 % limits; grey: chance",
     )
 
 
 def clip_effect_by_gamma(table: pd.DataFrame) -> go.Figure:
-    """What the clip adds to the mean log-odds of the likelier arm (paired with `none`), by γ."""
+    """Draw what the clip adds to the log-odds of the likelier arm, by γ, a panel per optimizer."""
     rows = table[(table["sweep"] == "gamma") & table["paired_logit_change"].notna()]
-    figure = go.Figure()
-    for (optimizer, mode), cells in rows.groupby(["optimizer", "clip_mode"], sort=False):
-        figure.add_scatter(
-            x=cells["gamma"].astype(str),
-            y=cells["paired_logit_change"],
-            mode="lines+markers",
-            name=f"{optimizer}, {mode}",
-            error_y=_limits(cells, "paired_logit_change"),
-            line={"color": COLOURS[mode], "dash": "solid" if optimizer == "sgd" else "dash"},
-        )
-    return figure.update_layout(
-        template="plotly_white",
-        width=860,
-        height=430,
-        xaxis_title="γ of the random reward",
-        yaxis_title="paired change of log-odds",
-        title=f"Bandit 0.65 / 0.35: what the clip adds, by γ (95 % limits, n = {rows['n_seeds'].min()} seeds)",
-    )
+    optimizers = list(rows["optimizer"].unique())
+    figure, height = panels([f"<b>{OPTIMIZERS[name]}</b>" for name in optimizers], len(optimizers), 230)
+    for i, optimizer in enumerate(optimizers, start=1):
+        cells = rows[rows["optimizer"] == optimizer]
+        by_mode(figure, cells, cells["gamma"].map("{:g}".format), "paired_logit_change", {"row": 1, "col": i})
+    figure.add_hline(0, line=ZERO)
+    figure.update_xaxes(title_text="γ, share of rewarded rollouts", type="category")
+    figure.update_yaxes(title_text="log-odds, mode − without clip", col=1)
+    note = f"prior 0.65 and 0.35; paired by seed, n = {rows['n_seeds'].min()} seeds; lines: 95 % limits"
+    return style(figure, "Bandit: what the clip adds, by γ", height, note)
 
 
 def share_by_prior(table: pd.DataFrame) -> go.Figure:
-    """Share of seeds in which the likeliest arm gained, by the prior's shape, a panel per optimizer (Wilson 95 %)."""
+    """Draw how often the likeliest arm gains, by the shape of the prior, a panel per optimizer."""
     rows = table[table["sweep"] == "prior"]
     steps = rows.drop_duplicates("optimizer").set_index("optimizer")["step_size"]
-    figure = make_subplots(rows=1, cols=len(steps), subplot_titles=[f"{name} {step:g}" for name, step in steps.items()])
-    for column, optimizer in enumerate(steps.index, start=1):
-        for mode, cells in rows[rows["optimizer"] == optimizer].groupby("clip_mode", sort=False):
-            figure.add_scatter(
-                x=cells["prior"],
-                y=cells["share_up"],
-                mode="markers",
-                name=mode,
-                offsetgroup=mode,
-                legendgroup=mode,
-                showlegend=column == 1,
-                marker={"color": COLOURS[mode], "size": 8},
-                error_y=_limits(cells, "share_up"),
-                row=1,
-                col=column,
-            )
-    figure.add_hline(0.5, line={"color": "#888888", "dash": "dot"})
+    titles = [f"<b>{OPTIMIZERS[name]}, step size {step:g}</b>" for name, step in steps.items()]
+    figure, height = panels(titles, len(steps), 240, shared_yaxes=True)
+    for i, optimizer in enumerate(steps.index, start=1):
+        cells = rows[rows["optimizer"] == optimizer]
+        by_mode(
+            figure,
+            cells,
+            cells["prior"].map(lambda name: PRIORS.get(name, name)),
+            "share_up",
+            {"row": 1, "col": i},
+            False,
+        )
+    figure.add_hline(0.5, line=ZERO)
+    figure.update_xaxes(title_text="prior", tickangle=0)
     figure.update_yaxes(title_text="share of seeds", col=1)
-    return figure.update_layout(
-        template="plotly_white",
-        width=860,
-        height=430,
-        scattermode="group",
-        title=f"Bandit: how often the likeliest arm gains, by prior (n = {rows['n_seeds'].min()} seeds)",
-    )
+    figure.update_layout(scattermode="group")
+    note = f"n = {rows['n_seeds'].min()} seeds; lines: 95 % limits; grey: chance"
+    return style(figure, "Bandit: how often the likeliest arm gains, by prior", height, note)
 
 
 def clipped_by_probability(bins: pd.DataFrame, optimizer: str) -> go.Figure:
-    """Share of rollouts clipped, by the π_old of their arm, a panel per side (95 % over seeds).
+    """Draw the share of rollouts clipped, by the π_old of their arm, a panel per side.
 
     Args:
         bins: bandit_bins.csv, or `sweeps.run_bins` with a column `optimizer`.
         optimizer: `sgd` or `adamw`.
     """
     rows = bins[(bins["optimizer"] == optimizer) & bins["clip_mode"].isin(["two_sided", "high_only", "low_only"])]
-    figure = make_subplots(rows=1, cols=2, subplot_titles=["upper exit", "lower exit"])
-    for mode, cells in rows.groupby("clip_mode", sort=False):
-        x = [f"{low:.2g}–{high:.2g}" for low, high in zip(cells["p_low"], cells["p_high"], strict=True)]
-        for column, name in enumerate(("clipped_high", "clipped_low"), start=1):
-            figure.add_scatter(
-                x=x,
-                y=cells[name],
-                mode="lines+markers",
-                name=mode,
-                legendgroup=mode,
-                line={"color": COLOURS[mode]},
-                showlegend=column == 1,
-                error_y=_limits(cells, name),
-                row=1,
-                col=column,
-            )
-    figure.update_xaxes(title_text="π_old of the arm", type="category")
+    figure, height = panels(["<b>above the band</b>", "<b>below the band</b>"], 2, 230, horizontal_spacing=0.1)
+    labels = [f"{low:.2g}–{high:.2g}" for low, high in zip(rows["p_low"], rows["p_high"], strict=True)]
+    for i, name in enumerate(("clipped_high", "clipped_low"), start=1):
+        by_mode(figure, rows, labels, name, {"row": 1, "col": i})
+    figure.update_xaxes(title_text="π_old of the arm", type="category", tickangle=-40, tickmode="linear")
     figure.update_yaxes(title_text="share of rollouts clipped", col=1)
-    return figure.update_layout(
-        template="plotly_white",
-        width=860,
-        height=430,
-        title=f"Bandit 0.65 / 0.35, {optimizer}: where the clip acts (95 % over seeds)",
-    )
-
-
-def _limits(cells: pd.DataFrame, name: str) -> dict[str, object]:
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": cells[f"{name}_ci_high"] - cells[name],
-        "arrayminus": cells[name] - cells[f"{name}_ci_low"],
-    }
+    title = f"Bandit, {OPTIMIZERS[optimizer]}: where the clip acts"
+    return style(figure, title, height + 30, "prior 0.65 and 0.35; lines: 95 % limits over seeds", bottom=86)
 
 
 def map_figures(table: pd.DataFrame) -> dict[str, go.Figure]:
@@ -190,23 +175,8 @@ def map_figures(table: pd.DataFrame) -> dict[str, go.Figure]:
     }
 
 
-QUANTITIES = {
-    "entropy": "token entropy, nats",
-    "code": "probability of code reasoning",
-    "code_exact": "probability of code reasoning",
-    "code_logit": "log-odds of code reasoning",
-    "code_mean_logit": "log-odds of code reasoning, per pair",
-    "code_tilt": "tilt of the log-odds of code",
-    "code_mean_tilt": "tilt of the log-odds of code, per pair",
-    "top1": "top-1 probability",
-    "kl": "KL(π_old‖π_θ), nats per token",
-    "accuracy": "accuracy",
-    "ended": "share of answers that end",
-}
-
-
 def effects_by_setting(table: pd.DataFrame, quantity: str) -> go.Figure:
-    """Paired effect of each clip mode on one quantity, by step size, a panel per optimizer (95 % limits).
+    """Draw the paired effect of each clip mode on one quantity, by step size, a panel per optimizer.
 
     Cells that are marked as unreliable are left out.
 
@@ -214,119 +184,75 @@ def effects_by_setting(table: pd.DataFrame, quantity: str) -> go.Figure:
         table: counterfactual.csv.
         quantity: a value of its column `quantity`.
     """
-    rows = table[(table["quantity"] == quantity) & table["effect"].notna()]
+    rows = _bounded(table[(table["quantity"] == quantity) & table["effect"].notna()])
     if "reliable" in rows:
         rows = rows[rows["reliable"].ne(False)]
     optimizers = list(rows["optimizer"].unique())
-    figure = make_subplots(rows=1, cols=len(optimizers), subplot_titles=optimizers)
-    for column, optimizer in enumerate(optimizers, start=1):
-        for mode, cells in rows[rows["optimizer"] == optimizer].groupby("clip_mode", sort=False):
-            cells = cells.sort_values("learning_rate")
-            figure.add_scatter(
-                x=cells["learning_rate"].map("{:g}".format),
-                y=cells["effect"],
-                mode="markers",
-                name=mode,
-                offsetgroup=mode,
-                legendgroup=mode,
-                showlegend=column == 1,
-                marker={"color": COLOURS[mode], "size": 8},
-                error_y=_bounds(cells, "effect"),
-                row=1,
-                col=column,
-            )
-    figure.add_hline(0, line={"color": "#888888", "dash": "dot"})
-    figure.update_xaxes(title_text="step size", type="category")
-    figure.update_yaxes(title_text="mode − none", col=1)
-    return figure.update_layout(
-        template="plotly_white",
-        width=860,
-        height=430,
-        scattermode="group",
-        title=f"The clip in one rollout batch: {QUANTITIES.get(quantity, quantity)}{_pairs_of(rows)}",
+    figure, height = panels(
+        [f"<b>{OPTIMIZERS[name]}</b>" for name in optimizers], len(optimizers), 240, horizontal_spacing=0.1
     )
+    for i, optimizer in enumerate(optimizers, start=1):
+        cells = rows[rows["optimizer"] == optimizer].sort_values("learning_rate", kind="stable")
+        by_mode(figure, cells, cells["learning_rate"].map("{:g}".format), "effect", {"row": 1, "col": i}, False)
+    figure.add_hline(0, line=ZERO)
+    figure.update_xaxes(title_text="step size", type="category")
+    figure.update_yaxes(title_text="mode − without clip", col=1)
+    figure.update_layout(scattermode="group")
+    title = f"The clip in one rollout batch: {QUANTITIES.get(quantity, quantity)}"
+    return style(figure, title, height, f"paired replays of the same rollouts; lines: 95 % limits; {_pairs_of(rows)}")
 
 
 def movement_by_bin(table: pd.DataFrame, optimizer: str, learning_rate: float) -> go.Figure:
-    """Mean change of log π of the probe's tokens by their π_old: under each mode, and mode − none (95 % over pairs)."""
-    rows = table[
-        (table["optimizer"] == optimizer)
-        & np.isclose(table["learning_rate"], learning_rate)
-        & table["quantity"].str.startswith("move_bin")
-    ]
-    labels = [f"{low:.2g}–{high:.2g}" for low, high in itertools.pairwise(PI_OLD_BINS)]
-    figure = make_subplots(rows=1, cols=2, subplot_titles=["since the checkpoint", "mode − none"])
-    for mode, cells in rows.groupby("clip_mode", sort=False):
-        x = [labels[int(name.removeprefix("move_bin"))] for name in cells["quantity"]]
-        for column, name in enumerate(("change", "effect"), start=1):
-            if cells[name].notna().any():
-                figure.add_scatter(
-                    x=x,
-                    y=cells[name],
-                    mode="markers",
-                    name=mode,
-                    offsetgroup=mode,
-                    legendgroup=mode,
-                    showlegend=column == 1,
-                    marker={"color": COLOURS[mode], "size": 8},
-                    error_y=_bounds(cells, name),
-                    row=1,
-                    col=column,
-                )
-    figure.add_hline(0, line={"color": "#888888", "dash": "dot"})
-    figure.update_xaxes(title_text="π_old of the token", type="category", categoryorder="array", categoryarray=labels)
-    return figure.update_layout(
-        template="plotly_white",
-        width=860,
-        height=430,
-        scattermode="group",
-        yaxis_title="mean change of log π",
-        title=f"Which tokens move, {optimizer} {learning_rate:g}{_pairs_of(rows)}",
+    """Draw the mean change of log π of the probe's tokens by their π_old: under each mode, and mode − without clip."""
+    rows = _bounded(
+        table[
+            (table["optimizer"] == optimizer)
+            & np.isclose(table["learning_rate"], learning_rate)
+            & table["quantity"].str.startswith("move_bin")
+        ]
     )
+    labels = [f"{low:.2g}–{high:.2g}" for low, high in itertools.pairwise(PI_OLD_BINS)]
+    x = [labels[int(name.removeprefix("move_bin"))] for name in rows["quantity"]]
+    figure, height = panels(
+        ["<b>since the checkpoint</b>", "<b>mode − without clip</b>"], 2, 230, horizontal_spacing=0.1
+    )
+    for i, name in enumerate(("change", "effect"), start=1):
+        by_mode(figure, rows, x, name, {"row": 1, "col": i}, False)
+    figure.add_hline(0, line=ZERO)
+    figure.update_xaxes(title_text="π_old of the token", type="category", categoryorder="array", categoryarray=labels)
+    figure.update_yaxes(title_text="mean change of log π", col=1)
+    figure.update_layout(scattermode="group")
+    title = f"Which tokens move: {OPTIMIZERS[optimizer]}, step size {learning_rate:g}"
+    return style(figure, title, height, f"one rollout batch; lines: 95 % limits; {_pairs_of(rows)}")
 
 
 def dose_response(table: pd.DataFrame, quantity: str, unit: str) -> go.Figure:
-    """Effect of each clip mode (mode − none) against the measured code prior, a panel per setting (95 % limits).
+    """Draw the effect of each clip mode against the measured code prior, a panel per setting.
 
     Args:
         table: dose_response.csv or dose_counterfactual.csv.
         quantity: a value of its column `quantity`.
-        unit: what the interval is over, for the title ("seeds", "pairs").
+        unit: what the interval is over ("seeds", "pairs").
     """
-    rows = table[(table["quantity"] == quantity) & (table["statistic"] == "prior") & table["effect"].notna()]
+    rows = _bounded(table[(table["quantity"] == quantity) & (table["statistic"] == "prior") & table["effect"].notna()])
     settings = list(rows[["optimizer", "learning_rate"]].drop_duplicates().itertuples(index=False, name=None))
-    figure = make_subplots(rows=1, cols=len(settings), subplot_titles=[f"{name} {step:g}" for name, step in settings])
-    for column, (optimizer, step) in enumerate(settings, start=1):
+    titles = [f"<b>{OPTIMIZERS[name]}, step size {step:g}</b>" for name, step in settings]
+    figure, height = panels(titles, len(settings), 240, horizontal_spacing=0.1)
+    for i, (optimizer, step) in enumerate(settings, start=1):
         here = rows[(rows["optimizer"] == optimizer) & (rows["learning_rate"] == step)]
-        for mode, cells in here.groupby("clip_mode", sort=False):
-            figure.add_scatter(
-                x=cells["prior"],
-                y=cells["effect"],
-                mode="lines+markers",
-                name=mode,
-                legendgroup=mode,
-                showlegend=column == 1,
-                line={"color": COLOURS[mode]},
-                row=1,
-                col=column,
-                error_y=_bounds(cells, "effect"),
-            )
-    figure.add_hline(0, line={"color": "#888888", "dash": "dot"})
-    figure.add_vline(0.5, line={"color": "#cccccc", "dash": "dot"})
-    figure.update_xaxes(title_text="code probability of the checkpoint", range=[0, 1])
-    figure.update_yaxes(title_text="mode − none", col=1)
-    return figure.update_layout(
-        template="plotly_white",
-        width=860,
-        height=430,
-        title=f"Dose–response: {QUANTITIES.get(quantity, quantity)} (95 % limits over {rows['n'].min()} {unit})",
-    )
+        by_mode(figure, here, here["prior"].round(4), "effect", {"row": 1, "col": i})
+    figure.add_hline(0, line=ZERO)
+    figure.update_xaxes(title_text="probability of code before training", range=[0, 1])
+    figure.update_yaxes(title_text="mode − without clip", col=1)
+    where = "one rollout batch" if unit == "pairs" else "short training runs"
+    title = f"The clip's effect by prior, {where}: {QUANTITIES.get(quantity, quantity)}"
+    return style(figure, title, height, f"lines: 95 % limits over {rows['n'].min()} {unit}")
 
 
 def counterfactual_figures(table: pd.DataFrame) -> dict[str, go.Figure]:
     """Name → figure, for the committed counterfactual."""
     middle = table[["optimizer", "learning_rate"]].drop_duplicates().groupby("optimizer")["learning_rate"].median()
-    shown = ("entropy", "code", "code_mean_logit", "code_mean_tilt", "code_logit", "code_tilt", "top1", "kl")
+    shown = ("entropy", "code", "code_mean_logit", "code_mean_tilt", "kl")
     return {
         **{
             f"counterfactual_{name}": effects_by_setting(table, name)
@@ -345,7 +271,7 @@ def dose_figures(runs: pd.DataFrame | None, pairs: pd.DataFrame | None) -> dict[
     found = (
         {}
         if runs is None
-        else {f"dose_runs_{name}": dose_response(runs, name, "seeds") for name in ("code_logit", "accuracy")}
+        else {f"dose_runs_{name}": dose_response(runs, name, "seeds") for name in ("accuracy", "code_logit")}
     )
     return found | ({} if pairs is None else {"dose_pairs_code_logit": dose_response(pairs, "code_logit", "pairs")})
 
@@ -359,14 +285,16 @@ def mechanism_figures(tables: Mapping[str, pd.DataFrame]) -> dict[str, go.Figure
     return found | dose_figures(tables.get("dose_response"), tables.get("dose_counterfactual"))
 
 
-def _bounds(cells: pd.DataFrame, name: str) -> dict[str, object]:
-    """Error bars; of an effect the hierarchical limits where there are any."""
-    low, high = cells[f"{name}_low"], cells[f"{name}_high"]
-    if name == "effect" and "boot_low" in cells:
-        low, high = cells["boot_low"].fillna(low), cells["boot_high"].fillna(high)
-    return {"type": "data", "symmetric": False, "array": high - cells[name], "arrayminus": cells[name] - low}
+def _bounded(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the hierarchical limits of the effect where there are any."""
+    if "boot_low" not in rows:
+        return rows
+    return rows.assign(
+        effect_low=rows["boot_low"].fillna(rows["effect_low"]),
+        effect_high=rows["boot_high"].fillna(rows["effect_high"]),
+    )
 
 
 def _pairs_of(rows: pd.DataFrame) -> str:
     low, high = rows["n_pairs"].min(), rows["n_pairs"].max()
-    return f" (95 % limits, n = {low}{'' if low == high else f'–{high}'} pairs)"
+    return f"n = {low}{'' if low == high else f' to {high}'} pairs"

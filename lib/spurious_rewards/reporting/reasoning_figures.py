@@ -1,7 +1,4 @@
-"""The figures of the code-reasoning analysis, made from the records of a profile like those of `reporting.figures`.
-
-Colours and line styles are the report's: colour for the clip mode, dashes for what else makes an arm. A figure whose
-table is empty is None.
+"""The figures of the code-reasoning analysis, made from the records of a profile; those without data are None.
 
 Usage: `show_all(behaviour_figure(records))` in a notebook; `all_figures(records)` in the report.
 """
@@ -10,18 +7,20 @@ from __future__ import annotations
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from spurious_rewards.evaluation.strategy_analysis import SWITCHES
 from spurious_rewards.reporting import reasoning_tables
 from spurious_rewards.reporting.collect import Records
-from spurious_rewards.reporting.figures import show, styles
+from spurious_rewards.reporting.drawing import ROW_PIXELS, ZERO, all_labels, error_bar, panels, show, style
+from spurious_rewards.reporting.figures import panel_columns, panel_words
 from spurious_rewards.reporting.tables import FURTHER, arm_name
+from spurious_rewards.reporting.words import arm_words, clip_colour, clip_words, reward_words
 
 SWITCH_NAMES = {"CC": "code → code", "CL": "code → language", "LC": "language → code", "LL": "language → language"}
-SWITCH_COLOURS = {"CC": "#3366aa", "CL": "#dd7722", "LC": "#228833", "LL": "#999999"}
-_LAYOUT = {"template": "plotly_white", "width": 960, "height": 430, "margin": {"l": 70, "r": 20, "t": 70, "b": 60}}
-_BELOW = {"orientation": "h", "y": -0.2, "font": {"size": 11}}
+SWITCH_COLOURS = {"CC": "#0072b2", "CL": "#e69f00", "LC": "#009e73", "LL": "#8a94a0"}
+STRATEGIES = (("code", "with code", "#0072b2", "circle"), ("language", "without code", "#e69f00", "square"))
+MOST_ROWS = 40
+"""Rows of a figure that a reader can hold; further arms are in the table."""
 
 
 def all_figures(records: Records) -> dict[str, go.Figure]:
@@ -29,7 +28,6 @@ def all_figures(records: Records) -> dict[str, go.Figure]:
     figures = {
         "strategies": strategy_figure(records),
         "switches": switch_figure(records),
-        "behaviour": behaviour_figure(records),
         "prompts": prompt_figure(records),
     }
     return {name: figure for name, figure in figures.items() if figure is not None}
@@ -42,161 +40,135 @@ def show_all(*figures: go.Figure | None) -> None:
             show(figure)
 
 
+def row_labels(table: pd.DataFrame) -> list[str]:
+    """Name the rows of a table by arm and, where they differ, by model, setting, benchmark, prompt and temperature."""
+    settings = table["arm"].str.split(", ").map(lambda parts: ", ".join(part for part in parts[2:] if "=" in part))
+    further = [name for name in ("model", "benchmark", *FURTHER[1:]) if name in table and table[name].nunique() > 1]
+    labels = []
+    for (_, row), setting in zip(table.iterrows(), settings, strict=True):
+        parts = [arm_words(row["arm"]), *(str(row[name]) for name in further)]
+        if "temperature" in table and table["temperature"].nunique() > 1:
+            parts.append(f"T = {row['temperature']:g}")
+        if "prompt_style" in table and table["prompt_style"].nunique() > 1:
+            parts.append(str(row["prompt_style"]))
+        rates = [
+            part.removeprefix("learning_rate=") for part in setting.split(", ") if part.startswith("learning_rate=")
+        ]
+        parts += [f"step {float(rate):.0e}".replace("e-0", "e-") for rate in rates]
+        models = [part.removeprefix("model=") for part in setting.split(", ") if part.startswith("model=")]
+        labels.append(", ".join(dict.fromkeys([*parts, *models])))
+    return labels
+
+
 def strategy_figure(records: Records) -> go.Figure | None:
-    """Table 1: accuracy with and without code of every arm and cell, with 95 % limits; size: how many answers."""
+    """Draw Table 1: accuracy of the answers with and without code, by arm; the larger a point, the more answers."""
     table = reasoning_tables.strategies(records)
+    table = table[table["temperature"] == 0] if len(table) and (table["temperature"] == 0).any() else table
+    table = table.head(MOST_ROWS)
     if table.empty:
         return None
-    figure = go.Figure()
-    further = [name for name in ("benchmark", *FURTHER) if name in table and table[name].nunique() > 1]
-    labels = [
-        ", ".join(
-            [f"{row['arm']} · {row['prompt_style']}, T = {row['temperature']:g}", *(str(row[name]) for name in further)]
-        )
-        for _, row in table.iterrows()
-    ]
-    for name, words, colour in (("code", "with code", "#3366aa"), ("language", "without", "#dd7722")):
-        value = table[f"accuracy_{name}"]
+    figure, height = panels([""], 1, ROW_PIXELS * len(table) + 14)
+    all_labels(figure, row_labels(table), 1, 1)
+    for name, words, colour, symbol in STRATEGIES:
         figure.add_scatter(
-            x=value,
-            y=labels,
-            mode="markers",
-            name=words,
-            text=[f"n = {n}" for n in table[f"n_{name}"]],
-            marker={"color": colour, "size": 5 + 9 * table[f"n_{name}"] / table["n_answers"]},
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": table[f"accuracy_{name}_high"] - value,
-                "arrayminus": value - table[f"accuracy_{name}_low"],
-            },
-        )
-    figure.update_yaxes(autorange="reversed", automargin=True)
-    return figure.update_layout(
-        **{**_LAYOUT, "height": 160 + 28 * len(table)},
-        legend={"font": {"size": 11}},
-        title=f"Accuracy by strategy ({table['n_problems'].max()} problems)",
-        xaxis_title="accuracy of these answers, with 95 % limits",
-    )
+            x=100 * table[f"accuracy_{name}"], y=list(range(len(table))), mode="markers", name=words,
+            error_x=error_bar(table, f"accuracy_{name}", 100), text=[f"n = {n}" for n in table[f"n_{name}"]],
+            marker={"color": colour, "symbol": symbol, "size": 5 + 9 * table[f"n_{name}"] / table["n_answers"]},
+        )  # fmt: skip
+    figure.update_xaxes(title_text="accuracy of these answers, %")
+    note = f"{table['n_problems'].max()} problems; size: share of the answers; lines: 95 % limits over problems"
+    return style(figure, "Accuracy with and without code", height, note)
 
 
 def switch_figure(records: Records) -> go.Figure | None:
-    """Fig 7: what each switch of strategy adds to an arm's accuracy, in points; the four bars add up to the total."""
+    """Draw Figure 7: what each switch of strategy adds to an arm's accuracy; the bars add up to the total."""
     table = reasoning_tables.switches(records)
     if table.empty:
         return None
-    if table["benchmark"].nunique() > 1:
-        table = table.assign(arm=table["arm"] + " · " + table["benchmark"])
-    figure = go.Figure()
+    total = table.drop_duplicates(["arm", "benchmark"]).head(MOST_ROWS).reset_index(drop=True)
+    position = {(row["arm"], row["benchmark"]): i for i, row in total.iterrows()}
+    figure, height = panels([""], 1, ROW_PIXELS * len(total) + 14)
+    all_labels(figure, row_labels(total), 1, 1)
     for switch in SWITCHES:
         rows = table[table["switch"] == switch]
+        rows = rows[[key in position for key in zip(rows["arm"], rows["benchmark"], strict=True)]]
         figure.add_bar(
-            y=rows["arm"],
-            x=100 * rows["gain"],
-            name=SWITCH_NAMES[switch],
-            orientation="h",
-            marker_color=SWITCH_COLOURS[switch],
+            y=[position[key] for key in zip(rows["arm"], rows["benchmark"], strict=True)], x=100 * rows["gain"],
+            name=SWITCH_NAMES[switch], orientation="h", marker_color=SWITCH_COLOURS[switch],
             hovertext=[f"n = {n}" for n in rows["n"]],
-        )
-    total = table.drop_duplicates("arm")
+        )  # fmt: skip
     figure.add_scatter(
-        y=total["arm"],
-        x=100 * total["total_gain"],
-        mode="markers",
-        name="total",
-        marker={"color": "black", "symbol": "diamond", "size": 9},
-        error_x={
-            "type": "data",
-            "symmetric": False,
-            "array": 100 * (total["total_gain_high"] - total["total_gain"]),
-            "arrayminus": 100 * (total["total_gain"] - total["total_gain_low"]),
-        },
-    )
-    figure.update_yaxes(autorange="reversed", automargin=True)
-    return figure.update_layout(
-        **{**_LAYOUT, "height": 200 + 45 * len(total)},
-        barmode="relative",
-        title=f"Change of greedy accuracy by switch of strategy ({total['n_problems'].max()} "
-        f"problems × {total['n_seeds'].max()} seeds)",
-        xaxis_title="points of accuracy (95 % limits of the total over problems)",
-    )
+        y=list(range(len(total))), x=100 * total["total_gain"], mode="markers", name="total with 95 % limits",
+        marker={"color": "black", "symbol": "diamond", "size": 8}, error_x=error_bar(total, "total_gain", 100),
+    )  # fmt: skip
+    figure.add_vline(0, line=ZERO)
+    figure.update_xaxes(title_text="points of accuracy")
+    figure.update_layout(barmode="relative")
+    note = f"greedy answers, {total['n_problems'].max()} problems; limits over problems"
+    return style(figure, "Change of accuracy by switch of strategy, before → after training", height, note)
 
 
 def behaviour_figure(records: Records) -> go.Figure | None:
-    """Fig 6: code frequency and reward of the rollouts over training, mean of the seeds; diamonds: greedy evaluations.
+    """Draw Figure 6: code and reward of the rollouts over training, a row per model and reward, mean of the seeds.
 
-    The reward is accuracy only under the ground-truth reward; the diamonds of the right panel are accuracy always, on
-    the first benchmark that was evaluated.
+    Diamonds are greedy evaluations: of code on the left, of accuracy on the right, on the first benchmark evaluated.
     """
     if records.metrics.empty:
         return None
-    figure = make_subplots(rows=1, cols=2, subplot_titles=("share of answers with code", "mean reward; ◆ accuracy"))
-    style, columns = styles(records), records.arm_columns()
+    columns, arm_fields = panel_columns(records), records.arm_columns()
+    keys = list(dict.fromkeys(["model", *columns, "reward", "gamma"]))
+    groups = list(records.runs.groupby(keys, sort=False))[:8]
+    titles = []
+    for key, _ in groups:
+        row = dict(zip(keys, key, strict=True))
+        name = f"<b>{reward_words(row['reward'], row['gamma'])}</b>, {panel_words(row, columns)}"
+        titles += [f"{name}<br>share of rollouts with code", f"{name}<br>mean reward; ◆ accuracy"]
+    figure, height = panels(titles, 2, 130, horizontal_spacing=0.08)
     first = records.metrics[records.metrics["update_in_batch"] == 1]
     points = reasoning_tables.evaluated_points(records)
     points = points[(points["temperature"] == 0) & (points["prompt_style"] == reasoning_tables.main_prompt(records))]
     points = points[points["benchmark"] == records.samples["benchmark"].iloc[0]]
-    panels = (("code_frequency", "uses_code"), ("reward_mean", "correct"))
-    for _, seeds in records.runs.groupby(columns, sort=False):
-        name = arm_name(seeds.iloc[0], columns)
-        colour, dash = style[seeds.iloc[0]["run_id"]]
-        rollouts = first[first["run_id"].isin(seeds["run_id"])].groupby("rollout_batch")
-        evaluated = points[points["arm"] == name].groupby("rollout_batch")
-        for panel, (metric, verdict) in enumerate(panels, start=1):
-            means = rollouts[metric].mean()
-            figure.add_scatter(
-                x=means.index,
-                y=means,
-                mode="lines",
-                name=name,
-                legendgroup=name,
-                showlegend=panel == 1,
-                line={"color": colour, "dash": dash, "width": 2},
-                row=1,
-                col=panel,
-            )
-            marks: pd.Series = evaluated[verdict].mean().astype(float)
-            figure.add_scatter(
-                x=marks.index,
-                y=marks,
-                mode="markers",
-                legendgroup=name,
-                showlegend=False,
-                name=f"{name}, greedy",
-                marker={"color": colour, "symbol": "diamond", "size": 9},
-                row=1,
-                col=panel,
-            )
-    figure.update_xaxes(title_text="rollout batches trained on")
-    n_seeds = records.runs.groupby(columns)["seed"].nunique().min()
-    return figure.update_layout(**_LAYOUT, legend=_BELOW, title=f"Behaviour over training (n = {n_seeds} seeds)")
+    shown = set()
+    for i, (_, runs) in enumerate(groups, start=1):
+        for mode, seeds in runs.groupby("clip_mode", sort=False):
+            rollouts = first[first["run_id"].isin(seeds["run_id"])].groupby("rollout_batch")
+            evaluated = points[points["arm"] == arm_name(seeds.iloc[0], arm_fields)].groupby("rollout_batch")
+            for column, (metric, verdict) in enumerate(
+                (("code_frequency", "uses_code"), ("reward_mean", "correct")), 1
+            ):
+                means, marks = rollouts[metric].mean(), evaluated[verdict].mean().astype(float)
+                figure.add_scatter(
+                    x=means.index, y=means.round(5), mode="lines", name=clip_words(mode), legendgroup=mode,
+                    showlegend=column == 1 and mode not in shown, line={"color": clip_colour(mode), "width": 2},
+                    row=i, col=column,
+                )  # fmt: skip
+                figure.add_scatter(
+                    x=marks.index, y=marks.round(5), mode="markers", legendgroup=mode, showlegend=False,
+                    marker={"color": clip_colour(mode), "symbol": "diamond", "size": 9}, row=i, col=column,
+                )  # fmt: skip
+            shown.add(mode)
+    figure.update_yaxes(range=[-0.04, 1.04])
+    figure.update_xaxes(title_text="rollout batches trained on", row=len(groups))
+    n = records.runs.groupby(arm_fields)["seed"].nunique()
+    several = f"{n.min()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
+    return style(figure, "Behaviour over training", height, f"mean over {several} seeds; ◆ greedy evaluation")
 
 
 def prompt_figure(records: Records) -> go.Figure | None:
-    """Table 5: the base model's accuracy and code frequency under every prompt, with 95 % limits."""
+    """Draw Table 5: accuracy and share of code of the untrained model under every prompt."""
     table = reasoning_tables.prompts(records)
     if table.empty:
         return None
-    figure = go.Figure()
-    labels = [f"{row.prompt_style} · {row.model}, {row.benchmark}" for row in table.itertuples()]
-    for name, words, colour in (("accuracy", "accuracy", "#3366aa"), ("code", "share with code", "#dd7722")):
-        figure.add_scatter(
-            x=table[name],
-            y=labels,
-            mode="markers",
-            name=words,
-            marker={"color": colour, "size": 9},
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": table[f"{name}_high"] - table[name],
-                "arrayminus": table[name] - table[f"{name}_low"],
-            },
-        )
-    figure.update_yaxes(autorange="reversed", automargin=True)
-    return figure.update_layout(
-        **{**_LAYOUT, "height": 170 + 26 * len(table)},
-        legend=_BELOW,
-        title=f"One model, many prompts (greedy, {table['n_problems'].max()} problems)",
-        xaxis_title="share of answers, with 95 % limits",
+    further = [name for name in ("model", "benchmark") if table[name].nunique() > 1]
+    labels = [", ".join([row["prompt_style"], *(str(row[name]) for name in further)]) for _, row in table.iterrows()]
+    figure, height = panels(
+        ["<b>accuracy, %</b>", "<b>share of answers with code, %</b>"], 2, ROW_PIXELS * len(table) + 14
     )
+    for column, (name, colour) in enumerate((("accuracy", "#5f6b7a"), ("code", "#0072b2")), start=1):
+        all_labels(figure, labels if column == 1 else [""] * len(labels), 1, column)
+        figure.add_scatter(
+            x=100 * table[name], y=list(range(len(table))), mode="markers", showlegend=False,
+            marker={"color": colour, "size": 9}, error_x=error_bar(table, name, 100), row=1, col=column,
+        )  # fmt: skip
+    note = f"greedy, {table['n_problems'].max()} problems; lines: 95 % limits"
+    return style(figure, "One model before training, many prompts", height, note)

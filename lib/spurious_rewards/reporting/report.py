@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from spurious_rewards.reporting import collect, figures, reasoning_figures
+from spurious_rewards.reporting import collect, drawing, figures, reasoning_figures
 from spurious_rewards.reporting.claims import claims_table
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.mechanism_claims import mechanism_tables
@@ -43,7 +43,7 @@ def write_report(profile: str, results: Path | None = None) -> Report:
     records = collect.collect(profile)
     collect.save(records, results)
     records = collect.load(profile, results)  # what a reader of the committed files would see
-    note = figures.write(
+    note = drawing.write(
         figures.all_figures(records) | reasoning_figures.all_figures(records), results / "figures" / profile
     )
     return Report(rebuild(results), records, note)
@@ -56,7 +56,7 @@ def rebuild(results: Path) -> Path:
         write_tables(all_tables(records), results / "tables" / records.profile)
     mechanism = mechanism_tables(results)
     if mechanism:
-        figures.write(mechanism_figures(mechanism), results / "figures" / "mechanism")
+        drawing.write(mechanism_figures(mechanism), results / "figures" / "mechanism")
     write_tables({"claims": claims_table(profiles, mechanism)}, results / "tables", alone=False)
     write_text(results / "index.html", page(profiles, mechanism, results))
     return results / "index.html"

@@ -1,0 +1,172 @@
+"""How figures look, are shown in notebooks and are written to files; what they show is in the modules named `…figures`.
+
+Small multiples with titles in words; a legend of the few things that colour or line stand for; every tick label drawn.
+A figure is written as an interactive page, which needs plotly.js in the folder above it, and as PNG where a
+Chrome-family browser exists.
+
+Usage: `show(figure)` in a notebook; `write(figures, folder)` in the report.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+import plotly.io as pio
+from IPython.display import display
+from plotly.offline import get_plotlyjs
+from plotly.subplots import make_subplots
+
+from spurious_rewards.reporting.images import browser_path, png
+from spurious_rewards.storage.files import atomic_path, write_text
+
+WIDTH = 960
+ZERO = {"color": "#888888", "width": 1}
+INK = "#333f4d"
+ROW_PIXELS = 26
+"""Height of one row of intervals."""
+
+
+def style(figure: go.Figure, title: str, height: int, note: str = "", bottom: int = 56) -> go.Figure:
+    """Give a figure its title, with a note below it, its size and the legend above the panels."""
+    head = f"<b>{title}</b>" + (f"<br><span style='font-size:12px'>{note}</span>" if note else "")
+    figure.update_xaxes(title_font_size=12).update_yaxes(title_font_size=12)
+    return figure.update_layout(
+        template="plotly_white", width=WIDTH, height=height, font={"size": 12, "color": INK},
+        title={"text": head, "font": {"size": 15}, "x": 12 / WIDTH, "xref": "container", "xanchor": "left",
+               "y": 1 - 22 / height, "yref": "container", "yanchor": "top"},
+        margin={"l": 70, "r": 24, "t": 120, "b": bottom},
+        legend={"orientation": "h", "x": 12 / WIDTH, "xref": "container", "xanchor": "left", "y": 1 - 58 / height,
+                "yref": "container", "yanchor": "top", "font": {"size": 12}, "traceorder": "normal"},
+    )  # fmt: skip
+
+
+def panels(titles: Sequence[str], columns: int, panel_height: int, **options: Any) -> tuple[go.Figure, int]:
+    """Make a grid of small panels, each under its title; returns it with its height in pixels.
+
+    Args:
+        titles: of the panels, row by row; at most two lines each.
+        columns: panels side by side.
+        panel_height: in pixels, without title and ticks.
+        options: of `make_subplots`.
+    """
+    rows = -(-len(titles) // columns)
+    gap, inner = 62, rows * panel_height + (rows - 1) * 62
+    figure = make_subplots(
+        rows=rows, cols=columns, subplot_titles=list(titles), vertical_spacing=gap / inner if rows > 1 else 0,
+        horizontal_spacing=options.pop("horizontal_spacing", 0.05), **options,
+    )  # fmt: skip
+    figure.update_annotations(font={"size": 12, "color": INK}, yshift=2)
+    return figure, inner + 120 + 56
+
+
+def error_bar(rows: pd.DataFrame, name: str, scale: float = 1.0) -> dict[str, Any]:
+    """Error bars of a column from its `_low` and `_high` (`_ci_low` and `_ci_high` in older tables)."""
+    value, low = rows[name], f"{name}_low" if f"{name}_low" in rows else f"{name}_ci_low"
+    return {
+        "type": "data", "symmetric": False, "thickness": 1.5, "width": 4,
+        "array": scale * (rows[low[:-3] + "high"] - value), "arrayminus": scale * (value - rows[low]),
+    }  # fmt: skip
+
+
+def all_labels(figure: go.Figure, labels: Sequence[str], row: int, col: int) -> None:
+    """Name the rows 0, 1, … of a panel from top to bottom; every label is drawn."""
+    figure.update_yaxes(
+        tickmode="array", tickvals=list(range(len(labels))), ticktext=list(labels), automargin=True, showgrid=False,
+        range=[len(labels) - 0.5, -0.5], row=row, col=col,
+    )  # fmt: skip
+
+
+def show(figure: go.Figure) -> None:
+    """Display in a notebook: interactive, and as PNG where a browser exists, which is what GitHub shows."""
+    display(bundle(figure), raw=True)
+
+
+def bundle(figure: go.Figure) -> dict[str, Any]:
+    """Make a figure's output in a notebook: plotly's JSON, and PNG where a browser draws it in time."""
+    result = pio.renderers["plotly_mimetype"].to_mimebundle(figure.to_dict())
+    browser = browser_path()
+    if browser:
+        os.environ["BROWSER_PATH"] = browser
+        image = png(figure)
+        if image is None:
+            print(f"{Path(browser).name} did not draw this figure in time; it is interactive only.")
+        else:
+            result["image/png"] = base64.b64encode(image).decode()
+    return result
+
+
+def write(figures: Mapping[str, go.Figure], folder: Path) -> str:
+    """Write every figure as page, and as PNG where a browser exists; returns a sentence on the PNGs.
+
+    Afterwards the folder holds these figures and no others, and no PNG of other data: a figure whose page has not
+    changed keeps its PNG, any other PNG is drawn again or removed. plotly.js goes once into the folder's parent.
+    """
+    javascript = folder.parent / "plotly.min.js"
+    if not javascript.is_file():
+        write_text(javascript, get_plotlyjs())
+    for path in [*folder.glob("*.html"), *folder.glob("*.png")]:
+        if path.stem not in figures:
+            path.unlink()
+    to_draw = {}
+    for name, figure in figures.items():
+        body = figure.to_html(full_html=False, include_plotlyjs=False, div_id=name)
+        page, drawn = folder / f"{name}.html", folder / f"{name}.png"
+        text = PAGE.format(title=html.escape(title_of(figure)), image=f"{name}.png", body=body)
+        if page.is_file() and page.read_text(encoding="utf-8") == text:
+            if drawn.is_file():
+                continue
+        else:
+            drawn.unlink(missing_ok=True)
+            write_text(page, text)
+        to_draw[name] = figure
+    if not to_draw:
+        return "All figures are as they were."
+    browser = browser_path()
+    if browser is None:
+        return (
+            f"No PNG was written for {len(to_draw)} figures: no Chrome-family browser was found (set BROWSER_PATH, "
+            "or install chromium-headless-shell). They are interactive only."
+        )
+    os.environ["BROWSER_PATH"] = browser
+    late = []
+    for name, figure in to_draw.items():
+        image = png(figure)
+        if image is None:
+            late.append(name)
+            continue
+        with atomic_path(folder / f"{name}.png") as path:
+            path.write_bytes(image)
+    return f"PNGs were written with {Path(browser).name}" + (
+        f", which did not draw in time: {', '.join(late)}." if late else "."
+    )
+
+
+def title_of(figure: go.Figure) -> str:
+    """Read the title of a figure, without its note and markup.
+
+    >>> title_of(style(go.Figure(), "Share of code", 300, "n = 5 seeds"))
+    'Share of code'
+    """
+    text = figure.layout.title.text or ""
+    return text.split("<br>")[0].replace("<b>", "").replace("</b>", "")
+
+
+PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>
+<script src="../plotly.min.js"></script></head><body>
+<main><h1 style="position:absolute;left:-9999px">{title}</h1>
+<noscript><img src="{image}" alt="{title}"></noscript>
+<p id="missing" hidden>The interactive figure needs plotly.js, which <code>make reproduce</code> writes beside the
+figures. Here is the picture.<br><img src="{image}" alt="{title}"></p>
+<script>if (!window.Plotly) {{ document.getElementById("missing").hidden = false; window.Plotly = {{newPlot() {{}}}}; }}
+</script>
+{body}
+</main></body></html>
+"""

@@ -1,0 +1,79 @@
+"""Figures of a profile: the numbers they show, that every label is drawn, and that legends stay short."""
+
+import plotly.graph_objects as go
+import pytest
+
+from spurious_rewards.errors import InputError
+from spurious_rewards.reporting import collect, figures, reasoning_figures
+from spurious_rewards.reporting.drawing import all_labels, panels, title_of
+from spurious_rewards.storage.paths import code_root
+
+RESULTS = code_root() / "results"
+
+
+def traces(figure, name):
+    return [trace for trace in figure.data if trace.name == name]
+
+
+def test_outcomes_are_changes_in_points(records):
+    figure = figures.outcomes(records)
+    accuracy, code = traces(figure, "with clip")
+    # before: 2 of 4 right, 3 code; with clip 3 and 4 right, 4 and 4 code: (3.5 − 2)/4 = 37.5, (4 − 3)/4 = 25 points
+    assert accuracy.x[0] == pytest.approx(37.5) and code.x[0] == pytest.approx(25)
+    [without] = [trace.x[0] for trace in traces(figure, "without clip")][:1]
+    assert without == pytest.approx(-12.5)  # 1 and 2 right: (1.5 − 2)/4
+    assert "2 seeds per arm" in figure.layout.title.text and "4 problems" in figure.layout.title.text
+    assert figure.layout.yaxis.ticktext == ("random reward",)
+    assert figures.outcomes(records, "sampled") is None, "nothing was sampled"
+
+
+def test_every_row_has_its_label():
+    figure, _ = panels(["a"], 1, 400)
+    names = [f"row {i}" for i in range(30)]
+    all_labels(figure, names, 1, 1)
+    axis = figure.layout.yaxis
+    assert axis.tickmode == "array" and list(axis.ticktext) == names and list(axis.tickvals) == list(range(30))
+    assert tuple(axis.range) == (29.5, -0.5)
+
+
+def test_trajectories_have_a_line_per_seed_and_a_thick_mean(records):
+    figure = figures.trajectories(records, "code_frequency")
+    widths = sorted(
+        trace.line.width for trace in traces(figure, "without clip") + [t for t in figure.data if not t.name]
+    )
+    assert widths == [0.7] * 4 + [2.5]
+    assert len([trace for trace in figure.data if trace.showlegend]) == 2
+
+
+def test_without_training_there_is_no_outcome(records):
+    from dataclasses import replace
+
+    base = replace(
+        records, runs=records.runs.iloc[:0], metrics=records.metrics.iloc[:0],
+        samples=records.samples[records.samples["trained_run"] == ""],
+    )  # fmt: skip
+    assert figures.outcomes(base) is None and figures.trajectories(base, "entropy") is None
+    drawn = figures.all_figures(base)
+    assert list(drawn) == ["levels"] and list(drawn["levels"].data[0].x) == [50.0]
+
+
+def test_the_paper_s_curve_stands_beside_ours(records):
+    figure = figures.beside_the_paper(records)
+    paper = {trace.name: trace for trace in figure.data[:2]}
+    # Fig 11, code frequency, smoothed: 65.0 at step 0, 57.2 at 50 and 52.8 at its last step without the clip
+    assert list(paper["without clip"].y) == [65.0, 57.2, 52.8] and list(paper["with clip"].y) == [65.0, 81.6, 85.8]
+    assert list(figure.data[2].y) == [50.0, 70.0]  # the first updates of our two rollout batches
+
+
+@pytest.mark.parametrize("profile", collect.saved_profiles(RESULTS))
+def test_committed_figures_have_short_legends_and_titles(profile):
+    records = collect.load(profile, RESULTS)
+    drawn = figures.all_figures(records) | reasoning_figures.all_figures(records)
+    figures.check_legends(drawn)
+    assert all(0 < len(title_of(figure)) < 90 for figure in drawn.values())
+
+
+def test_long_legends_are_refused():
+    figure = go.Figure([go.Scatter(x=[0], y=[0], name=str(i)) for i in range(7)])
+    with pytest.raises(InputError, match="7 entries"):
+        figures.check_legends({"crowded": figure})
