@@ -6,6 +6,7 @@
 ``math500`` … ``aime25``  the benchmarks of `sources.BENCHMARKS`
 ``deepscaler``            the paper's training problems as published
 ``deepscaler_clean``      the same after `cleaning.clean` against all benchmarks
+a path ``….jsonl``        the user's own problems, see `own`; ``….jsonl#train`` and ``….jsonl#test`` are its parts
 ========================  ==========================================================================================
 
 >>> [p.source for p in load_problems("synthetic", n=2, seed=1)]
@@ -21,6 +22,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from spurious_rewards.data import cleaning, sources, synthetic
+from spurious_rewards.data.own import is_own, load_own, own_name
 from spurious_rewards.data.problem import Problem
 from spurious_rewards.errors import InputError, unknown_name
 
@@ -44,7 +46,7 @@ def load_problems(
     """`n` problems of a problem set; a pure function of the arguments and the set's content.
 
     Args:
-        name: one of `PROBLEM_SETS`.
+        name: one of `PROBLEM_SETS`, or the path of a file of problems (see `own`).
         n: how many; None means the whole set (`SYNTHETIC_DEFAULT_N` of the synthetic task).
         seed: seed of the draw: of the synthetic problems themselves, of the permutation otherwise. Samples of one seed
             are nested: the first 40 of `n=80` are those of `n=40` (not so for the synthetic task).
@@ -55,8 +57,9 @@ def load_problems(
     Raises:
         InputError: unknown name, split or order; more problems asked for than there are; data not available.
     """
-    if name not in PROBLEM_SETS:
-        raise unknown_name("problem set", name, PROBLEM_SETS)
+    if name not in PROBLEM_SETS and not is_own(name):
+        error = unknown_name("problem set", name, PROBLEM_SETS)
+        raise InputError(f"{error} Or give the path of a .jsonl file with your own problems.")
     if order not in ORDERS:
         raise unknown_name("order", order, ORDERS)
     if split is not None and name != "synthetic":
@@ -66,14 +69,21 @@ def load_problems(
     if name in SYNTHETIC:
         return synthetic.generate(n or SYNTHETIC_DEFAULT_N, seed, split or SYNTHETIC[name])
     folder = sources.data_folder(data_dir)
-    problems = list(_cleaned(folder)[0]) if name == CLEANED else sources.load(name, data_dir=folder)
+    if is_own(name):
+        problems, drawn_as = load_own(name), own_name(name)
+    else:
+        problems, drawn_as = _of_source(name, folder), name
     if n is None:
         return problems
     if n > len(problems):
         raise InputError(f"Asked for {n} problems of {name!r}, which has {len(problems)}; ask for at most that many.")
     if order == "shuffled":
-        random.Random(f"{name}:{seed}").shuffle(problems)
+        random.Random(f"{drawn_as}:{seed}").shuffle(problems)
     return problems[:n]
+
+
+def _of_source(name: str, folder: Path | None) -> list[Problem]:
+    return list(_cleaned(folder)[0]) if name == CLEANED else sources.load(name, data_dir=folder)
 
 
 def cleaned_deepscaler(data_dir: str | Path | None = None) -> tuple[list[Problem], cleaning.CleaningReport]:

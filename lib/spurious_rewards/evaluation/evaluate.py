@@ -51,7 +51,7 @@ RECORD_COLUMNS = {
     "level": "difficulty where the set knows one",
     "batch": "number of the batch in which it was generated, from 0: same batch, same rounding company",
 }
-_DTYPES = {"extracted": "str", "extracted_paper": "str", "family": "str", "level": "Int64"}
+DTYPES = {"extracted": "str", "extracted_paper": "str", "family": "str", "level": "Int64"}
 
 
 def evaluate(config: EvalConfig, progress: bool = True) -> RunFolder:
@@ -76,7 +76,7 @@ def evaluate(config: EvalConfig, progress: bool = True) -> RunFolder:
 
     with run.lock():
         if not run.complete:
-            frame, facts = generate_in_parts(run, config, model, problems, rows_of, _DTYPES, progress)
+            frame, facts = generate_in_parts(run, config, model, problems, rows_of, DTYPES, progress)
             write_parquet(run.path("records.parquet"), frame[list(RECORD_COLUMNS)])
             run.finish(
                 {
@@ -121,10 +121,8 @@ def evaluated_model(config: EvalConfig) -> str:
 
 
 def record(problem: Problem, prompt: str, index: int, sample: Sample, config: EvalConfig) -> dict[str, Any]:
-    """The record of one sample, keys as in `RECORD_COLUMNS` but for `batch`, which is known where it is generated."""
-    text, style = answer_prefix(config.prompt_style) + sample.text, answer_format(config.prompt_style)
-    robust = grade(text, problem.answer, mode="robust", style=style)
-    paper = grade(text, problem.answer, mode="paper", style=style)
+    """Make the record of one sample, keys as in `RECORD_COLUMNS` but for `batch`, which the generation adds."""
+    text = answer_prefix(config.prompt_style) + sample.text
     level = problem.meta.get("level")
     return {
         "problem_id": problem.id,
@@ -135,14 +133,29 @@ def record(problem: Problem, prompt: str, index: int, sample: Sample, config: Ev
         "n_tokens": len(sample.token_ids),
         "logprob": float(sample.logprobs.sum(dtype="float64")),
         "finish_reason": sample.finish_reason,
+        **verdicts(text, problem.answer, answer_format(config.prompt_style)),
+        "family": problem.meta.get("family", problem.meta.get("subject")),
+        "level": pd.NA if level is None else int(level),
+    }
+
+
+def verdicts(text: str, gold: str, style: str) -> dict[str, Any]:
+    """Grade one answer with both graders and look for code with both detectors: the columns from extracted to code.
+
+    Args:
+        text: the answer, with what it was forced to begin with.
+        gold: reference answer.
+        style: answer style, one of `rewards.extraction.STYLES`.
+    """
+    robust = grade(text, gold, mode="robust", style=style)
+    paper = grade(text, gold, mode="paper", style=style)
+    return {
         "extracted": robust.extracted,
-        "gold": problem.answer,
+        "gold": gold,
         "correct": robust.correct,
         "reason": robust.reason,
         "correct_paper": paper.correct,
         "extracted_paper": paper.extracted,
         "uses_code": uses_code(text),
         "uses_code_structural": uses_code_structural(text),
-        "family": problem.meta.get("family", problem.meta.get("subject")),
-        "level": pd.NA if level is None else int(level),
     }

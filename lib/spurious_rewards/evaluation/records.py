@@ -168,8 +168,14 @@ def summarise(records: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
         "detectors_agree": float((code == records["uses_code_structural"]).mean()),
         "boxed": float(records["text"].str.contains(r"\boxed{", regex=False).mean()),
         "mean_tokens": float(records["n_tokens"].mean()),
-        "cut_off": float((records["finish_reason"] == "length").mean()),
+        "cut_off": share_cut_off(records),
     }
+
+
+def share_cut_off(records: pd.DataFrame) -> float:
+    """Share of answers that the length limit ended; nan if no answer says how it ended (outputs made elsewhere)."""
+    known = records["finish_reason"].notna()
+    return float((records.loc[known, "finish_reason"] == "length").mean()) if known.any() else math.nan
 
 
 def share(event: pd.Series, given: pd.Series, problem: pd.Series, k: int, seed: int = 0) -> Interval:

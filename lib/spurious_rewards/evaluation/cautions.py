@@ -1,0 +1,96 @@
+r"""Where a number means little: what to say beside an evaluation before anybody builds on it.
+
+- few answers in a box or an answer tag, or many cut off at the length limit: the prompt or the limit failed, and
+  accuracy measures that;
+- nothing right, or nothing wrong: the extraction, the gold or the benchmark is at fault;
+- the first problems of a benchmark whose order is not random;
+- few problems: the limits of the accuracy are wider than most gains;
+- a checkpoint in the middle of a training: if it was chosen for this very number, the number is too high;
+- a grader that gave up on many answers.
+
+Usage: `for sentence in cautions(run): print(sentence)`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from spurious_rewards.data.specs import BENCHMARKS
+from spurious_rewards.evaluation.records import read_rows, share
+from spurious_rewards.storage.runs import RunFolder
+
+LEAST_MARKED = 0.5
+"""Share of answers in a box or an answer tag below which the prompt is said to have failed."""
+MOST_CUT_OFF = 0.1
+"""Share of answers that ran into the length limit above which the limit is said to be too short."""
+WIDE = 0.05
+"""Half width of the accuracy's limits above which the number of problems is said to be small (5 points)."""
+MOST_GIVEN_UP = 0.01
+"""Share of answers on which the grader may give up without being mentioned."""
+GIVEN_UP = frozenset({"timeout", "memory", "failed", "worker_died", "worker_busy", "worker_failed", "engine_error"})
+"""Reason codes of the grader that say nothing about the answer."""
+
+
+def cautions(run: RunFolder) -> list[str]:
+    """One sentence for each reason why the accuracy of a complete evaluation means less than it seems.
+
+    Raises:
+        InputError: the evaluation is not complete, or damaged.
+    """
+    config, manifest = run.config(), run.manifest()
+    return [*manifest.get("warnings", []), *_of_records(read_rows(run, "records.parquet")), *_of_choice(config)]
+
+
+def marked(text: pd.Series) -> pd.Series:
+    """Whether each answer says where its result is: in a box or in a closed answer tag."""
+    return text.str.contains(r"\boxed", regex=False) | text.str.contains("</answer>", regex=False)
+
+
+def _of_records(records: pd.DataFrame) -> list[str]:
+    found = []
+    in_box, cut = marked(records["text"]).mean(), (records["finish_reason"] == "length").mean()
+    parsed = records["extracted"].notna().mean()
+    given_up = records["reason"].isin(GIVEN_UP).mean()
+    k = len(records) // max(records["problem_id"].nunique(), 1)
+    every = pd.Series(True, index=records.index)
+    right = records["correct"].astype(bool)
+    accuracy = share(right, every, records["problem_id"], k)
+    if in_box < LEAST_MARKED:
+        found.append(
+            f"Only {in_box:.0%} of the answers are in a box or an answer tag ({parsed:.0%} hold an answer at all): the "
+            "prompt failed, and the accuracy measures that."
+        )
+    if cut > MOST_CUT_OFF:
+        found.append(f"{cut:.0%} of the answers were cut off at the length limit: allow longer ones.")
+    if right.all() or not right.any():
+        found.append(
+            f"{'Every' if right.all() else 'No'} answer is right: look at a few texts and golds, since such a result "
+            "is seldom the model's doing."
+        )
+    if (half := (accuracy.high - accuracy.low) / 2) > WIDE:
+        found.append(
+            f"{records['problem_id'].nunique()} problems leave the accuracy open by ±{100 * half:.0f} points: a gain "
+            "of that size cannot be told from none."
+        )
+    if given_up > MOST_GIVEN_UP:
+        found.append(f"The grader gave up on {given_up:.1%} of the answers and counted them as wrong.")
+    return found
+
+
+def _of_choice(config: Mapping[str, Any]) -> list[str]:
+    found = []
+    n, spec = config.get("n_problems", 0), BENCHMARKS.get(config["benchmark"])
+    if spec is not None and 0 < n < spec.n_rows and config.get("problem_order") == "first":
+        found.append(
+            f"These are the first {n} of {spec.n_rows} problems of {spec.name}, whose order is not random: use "
+            "problem_order='shuffled', or all of them."
+        )
+    if config.get("checkpoint"):
+        found.append(
+            f"This is the checkpoint after update {config['checkpoint']}: if it was chosen because it does best here, "
+            "its accuracy is too high; the end of the training is the result."
+        )
+    return found
