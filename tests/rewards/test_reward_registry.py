@@ -62,6 +62,24 @@ def test_random_is_a_pure_function_of_its_counters():
     assert sum(build("random", gamma=1.0).score(["a"] * 1600, problems)) == 1600
 
 
+def test_noisy_ground_truth_errs_at_its_rates():
+    """400 right and 400 wrong texts; and at fp = γ, fn = 1 − γ it is the random reward, draw for draw."""
+    problems = [{**PROBLEM, "rollout_batch": b, "sample": i} for b in range(100) for i in range(8)]
+    texts = [CODE if problem["sample"] % 2 else "no answer" for problem in problems]
+    right = build("ground_truth").score(texts, problems)
+    assert sum(right) == 400
+    assert build("noisy_ground_truth", seed=1).score(texts, problems) == right
+    noisy = build("noisy_ground_truth", seed=1, false_positive=0.1, false_negative=0.3).score(texts, problems)
+    paid_wrong = sum(reward for reward, correct in zip(noisy, right, strict=True) if not correct) / 400
+    paid_right = sum(reward for reward, correct in zip(noisy, right, strict=True) if correct) / 400
+    assert abs(paid_wrong - 0.1) < 4 * math.sqrt(0.1 * 0.9 / 400)
+    assert abs(paid_right - 0.7) < 4 * math.sqrt(0.3 * 0.7 / 400)
+    coin = build("noisy_ground_truth", seed=1, false_positive=0.25, false_negative=0.75).score(texts, problems)
+    assert coin == build("random", gamma=0.25, seed=1).score(texts, problems)
+    shuffled = build("noisy_ground_truth", seed=1, false_positive=0.1, false_negative=0.3)
+    assert shuffled.score(texts[::-1], problems[::-1])[::-1] == noisy, "a pure function, whatever the order"
+
+
 def test_random_draws_are_nested_in_gamma_and_uniform():
     values = [uniform(0, b, "p", s) for b in range(100) for s in range(16)]
     assert all(0 <= v < 1 for v in values)

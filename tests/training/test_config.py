@@ -1,12 +1,14 @@
 """The run configuration: the paper's numbers, the arithmetic of batches, and one clear error for each bad input."""
 
 import dataclasses
+import importlib
 import json
 
 import pytest
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.training.arguments import settings
+from spurious_rewards.rewards.registry import register, unregister
+from spurious_rewards.training.arguments import dry_run, settings
 from spurious_rewards.training.config import RunConfig
 
 
@@ -16,8 +18,9 @@ def test_defaults_are_the_papers():
     # 64 prompts × 16 rollouts = 1024; mini-batch 128 → 8 updates; 8 processes × 4 sequences × 4 accumulation = 128
     assert (plan.rollouts, plan.mini_batch, plan.gradient_accumulation) == (1024, 128, 4)
     assert plan.micro_steps_per_rollout_batch == 32
-    assert (config.learning_rate, config.adam_beta1, config.adam_beta2) == (5e-7, 0.9, 0.95)
-    assert (config.epsilon_low, config.epsilon_high, config.kl_beta, config.temperature) == (0.2, 0.2, 0.0, 1.0)
+    values = settings(config, "folder", 8)
+    assert (config.learning_rate, values["adam_beta1"], values["adam_beta2"]) == (5e-7, 0.9, 0.95)
+    assert (config.epsilon_low, config.epsilon_high, values["beta"], config.temperature) == (0.2, 0.2, 0.0, 1.0)
     assert (config.max_completion_tokens, config.rollout_batches) == (3072, 300)
 
 
@@ -67,7 +70,16 @@ def test_trl_settings_leave_no_loss_default_open():
         ({"engine": "vlm_server"}, "did you mean 'vllm_server'"),
         ({"optimizer": "adam"}, "did you mean 'adamw'"),
         ({"group_size": 1}, "group_size must be at least 2"),
-        ({"clip_mode": "cispo", "loss_averaging": "grpo"}, "bnpo only"),
+        ({"clip_mode": "asymmetric"}, "Unknown clip_mode"),
+        ({"trl": "epsilon: 0.3"}, "trl may not set epsilon: it follows from clip_mode"),
+        ({"trl": "beta: 0.1, loss_type: grpo"}, "trl may not set loss_type: it follows from clip_mode"),
+        ({"trl": "num_iterations: 2"}, "trl may not set num_iterations"),
+        ({"trl": "steps_per_generation: 2"}, "it follows from prompts_per_batch, group_size, updates_per_batch"),
+        ({"trl": "beta: [0.1"}, "Cannot read trl"),
+        ({"false_positive": 0.1}, "false_positive is read by reward noisy_ground_truth alone"),
+        ({"reward": "noisy_ground_truth", "false_negative": 1.1}, "false_negative is a share"),
+        ({"reward": "ground_truth", "right_labels": 0.5}, "right_labels is read by reward incorrect alone"),
+        ({"advantage_sign": "plus"}, "Unknown advantage_sign"),
         ({"seed": True}, "seed must be int"),
     ],
 )
@@ -122,13 +134,67 @@ def test_run_id_changes_with_what_matters_only():
     base = RunConfig()
     assert dataclasses.replace(base, save_every_batches=3).run_id() == base.run_id()
     assert dataclasses.replace(base, gradient_checkpointing=True).run_id() == base.run_id()
-    assert base.digest() == "a741f90ca7", "runs that exist would not be found again"
+    assert base.digest() == "0cc94ee3e1", "runs that exist would not be found again"
     assert dataclasses.replace(base, seed=1).run_id() != base.run_id()
     assert (
         dataclasses.replace(base, reward="random", gamma=0.3)
         .run_id()
         .startswith("train-qwen2.5-math-7b-random0.3-two_sided-s0-")
     )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"trl": "beta: 0.01"},
+        {"advantage_sign": "positive"},
+        {"reward": "noisy_ground_truth", "false_positive": 0.2},
+        {"reward": "incorrect", "labels": "a", "right_labels": 0.2},
+    ],
+)
+def test_what_changes_the_numbers_changes_the_run_id(change):
+    plain = {name: value for name, value in change.items() if name in ("reward", "labels")}
+    assert RunConfig(**change).digest() != RunConfig(**plain).digest()
+
+
+def test_arms_name_the_dials_that_distinguish_them():
+    noisy = RunConfig(reward="noisy_ground_truth", false_positive=0.2, false_negative=0.1, clip_mode="none")
+    assert noisy.arm() == "noisy_ground_truth0.2_0.1-none-s0"
+    assert RunConfig(advantage_sign="negative").arm() == "ground_truth-two_sided-negative-s0"
+    assert RunConfig(reward="incorrect", labels="a", right_labels=0.3).arm() == "incorrect0.3-two_sided-s0"
+    assert RunConfig(reward="incorrect", labels="a").arm() == "incorrect-two_sided-s0"
+
+
+def test_trl_fields_reach_grpo_config_in_one_spelling():
+    config = RunConfig(trl="max_grad_norm: 0.5,   beta: 1e-2")
+    assert config.trl == "beta: 0.01, max_grad_norm: 0.5"
+    assert config.digest() == RunConfig(trl="beta: 0.01, max_grad_norm: 0.5").digest()
+    assert RunConfig.from_mapping(config.to_dict()) == config, "config.json of a run folder is read back"
+    values = settings(config, "folder", 8)
+    assert (values["beta"], values["max_grad_norm"]) == (0.01, 0.5)
+    assert dry_run(config, processes=8).max_grad_norm == 0.5
+    with pytest.raises(InputError, match=r"Unknown field of GRPOConfig in trl 'max_grad_nrm' \(did you mean"):
+        dry_run(RunConfig(trl="max_grad_nrm: 0.5"), processes=8)
+    with pytest.raises(InputError, match="TRL refuses these settings"):
+        dry_run(RunConfig(trl="lr_scheduler_type: sometimes"), processes=8)
+
+
+def test_an_edited_reward_is_another_run(tmp_path, monkeypatch):
+    """The hash is that of the function's source; rewards of this project have none, so their runs keep their names."""
+    assert RunConfig(reward="format_and_no_python").reward_source == ""
+    monkeypatch.syspath_prepend(tmp_path)
+    hashes = []
+    for limit in (20, 20, 30):
+        name = f"rewards_of_mine_{len(hashes)}"
+        text = f"def short(texts, problems, **options):\n    return [float(len(t) <= {limit}) for t in texts]\n"
+        (tmp_path / f"{name}.py").write_text(text)
+        register("short")(importlib.import_module(name).short)
+        config = RunConfig(reward="short_and_format")
+        hashes.append(config.reward_source)
+        assert dataclasses.replace(config, reward="format").reward_source == ""
+        assert config.digest() != RunConfig(reward="format").digest()
+        unregister("short")
+    assert hashes[0] == hashes[1] != hashes[2] and len(hashes[0]) == 10
 
 
 def test_from_namespace_takes_options_and_refuses_doubles():

@@ -12,13 +12,7 @@ import torch
 from spurious_rewards.training import callbacks
 from spurious_rewards.training.callbacks import RunCallback
 from spurious_rewards.training.clip import surrogate
-from spurious_rewards.training.diagnostics import (
-    TokenBatch,
-    UpdateDiagnostics,
-    clip_log_ratio,
-    rollout_diagnostics,
-    token_statistics,
-)
+from spurious_rewards.training.diagnostics import TokenBatch, UpdateDiagnostics, rollout_diagnostics, token_statistics
 from spurious_rewards.training.run import make_trainer
 from spurious_rewards.training.trainer import ClipGRPOTrainer, trimmed
 
@@ -105,25 +99,7 @@ def test_padding_is_left_out():
     mask = torch.tensor([[1, 1, 0], [1, 0, 0]])
     tokens = TokenBatch.of(logp, logp - 0.5, torch.tensor([1.0, -1.0]), logp / 10, mask)
     assert tokens.logp.tolist() == [-1, -2, -3] and tokens.advantage.tolist() == [1, 1, -1]
-    assert tokens.old_logp.tolist() == [-1.5, -2.5, -3.5] and tokens.clip_log_ratio is None
-
-
-def test_sequence_ratios_are_what_a_sequence_clip_sees():
-    # row 0: token ratios 1.5 and 1.0, so the sequence's is √1.5 = 1.2247 > 1.2 for both; row 1: one token at 1.1
-    ratio = torch.tensor([[1.5, 1.0, 9.0], [1.1, 9.0, 9.0]])
-    old, mask = torch.full((2, 3), 0.3).log(), torch.tensor([[1, 1, 0], [1, 0, 0]])
-    both = clip_log_ratio(ratio.log() + old, old, mask, "sequence").exp()
-    torch.testing.assert_close(both[mask.bool()], torch.tensor([1.5**0.5, 1.5**0.5, 1.1]))
-    found = {}
-    for level in ("token", "sequence"):
-        diagnostics = UpdateDiagnostics(0.2)
-        diagnostics.add(TokenBatch.of(ratio.log() + old, old, torch.ones(2), torch.zeros(2, 3), mask, level=level))
-        found[level] = diagnostics.take()
-    assert found["token"]["would_clip_high"] == pytest.approx(1 / 3)
-    assert found["sequence"]["would_clip_high"] == pytest.approx(2 / 3)
-    assert found["token"]["clip_force_high"] == pytest.approx(-1.5 / 3)
-    assert found["sequence"]["clip_force_high"] == pytest.approx(-2 * 1.5**0.5 / 3)
-    assert found["sequence"]["ratio_max"] == found["token"]["ratio_max"] == pytest.approx(1.5)
+    assert tokens.old_logp.tolist() == [-1.5, -2.5, -3.5]
 
 
 def test_a_rollout_batch():
@@ -238,13 +214,12 @@ def test_vllms_importance_correction_reaches_the_loss(per, tmp_path, monkeypatch
     assert len(updates) == 8 and any(updates), "some micro-batch was trimmed"
 
 
-@pytest.mark.parametrize("changes", [{"clip_mode": "cispo", "micro_batch": 2}, {"importance_sampling": "sequence"}])
-def test_fractions_of_a_run_are_those_of_its_tokens(changes, tmp_path, monkeypatch):
-    """cispo clips a weight whatever the sign of A; a sequence ratio is the sequence's at each of its tokens."""
+def test_fractions_of_a_cispo_run_are_those_of_its_tokens(tmp_path, monkeypatch):
+    """cispo clips a weight whatever the sign of A."""
     taken = []
     add = UpdateDiagnostics.add
     monkeypatch.setattr(UpdateDiagnostics, "add", lambda self, tokens: (taken.append(tokens), add(self, tokens))[1])
-    config = tiny.config(rollout_batches=1, **changes)
+    config = tiny.config(rollout_batches=1, clip_mode="cispo", micro_batch=2)
     trainer = make_trainer(config, tiny.problems(), tmp_path)
     callback = RunCallback(config, trainer, None, None, progress=False)
     trainer.add_callback(callback)
@@ -254,14 +229,6 @@ def test_fractions_of_a_run_are_those_of_its_tokens(changes, tmp_path, monkeypat
     assert metrics["clip_fraction"].iloc[0] == 0 and metrics["clip_fraction"].max() > 0
     for i, row in metrics.iterrows():
         parts = taken[i * per_update : (i + 1) * per_update]
-        if changes.get("clip_mode") == "cispo":
-            share = pd.Series([((t.logp - t.old_logp).exp() > 1.2).float().mean().item() for t in parts]).mean()
-            assert row["clip_fraction"] == row["clip_fraction_high"] == pytest.approx(share)
-            assert row["clip_fraction_low"] == 0
-        else:
-            (tokens,) = parts
-            ratio = tokens.clip_log_ratio.exp()
-            high = (ratio > 1.2) & (tokens.advantage > 0)
-            assert row["would_clip_high"] == pytest.approx(high.float().mean().item())
-            assert row["clip_force_high"] == pytest.approx((-ratio * tokens.advantage * high).mean().item())
-            assert len(ratio.unique()) <= 4 < len(ratio), "one ratio per sequence"
+        share = pd.Series([((t.logp - t.old_logp).exp() > 1.2).float().mean().item() for t in parts]).mean()
+        assert row["clip_fraction"] == row["clip_fraction_high"] == pytest.approx(share)
+        assert row["clip_fraction_low"] == 0

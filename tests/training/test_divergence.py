@@ -15,7 +15,7 @@ from spurious_rewards.training import checkpoints
 from spurious_rewards.training.divergence import check_update, check_weights
 from spurious_rewards.training.run import PARTIAL, train
 
-WILD = {"optimizer": "sgd", "learning_rate": 1e30, "max_grad_norm": 1e9}
+WILD = {"optimizer": "sgd", "learning_rate": 1e30, "trl": "max_grad_norm: 1e9"}
 
 
 @pytest.fixture(autouse=True)

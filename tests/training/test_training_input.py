@@ -13,7 +13,7 @@ from spurious_rewards.models.prompts import render
 from spurious_rewards.models.registry import load, n_parameters
 from spurious_rewards.rewards.registry import register, unregister
 from spurious_rewards.training.arguments import check_report_to, dry_run, grpo_arguments, settings
-from spurious_rewards.training.config import VLLM_CORRECTIONS, RunConfig
+from spurious_rewards.training.config import RunConfig
 from spurious_rewards.training.run import make_trainer, train
 
 
@@ -51,7 +51,7 @@ def test_problems_above_the_limit_are_counted_and_named(capsys):
     """Prompts of the organism have 12 to 19 tokens or so; a limit at their median leaves some out."""
     _, tokenizer = load("qwen-like")
     everything = tiny.config(rollout_batches=1)
-    pool = training_problems("synthetic", 64, 0, "random", "")
+    pool = training_problems("synthetic", 64, 0, ["random"])
     lengths = sorted(len(tokenizer(render("organism", p.problem, tokenizer))["input_ids"]) for p in pool)
     limit = lengths[32]
     kept = sum(n <= limit for n in lengths)
@@ -100,10 +100,10 @@ def test_weights_that_zero3_has_cut_up(tmp_path, monkeypatch):
 
 def test_the_reference_model_is_that_of_the_pinned_revision():
     """TRL builds it from the model's name; LoRA has none, and only the hub has revisions."""
-    values = settings(RunConfig(kl_beta=0.01), "folder", 8)
+    values = settings(RunConfig(trl="beta: 0.01"), "folder", 8)
     assert values["model_init_kwargs"] == {"revision": "b101308fe89651ea5ce025f25317fea6fc07e96e"}
-    assert dry_run(RunConfig(kl_beta=0.01), processes=8).model_init_kwargs == values["model_init_kwargs"]
-    for config in (RunConfig(), RunConfig(kl_beta=0.01, lora_rank=8), tiny.config(kl_beta=0.01)):
+    assert dry_run(RunConfig(trl="beta: 0.01"), processes=8).model_init_kwargs == values["model_init_kwargs"]
+    for config in (RunConfig(), RunConfig(trl="beta: 0.01", lora_rank=8), tiny.config(trl="beta: 0.01")):
         assert "model_init_kwargs" not in settings(config, "folder", 1)
 
 
@@ -117,7 +117,7 @@ def test_processes_that_do_not_divide(monkeypatch):
 def test_a_logger_that_is_not_installed(name, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda package: None)
     with pytest.raises(InputError, match=f"needs the package {name}, which is not installed"):
-        train(tiny.config(report_to=name), progress=False)
+        train(tiny.config(trl=f"report_to: {name}"), progress=False)
 
 
 def test_no_logger_needs_no_package(monkeypatch):
@@ -137,20 +137,15 @@ def test_the_papers_settings_hold_on_eight_gpus_for_every_engine(engine):
         assert arguments.vllm_max_model_length == 1024 + 3072
 
 
-@pytest.mark.parametrize("correction", VLLM_CORRECTIONS)
-def test_vllm_importance_correction(correction):
-    config = RunConfig(engine="vllm_colocate", vllm_correction=correction, vllm_correction_max=2.0)
-    arguments = dry_run(config, processes=8)
-    assert arguments.vllm_importance_sampling_correction == (correction != "none")
-    if correction != "none":
-        assert (arguments.vllm_importance_sampling_mode, arguments.vllm_importance_sampling_clip_max) == (correction, 2)
+def test_vllm_importance_correction_is_a_matter_of_trl():
+    trl = "vllm_importance_sampling_correction: true, vllm_importance_sampling_clip_max: 2.0"
+    arguments = dry_run(RunConfig(engine="vllm_colocate", trl=trl), processes=8)
+    assert arguments.vllm_importance_sampling_correction and arguments.vllm_importance_sampling_clip_max == 2
 
 
 def test_a_dry_run_refuses_what_does_not_divide():
     with pytest.raises(InputError, match=r"7 process\(es\)"):
         dry_run(RunConfig(), processes=7)
-    with pytest.raises(InputError, match="did you mean 'token_mask'"):
-        RunConfig(vllm_correction="token_mas")
     with pytest.raises(InputError, match="at most 1"):
         RunConfig(vllm_gpu_memory=30.0)
 

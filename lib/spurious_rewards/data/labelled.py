@@ -2,16 +2,17 @@
 
 - `majority_vote`: every problem that got a label, with the label in place of its answer.
 - `incorrect`: only the problems whose label is wrong (by the robust grader), with that wrong label. The prompt set
-  differs from the others': that is the paper's definition.
+  differs from the others': that is the paper's definition. `right_labels` gives a share of them the right answer back.
 - `one_shot`: a single problem.
 
-The reference answer stays in `meta["gold"]`. Usage: `training_problems("synthetic", 4096, 0, "ground_truth", "")`.
+The reference answer stays in `meta["gold"]`. Usage: `training_problems("synthetic", 4096, 0, ["ground_truth"])`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -76,29 +77,50 @@ def relabelled(problems: Iterable[Problem], labels: pd.DataFrame, only_wrong: bo
     ]
 
 
-def training_problems(train_set: str, n: int, seed: int, reward: str, labels: str) -> list[Problem]:
-    """The problems a run trains on.
+def keep_right(problems: Sequence[Problem], share: float, seed: int) -> list[Problem]:
+    """Give a share of relabelled problems their right answer back: round(share · n) of them, drawn by a hash.
+
+    A larger share keeps the problems of a smaller one.
+
+    Args:
+        problems: with the right answer in `meta["gold"]`.
+        share: in [0, 1].
+        seed: of the draw.
+    """
+    order = sorted(problems, key=lambda p: hashlib.blake2b(f"{seed}\x1f{p.id}".encode(), digest_size=8).digest())
+    right = {problem.id for problem in order[: round(share * len(order))]}
+    return [dataclasses.replace(p, answer=p.meta["gold"]) if p.id in right else p for p in problems]
+
+
+def training_problems(
+    train_set: str, n: int, seed: int, rewards: Sequence[str], labels: str = "", right_labels: float = 0.0
+) -> list[Problem]:
+    """Return the problems a run trains on.
 
     Args:
         train_set: name of a problem set.
         n: how many are drawn from it (0: all), before relabelling.
         seed: of the draw (a run's `problem_seed`).
-        reward: reward expression; decides on relabelling.
+        rewards: base names in the run's reward expression; majority_vote, incorrect and one_shot change the problems.
         labels: folder or run id of a labelling, for majority_vote and incorrect.
+        right_labels: share of the problems of reward incorrect that keep their right answer.
 
     Raises:
         InputError: missing data or labels, or no problem left.
     """
     from spurious_rewards.data.problem_sets import load_problems
 
+    wrong = "incorrect" in rewards
     problems = load_problems(train_set, n or None, seed)
-    if "majority_vote" in reward or "incorrect" in reward:
-        problems = relabelled(problems, load_labels(labels), only_wrong="incorrect" in reward)
-    if "one_shot" in reward:
+    if wrong or "majority_vote" in rewards:
+        problems = relabelled(problems, load_labels(labels), only_wrong=wrong)
+    if wrong and right_labels:
+        problems = keep_right(problems, right_labels, seed)
+    if "one_shot" in rewards:
         problems = problems[:1]
     if not problems:
         raise InputError(
-            f"No problem of {train_set} is left for reward {reward}: the labelling in {labels} has no "
-            f"{'wrong ' if 'incorrect' in reward else ''}label; label more problems."
+            f"No problem of {train_set} is left for reward {', '.join(rewards)}: the labelling in {labels} has no "
+            f"{'wrong ' if wrong else ''}label; label more problems."
         )
     return problems

@@ -1,6 +1,6 @@
 """What defines one bandit experiment (see `bandit`), checked before anything runs; imports nothing heavy.
 
->>> BanditConfig(prior="0.65,0.35", clip_mode="asymmetric").epsilons
+>>> BanditConfig(prior="0.65,0.35", epsilon_high=0.28).epsilons
 (0.2, 0.28)
 >>> BanditConfig(optimizer="adam")
 Traceback (most recent call last):
@@ -35,7 +35,7 @@ class BanditConfig(Config):
     """One bandit experiment.
 
     prior: a name of `PRIORS` or probabilities joined by commas. clip_mode: one of `clip.MODES`. epsilon, epsilon_high:
-    distances of the exits from 1 (epsilon_high 0: equal to epsilon, and DAPO's 0.28 for `asymmetric`). gamma:
+    distances of the exits from 1 (epsilon_high 0: equal to epsilon). gamma:
     probability of reward 1. optimizer, step_size: SGD, or AdamW with the paper's β (0.9, 0.95) and no decay. groups ×
     group_size rollouts per rollout batch in `updates` mini-batches, `batches` times, for `seeds` seeds. order:
     "shuffled" deals rollouts to mini-batches at random, "grouped" keeps them in sequence. scale, ddof, whiten: see
@@ -101,9 +101,8 @@ class BanditConfig(Config):
 
     @property
     def epsilons(self) -> tuple[float, float]:
-        """(ε_low, ε_high) with the defaults of `epsilon_high` filled in."""
-        default = 0.28 if self.clip_mode == "asymmetric" else self.epsilon
-        return self.epsilon, self.epsilon_high or default
+        """(ε_low, ε_high) with the default of `epsilon_high` filled in."""
+        return self.epsilon, self.epsilon_high or self.epsilon
 
     def clipped_band(self) -> clip.ClipBand:
         """The band outside of which this mode removes a gradient."""

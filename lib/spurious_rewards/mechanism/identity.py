@@ -33,7 +33,7 @@ from spurious_rewards.training import clip
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-HINGE_MODES = ("two_sided", "asymmetric", "log_symmetric", "high_only", "low_only", "none")
+HINGE_MODES = ("two_sided", "log_symmetric", "high_only", "low_only", "none")
 """Clip modes whose surrogate is min(R·A, clip(R)·A) with some band, and for which the identity holds."""
 
 

@@ -59,7 +59,7 @@ class Arms:
     def __init__(self, config: CounterfactualConfig):
         disable_progress_bar()  # of loading the weights, once per trainer
         self.config = config
-        problems = training_problems(config.train_set, config.n_train_problems, config.problem_seed, config.reward, "")
+        problems = training_problems(config.train_set, config.n_train_problems, config.problem_seed, [config.reward])
         self.trainers = {
             mode: make_trainer(config.run_config(mode), problems, tempfile.gettempdir()) for mode in config.modes
         }

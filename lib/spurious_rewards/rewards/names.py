@@ -14,6 +14,7 @@ from spurious_rewards.errors import InputError, unknown_name
 
 BASE_REWARDS = [
     "ground_truth",
+    "noisy_ground_truth",
     "majority_vote",
     "incorrect",
     "inverse",

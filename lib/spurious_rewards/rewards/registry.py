@@ -5,7 +5,8 @@ A reward function gets the texts of a rollout batch and returns one number per t
     function(texts, problems, **options) -> list[float]
 
 `problems` are dicts with `prompt_id`, `answer` (the label that training uses), `rollout_batch` and `sample`; `options`
-carry the run's `gamma`, `seed` and `grader`. Registering one's own from a notebook takes three lines:
+carry the run's `gamma`, `seed`, `grader`, `false_positive` and `false_negative`. Registering one's own from a notebook
+takes three lines:
 
 >>> @register("short", range=(0, 1), source="my idea")
 ... def short(texts, problems, **options):
@@ -19,14 +20,15 @@ carry the run's `gamma`, `seed` and `grader`. Registering one's own from a noteb
 from __future__ import annotations
 
 import hashlib
+import inspect
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.rewards.names import BASE_REWARDS, check_reward, parse
+from spurious_rewards.rewards.names import BASE_REWARDS, check_reward, leaves, parse
 
 RewardFunction = Callable[..., list[float]]
 
@@ -83,6 +85,29 @@ def ground_truth(texts: Sequence[str], problems: Sequence[dict], *, grader: str 
     return [
         float(grade(text, problem["answer"], mode=grader).correct)
         for text, problem in zip(texts, problems, strict=True)
+    ]
+
+
+@register("noisy_ground_truth", source="not in the paper: a verifier that errs at known rates")
+def noisy_ground_truth(
+    texts: Sequence[str],
+    problems: Sequence[dict],
+    *,
+    grader: str = "robust",
+    seed: int = 0,
+    false_positive: float = 0.0,
+    false_negative: float = 0.0,
+    **_: Any,
+) -> list[float]:
+    """ground_truth by a verifier that pays for a wrong answer and withholds a right one's 1 at given probabilities.
+
+    The draws are those of `random`: at false_positive = γ and false_negative = 1 − γ the two rewards are equal.
+    """
+    pay = (false_positive, 1.0 - false_negative)  # probability of reward 1 for a wrong and for a right answer
+    right = ground_truth(texts, problems, grader=grader)
+    return [
+        float(uniform(seed, problem["rollout_batch"], problem["prompt_id"], problem["sample"]) < pay[int(correct)])
+        for correct, problem in zip(right, problems, strict=True)
     ]
 
 
@@ -168,9 +193,7 @@ class Reward:
     """A reward expression bound to the options of a run; what TRL calls."""
 
     expression: str
-    gamma: float
-    seed: int
-    grader: str
+    options: Mapping[str, Any]
 
     @property
     def __name__(self) -> str:  # TRL names its metrics by it
@@ -194,7 +217,7 @@ class Reward:
             ]
         if len(tree) == 2:
             return [1.0 - value for value in self._evaluate(tree[1], texts, problems)]
-        values = REGISTRY[tree[0]].function(texts, problems, gamma=self.gamma, seed=self.seed, grader=self.grader)
+        values = REGISTRY[tree[0]].function(texts, problems, **self.options)
         return checked(tree[0], values, len(texts))
 
     def __call__(self, completions: Sequence[Any], **columns: Any) -> list[float]:
@@ -228,11 +251,39 @@ def checked(name: str, values: Any, n_expected: int) -> list[float]:
     return [float(value) for value in values]
 
 
-def build(expression: str, gamma: float = 0.5, seed: int = 0, grader: str = "robust", labels: str = "given") -> Reward:
-    """The reward of an expression such as `format_and_no_python`, ready for `GRPOTrainer(reward_funcs=[...])`.
+def build(expression: str, gamma: float = 0.5, labels: str = "given", **options: Any) -> Reward:
+    """Return the reward of an expression such as `format_and_no_python`, ready for `GRPOTrainer(reward_funcs=[...])`.
+
+    Args:
+        expression: names of rewards, composed.
+        gamma: probability of reward 1 under the random reward.
+        labels: of the run; empty is refused for rewards that need a labelling.
+        options: what the reward functions read beside it: seed, grader, false_positive, false_negative.
 
     Raises:
         InputError: unknown name, γ outside [0, 1], missing labels.
     """
     check_reward(expression, gamma, labels)
-    return Reward(expression, gamma, seed, grader)
+    return Reward(expression, {"gamma": gamma, **options})
+
+
+def source_hash(expression: str) -> str:
+    """Hash the source of a user's own rewards in an expression; empty for the rewards of this project.
+
+    Returns:
+        Ten hex digits of the SHA-256 of their functions' source text, in the order of the expression.
+
+    Raises:
+        InputError: Python cannot find the source of a function.
+    """
+    specs = [REGISTRY[name] for name in leaves(parse(expression)) if REGISTRY[name].function.__module__ != __name__]
+    digest = hashlib.sha256()
+    for spec in specs:
+        try:
+            digest.update(inspect.getsource(spec.function).encode())
+        except (OSError, TypeError):
+            raise InputError(
+                f"Reward {spec.name} has no source that Python can find, so an edited version could not be told from "
+                "this one; define it with `def` in a notebook cell or in a module."
+            ) from None
+    return digest.hexdigest()[:10] if specs else ""

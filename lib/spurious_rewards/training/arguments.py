@@ -6,12 +6,13 @@ Usage: `grpo_arguments(config, folder)`. On a machine without a GPU the vLLM eng
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import os
 from pathlib import Path
 from typing import Any
 
-from spurious_rewards.errors import InputError
+from spurious_rewards.errors import InputError, unknown_name
 from spurious_rewards.models.registry import resolve
 from spurious_rewards.training.clip import trl_settings
 from spurious_rewards.training.config import RunConfig
@@ -59,10 +60,10 @@ def settings(config: RunConfig, folder: str | Path, processes: int) -> dict[str,
         "top_p": 1.0,
         "top_k": 0,
         # the loss: nothing is left to a default
-        "loss_type": config.loss_averaging,
-        "beta": config.kl_beta,
-        "importance_sampling_level": config.importance_sampling,
-        "scale_rewards": "group" if config.advantage_scale == "std" else "none",
+        "loss_type": "bnpo",  # token mean over a micro-batch, as the released code
+        "beta": 0.0,  # paper: no KL term
+        "importance_sampling_level": "token",
+        "scale_rewards": "group",  # paper eq. 1: divided by the group's standard deviation (ddof 1)
         "multi_objective_aggregation": "sum_then_normalize",
         "mask_truncated_completions": False,
         "top_entropy_quantile": 1.0,
@@ -74,10 +75,10 @@ def settings(config: RunConfig, folder: str | Path, processes: int) -> dict[str,
         "optim": "adamw_torch_fused" if config.optimizer == "adamw" else "sgd",
         "learning_rate": config.learning_rate,
         "lr_scheduler_type": "constant",
-        "adam_beta1": config.adam_beta1,
-        "adam_beta2": config.adam_beta2,
-        "weight_decay": 0.0,  # released code
-        "max_grad_norm": config.max_grad_norm,
+        "adam_beta1": 0.9,  # released code, as the next three
+        "adam_beta2": 0.95,
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
         # precision: weights are loaded in fp32, bf16 is autocast over them
         "bf16": config.precision == "bf16",
         "fp16": False,
@@ -87,7 +88,7 @@ def settings(config: RunConfig, folder: str | Path, processes: int) -> dict[str,
         "data_seed": config.seed,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,  # TRL's default would log the average of earlier losses in place of a NaN
-        "report_to": config.report_to,
+        "report_to": "none",
         "log_completions": False,
         "disable_tqdm": True,
         "save_strategy": "steps",
@@ -96,8 +97,6 @@ def settings(config: RunConfig, folder: str | Path, processes: int) -> dict[str,
         "remove_unused_columns": False,
     }
     values.update(trl_settings(config.clip_mode, config.epsilon_low, config.epsilon_high))
-    if config.kl_beta > 0 and config.lora_rank == 0 and (revision := resolve(config.model).revision):
-        values["model_init_kwargs"] = {"revision": revision}  # TRL loads the reference model by its name alone
     if config.engine.startswith("vllm"):
         values.update(
             {
@@ -107,15 +106,13 @@ def settings(config: RunConfig, folder: str | Path, processes: int) -> dict[str,
                 "vllm_tensor_parallel_size": config.vllm_tensor_parallel,
                 "vllm_max_model_length": config.max_prompt_tokens + config.max_completion_tokens,
                 "vllm_enable_sleep_mode": config.engine == "vllm_colocate",  # its memory is free during the updates
-                "vllm_server_host": config.vllm_server_host,
-                "vllm_server_port": config.vllm_server_port,
                 # off: not in the paper, the ratio is π_θ/π_old and nothing else. TRL's default is on.
-                "vllm_importance_sampling_correction": config.vllm_correction != "none",
+                "vllm_importance_sampling_correction": False,
             }
         )
-        if config.vllm_correction != "none":
-            values["vllm_importance_sampling_mode"] = config.vllm_correction
-            values["vllm_importance_sampling_clip_max"] = config.vllm_correction_max
+    values.update(config.trl_fields())
+    if values["beta"] > 0 and config.lora_rank == 0 and (revision := resolve(config.model).revision):
+        values.setdefault("model_init_kwargs", {"revision": revision})  # TRL loads the reference model by name alone
     return values
 
 
@@ -123,14 +120,15 @@ REPORT_PACKAGES = {"tensorboard": ("tensorboard", "tensorboardX"), "trackio": ("
 """Packages that serve each value of `report_to`, any one of them."""
 
 
-def check_report_to(report_to: str) -> None:
+def check_report_to(report_to: Any) -> None:
     """Raise `InputError` if no package that `report_to` needs is installed."""
-    packages = REPORT_PACKAGES.get(report_to, ())
-    if packages and not any(importlib.util.find_spec(package) for package in packages):
-        raise InputError(
-            f"report_to {report_to} needs the package {packages[0]}, which is not installed; "
-            f"pip install {packages[0]}, or set report_to to none."
-        )
+    for name in [report_to] if isinstance(report_to, str) else report_to:
+        packages = REPORT_PACKAGES.get(name, ())
+        if packages and not any(importlib.util.find_spec(package) for package in packages):
+            raise InputError(
+                f"report_to {name} needs the package {packages[0]}, which is not installed; "
+                f"pip install {packages[0]}, or set report_to to none."
+            )
 
 
 def grpo_arguments(config: RunConfig, folder: str | Path) -> Any:
@@ -140,7 +138,6 @@ def grpo_arguments(config: RunConfig, folder: str | Path) -> Any:
         InputError: a vLLM engine on a machine without a GPU or without vLLM, a missing package of `report_to`, or
             batches that do not divide among the processes of this launch.
     """
-    check_report_to(config.report_to)
     import torch
 
     on_gpu = torch.cuda.is_available()
@@ -156,9 +153,22 @@ def grpo_arguments(config: RunConfig, folder: str | Path) -> Any:
                 "requirements/gpu.lock.txt, or use engine transformers."
             )
     values = settings(config, folder, world_size())
+    check_report_to(values["report_to"])
     from trl import GRPOConfig
 
-    return GRPOConfig(**values, use_cpu=not on_gpu)
+    return _built(GRPOConfig, values, use_cpu=not on_gpu)
+
+
+def _built(kind: Any, values: dict[str, Any], **more: Any) -> Any:
+    """Build `kind` (a `GRPOConfig`); a field that it lacks, or a value that it refuses, is an `InputError`."""
+    known = [field.name for field in dataclasses.fields(kind)]
+    for name in values:
+        if name not in known:
+            raise unknown_name("field of GRPOConfig in trl", name, known)
+    try:
+        return kind(**values, **more)
+    except (TypeError, ValueError, ImportError) as error:
+        raise InputError(f"TRL refuses these settings: {error}") from error
 
 
 def dry_run(config: RunConfig, processes: int, folder: str | Path = "dry-run") -> Any:
@@ -177,9 +187,4 @@ def dry_run(config: RunConfig, processes: int, folder: str | Path = "dry-run") -
 
         world_size = property(lambda self: processes)
 
-    try:
-        return Elsewhere(**settings(config, folder, processes), use_cpu=True)
-    except (ValueError, ImportError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"TRL refuses these settings for {processes} processes: {error}") from error
+    return _built(Elsewhere, settings(config, folder, processes), use_cpu=True)

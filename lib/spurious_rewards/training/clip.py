@@ -3,14 +3,13 @@
 Write R = π_θ(y_t) / π_old(y_t) for the ratio of one token and A for its advantage. The surrogate objective that GRPO
 maximises per token (paper §4, PPO's clip) is
 
-    two_sided       min(R·A, clip(R, 1−ε_low, 1+ε_high)·A)
+    two_sided       min(R·A, clip(R, 1−ε_low, 1+ε_high)·A)  DAPO's "clip-higher" is ε 0.2 / 0.28
 
 and the ablation asks what is left without the clip, or with a part of it:
 
     none            R·A                                     π_old kept, nothing clipped: the clean ablation
     high_only       min(R·A, min(R, 1+ε_high)·A)            acts on tokens that became likelier, A > 0
     low_only        min(R·A, max(R, 1−ε_low)·A)             acts on tokens that became less likely, A < 0
-    asymmetric      two_sided with ε_low ≠ ε_high           DAPO's "clip-higher" is 0.2 / 0.28
     log_symmetric   two_sided with exits at ±log(1+ε_high)  removes the asymmetry of the band in log space
     cispo           stop(min(R, 1+ε_high))·A·log π_θ        clips the weight and keeps every gradient (MiniMax-M1)
     none_released   π_θ·A                                   the released code's "no clip": drops 1/π_old as well, so it
@@ -42,7 +41,7 @@ NEVER_HIGH = 1e9
 NEVER_LOW = 1.0
 """A lower ε no ratio reaches: R ≥ 0 = 1 − 1."""
 
-MODES = ("two_sided", "none", "high_only", "low_only", "asymmetric", "log_symmetric", "cispo", "none_released")
+MODES = ("two_sided", "none", "high_only", "low_only", "log_symmetric", "cispo", "none_released")
 """All clip modes."""
 
 
@@ -84,21 +83,15 @@ def band(mode: str, epsilon_low: float, epsilon_high: float) -> ClipBand:
         epsilon_high: distance of the upper exit from 1, above 0.
 
     Raises:
-        InputError: unknown mode, an ε out of range, or two equal ε in `asymmetric`.
+        InputError: unknown mode, or an ε out of range.
     """
     check_mode(mode)
     if not 0 < epsilon_low <= 1:
         raise InputError(f"epsilon_low must lie in (0, 1], but it is {epsilon_low}: the ratio cannot fall below 0.")
     if not epsilon_high > 0:
         raise InputError(f"epsilon_high must be above 0, but it is {epsilon_high}; the paper uses 0.2.")
-    if mode == "asymmetric" and epsilon_low == epsilon_high:
-        raise InputError(
-            f"clip_mode asymmetric needs two different ε, but both are {epsilon_low}; "
-            "use two_sided, or set epsilon_high (DAPO: 0.2 and 0.28)."
-        )
     return {
         "two_sided": ClipBand(epsilon_low, epsilon_high),
-        "asymmetric": ClipBand(epsilon_low, epsilon_high),
         "none": ClipBand(NEVER_LOW, NEVER_HIGH),
         "none_released": ClipBand(NEVER_LOW, NEVER_HIGH),
         "high_only": ClipBand(NEVER_LOW, epsilon_high),

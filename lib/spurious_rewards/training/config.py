@@ -12,12 +12,12 @@ and T do is second-hand):
 | ε of the advantage | E, S `--advantage_estimator group_norm`: 1e-9, std with ddof 1 | 1e-4, ddof 1 (`_generate_and_score_completions`) |
 | second whitening | E: all advantages of a rollout batch, token weighted | off; `whiten_advantages` adds it after TRL's (`advantages.whiten`) |
 | mini-batch order | T: shuffled replay buffer, so a group spreads over mini-batches | rollouts shuffled once per rollout batch (`_prepare_inputs`, `shuffle_sequence_dict`), seeded; groups spread likewise |
-| log π_old | T: recomputed by the training engine | the same, but only if gradient_accumulation_steps is no multiple of steps_per_generation (`_generate_and_score_completions`); else the ratio is 1 throughout, which `validate` refuses |
+| log π_old | T: recomputed by the training engine | the same, in the micro-batches of the update (`trainer._prepare_inputs`); TRL has it only if gradient_accumulation_steps is no multiple of steps_per_generation, else the ratio is 1 throughout, which `validate` refuses |
 | clip | L `PolicyLoss`: min(R·A, clip(R)·A), clip_eps 0.2; its "no clip", `PolicyLossWoOldLogProbs`, is −π·A | `_compute_loss`, coef_1 and coef_2; `none` opens the band, `none_released` is the released variant |
 | KL | S `--use_kl_loss --init_kl_coef 0.00`: computed, weighted 0 | `beta=0.0`: not computed |
 | prompts above the limit | S `--prompt_max_len 1024` | filtered here (`training.prompts`): TRL has no limit of its own |
 | top-k, top-p of rollouts | S `--temperature 1.0`, both off | `top_k=0`, `top_p=1.0`, set by hand |
-| vLLM's probabilities against the trainer's | not corrected | `vllm_correction` none; TRL's default corrects (`vllm_importance_sampling_mode` sequence_mask) |
+| vLLM's probabilities against the trainer's | not corrected | not corrected; TRL's default corrects (`vllm_importance_sampling_mode` sequence_mask) |
 | AdamW | β (0.9, 0.95) | the same, set by hand; TRL's default β₂ is 0.999 |
 
 Checkpoints lie on rollout-batch boundaries by construction: `save_steps` is save_every_batches · updates_per_batch, so
@@ -29,25 +29,59 @@ BatchPlan(rollouts=1024, mini_batch=128, micro_batch=4, gradient_accumulation=4,
 >>> RunConfig(clip_mode="nonee")
 Traceback (most recent call last):
     ...
-spurious_rewards.errors.InputError: Unknown clip_mode 'nonee' (did you mean 'none'?); known: asymmetric, cispo, ...
+spurious_rewards.errors.InputError: Unknown clip_mode 'nonee' (did you mean 'none'?); known: cispo, high_only, ...
 """  # noqa: E501
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from typing import Any
 
 from spurious_rewards.errors import InputError, unknown_name
-from spurious_rewards.rewards.names import check_reward
+from spurious_rewards.rewards.names import check_reward, leaves, parse
+from spurious_rewards.rewards.registry import Reward, build, source_hash
 from spurious_rewards.storage.config import Config, slug
+from spurious_rewards.storage.yaml_text import read_mapping
 from spurious_rewards.training.clip import IGNORED, ClipBand, band
 
 OPTIMIZERS = ("adamw", "sgd")
-LOSS_AVERAGING = ("bnpo", "grpo", "dr_grpo")
-IMPORTANCE_SAMPLING = ("token", "sequence")
-ADVANTAGE_SCALES = ("std", "none")
 PRECISIONS = ("fp32", "bf16")
 ENGINES = ("transformers", "shared_prefix", "vllm_colocate", "vllm_server")
-VLLM_CORRECTIONS = ("none", "token_truncate", "token_mask", "sequence_truncate", "sequence_mask")
+ADVANTAGE_SIGNS = ("both", "positive", "negative")
+
+TRL_OWNED = {
+    "clip_mode": (
+        "epsilon",
+        "epsilon_high",
+        "loss_type",
+        "num_iterations",
+        "importance_sampling_level",
+        "delta",
+        "off_policy_mask_threshold",
+    ),
+    "prompts_per_batch, group_size, updates_per_batch and micro_batch": (
+        "steps_per_generation",
+        "generation_batch_size",
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+        "num_generations",
+    ),
+    "rollout_batches": ("max_steps", "num_train_epochs", "shuffle_dataset", "dataloader_drop_last"),
+    "save_every_batches": ("save_strategy", "save_steps", "save_total_limit", "output_dir"),
+    "max_completion_tokens": ("max_completion_length", "vllm_max_model_length"),
+    "temperature": ("temperature",),
+    "optimizer": ("optim",),
+    "learning_rate": ("learning_rate",),
+    "precision": ("bf16", "fp16", "use_cpu"),
+    "seed": ("seed", "data_seed"),
+    "engine": ("use_vllm", "vllm_mode"),
+    "vllm_gpu_memory": ("vllm_gpu_memory_utilization",),
+    "vllm_tensor_parallel": ("vllm_tensor_parallel_size",),
+    "gradient_checkpointing": ("gradient_checkpointing",),
+    "diagnostics": ("logging_steps", "logging_strategy", "logging_nan_inf_filter"),
+}
+"""Fields of `GRPOConfig` that `RunConfig.trl` may not set, by the field of `RunConfig` that decides them."""
 
 _AWAY = {"identity": False}  # changes where or how often something is written, never what is computed
 
@@ -87,8 +121,14 @@ class RunConfig(Config):
     """Reward name, see `rewards.registry`; `A_and_B` and `inverse_A` compose."""
     gamma: float = 0.5
     """Probability of reward 1 under the random reward (paper §4: 0.5 unless said otherwise)."""
+    false_positive: float = 0.0
+    """Probability that reward noisy_ground_truth pays for a wrong answer."""
+    false_negative: float = 0.0
+    """Probability that reward noisy_ground_truth withholds its 1 from a right answer."""
     labels: str = ""
     """Run id or folder of a majority-vote labelling, for the rewards majority_vote and incorrect."""
+    right_labels: float = 0.0
+    """Share of the problems of reward incorrect that keep their right answer; paper: 0, every label is wrong."""
     grader: str = "robust"
     """Grader of the math rewards: `robust`, or `paper` for the released verifier's behaviour."""
 
@@ -100,12 +140,9 @@ class RunConfig(Config):
     """Paper: ε = 0.2."""
     reference_epsilon: float = 0.2
     """ε of the *would-clip* fraction that is logged in every arm, the unclipped ones included; below 1."""
-    importance_sampling: str = "token"
-    """Ratio per token (paper), or one per sequence (GSPO)."""
-    loss_averaging: str = "bnpo"
-    """Token mean over a micro-batch (released code), sequence mean of token means (`grpo`), or `dr_grpo`."""
-    advantage_scale: str = "std"
-    """Paper eq. 1: divided by the group's standard deviation (ddof 1); `none` only centres."""
+    advantage_sign: str = "both"
+    """Which advantages count: `both` (paper), or only those above 0 (`positive`) or below 0 (`negative`); the others
+    are set to 0."""
     whiten_advantages: bool = False
     """The released code's second, batch-wide normalisation; the paper does not mention it."""
 
@@ -130,14 +167,6 @@ class RunConfig(Config):
     """`adamw` (paper), or `sgd` without momentum for the mechanism."""
     learning_rate: float = 5e-7
     """Paper: 5e-7, constant."""
-    adam_beta1: float = 0.9
-    """Released code: 0.9."""
-    adam_beta2: float = 0.95
-    """Released code: 0.95."""
-    max_grad_norm: float = 1.0
-    """Released code: 1.0."""
-    kl_beta: float = 0.0
-    """Paper: no KL term."""
     precision: str = "bf16"
     """`bf16` is autocast over fp32 master weights: a pure bf16 weight does not move at 5e-7."""
     lora_rank: int = 0
@@ -146,11 +175,9 @@ class RunConfig(Config):
     engine: str = "transformers"
     """Who writes the rollouts: `transformers` (TRL's own use of `generate`), `shared_prefix` (the same model, a prompt
     read once per group, see `training.rollouts`: faster for tiny models), or vLLM, which needs a GPU."""
-    vllm_correction: str = "none"
-    """Importance correction of π_old against vLLM's own probabilities (TRL's `vllm_importance_sampling_mode`); `none`
-    keeps the ratio π_θ/π_old, as the paper's. TRL's default is sequence_mask."""
-    vllm_correction_max: float = 3.0
-    """Above it the correction is truncated or masked (TRL: 3)."""
+    trl: str = ""
+    """Further fields of TRL's `GRPOConfig` as YAML, for example `"beta: 0.01, max_grad_norm: 0.5"`; those that decide
+    the clip, the batches or what else is a field here are refused."""
     seed: int = 0
     """Seeds the order of problems, sampling, mini-batch order and reward draws."""
     allow_inert_clip: bool = False
@@ -165,10 +192,6 @@ class RunConfig(Config):
     """Share of each GPU's memory that colocated vLLM takes (TRL: 0.3)."""
     vllm_tensor_parallel: int = field(default=1, metadata=_AWAY)
     """GPUs per vLLM copy, colocated (TRL: 1)."""
-    vllm_server_host: str = field(default="127.0.0.1", metadata=_AWAY)
-    """Where `trl vllm-serve` listens, for engine vllm_server."""
-    vllm_server_port: int = field(default=8000, metadata=_AWAY)
-    """Its port."""
     gradient_checkpointing: bool = field(default=False, metadata=_AWAY)
     """Keep only the input of each layer and compute the rest again in the backward pass: the same losses in less memory
     and about a third more time. `profiles/accelerate/` has the arithmetic for 7 B parameters. Where FSDP does it by its
@@ -182,23 +205,24 @@ class RunConfig(Config):
     """How many of the newest checkpoints stay; 0 keeps all."""
     rollouts_kept_per_batch: int = field(default=64, metadata=_AWAY)
     """Rollouts per rollout batch that go into rollouts.parquet, whole groups first."""
-    report_to: str = field(default="none", metadata=_AWAY)
-    """TRL's own `report_to`: none, tensorboard, trackio or wandb."""
+    reward_source: str = ""
+    """Hash of the source of a reward of one's own, filled in by itself: an edited reward is another run. Empty for the
+    rewards of this project."""
 
     def validate(self) -> None:
         """Raise `InputError` for any value that cannot work, before a model is loaded."""
         check_reward(self.reward, self.gamma, self.labels)
+        self._check_reward_dials()
+        object.__setattr__(self, "reward_source", source_hash(self.reward))
+        sorted_fields = sorted(self.trl_fields().items(), key=str)  # one spelling, one run id
+        object.__setattr__(self, "trl", ", ".join(f"{name}: {json.dumps(value)}" for name, value in sorted_fields))
         limits = band(self.clip_mode, self.epsilon_low, self.epsilon_high)
         for name, known in (
             ("optimizer", OPTIMIZERS),
-            ("loss_averaging", LOSS_AVERAGING),
             ("precision", PRECISIONS),
-            ("importance_sampling", IMPORTANCE_SAMPLING),
-            ("advantage_scale", ADVANTAGE_SCALES),
+            ("advantage_sign", ADVANTAGE_SIGNS),
             ("engine", ENGINES),
-            ("vllm_correction", VLLM_CORRECTIONS),
             ("grader", ("robust", "paper")),
-            ("report_to", ("none", "tensorboard", "trackio", "wandb")),
         ):
             if getattr(self, name) not in known:
                 raise unknown_name(name, getattr(self, name), known)
@@ -219,10 +243,9 @@ class RunConfig(Config):
                 "seed": 0,
                 "problem_seed": 0,
                 "vllm_tensor_parallel": 1,
-                "vllm_server_port": 1,
             }
         )
-        for name in ("temperature", "max_grad_norm", "reference_epsilon", "vllm_correction_max", "vllm_gpu_memory"):
+        for name in ("temperature", "reference_epsilon", "vllm_gpu_memory"):
             if getattr(self, name) <= 0:
                 raise InputError(f"{name} must be above 0, but it is {getattr(self, name)}.")
         if self.reference_epsilon >= 1:
@@ -232,18 +255,48 @@ class RunConfig(Config):
             )
         if self.vllm_gpu_memory > 1:
             raise InputError(f"vllm_gpu_memory is a share of the GPU's memory, at most 1, not {self.vllm_gpu_memory}.")
-        if self.learning_rate < 0 or self.kl_beta < 0:
-            raise InputError("learning_rate and kl_beta must not be negative.")
-        if self.clip_mode in ("cispo", "none_released") and self.loss_averaging != "bnpo":
-            raise InputError(
-                f"clip_mode {self.clip_mode} is defined for loss_averaging bnpo only, not {self.loss_averaging}."
-            )
-        if self.clip_mode in ("cispo", "none_released") and self.importance_sampling != "token":
-            raise InputError(f"clip_mode {self.clip_mode} works on token ratios; set importance_sampling to token.")
+        if self.learning_rate < 0:
+            raise InputError(f"learning_rate must not be negative, but it is {self.learning_rate:g}.")
         if not self.allow_inert_clip:
             self._check_clip_acts(limits)
             self._check_ignored_epsilon()
         self.batch_plan(1)
+
+    def reward_names(self) -> list[str]:
+        """Base names in the reward expression, left to right."""
+        return leaves(parse(self.reward))
+
+    def reward_function(self) -> Reward:
+        """Return the run's reward, bound to its options, as TRL takes it."""
+        options = {name: getattr(self, name) for name in ("seed", "grader", "false_positive", "false_negative")}
+        return build(self.reward, self.gamma, **options)
+
+    def trl_fields(self) -> dict[str, Any]:
+        """Parse `trl` into fields of `GRPOConfig`.
+
+        Raises:
+            InputError: not a YAML mapping, or a field that another field of `RunConfig` decides.
+        """
+        fields = read_mapping(f"{{{self.trl}}}", "trl")
+        for owner, names in TRL_OWNED.items():
+            for name in names:
+                if name in fields:
+                    raise InputError(f"trl may not set {name}: it follows from {owner}; change that instead.")
+        return fields
+
+    def _check_reward_dials(self) -> None:
+        """Raise `InputError` for a dial out of its range, or one that the reward does not read."""
+        names = self.reward_names()
+        for dial, reader in (
+            ("false_positive", "noisy_ground_truth"),
+            ("false_negative", "noisy_ground_truth"),
+            ("right_labels", "incorrect"),
+        ):
+            value = getattr(self, dial)
+            if not 0 <= value <= 1:
+                raise InputError(f"{dial} is a share and must lie in [0, 1], but it is {value:g}.")
+            if value and reader not in names:
+                raise InputError(f"{dial} is read by reward {reader} alone, not by {self.reward}; leave it at 0.")
 
     def _check_clip_acts(self, limits: ClipBand) -> None:
         """Raise `InputError` for numbers under which a clip mode could not differ from `none`."""
@@ -308,8 +361,13 @@ class RunConfig(Config):
 
     def arm(self) -> str:
         """A short readable name of what distinguishes this run: reward, clip mode, seed."""
-        reward = f"random{self.gamma:g}" if self.reward == "random" else self.reward
-        return f"{reward}-{self.clip_mode}-s{self.seed}"
+        dials = {
+            "random": f"{self.gamma:g}",
+            "noisy_ground_truth": f"{self.false_positive:g}_{self.false_negative:g}",
+            "incorrect": f"{self.right_labels:g}" if self.right_labels else "",
+        }
+        sign = "" if self.advantage_sign == "both" else f"-{self.advantage_sign}"
+        return f"{self.reward}{dials.get(self.reward, '')}-{self.clip_mode}{sign}-s{self.seed}"
 
     def run_id(self) -> str:
         """Folder name: what a person looks for, then the digest of everything that matters."""

@@ -4,9 +4,9 @@ Over the completion tokens of one mini-batch, with R = π_θ/π_old, A the advan
 
 | column | meaning |
 |---|---|
-| would_clip_high, would_clip_low | share of tokens with R > 1+ε, A > 0 and R < 1−ε, A < 0: in every arm, clipped or not. With importance_sampling sequence R is here the sequence's ratio, the geometric mean over its tokens, since that is what the clip looks at |
+| would_clip_high, would_clip_low | share of tokens with R > 1+ε, A > 0 and R < 1−ε, A < 0: in every arm, clipped or not |
 | would_clip_{high,low}_bin{i} | the same over the tokens whose π_old lies in bin i of `PI_OLD_BINS` |
-| clip_force_high, clip_force_low | mean over tokens of −R·A on would-clip tokens: the *signed* gradient, with respect to log π_θ(y_t), that the clip takes away; R as in would_clip |
+| clip_force_high, clip_force_low | mean over tokens of −R·A on would-clip tokens: the *signed* gradient, with respect to log π_θ(y_t), that the clip takes away |
 | ratio_q001 … ratio_q999, ratio_max | quantiles of the tokens' R |
 | kl_old | estimate of KL(π_θ‖π_old): mean of R·log R − R + 1 (unbiased under π_old, never negative) |
 | mean_prob, token_entropy | mean π_θ of the sampled tokens; mean entropy of π_θ at their positions, nats |
@@ -50,17 +50,13 @@ QUANTILES = {"ratio_q001": 0.001, "ratio_q01": 0.01, "ratio_q50": 0.5, "ratio_q9
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """The completion tokens of one micro-batch, flattened: vectors of the same length.
-
-    `clip_log_ratio` is log R as the clip sees it, where that is not the token's own logp − old_logp.
-    """
+    """The completion tokens of one micro-batch, flattened: vectors of the same length."""
 
     logp: Float[Tensor, " tokens"]
     old_logp: Float[Tensor, " tokens"]
     advantage: Float[Tensor, " tokens"]
     entropy: Float[Tensor, " tokens"]
     top1_logp: Float[Tensor, " tokens"] | None = None
-    clip_log_ratio: Float[Tensor, " tokens"] | None = None
 
     @classmethod
     def of(
@@ -71,30 +67,11 @@ class TokenBatch:
         entropy_B_T: Float[Tensor, "batch tokens"],
         mask_B_T: Int[Tensor, "batch tokens"],
         top1_logp: Float[Tensor, " tokens"] | None = None,
-        level: str = "token",
     ) -> TokenBatch:
-        """Keep the tokens where the mask is set; `top1_logp` holds these tokens only, already.
-
-        `level` is the run's importance_sampling.
-        """
+        """Keep the tokens where the mask is set; `top1_logp` holds these tokens only, already."""
         real = mask_B_T.bool()
         advantage_B_T = advantage_B.unsqueeze(1).expand_as(logp_B_T)
-        seen_by_clip = None if level == "token" else clip_log_ratio(logp_B_T, old_logp_B_T, mask_B_T, level)[real]
-        return cls(logp_B_T[real], old_logp_B_T[real], advantage_B_T[real], entropy_B_T[real], top1_logp, seen_by_clip)
-
-
-def clip_log_ratio(
-    logp_B_T: Float[Tensor, "batch tokens"],
-    old_logp_B_T: Float[Tensor, "batch tokens"],
-    mask_B_T: Int[Tensor, "batch tokens"],
-    level: str,
-) -> Float[Tensor, "batch tokens"]:
-    """log R as the clip sees it: the token's, or with `level="sequence"` the mean over its sequence, at every token."""
-    log_ratio = logp_B_T - old_logp_B_T
-    if level == "token":
-        return log_ratio
-    mean_B_1 = (log_ratio * mask_B_T).sum(dim=1, keepdim=True) / mask_B_T.sum(dim=1, keepdim=True).clamp(min=1)
-    return mean_B_1.expand_as(log_ratio)
+        return cls(logp_B_T[real], old_logp_B_T[real], advantage_B_T[real], entropy_B_T[real], top1_logp)
 
 
 class UpdateDiagnostics:
@@ -113,7 +90,7 @@ class UpdateDiagnostics:
         names = [name for name in TokenBatch.__dataclass_fields__ if getattr(self._parts[0], name) is not None]
         columns = torch.stack(
             [torch.cat([getattr(part, name).float() for part in self._parts]) for name in names]
-        )  # (4 to 6, tokens)
+        )  # (4 or 5, tokens)
         self._parts = []
         if accelerator is not None and accelerator.num_processes > 1:
             lengths = accelerator.gather(torch.tensor([columns.size(1)], device=columns.device)).tolist()
@@ -129,17 +106,15 @@ def token_statistics(
     advantage: Float[Tensor, " tokens"],
     entropy: Float[Tensor, " tokens"],
     top1_logp: Float[Tensor, " tokens"] | None = None,
-    clip_log_ratio: Float[Tensor, " tokens"] | None = None,
     *,
     epsilon: float,
 ) -> dict[str, float]:
     """The token columns of the module's table for one update; arguments as in `TokenBatch`."""
     log_ratio = logp - old_logp
     ratio = log_ratio.exp()
-    seen_by_clip = ratio if clip_log_ratio is None else clip_log_ratio.exp()
-    high = (seen_by_clip > 1 + epsilon) & (advantage > 0)
-    low = (seen_by_clip < 1 - epsilon) & (advantage < 0)
-    force = -seen_by_clip * advantage
+    high = (ratio > 1 + epsilon) & (advantage > 0)
+    low = (ratio < 1 - epsilon) & (advantage < 0)
+    force = -ratio * advantage
     edges = torch.tensor(PI_OLD_BINS[1:-1], device=logp.device)
     which = torch.bucketize(old_logp.exp(), edges)
     n_bins = len(PI_OLD_BINS) - 1

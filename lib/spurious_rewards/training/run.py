@@ -28,7 +28,6 @@ from pyarrow.parquet import read_schema
 from spurious_rewards.data.labelled import training_problems
 from spurious_rewards.data.problem import Problem
 from spurious_rewards.errors import InputError
-from spurious_rewards.rewards.registry import build
 from spurious_rewards.rewards.strategy import uses_code, uses_code_structural
 from spurious_rewards.storage.files import write_parquet
 from spurious_rewards.storage.runs import RunFolder
@@ -39,6 +38,12 @@ from spurious_rewards.training.digests import digests
 from spurious_rewards.training.divergence import check_weights
 
 PARTIAL = "metrics.partial.parquet"
+REPRODUCIBLE = {
+    True: "bit for bit, on processors of one kind and with this number of processes",
+    False: "not bit for bit: the seed fixes the order of problems, mini-batches, reward draws and the random numbers "
+    "of sampling, but kernels of a GPU (and vLLM's batches) may round differently from run to run",
+}
+"""What the manifest says about running a configuration again, by whether it ran on a CPU."""
 OnBatch = Callable[[pd.DataFrame], None]
 
 
@@ -62,7 +67,12 @@ def train(config: RunConfig, on_batch: OnBatch | None = None, progress: bool = T
             stack.enter_context(run.lock())
         if not run.complete:
             problems = training_problems(
-                config.train_set, config.n_train_problems, config.problem_seed, config.reward, config.labels
+                config.train_set,
+                config.n_train_problems,
+                config.problem_seed,
+                config.reward_names(),
+                config.labels,
+                config.right_labels,
             )
             _train(run, config, problems, on_batch, progress)
     return run
@@ -129,6 +139,7 @@ def _train(
                 metrics["completion_tokens"].fillna(0).sum() * config.prompts_per_batch * config.group_size
             ),
             "processes": world_size(),
+            "reproducible": REPRODUCIBLE[trainer.accelerator.device.type == "cpu"],
             "config": config.to_dict(),
             "digests": digests(metrics, run.path("model")),
         }
@@ -201,7 +212,7 @@ def make_trainer(config: RunConfig, problems: list[Problem], folder: str | Path)
         args=args,
         processing_class=tokenizer,
         train_dataset=Dataset.from_list(rows),
-        reward_funcs=[build(config.reward, config.gamma, config.seed, config.grader)],
+        reward_funcs=[config.reward_function()],
         peft_config=lora(config.lora_rank) if config.lora_rank else None,
     )
     trainer.n_problems = len(kept)

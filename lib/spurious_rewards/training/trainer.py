@@ -11,6 +11,9 @@ Added beside that, without a forward pass of its own: the log-probabilities that
 for the diagnostics; on request the signed clip gradient (`training.clip_projection`); reward draws get the rollout's
 index within its group; the optional second whitening of the released code.
 
+log π_old is computed in the very micro-batches of the updates: TRL computes it before it shuffles, in other batches of
+other widths, so that its ratio at the first update is 1 up to rounding only, which in bf16 is enough to clip tokens.
+
 Left out, because it costs time and changes nothing: padding (TRL pads every mini-batch, and the pass for log π_old, to
 the longest row of the rollout batch; here each is cut to its own longest), the head at prompt positions
 (`training.head`), a collated copy of the whole rollout batch for every micro-batch, a model card per checkpoint.
@@ -20,6 +23,7 @@ Usage: `ClipGRPOTrainer(run=config, model=model, args=grpo_arguments(config, fol
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -27,13 +31,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from accelerate.utils import set_seed
 from trl import GRPOTrainer
+from trl.models.utils import disable_gradient_checkpointing
 
 from spurious_rewards.training.advantages import whiten
 from spurious_rewards.training.clip import NEVER_HIGH, NEVER_LOW
 from spurious_rewards.training.clip_projection import ClipProjection
 from spurious_rewards.training.config import RunConfig
-from spurious_rewards.training.diagnostics import TokenBatch, UpdateDiagnostics, clip_log_ratio, rollout_diagnostics
+from spurious_rewards.training.diagnostics import TokenBatch, UpdateDiagnostics, rollout_diagnostics
 from spurious_rewards.training.head import CompletionHead
 from spurious_rewards.training.rollouts import sample
 
@@ -56,6 +62,8 @@ class ClipGRPOTrainer(GRPOTrainer):
         self._seconds: dict[str, float] = defaultdict(float)
         self._step_ended = time.perf_counter()
         super().__init__(*args, **kwargs)
+        set_seed(self.args.seed, device_specific=True)  # vLLM seeds all with the process number
+        self._skip_old_logps = False
         self.data_collator, self.train_dataset = Rows, self.train_dataset.to_list()
         policy = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
         self._head = CompletionHead(policy, self.temperature, run.diagnostics and run.top1_prob)
@@ -75,20 +83,61 @@ class ClipGRPOTrainer(GRPOTrainer):
             {**row, "sample": row["occurrence"] * self.num_generations + (start + i) % self.num_generations}
             for i, row in enumerate(inputs)
         ]
+        self._skip_old_logps = self._old_logps_wanted() and not (
+            self.use_vllm and self.vllm_importance_sampling_correction  # which compares them with vLLM's at once
+        )
+        output = super()._generate_and_score_completions(inputs)
+        if self.run.whiten_advantages:
+            output["advantages"] = self._whitened(output)
+        if self.run.advantage_sign == "positive":
+            output["advantages"] = output["advantages"].clamp(min=0)
+        elif self.run.advantage_sign == "negative":
+            output["advantages"] = output["advantages"].clamp(max=0)
+        self._log_rollouts(inputs, output)
+        return output
+
+    def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
+        """Return TRL's next micro-batch; a new rollout batch gets log π_old in the micro-batches of its updates.
+
+        So π_θ/π_old at the first update is the quotient of two equal computations: 1 to the last bit, in bf16 too.
+        """
+        before = self._buffered_inputs
         with self._timed("rollouts"):
-            output = super()._generate_and_score_completions(inputs)
-            if self.run.whiten_advantages:
-                output["advantages"] = self._whitened(output)
-            self._log_rollouts(inputs, output)
+            inputs = super()._prepare_inputs(generation_batch)
+            if not self.model.training or self._buffered_inputs is before:
+                return inputs
+            self._buffered_inputs = [trimmed(micro) for micro in self._buffered_inputs]
+            if self._old_logps_wanted() and not with_images(self._buffered_inputs[0]):
+                with self._timed("old_logps"):
+                    for micro in self._buffered_inputs:
+                        micro["old_per_token_logps"] = self._old_logps(micro)
         for name in ("generation", "rewards", "old_logps", "rollouts"):
             self._log(f"seconds_{name}", self._seconds[name])
-        return output
+        return self._buffered_inputs[self._step % self.args.steps_per_generation]
+
+    def _old_logps_wanted(self) -> bool:
+        """Whether π_θ leaves π_old within a rollout batch: TRL's own condition for keeping log π_old."""
+        generate_every = self.args.steps_per_generation * self.num_iterations
+        return self.model.training and self.args.gradient_accumulation_steps % generate_every != 0
+
+    def _old_logps(self, micro: dict[str, Any]) -> torch.Tensor:
+        """log π of the completion tokens of a micro-batch under the present weights, (B, T)."""
+        with torch.no_grad(), disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs):
+            return self._get_per_token_logps_and_entropies(
+                self.model,
+                torch.cat([micro["prompt_ids"], micro["completion_ids"]], dim=1),
+                torch.cat([micro["prompt_mask"], micro["completion_mask"]], dim=1),
+                micro["completion_ids"].size(1),
+            )[0]
 
     def _generate(self, prompts: list) -> tuple:
         with self._timed("generation"):
             return super()._generate(prompts)
 
     def _generate_single_turn(self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any) -> tuple:
+        if self.use_vllm and self.vllm_mode == "colocate":
+            with self._vllm_stream():
+                return super()._generate_single_turn(prompt_ids, *args, **kwargs)
         if self.run.engine != "shared_prefix":
             return super()._generate_single_turn(prompt_ids, *args, **kwargs)
         model = self.accelerator.unwrap_model(self.model_wrapped)
@@ -100,6 +149,20 @@ class ClipGRPOTrainer(GRPOTrainer):
             self.eos_token_ids,
             self._tokenizer.pad_token_id,
         ), None
+
+    @contextmanager
+    def _vllm_stream(self) -> Iterator[None]:
+        """Seed the generators that colocated vLLM draws from by run seed, update and engine, and put them back after.
+
+        TRL seeds its engines by their number alone, so that every run would see one stream, and a resumed run its
+        beginning again. The processes of a tensor-parallel engine must draw the same numbers, hence not the process.
+        """
+        engine = self.accelerator.process_index // self.args.vllm_tensor_parallel_size
+        key = f"{self.args.seed}\x1f{self.state.global_step}\x1f{engine}".encode()
+        devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") >> 1)
+            yield
 
     def _calculate_rewards(self, *args: Any) -> torch.Tensor:
         with self._timed("rewards"):
@@ -166,21 +229,13 @@ class ClipGRPOTrainer(GRPOTrainer):
     ):
         if self._replay:  # the loss is evaluated again on the same forward pass, for the clip projection
             return self._captured
-        pass_ = super()._get_per_token_logps_and_entropies
-        images_or_experts = any(value is not None and value is not False for value in kwargs.values())
-        if compute_entropy or batch_size is None or images_or_experts:
-            result = pass_(model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **kwargs)
-        else:  # π_old and the reference policy, for the whole rollout batch: similar lengths together, each trimmed
-            with self._timed("old_logps"):
-                logps = input_ids.new_zeros((len(input_ids), logits_to_keep), dtype=torch.float32)
-                for rows in attention_mask.sum(dim=1).argsort(stable=True).split(batch_size):
-                    n_prompt = input_ids.size(1) - logits_to_keep
-                    ids, mask = input_ids[rows], attention_mask[rows]
-                    real = mask.any(dim=0)
-                    left, right = int(real[:n_prompt].sum()), int(real[n_prompt:].sum())
-                    part = slice(n_prompt - left, n_prompt + right)
-                    logps[rows, :right] = pass_(model, ids[:, part], mask[:, part], right)[0].float()
-            result = logps, None, None
+        if self._skip_old_logps and all(value is None for value in kwargs.values()):
+            # TRL's own pass for log π_old: computed later, in micro-batches
+            self._skip_old_logps = False
+            return input_ids.new_zeros((len(input_ids), logits_to_keep), dtype=torch.float32), None, None
+        result = super()._get_per_token_logps_and_entropies(
+            model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **kwargs
+        )
         if compute_entropy:  # only the loss asks for entropies
             self._captured = result
         return result
@@ -218,7 +273,6 @@ class ClipGRPOTrainer(GRPOTrainer):
                     entropies.detach(),
                     inputs["completion_mask"],
                     self._head.top1_logp,
-                    self.run.importance_sampling,
                 )
             )
         if not self.accelerator.sync_gradients:
@@ -249,8 +303,7 @@ class ClipGRPOTrainer(GRPOTrainer):
         """Which tokens a clip at `band` (as TRL's two ε) acts on, (B, T) of bool; the padding is never among them."""
         mask, logps = inputs["completion_mask"], self._captured[0].detach()
         old = given.get("old_per_token_logps")
-        log_ratio = clip_log_ratio(logps, logps if old is None else old, mask, self.run.importance_sampling)
-        ratio, advantage = log_ratio.exp(), inputs["advantages"].unsqueeze(1)
+        ratio, advantage = (logps - (logps if old is None else old)).exp(), inputs["advantages"].unsqueeze(1)
         if self.run.clip_mode == "cispo":  # the bound is on the weight itself, whatever the sign of A
             return (ratio > band[1]) & mask.bool()
         outside = (ratio > 1 + band[1]) & (advantage > 0) | (ratio < 1 - band[0]) & (advantage < 0)
@@ -325,7 +378,7 @@ def trimmed(inputs: dict[str, Any]) -> dict[str, Any]:
     Shapes: prompt_* (B, P) → (B, P'), completion_* and per-token log-probs (B, T) → (B, T'). Values of real tokens are
     untouched. Batches with images or tools are returned as they are: they carry other arrays of the same length.
     """
-    if any(name in inputs for name in ("pixel_values", "tool_mask", "token_type_ids", "mm_token_type_ids")):
+    if with_images(inputs) or "tool_mask" in inputs:
         return inputs
     width = max(int(inputs["completion_mask"].sum(dim=1).max()), 1)
     prompt_width = max(int(inputs["prompt_mask"].sum(dim=1).max()), 1)
@@ -343,3 +396,8 @@ def trimmed(inputs: dict[str, Any]) -> dict[str, Any]:
         if inputs.get(name) is not None:  # a correction per sequence is (B, 1) and stays so
             result[name] = inputs[name][:, :width]
     return result
+
+
+def with_images(inputs: dict[str, Any]) -> bool:
+    """Whether a micro-batch carries more than text."""
+    return any(inputs.get(name) is not None for name in ("pixel_values", "token_type_ids", "mm_token_type_ids"))
