@@ -29,7 +29,7 @@ def test_bins_with_their_intervals_add_up_to_the_map(table):
     """Σ over bins of rollouts · share = all rollouts · share of the cell; the two tables are of two runs."""
     bins = pd.read_csv(RESULTS / "tables/mechanism/bandit_bins.csv")
     assert set(bins["cell"]) == {cell.digest() for cell in sweeps.sweep_cells("base", "committed")}
-    assert set(bins["cell"]) < set(table["cell"]) and bins["cell"].nunique() == 16
+    assert set(bins["cell"]) < set(table["cell"]) and bins["cell"].nunique() == 14
     cells = table.drop_duplicates("cell").set_index("cell")
     for name in ("clipped_high", "clipped_low", "outside_high", "outside_low"):
         inside = bins[name].between(bins[f"{name}_ci_low"] - 1e-9, bins[f"{name}_ci_high"] + 1e-9)

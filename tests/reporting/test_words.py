@@ -9,8 +9,7 @@ from spurious_rewards.training.clip import MODES
 
 
 def test_every_clip_mode_has_words_and_a_colour_of_its_own():
-    modes = [mode for mode in MODES if mode != "asymmetric"]
-    assert set(modes) <= set(CLIP_WORDS) and set(modes) <= set(CLIP_COLOURS)
+    assert set(MODES) <= set(CLIP_WORDS) and set(MODES) <= set(CLIP_COLOURS)
     assert len(set(CLIP_COLOURS.values())) == len(CLIP_COLOURS) and len(set(CLIP_WORDS.values())) == len(CLIP_WORDS)
 
 

@@ -187,21 +187,26 @@ def test_trimming_cuts_the_correction_per_token_and_keeps_that_per_sequence(widt
 @pytest.mark.parametrize("per", ["token", "sequence"])
 def test_vllms_importance_correction_reaches_the_loss(per, tmp_path, monkeypatch):
     """The stock loss under our trimming, with vLLM's part of it switched on by hand: a token mean of −surrogate·w."""
-    updates = []
+    updates, widths = [], []
 
     class Corrected(ClipGRPOTrainer):
+        def _generate_and_score_completions(self, inputs):
+            output = super()._generate_and_score_completions(inputs)
+            shape = output["completion_mask"].shape if per == "token" else (len(output["completion_mask"]), 1)
+            widths.append(shape[1])
+            return {**output, "importance_sampling_ratio": torch.linspace(0.5, 1.5, shape[0] * shape[1]).view(shape)}
+
         def _compute_loss(self, model, inputs):
-            shape = inputs["completion_mask"].shape if per == "token" else (len(inputs["completion_mask"]), 1)
-            weight = torch.linspace(0.5, 1.5, shape[0] * shape[1]).view(shape)
             self.use_vllm, self.vllm_importance_sampling_correction = True, True
-            loss = super()._compute_loss(model, {**inputs, "importance_sampling_ratio": weight})
-            self.use_vllm = False
-            n = int(inputs["completion_mask"].sum(dim=1).max())
-            mask, old = inputs["completion_mask"][:, :n], inputs["old_per_token_logps"][:, :n]
+            loss = super()._compute_loss(model, inputs)
+            self.use_vllm = self.vllm_importance_sampling_correction = False
+            mask, old, weight = (
+                inputs[name] for name in ("completion_mask", "old_per_token_logps", "importance_sampling_ratio")
+            )
             objective = surrogate(seen.pop() - old, inputs["advantages"].unsqueeze(1), "two_sided", 0.2, 0.2)
-            expected = -(objective * weight[:, :n] * mask).sum() / mask.sum()
+            expected = -(objective * weight * mask).sum() / mask.sum()
             torch.testing.assert_close(loss.detach(), expected, rtol=1e-6, atol=1e-7)
-            updates.append(n < inputs["completion_mask"].size(1))
+            updates.append(per == "sequence" or weight.size(1) == mask.size(1) < widths[-1])
             return loss
 
         def _diagnose(self, *args):
@@ -211,7 +216,7 @@ def test_vllms_importance_correction_reaches_the_loss(per, tmp_path, monkeypatch
     seen = []
     monkeypatch.setattr("spurious_rewards.training.trainer.ClipGRPOTrainer", Corrected)
     make_trainer(tiny.config(rollout_batches=2, max_completion_tokens=64), tiny.problems(), tmp_path).train()
-    assert len(updates) == 8 and any(updates), "some micro-batch was trimmed"
+    assert len(updates) == 8 and any(updates), "some micro-batch was trimmed, and its weights with it"
 
 
 def test_fractions_of_a_cispo_run_are_those_of_its_tokens(tmp_path, monkeypatch):

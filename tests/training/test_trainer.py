@@ -15,7 +15,7 @@ from spurious_rewards.training import run as run_module
 from spurious_rewards.training.advantages import group_advantages
 from spurious_rewards.training.clip import MODES, surrogate
 from spurious_rewards.training.run import make_trainer, train
-from spurious_rewards.training.trainer import ClipGRPOTrainer, trimmed
+from spurious_rewards.training.trainer import ClipGRPOTrainer
 
 EPSILONS = {"two_sided": {"epsilon_low": 0.2, "epsilon_high": 0.28}}
 
@@ -29,7 +29,6 @@ class ExplicitTrainer(ClipGRPOTrainer):
     """The same loop with the loss written out: token mean of −surrogate, nothing of TRL's loss."""
 
     def _compute_loss(self, model, inputs):
-        inputs = trimmed(inputs)
         ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
         mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
         logp, _, _ = self._get_per_token_logps_and_entropies(

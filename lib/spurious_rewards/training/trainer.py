@@ -242,7 +242,6 @@ class ClipGRPOTrainer(GRPOTrainer):
 
     def _compute_loss(self, model, inputs: dict[str, Any]) -> torch.Tensor:
         with self._timed("forward"):
-            inputs = trimmed(inputs)
             given = dict(inputs)
             if self.run.clip_mode == "none_released":
                 given["old_per_token_logps"] = torch.zeros_like(inputs["completion_mask"], dtype=torch.float32)
