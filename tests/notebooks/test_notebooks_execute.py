@@ -92,6 +92,19 @@ def test_evaluation_notebook_under_every_prompt_and_beside_the_base_model(traine
     assert "application/vnd.plotly.v1+json" in kinds and kinds <= ALLOWED
 
 
+@pytest.mark.parametrize("name", ["03_evaluate", "04_code_reasoning"])
+def test_outputs_made_elsewhere_before_and_after(folders, tmp_path, name):
+    for file, texts in (("a.jsonl", ["The answer is 1.", "It is 2."]), ("b.jsonl", [r"\boxed{1}", r"\boxed{1}"])):
+        rows = [{"id": i, "question": "?", "gold": 1, "response": texts[i % 2]} for i in range(40)]
+        (tmp_path / file).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = {"outputs": str(tmp_path / "a.jsonl"), "outputs_after": str(tmp_path / "b.jsonl")}
+    more = {"probe_problems": 0} if name == "04_code_reasoning" else {}
+    done = execute(NOTEBOOKS / f"{name}.ipynb", tmp_path / "out.ipynb", files | more)
+    assert [RunFolder.load(one).manifest()["summary"]["accuracy"] for one in done.run_ids] == [0.5, 1.0]
+    said = (tmp_path / "out.ipynb").read_text()
+    assert "Accuracy rose by +50.0 points" in said and "without box → boxed" in said
+
+
 def test_code_reasoning_notebook_with_its_defaults_reads_the_committed_records(folders, tmp_path):
     output = tmp_path / "04.ipynb"
     done = execute(NOTEBOOKS / "04_code_reasoning.ipynb", output, {"probe_problems": 3})

@@ -20,7 +20,7 @@ from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.cautions import cautions, marked
 from spurious_rewards.evaluation.published import published_sentence
 from spurious_rewards.evaluation.records import compare, load_records, pass_curve, powers_of_two, summarise
-from spurious_rewards.evaluation.statistics import Interval, bootstrap_mean
+from spurious_rewards.evaluation.statistics import bootstrap_mean, bootstrap_ratio
 from spurious_rewards.storage.runs import RunFolder
 
 SPLITS = {"marked": ("without box", "boxed"), "uses_code": ("language", "code"), "cut_off": ("finished", "cut off")}
@@ -142,7 +142,8 @@ def split_of_gain(before: pd.DataFrame, after: pd.DataFrame, column: str, seed: 
 
     Returns:
         One row per pair: `share` of the pairs of answers, `accuracy_before` and `accuracy_after` within them, `gain` in
-        accuracy of all problems with its limits. The gains add up to the change of accuracy.
+        accuracy of all problems, and `contribution`, the gain's part of the whole change, both with limits. The gains
+        add up to the change; where its own limits include 0, contributions mean little.
     """
     names = SPLITS[column]
     parts = {}
@@ -153,22 +154,23 @@ def split_of_gain(before: pd.DataFrame, after: pd.DataFrame, column: str, seed: 
             parts[when, name] = is_so.groupby(records["problem_id"], sort=True).sum() / by_problem.size()
             right = (is_so & records["correct"].astype(bool)).groupby(records["problem_id"], sort=True).sum()
             parts[when, name, "right"] = right / by_problem.size()
+    right = {when: sum(parts[when, name, "right"] for name in names) for when in ("before", "after")}
+    total_P = (right["after"] - right["before"]).to_numpy()
     rows = []
     for one, two in itertools.product(names, names):
         share_P = parts["before", one] * parts["after", two]
         before_P = parts["after", two] * parts["before", one, "right"]
         after_P = parts["before", one] * parts["after", two, "right"]
-        gain: Interval = bootstrap_mean((after_P - before_P).to_numpy(), seed)
-        total = share_P.sum()
+        gained_P, pairs = (after_P - before_P).to_numpy(), share_P.sum()
+        gain, part = bootstrap_mean(gained_P, seed), bootstrap_ratio(gained_P, total_P, seed)
         rows.append(
             {
                 "pair": f"{one} → {two}",
                 "share": float(share_P.mean()),
-                "accuracy_before": float(before_P.sum() / total) if total else float("nan"),
-                "accuracy_after": float(after_P.sum() / total) if total else float("nan"),
-                "gain": gain.estimate,
-                "gain_low": gain.low,
-                "gain_high": gain.high,
+                "accuracy_before": float(before_P.sum() / pairs) if pairs else float("nan"),
+                "accuracy_after": float(after_P.sum() / pairs) if pairs else float("nan"),
+                **{"gain": gain.estimate, "gain_low": gain.low, "gain_high": gain.high},
+                **{"contribution": part.estimate, "contribution_low": part.low, "contribution_high": part.high},
             }
         )
     return pd.DataFrame(rows)

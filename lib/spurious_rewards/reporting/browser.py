@@ -45,6 +45,8 @@ def subject(row: pd.Series) -> str:
         reward = f"random γ={row['gamma']:g}" if row["reward"] == "random" else row["reward"]
         name = f"{name} after {reward}, {row['clip_mode']}, seed {row['train_seed']}"
         name += f", update {row['checkpoint']}" if row["checkpoint"] else ""
+    if pd.isna(row["temperature"]):  # outputs made elsewhere do not say
+        return f"{name}, answer {row['sample'] + 1}"
     decoding = "greedy" if row["temperature"] == 0 else f"T = {row['temperature']:g}, sample {row['sample'] + 1}"
     return f"{name}, {decoding}"
 
@@ -177,7 +179,8 @@ def verdict(row: pd.Series) -> str:
 def strategy(row: pd.Series) -> str:
     """Code or language, length, and whether the answer was cut off."""
     cut = "<br>cut off" if row["finish_reason"] == "length" else ""
-    return f"{'code' if row['uses_code'] else 'language'}<br>{row['n_tokens']} tokens{cut}"
+    length = f"<br>{row['n_tokens']:g} tokens" if pd.notna(row["n_tokens"]) else ""
+    return f"{'code' if row['uses_code'] else 'language'}{length}{cut}"
 
 
 def plain(text: str) -> str:

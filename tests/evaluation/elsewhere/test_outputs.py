@@ -14,6 +14,7 @@ from spurious_rewards.evaluation.elsewhere.answers import answers_of
 from spurious_rewards.evaluation.elsewhere.outputs import Outputs, import_outputs
 from spurious_rewards.evaluation.elsewhere.reference import Reference, differences, first_of, matched, with_reference
 from spurious_rewards.evaluation.records import load_records
+from spurious_rewards.evaluation.strategy_analysis import contributions, switch_counts, switches
 
 EXAMPLES = Path(__file__).parent / "examples"
 PROBLEMS = str(EXAMPLES / "problems.jsonl")
@@ -122,15 +123,15 @@ def asked(*rows):
 def test_a_problem_that_is_misquoted_is_named():
     text = AIME.problems[1].problem.replace("DE=13", "DE=31")
     (sentence,) = differences(asked({"problem": AIME.problems[0].problem}, {"problem": text}), AIME)
-    assert sentence.startswith("Problem 25-I-14 of aime25 reads ")
+    assert sentence.startswith("Problem 25-I-14 (number 2 of aime25) reads ")
     assert "DE=13, EA=26.' as pinned" in sentence and "DE=31, EA=26.' in the file" in sentence
-    with pytest.raises(InputError, match="Problem 25-I-14 of aime25 reads"):
+    with pytest.raises(InputError, match="Problem 25-I-14 .number 2 of aime25. reads"):
         with_reference(asked({"problem": text}), AIME)
 
 
 def test_another_gold_or_an_unknown_problem_is_named():
     (gold,) = differences(asked({"problem": AIME.problems[1].problem, "answer": 61}), AIME)
-    assert gold == "Problem 25-I-14 of aime25 has the answer '60', and the file says '61'."
+    assert gold == "Problem 25-I-14 (number 2 of aime25) has the answer '60', and the file says '61'."
     (unknown,) = differences(asked({"problem": "How many primes are below ten?"}), AIME)
     assert unknown == "Row 1 asks what aime25 does not: 'How many primes are below ten?'."
 
@@ -195,6 +196,7 @@ def test_parts_add_up_to_the_gain_with_several_answers():
     assert split.loc["language → code", "gain"] == pytest.approx((0 + 0.25) / 2)
     assert split.loc["code → code", "gain"] == pytest.approx((0.5 - 0.25) / 2)
     assert split["share"].sum() == pytest.approx(1)
+    assert split["contribution"].to_dict() == pytest.approx((split["gain"] / split["gain"].sum()).to_dict())
 
 
 def test_the_comparison_says_what_it_leaves_out_and_what_else_differs(tmp_path):
@@ -241,6 +243,21 @@ def test_one_file_prints_its_figures_and_bad_input_one_sentence(tmp_path, capsys
     assert "accuracy" in capsys.readouterr().out
     assert main([str(tmp_path / "none.jsonl")]) == 2
     assert capsys.readouterr().err.startswith("There is no file")
+
+
+def test_one_answer_per_problem_gives_the_switches_of_the_paper(tmp_path):
+    code = "```python\nprint(1)\n```\n"
+    before = graded(outputs(tmp_path / "a.jsonl", [WRONG, BOX, code + WRONG, code + BOX, WRONG]))
+    after = graded(outputs(tmp_path / "b.jsonl", [code + BOX, code + BOX, code + BOX, WRONG, WRONG]))
+    ours = before_after(before, after).splits["uses_code"].set_index("pair")
+    records = load_records([before, after])
+    table = switches(*(records[records["run_id"] == run.run_id] for run in (before, after)))
+    theirs = contributions(switch_counts(table)).set_index("switch")
+    pairs = {"LC": "language → code", "CC": "code → code", "CL": "code → language", "LL": "language → language"}
+    for switch, pair in pairs.items():
+        assert 100 * ours.loc[pair, ["share", "gain", "contribution"]].to_numpy(float) == pytest.approx(
+            theirs.loc[switch, ["frequency", "gain", "contribution"]].to_numpy(float)
+        )
 
 
 def test_several_answers_give_pass_at_k(tmp_path):

@@ -112,6 +112,22 @@ def import_outputs(outputs: Outputs) -> RunFolder:
     return run
 
 
+def import_all(outputs: str, outputs_after: str = "", **how: str) -> list[RunFolder]:
+    """Grade the files that a notebook's parameters name: none, one, or before and after.
+
+    Args:
+        outputs: path of a file; empty for none.
+        outputs_after: path of the file to compare it with; empty for none.
+        how: further fields of `Outputs`, the same for both.
+
+    Raises:
+        InputError: as in `import_outputs`; or there is a second file without a first.
+    """
+    if outputs_after and not outputs:
+        raise InputError("outputs_after is compared with outputs, which is empty: give both files.")
+    return [import_outputs(Outputs(file, **how)) for file in (outputs, outputs_after) if file]
+
+
 def is_foreign(config: Mapping[str, Any]) -> bool:
     """Whether an evaluation's configuration is that of outputs made elsewhere."""
     return config.get("engine") == ELSEWHERE
@@ -162,7 +178,7 @@ def _record(answer: Answer, problem: Problem | None) -> dict[str, Any]:
         "problem_id": answer.key,
         "sample": answer.sample,
         "seed": -1,
-        "prompt": answer.prompt,
+        "prompt": answer.prompt or answer.problem,
         "text": answer.text,
         "n_tokens": float("nan") if answer.n_tokens is None else answer.n_tokens,
         "logprob": float("nan"),
@@ -198,5 +214,5 @@ def described(run: RunFolder) -> str:
     found = ", ".join(f"{field} from {path}" for field, path in config["fields"].items())
     return (
         f"{config['outputs']} (sha256 {config['outputs_sha256'][:12]}), layout {config['layout']}: "
-        f"{manifest['n_problems']} problems with {config['n_samples']} answers each; {found}."
+        f"{manifest['n_problems']} problems, answers per problem: {config['n_samples']}; {found}."
     )

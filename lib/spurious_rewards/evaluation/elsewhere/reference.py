@@ -87,10 +87,10 @@ def differences(answers: Sequence[Answer], reference: Reference) -> list[str]:
         if problem is None:
             sentences.append(_unknown(answer, reference))
         elif answer.problem and markup_key(problem.problem) not in markup_key(answer.problem):
-            sentences.append(f"Problem {problem.id} of {reference.name} {_differs(problem.problem, answer.problem)}")
+            sentences.append(f"{_named(problem, reference)} {_differs(problem.problem, answer.problem)}")
         elif answer.golds and not any(_same_gold(gold, problem.answer) for gold in answer.golds):
             sentences.append(
-                f"Problem {problem.id} of {reference.name} has the answer {problem.answer[:60]!r}, and the file says "
+                f"{_named(problem, reference)} has the answer {problem.answer[:60]!r}, and the file says "
                 f"{answer.golds[0][:60]!r}."
             )
     return sentences[::-1]
@@ -154,8 +154,13 @@ def _unknown(answer: Answer, reference: Reference) -> str:
     keys = {markup_key(problem.problem): problem for problem in reference.problems}
     near = difflib.get_close_matches(markup_key(asked), keys, n=1, cutoff=0.8)
     if near:
-        return f"Problem {keys[near[0]].id} of {reference.name} {_differs(keys[near[0]].problem, asked)}"
+        return f"{_named(keys[near[0]], reference)} {_differs(keys[near[0]].problem, asked)}"
     return f"Row {answer.row} asks what {reference.name} does not: {asked[:SHOWN]!r}."
+
+
+def _named(problem: Problem, reference: Reference) -> str:
+    """A problem by its id and its place, the number that people know it by."""
+    return f"Problem {problem.id} (number {reference.problems.index(problem) + 1} of {reference.name})"
 
 
 def _differs(pinned: str, given: str) -> str:
