@@ -30,8 +30,8 @@ from pathlib import Path
 
 from spurious_rewards.command_line import exit_code
 from spurious_rewards.errors import InputError
-from spurious_rewards.rewards import normalization, paper_grader, worker_client
 from spurious_rewards.rewards.cases import print_json
+from spurious_rewards.rewards.grader import normalization, paper, worker_client
 from spurious_rewards.rewards.grading import grade, judge
 from spurious_rewards.storage.files import write_text
 
@@ -92,7 +92,7 @@ def read_records(path: str) -> list[Pair]:
 
 def forget() -> None:
     """Empty every cache of the grader."""
-    for function in (judge, normalization.normalize, paper_grader._equal):
+    for function in (judge, normalization.normalize, paper._equal):
         function.cache_clear()
 
 

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 from hostile_inputs import HOSTILE
 
-from spurious_rewards.rewards import worker_client
+from spurious_rewards.rewards.grader import worker_client
 from spurious_rewards.rewards.grading import grade
 
 

@@ -84,7 +84,7 @@ def test_r1_style(text, expected):
         ("✅ Final Answer: **73**", "73"),
         ("Final Answer: The largest $n$ is 34.", "34"),
         ("The final answer is $14{,}916$. I hope it is correct. Note: …", "14{,}916"),
-        ("the number is not 10 which is 1,000.99€", "1,000.99"),
+        ("the number is not 10 which is 1,000.99€", "1,000.99€"),
         ("the area is 15 cm^2", "15"),
         ("It increases by 100%.", "100%"),
         ("$28$ percent", "28percent"),

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.rewards import grading, worker_client
+from spurious_rewards.rewards import grading
+from spurious_rewards.rewards.grader import worker_client
 from spurious_rewards.rewards.grading import REASONS, grade, same_answer
 
 HERE = Path(__file__).parent
@@ -86,7 +87,7 @@ def test_reason_codes(prediction, gold, reason):
 
 
 def test_reason_codes_are_a_closed_set():
-    modules = ("atoms", "compare", "guards", "grading", "worker", "worker_client")
+    modules = ("grading", *(f"grader/{name}" for name in ("atoms", "compare", "guards", "worker", "worker_client")))
     source = "".join((Path(grading.__file__).parent / f"{name}.py").read_text() for name in modules)
     used = set(re.findall(r'"((?:[a-z]+)_(?:equal|differs))"|"(guard_[a-z]+)"|"(worker_[a-z]+)"', source))
     assert {code for codes in used for code in codes if code} <= set(REASONS)
@@ -108,10 +109,10 @@ def test_a_bug_in_the_comparison_costs_one_verdict(monkeypatch):
     assert grade(r"\boxed{x+7}", "x+8") == (False, "x+7", "failed")
 
 
-def test_a_busy_worker_does_not_enter_the_cache(monkeypatch):
+def test_a_verdict_of_a_busy_machine_does_not_enter_the_cache(monkeypatch):
     grading.judge.cache_clear()
-    monkeypatch.setattr(worker_client, "equal", lambda gold, prediction: (False, "worker_busy"))
-    assert grade(r"\boxed{y-3=2x}", "y=2x+3").reason == "worker_busy"
+    monkeypatch.setattr(worker_client, "equal", lambda gold, prediction: (False, "timeout_busy"))
+    assert grade(r"\boxed{y-3=2x}", "y=2x+3").reason == "timeout_busy"
     monkeypatch.undo()
     assert grade(r"\boxed{y-3=2x}", "y=2x+3").correct
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spurious_rewards.rewards.normalization import normalize
+from spurious_rewards.rewards.grader.normalization import normalize
 
 
 @pytest.mark.parametrize(

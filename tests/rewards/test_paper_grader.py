@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from spurious_rewards.rewards.grader.paper_spelling import strip_prediction
 from spurious_rewards.rewards.grading import grade
-from spurious_rewards.rewards.paper_spelling import strip_prediction
 
 
 def paper(prediction: str, gold: str, style: str = "boxed") -> bool:

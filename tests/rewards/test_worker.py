@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
-from spurious_rewards.rewards import worker_client
+from spurious_rewards.rewards.grader import worker_client
 from spurious_rewards.rewards.grading import grade
 
 EQUAL = ("y=2x+3", "y-3=2x")  # gold, prediction; only the symbolic engine can tell
@@ -23,6 +23,7 @@ ENDLESS = (
     " + ".join(rf"\sin({k}x)\cos({k}y)" for k in range(1, 60)),
     " + ".join(rf"\sin({k}(x+y))" for k in range(1, 60)),
 )
+ENDED = [(False, "timeout"), (False, "timeout_busy")]  # the second on a machine that gives less than half a core
 GREEDY = (r"\frac{d^{60}}{dx^{60}}(x^{40}\sin(x)^{40}e^{x^{3}})", "x")
 
 
@@ -54,7 +55,8 @@ def test_rounding_of_math_verify_is_corrected():
 
 def test_importing_and_grading_leave_the_main_process_without_sympy():
     code = (
-        "import sys; from spurious_rewards.rewards import grading, strategy, paper_grader;"
+        "import sys; from spurious_rewards.rewards import grading, strategy;"
+        "from spurious_rewards.rewards.grader import paper;"
         "assert not {'sympy', 'math_verify', 'latex2sympy2_extended', 'torch'} & set(sys.modules);"
         r"assert grading.grade(r'\boxed{y-3=2x}', 'y=2x+3').correct; assert 'sympy' not in sys.modules"
     )
@@ -65,8 +67,8 @@ def test_a_request_beyond_the_limit_is_killed_and_the_next_one_answered():
     worker_client.warm_up()
     worker = worker_client.process_id()
     started = time.monotonic()
-    assert worker_client.equal(*ENDLESS) == (False, "timeout")
-    assert worker_client.LIMIT_SECONDS - 0.1 < time.monotonic() - started < 4.5
+    assert worker_client.equal(*ENDLESS) in ENDED
+    assert worker_client.LIMIT_CPU_SECONDS - 0.1 < time.monotonic() - started < worker_client.LIMIT_SECONDS + 0.5
     started = time.monotonic()
     assert worker_client.equal(*EQUAL)[0]
     assert time.monotonic() - started < 1  # a fork, not an import
@@ -99,7 +101,21 @@ def test_threads_do_not_wait_for_each_other():
         assert all(pool.map(lambda _: worker_client.equal(*EQUAL)[0], range(20)))
         assert not all(future.done() for future in endless)
         assert time.monotonic() - started < worker_client.LIMIT_SECONDS
-        assert [future.result()[1] for future in endless] == ["timeout", "timeout"]
+        assert all(future.result() in ENDED for future in endless)
+
+
+@pytest.mark.parametrize("n_pairs", [200, pytest.param(1000, marks=pytest.mark.slow)])
+def test_waiting_for_a_free_process_is_no_time_out(n_pairs):
+    """Easy pairs from 64 threads on one core; each is work for the engine, none is in the cache."""
+    code = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
+        "from concurrent.futures import ThreadPoolExecutor; from spurious_rewards.rewards.grading import grade;"
+        f"pairs = [(rf'\\boxed{{{{{{{{y-{{n}}=2x}}}}}}}}', f'y=2x+{{n}}') for n in range({n_pairs})];"
+        "reasons = list(ThreadPoolExecutor(64).map(lambda pair: grade(*pair).reason, pairs));"
+        "print(*sorted(set(reasons)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["symbolic_equal"]
 
 
 def test_event_loop():
@@ -132,7 +148,7 @@ def test_other_processes_have_a_worker_of_their_own(method):
 @pytest.mark.parametrize("ending", ["", "import os; os._exit(0)", "import os; os.kill(os.getpid(), 9)"])
 def test_the_worker_dies_with_its_parent(ending):
     code = (
-        "from spurious_rewards.rewards import worker_client; worker_client.warm_up();"
+        "from spurious_rewards.rewards.grader import worker_client; worker_client.warm_up();"
         f"print(worker_client.process_id(), flush=True); {ending}"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

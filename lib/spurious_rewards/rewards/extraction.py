@@ -27,6 +27,7 @@ import re
 from collections import deque
 
 from spurious_rewards.errors import unknown_name
+from spurious_rewards.rewards.grader.unboxed import before_new_question, marked, unboxed
 
 STYLES = ("boxed", "r1")
 MAX_TEXT = 400_000  # characters looked at, from the end; a 3072-token completion has about 10 000
@@ -61,13 +62,11 @@ def extract_answer(text: str, style: str = "boxed", fallback: bool = True) -> st
         boxed = last_boxed(tagged)
         if boxed is not None or is_truncated(tagged):
             return boxed
-        return _unboxed(tagged) if len(tagged) > 80 or _ANSWER_CUE.search(tagged) else _tidy(tagged) or None
+        return marked(tagged)
     boxed = last_boxed(text)
     if boxed is not None or is_truncated(text) or not fallback:
         return boxed
-    if tagged is not None:
-        return _tidy(tagged) or None
-    return _unboxed(text)
+    return unboxed(text) if tagged is None else marked(tagged)
 
 
 def last_boxed(text: str) -> str | None:
@@ -116,6 +115,9 @@ def _matching_brace(text: str, start: int, stop: int | None) -> int | None:
 
 
 def _last_tag(text: str) -> str | None:
+    closed = text.find("</answer>")
+    if closed >= 0:
+        text = before_new_question(text, closed)
     start = text.rfind("<answer>")
     if start < 0:
         return None
@@ -125,92 +127,3 @@ def _last_tag(text: str) -> str | None:
 
 def _last_match(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
     return next(iter(deque(pattern.finditer(text), maxlen=1)), None)
-
-
-# ---------------------------------------------------------------- answers without a box
-
-_TAIL = 4000  # characters of the text that the fallback looks at
-_HASHES = re.compile(r"^\s*####\s*(.+)$", re.MULTILINE)
-_FINAL_CUE = re.compile(r"(?i)\bfinal\s+answer\b[^\w$\\(\[]{0,6}(?:is\b)?[\s:*=]*")
-_ANSWER_CUE = re.compile(r"(?i)\b(?:answer|solution|result)\b[^\w$\\(\[]{0,4}(?:is\b|:|=)[\s:*=]*")
-_PRICE = r"\s*\d[\d,.]*\s+[A-Za-z]{3}"  # "$5 and then $7" is no formula
-_MATH = re.compile(
-    rf"\$\$(.+?)\$\$|(?<!\\)\$(?!{_PRICE})((?:\\.|[^$\\\n]){{1,400}}?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL
-)
-_AFTER_MATH = re.compile(r"\s*(?:\\?%|percent\b|pct\b|degrees?\b)")
-_NUMBER = re.compile(
-    r"(?<![\w.^])[-−]?[$€£]?[-−]?(?:\d{1,3}(?:(?:,|\{,\}|,\\!)\d{3})+(?!\d)(?:\.\d+)?|\d*\.?\d+)(?:\s*/\s*\d+)?"
-    r"(?:\s*(?:\\?%|percent\b|pct\b))?"
-)
-_SENTENCE_END = re.compile(r"\.(?:\s|\*|$)|\n")
-_BOLD = re.compile(r"\*\*(.+?)\*\*")
-_PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
-_NOISE = re.compile(r"<\|[^|>]*\|>.*|I hope it is correct.*", re.DOTALL)
-
-
-def _unboxed(text: str) -> str | None:
-    """The answer of a text without a box: after the last cue, else the last formula or number."""
-    text = _NOISE.sub("", text[-_TAIL:]) if text.count("<|") + text.count("I hope it is") == 1 else text[-_TAIL:]
-    hashes = _last_match(_HASHES, text)
-    if hashes:
-        return _tidy(hashes.group(1)) or None
-    if len(text) <= 80 and "\n" not in text.strip() and not _PROSE.search(re.sub(r"\\text\{[^{}]*\}", "", text)):
-        return _tidy(text) or None
-    for cue in (_FINAL_CUE, _ANSWER_CUE):
-        match = _last_match(cue, text)
-        if match:
-            answer = _from_statement(text[match.end() :])
-            if answer:
-                return answer
-    return _last_formula_or_number(text)
-
-
-def _from_statement(rest: str) -> str | None:
-    """The answer in what follows a cue such as "the answer is": one sentence, whose last formula or number counts."""
-    rest = rest.lstrip()
-    math = _MATH.match(rest)
-    if math:
-        return _with_suffix(math, rest)
-    end = _SENTENCE_END.search(_mask_math(rest))
-    sentence = rest[: end.start()] if end else rest
-    bold = _BOLD.search(sentence)
-    if bold:
-        sentence = bold.group(1)
-    if re.search(r"\b(?:is|are|equals)\b", sentence) and (found := _last_formula_or_number(sentence)):
-        return found
-    if len(_PROSE.findall(sentence)) <= 3:
-        return _tidy(sentence) or None
-    return _last_formula_or_number(sentence)
-
-
-def _mask_math(text: str) -> str:
-    return _MATH.sub(lambda match: "x" * len(match.group()), text)
-
-
-def _with_suffix(math: re.Match[str], text: str) -> str:
-    suffix = _AFTER_MATH.match(text, math.end())
-    content = next(group for group in math.groups() if group is not None)
-    return _tidy(content) + (suffix.group().strip() if suffix else "")
-
-
-def _last_formula_or_number(text: str) -> str | None:
-    math = _last_match(_MATH, text)
-    start = math.end() if math else 0
-    number = _last_match(_NUMBER, text[start:])
-    if number and (math is None or not _AFTER_MATH.match(text, math.end())):
-        return _tidy(number.group())
-    return _with_suffix(math, text) if math else None
-
-
-def _tidy(answer: str) -> str:
-    """Strip Markdown emphasis, math delimiters and closing punctuation around a short answer."""
-    answer = answer.strip()
-    while True:
-        before = answer
-        answer = answer.strip().strip("*`").strip()
-        answer = re.sub(r"(?<!\\)[.,;:]+$", "", answer)
-        math = _MATH.fullmatch(answer)
-        if math:
-            answer = next(group for group in math.groups() if group is not None)
-        if answer == before:
-            return answer

@@ -31,11 +31,12 @@ from typing import Any, NamedTuple
 
 from spurious_rewards.command_line import exit_code
 from spurious_rewards.errors import InputError, unknown_name
-from spurious_rewards.rewards import worker_client
 from spurious_rewards.rewards.cases import print_json, read_cases, run
-from spurious_rewards.rewards.compare import Verdict, compare
 from spurious_rewards.rewards.extraction import extract_answer, is_truncated, last_boxed
-from spurious_rewards.rewards.normalization import normalize
+from spurious_rewards.rewards.grader import worker_client
+from spurious_rewards.rewards.grader.compare import Verdict, compare
+from spurious_rewards.rewards.grader.normalization import normalize
+from spurious_rewards.rewards.grader.unboxed import is_sentence, marked
 from spurious_rewards.storage.files import read_json, write_text
 
 MODES = ("robust", "paper")
@@ -59,17 +60,18 @@ REASONS: dict[str, str] = {
     "identity_differs": "expressions with unknowns differ at an arbitrary point",
     "symbolic_differs": "math-verify tells the expressions apart",
     "guard_length": "too long for the symbolic engine; not equal as strings",
+    "guard_words": "a sentence; not given to the symbolic engine",
     "guard_nesting": "nested too deeply for the symbolic engine",
     "guard_power": "an exponent or power tower too large for the symbolic engine",
     "guard_factorial": "a factorial or binomial too large for the symbolic engine",
     "guard_sum": "a sum, product or integral with large bounds, not given to the symbolic engine",
     "unparsable": "math-verify cannot parse one side",
-    "timeout": "math-verify was killed after three seconds",
+    "timeout": "math-verify was killed after two seconds of work",
+    "timeout_busy": "math-verify was killed after four seconds, in which a busy machine gave it less than two of work",
     "memory": "math-verify reached its memory limit",
     "engine_error": "math-verify raised an error",
     "failed": "the comparison before math-verify raised an error: a bug of this package",
     "worker_died": "the math-verify process died on this pair",
-    "worker_busy": "no math-verify process became free in time",
     "worker_failed": "the math-verify process could not be started",
     "paper_equal": "paper mode: judged equal",
     "paper_differs": "paper mode: judged different",
@@ -101,7 +103,7 @@ def grade(prediction: str, gold: str, mode: str = "robust", style: str = "boxed"
         kinds = f"{type(prediction).__name__} and {type(gold).__name__}"
         raise InputError(f"Prediction and gold must be text, but they are {kinds}: convert them with str() first.")
     if mode == "paper":
-        from spurious_rewards.rewards.paper_grader import grade_as_paper
+        from spurious_rewards.rewards.grader.paper import grade_as_paper
 
         return Grade(*grade_as_paper(prediction, gold, style))
     if mode != "robust":
@@ -118,8 +120,11 @@ def same_answer(a: str, b: str) -> bool:
     return _safely_judge(a, b)[0]
 
 
+_TRANSIENT = ("timeout_busy", "worker_failed")
+
+
 class _Transient(Exception):
-    """A verdict that says nothing about the pair (no worker was free): must not enter the cache."""
+    """A verdict that says nothing about the pair (the machine was busy): must not enter the cache."""
 
 
 def _safely_judge(prediction: str, gold: str) -> Verdict:
@@ -148,13 +153,16 @@ def judge(prediction: str, gold: str) -> Verdict:
     if not b:
         return False, "empty_gold"
     verdict = compare(a, b)
-    if verdict[1] in ("worker_busy", "worker_failed"):
+    if verdict[1] in _TRANSIENT:
         raise _Transient(verdict[1])
     if not verdict[0] and "," in prediction and "," in gold and (_GROUPED.search(prediction) or _GROUPED.search(gold)):
         spread = [_GROUPED.sub(lambda match: match.group().replace(",", ", "), text) for text in (prediction, gold)]
         if (normalize(spread[0]), normalize(spread[1])) != (a, b):
             again = compare(normalize(spread[0]), normalize(spread[1]))
             return again if again[0] else verdict
+    if not verdict[0] and is_sentence(prediction):
+        again = compare(normalize(marked(re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", prediction)) or ""), b)
+        return again if again[0] else verdict
     return verdict
 
 

@@ -10,7 +10,7 @@ unit (`8\text{ apples}`) are dropped on both sides.
 >>> split_unit(r"17\text{any text}"), split_unit(r"\text{east}")
 (('17', None), ('\\text{east}', None))
 
-Usage: `from spurious_rewards.rewards.units import split_unit`
+Usage: `from spurious_rewards.rewards.grader.units import split_unit`
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ _TABLE: dict[str, dict[str, str]] = {
     "gallon": {"1": "gallon", "1/4": "quart", "1/8": "pint", "1/16": "cup"},
     "land": {"1": "hectare", "316160658/781250000": "acre"},
     "speed": {"1": "mps m/s", "1397/3125": "mph", "5/18": "kph kmh km/h"},
-    "euro": {"1": "euro"},
-    "yuan": {"1": "yuan"},
+    "euro": {"1": "euro eur"},
+    "sterling": {"1": "sterling gbp"},
+    "yuan": {"1": "yuan yen"},
     "rupee": {"1": "rupee"},
     "force": {"1": "n newton"},
     "energy": {"1": "j joule"},
@@ -61,6 +62,8 @@ KNOWN: dict[str, Unit] = {
     for factor, names in factors.items()
     for name in names.split()
 }
+_SIGNS = {"$": KNOWN["dollar"], "€": KNOWN["euro"], "£": KNOWN["sterling"], "¥": KNOWN["yen"]}
+_SUFFIXES = {r"^\circ": KNOWN["degree"], r"\$": KNOWN["dollar"], **{sign: _SIGNS[sign] for sign in "€£¥"}}
 _SAFE = sorted((name for name in KNOWN if len(name) > 1 and name not in ("in", "min", "mi")), key=len, reverse=True)
 _PLAIN = re.compile(  # a unit without \text after a number; single letters may be unknowns
     rf"(.*[\d}})!])\s*(square|sq\.?|cubic|cu\.?)?({'|'.join(map(re.escape, _SAFE))}|(?i:[ap]\.?m)|m(?=\^))(?:e?s)?\.?"
@@ -84,13 +87,13 @@ _NEUTRAL = ("unit", "units", "")
 
 def split_unit(answer: str) -> tuple[str, Unit | None]:
     """Split a canonical answer into its value and its unit (None if it has none that is known)."""
-    money = re.match(r"(-?)\\?\$(?=.)", answer)
+    money = re.match(r"(-?)(\\?\$|[€£¥])(?=.)", answer)
     if money:
         rest, unit = split_unit(money.group(1) + answer[money.end() :])
-        return rest, unit or KNOWN["dollar"]
-    for suffix in (r"^\circ", r"\$"):
+        return rest, unit or _SIGNS[money.group(2).removeprefix("\\")]
+    for suffix, sign in _SUFFIXES.items():
         if answer.endswith(suffix) and len(answer) > len(suffix) and not _TRIGONOMETRIC.search(answer):
-            return answer[: -len(suffix)], KNOWN["degree" if "circ" in suffix else "dollar"]
+            return answer[: -len(suffix)], sign
     if _TRIGONOMETRIC.search(answer):
         return answer, None
     temperature = re.fullmatch(r"(.+?)\^\\circ(?:\\text)?\{?\s*([CF])\}?", answer)
@@ -111,10 +114,13 @@ def split_unit(answer: str) -> tuple[str, Unit | None]:
 
 
 def compatible(a: Unit | None, b: Unit | None) -> bool:
-    """Whether two units may name the same thing: one is missing, both are equal, or a bare degree is a temperature."""
+    """Return whether two units may name the same thing: one is missing, both are equal, or one word has two meanings.
+
+    A bare degree may be a temperature, a pound a currency.
+    """
     if a is None or b is None or a == b:
         return True
-    return "degree" in (a[0], b[0]) and bool({a[0], b[0]} & {"celsius", "fahrenheit"})
+    return {a[0], b[0]} in ({"degree", "celsius"}, {"degree", "fahrenheit"}, {"sterling", "weight"})
 
 
 def _is_value(core: str) -> bool:

@@ -9,7 +9,7 @@ All functions take canonical strings (`normalization.normalize`) and never evalu
 >>> expand_plus_minus(r"1\pm\sqrt{19}"), strip_assignment("(p,q)=(3,2)")
 (['1+\\sqrt{19}', '1-\\sqrt{19}'], '(3,2)')
 
-Usage: `from spurious_rewards.rewards.structure import parse_group`
+Usage: `from spurious_rewards.rewards.grader.structure import parse_group`
 """
 
 from __future__ import annotations

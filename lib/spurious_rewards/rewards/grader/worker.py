@@ -1,4 +1,4 @@
-r"""The process that runs math-verify: started by `worker_client`, killable, memory-limited, dies with its parent.
+r"""Run math-verify in a process of its own: started by `worker_client`, killable, memory-limited, dies with its parent.
 
 math-verify's own time-outs are signals and work in the main thread of a process only, and some inputs hold the
 interpreter for minutes or take gigabytes. So it runs here: this process imports it once and then forks one child per
@@ -7,12 +7,12 @@ connection that the client hands over its standard input (a Unix socket). A chil
     {"gold": "…", "prediction": "…"}  →  {"equal": true}  or  {"error": "memory" | "unparsable" | "engine_error"}
     {"expression": "…"}               →  the same, for "sympy simplifies it to zero"
 
-under two limits set before anything is parsed: the kernel terminates it `seconds` after a request arrived
-(`setitimer` with the default action, which needs no cooperation of the interpreter), and its address space may grow by
-at most `megabytes`. A killed child costs the client one fork, not another import. End of file on standard input ends
-this process, end of file on a connection ends the child.
+under three limits set before anything is parsed. The kernel terminates it after `cpu_seconds` of its own work, or
+`seconds` after the request arrived, whichever comes first (`setitimer` with the default action, which needs no
+cooperation of the interpreter). Its address space may grow by at most `megabytes`. A killed child costs the client one
+fork, not another import. End of file on standard input ends this process, end of file on a connection ends the child.
 
-Usage: `python -m spurious_rewards.rewards.worker SECONDS MEGABYTES` with a Unix socket as standard input
+Usage: `python -m spurious_rewards.rewards.grader.worker CPU_SECONDS SECONDS MEGABYTES`, a Unix socket as standard input
 """
 
 from __future__ import annotations
@@ -24,14 +24,13 @@ import resource
 import signal
 import socket
 import sys
-from fractions import Fraction
 from typing import Any
 
 _PRECISE = 30  # significant digits of the check on math-verify's rounding
 _RELATIVE = 1e-6  # a decimal must agree with an exact value to this; math-verify rounds to six decimals instead
 
 
-def main(seconds: float, megabytes: int) -> None:
+def main(cpu_seconds: float, seconds: float, megabytes: int) -> None:
     """Import math-verify, then fork a child for every connection received on standard input."""
     logging.disable(logging.CRITICAL)
     _verify(r"\frac{x+1}{2}", "0.5x+0.5")  # fills parser and regex caches that all children share
@@ -46,24 +45,27 @@ def main(seconds: float, megabytes: int) -> None:
             control.close()
             os.close(0)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            _serve(socket.socket(fileno=descriptors[0]), seconds, megabytes)
+            _serve(socket.socket(fileno=descriptors[0]), cpu_seconds, seconds, megabytes)
             os._exit(0)
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _serve(connection: socket.socket, seconds: float, megabytes: int) -> None:
+def _serve(connection: socket.socket, cpu_seconds: float, seconds: float, megabytes: int) -> None:
     """Answer requests until the client closes the connection."""
     limit = _address_space() + megabytes * 1024 * 1024
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    for number in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(number, signal.SIG_DFL)
     with connection, connection.makefile("rb") as requests:
         connection.sendall(b'{"ready": true}\n')
         for line in requests:
+            signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
             signal.setitimer(signal.ITIMER_REAL, seconds)
             answer = _answer(json.loads(line))
             signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
             connection.sendall(json.dumps(answer).encode() + b"\n")
             if "error" in answer:
                 return  # start afresh after a failure: memory and caches may be in any state
@@ -124,4 +126,4 @@ def _differ(a: Any, b: Any) -> bool:
 
 
 if __name__ == "__main__":
-    main(float(Fraction(sys.argv[1])), int(sys.argv[2]))
+    main(float(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]))

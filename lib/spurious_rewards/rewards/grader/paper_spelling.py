@@ -8,7 +8,7 @@ to both sides.
 >>> spell_dataset(r"\dfrac43"), spell_dataset("0.5"), deliteralize(r"\frac{x+1}{2}")
 ('\\frac{4}{3}', '\\frac{1}{2}', 'x+1/2')
 
-Usage: `from spurious_rewards.rewards.paper_spelling import strip_prediction`
+Usage: `from spurious_rewards.rewards.grader.paper_spelling import strip_prediction`
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ A guard looks at the canonical string only and costs microseconds. It returns th
 >>> refuse(r"\frac{\sqrt{2}}{3}+x^{10}") is None
 True
 
-Usage: `from spurious_rewards.rewards.guards import refuse`
+Usage: `from spurious_rewards.rewards.grader.guards import refuse`
 """
 
 from __future__ import annotations
@@ -27,12 +27,17 @@ _BINOMIAL = re.compile(r"\\binom\{(\d+)\}")
 _OPERATOR = re.compile(r"[-+*/^=<>]|\\[A-Za-z]+")
 
 
+_WORDS = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]*[a-z]{5}|\\text\{[^{}]*[A-Za-z]{3}[^{}A-Za-z]+[A-Za-z]{2}")
+
+
 def refuse(text: str) -> str | None:
     """Reason code of the first guard that fires, or None if the engine may see this text."""
     if len(text) > MAX_LENGTH:
         return "guard_length"
     if _nesting(text) > MAX_NESTING or len(_OPERATOR.findall(text)) > MAX_OPERATORS:
         return "guard_nesting"
+    if _WORDS.search(text):
+        return "guard_words"
     if any(len(digits) > MAX_DIGITS for digits in re.findall(r"\d+", text)):
         return "guard_length"
     if any(len(n) > 5 or int(n) > MAX_EXPONENT for n in _EXPONENT.findall(text)) or _is_tower(text):

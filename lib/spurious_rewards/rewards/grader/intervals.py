@@ -5,14 +5,14 @@ r"""The solution set of an inequality in one unknown, written as an interval or 
 >>> as_interval("x+y<3") is None, unknown_of(r"3<x\le4")
 (True, 'x')
 
-Usage: `from spurious_rewards.rewards.intervals import as_interval`
+Usage: `from spurious_rewards.rewards.grader.intervals import as_interval`
 """
 
 from __future__ import annotations
 
 import re
 
-from spurious_rewards.rewards.structure import NAME, RELATION, is_name
+from spurious_rewards.rewards.grader.structure import NAME, RELATION, is_name
 
 _FLIP = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le", "\\ne": "\\ne"}
 _UPWARD = ("<", "\\le")

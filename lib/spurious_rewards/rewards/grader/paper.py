@@ -27,10 +27,10 @@ import re
 from functools import lru_cache
 
 from spurious_rewards.errors import unknown_name
-from spurious_rewards.rewards import worker_client
 from spurious_rewards.rewards.extraction import MAX_TEXT, STYLES
-from spurious_rewards.rewards.guards import refuse
-from spurious_rewards.rewards.paper_spelling import deliteralize, spell_dataset, strip_prediction
+from spurious_rewards.rewards.grader import worker_client
+from spurious_rewards.rewards.grader.guards import refuse
+from spurious_rewards.rewards.grader.paper_spelling import deliteralize, spell_dataset, strip_prediction
 
 _LETTER_GOLDS = ("A", "B", "C", "D")
 MAX_ANSWER = 2000  # characters; longer answers are compared as strings only

@@ -10,7 +10,7 @@ compared instead, or None for "not my business". `compare` runs them in order.
 >>> unknowns("(a+5)(b+2)", "ab+2a+5b+10"), unknowns(r"\frac{1}{3}x", r"\frac{1}{3x}")
 ((True, 'identity_equal'), (False, 'identity_differs'))
 
-Usage: `from spurious_rewards.rewards.atoms import constants`
+Usage: `from spurious_rewards.rewards.grader.atoms import constants`
 """
 
 from __future__ import annotations
@@ -18,14 +18,27 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from spurious_rewards.rewards.exact import Number, close, distance, magnitude, same_constant, value
-from spurious_rewards.rewards.structure import split_top
+from spurious_rewards.rewards.grader.exact import Number, close, distance, magnitude, same_constant, value
+from spurious_rewards.rewards.grader.structure import split_top
 
 Verdict = tuple[bool, str]
 Pair = tuple[str, str]
 Outcome = Verdict | Pair | None
 
-_BASE = re.compile(r"([0-9A-Fa-f]+(?:\.[0-9A-Fa-f]+)?)_\{\(?(\d{1,2})\)?\}")
+_BASES = {word: str(n) for n, word in enumerate("two three four five six seven eight nine ten".split(), 2)} | {
+    "eleven": "11",
+    "twelve": "12",
+    "sixteen": "16",
+    "binary": "2",
+    "octal": "8",
+    "decimal": "10",
+    "hexadecimal": "16",
+    "bin": "2",
+    "hex": "16",
+}
+_BASE = re.compile(
+    r"\(?([0-9A-Fa-f]+(?:\.[0-9A-Fa-f]+)?)\)?(?:_\{\(?(?:base)?(\d{1,2}|[a-z]+)\)?\}|\(?(?:in)?base(\d{1,2}|[a-z]+)\)?)"
+)
 _TEXT = re.compile(r"\\text\{([^{}]*)\}")
 _WORD = re.compile(r"(?=[A-Za-z]{3}|[A-Za-z]+[ '])[A-Za-z]+(?:[ '-][A-Za-z]{2,})*")
 _LETTER = re.compile(r"\(?([A-Ja-j])\)?\.?")
@@ -102,15 +115,21 @@ def _as_words(text: str) -> str | None:
 
 def bases(a: str, b: str) -> Outcome:
     """Digits with a base as subscript: the bases must agree if both sides give one; a base on one side is dropped."""
-    base_a, base_b = (_BASE.fullmatch(_TEXT.sub(r"\1", text)) for text in (a, b))
+    (digits_a, base_a), (digits_b, base_b) = _split_base(a), _split_base(b)
     if base_a and base_b:
-        same_digits = base_a.group(1).upper() == base_b.group(1).upper()
-        if same_digits and base_a.group(2) == base_b.group(2):
+        same_digits = digits_a.upper() == digits_b.upper()
+        if same_digits and base_a == base_b:
             return True, "number_equal"
         return False, "base_differs" if same_digits else "number_differs"
-    if base_a or base_b:
-        return base_a.group(1) if base_a else a, base_b.group(1) if base_b else b
-    return None
+    return (digits_a, digits_b) if base_a or base_b else None
+
+
+def _split_base(text: str) -> tuple[str, str | None]:
+    """Digits and base of a numeral (`101_{2}`, `101_{\text{two}}`, `101\text{ base }2`); base None if it has none."""
+    match = _BASE.fullmatch(re.sub(r"\s", "", _TEXT.sub(r"\1", text)))
+    base = (match.group(2) or match.group(3)) if match else None
+    base = base if base is None or base.isdigit() else _BASES.get(base)
+    return (match.group(1), base) if match and base else (text, None)
 
 
 def ratios(a: str, b: str) -> Outcome:

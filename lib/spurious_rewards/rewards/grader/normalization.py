@@ -10,7 +10,7 @@ Equal canonical strings mean equal answers; unequal ones decide nothing.
 >>> normalize("x² − 4 ≤ 0"), normalize(r"11\sqrt2"), normalize(r"\mathrm{East}")
 ('x^{2}-4\\le0', '11\\sqrt{2}', '\\text{East}')
 
-Usage: `from spurious_rewards.rewards.normalization import normalize`
+Usage: `from spurious_rewards.rewards.grader.normalization import normalize`
 """
 
 from __future__ import annotations
@@ -67,9 +67,6 @@ _UNICODE = {
     "ℝ": r"\mathbb{R}",
     "∠": r"\angle ",
     "¢": r"\text{cents}",
-    "€": r"\$",
-    "£": r"\$",
-    "¥": r"\$",
     "〈": r"\langle ",
     "〉": r"\rangle ",
     "⟨": r"\langle ",
@@ -142,6 +139,11 @@ _SYNONYMS = {
     r"\prime": "'",
     r"\percent": r"\%",
     r"\dollar": r"\$",
+    r"\euro": "€",
+    r"\texteuro": "€",
+    r"\pounds": "£",
+    r"\textsterling": "£",
+    r"\yen": "¥",
     r"\varphi": r"\phi",
     r"\imath": "i",
 }
@@ -172,6 +174,12 @@ _MIXED = re.compile(r"(?<![\d.}])(\d+)\s+(\d+)\s*/\s*(\d+)(?!\d)")
 _AND_OR = re.compile(
     r"\s*,?\s*(?:\\text\{\s*,?\s*(?:and|or)\s*,?\s*\}|(?<![\\A-Za-z{])(?:and|or)(?![A-Za-z]))\s*(?!\})"
 )
+_AND_OR_UNSPACED = re.compile(  # x=0orx=3, f(x)=xandf(x)=0
+    r"(?:(?<=[\d)}\]])|(?<==[A-Za-z]))(?:and|or)(?=[A-Za-z](?:_?\{?\d\}?)?(?:\([A-Za-z]\))?(?:=|<|>|\\le|\\ge|\\ne|\\in))"
+)
+_RECURRING = re.compile(  # 0.333..., 0.1(6)
+    r"(?<![\d.])(\d*)\.(?:(\d+)(?:\.\.\.|…|\s*\\(?:l|c)?dots(?![A-Za-z]))(?!\s*\d)|(\d*)\((\d+)\)(?!\s*\d))"
+)
 _PHRASE = re.compile(r"(?=.*[A-Za-z]{3})[A-Za-z]+(?:[ -]+[A-Za-z']+)+")
 _LEAD_IN = re.compile(r"^(?:\\text\s*\{)?\s*(?:[Tt]he\s+)?(?:[Ff]inal\s+)?[Aa]nswer(?:\s+is)?\s*[:=]?\s*\}?(?=.)")
 _POWERS = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
@@ -194,9 +202,10 @@ def normalize(answer: str) -> str:
         return answer
     if _PHRASE.fullmatch(answer.strip(" .")) and not _FUNCTION_NAME.search(answer):
         return rf"\text{{{' '.join(answer.strip(' .').split())}}}"
+    answer = _RECURRING.sub(_recurring, answer)
     text = _unwrap(_ascii(answer.replace(_THIN_SPACE, "").replace(_ROW_BREAK, "")))
     text = _one_spelling(_spacing(_LEAD_IN.sub("", text)))
-    text = _AND_OR.sub(" , ", text)
+    text = _AND_OR.sub(" , ", _AND_OR_UNSPACED.sub(" , ", text))
     pieces = _TEXT_PIECES.split(text)
     pieces[::2] = [_plain(piece) for piece in pieces[::2]]
     return _unwrap(_canonical_math("".join(pieces)).replace(_ROW_BREAK, r"\\"))
@@ -234,6 +243,26 @@ def _ascii(text: str) -> str:
         text = _UNICODE_ANY.sub(lambda match: _UNICODE[match.group()], text)
         text = unicodedata.normalize("NFKC", text)
     return text
+
+
+def _recurring(match: re.Match[str]) -> str:
+    r"""Write a recurring decimal with a bar over its period: `0.333...` and `0.(3)` as `0.\overline{3}`."""
+    whole, digits, fixed, period = match.groups()
+    if period is None:
+        fixed, period = _fixed_and_period(digits)
+    return match.group() if not period else rf"{whole}.{fixed}\overline{{{period}}}"
+
+
+def _fixed_and_period(digits: str) -> tuple[str, str]:
+    """The digits before the period and the shortest period that ends the digits at least twice; "" if there is none."""
+    for length in range(1, len(digits) // 2 + 1):
+        period = digits[-length:]
+        if digits.endswith(period * (3 if length == 1 and len(digits) > 4 else 2)):
+            fixed = digits
+            while fixed.endswith(period):
+                fixed = fixed.removesuffix(period)
+            return fixed, period
+    return digits, ""
 
 
 def _unwrap(text: str) -> str:

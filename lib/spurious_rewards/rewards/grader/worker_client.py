@@ -1,15 +1,17 @@
-r"""Asking the math-verify process: from any thread, notebook, event loop, forked or spawned process.
+r"""Ask the math-verify process, from any thread, notebook, event loop, forked or spawned process.
 
 `equal(gold, prediction)` starts the worker process on first use (about a second), keeps up to `MAX_CHILDREN`
-connections to it and gives every request a child of its own, so threads do not wait for each other. A request is
-answered within `LIMIT_SECONDS`, or its child is dead by then. A forked copy of this process drops the inherited
-connections and starts a worker of its own when it needs one. The worker is `python -m spurious_rewards.rewards.worker`
-run by `sys.executable`: it needs nothing that was defined in a notebook.
+connections to it and gives every request a child of its own. More threads than that wait their turn, as long as it
+takes: time counts from the start of work, never of waiting. A child is killed after `LIMIT_CPU_SECONDS` of work, so
+that a verdict does not depend on what else the machine does, and in any case after `LIMIT_SECONDS`.
+
+A forked copy of this process drops the inherited connections and starts a worker of its own when it needs one. The
+worker is a module run by `sys.executable`: it needs nothing that was defined in a notebook.
 
 >>> equal(r"\sqrt{50}", r"5\sqrt{2}"), equal(r"x+1", "x+2")
 ((True, 'symbolic_equal'), (False, 'symbolic_differs'))
 
-Usage: `from spurious_rewards.rewards.worker_client import equal`
+Usage: `from spurious_rewards.rewards.grader.worker_client import equal`
 """
 
 from __future__ import annotations
@@ -25,9 +27,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-LIMIT_SECONDS = 3.0  # a child is killed this long after it received a request
-START_SECONDS = 60.0  # patience for the import of math-verify on a busy machine
-QUEUE_SECONDS = 1.5  # patience for a free child when all are busy
+LIMIT_CPU_SECONDS = 2.0  # a child is killed after so much work on one request
+LIMIT_SECONDS = 4.0  # and this long after it received the request, on a machine that gives it less than half a core
+START_SECONDS = 180.0  # patience for the import of math-verify on a busy machine
 MAX_CHILDREN = 8  # times MEMORY_MEGABYTES stays below a gigabyte
 MEMORY_MEGABYTES = 96  # that a child may allocate on top of the imported libraries
 
@@ -83,11 +85,12 @@ class _Worker:
     def _start(self) -> None:
         self.close()
         self.control, theirs = socket.socketpair()
-        path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]))
+        path = os.pathsep.join(filter(None, [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")]))
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+        limits = (LIMIT_CPU_SECONDS, LIMIT_SECONDS, MEMORY_MEGABYTES)
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "spurious_rewards.rewards.worker", str(LIMIT_SECONDS), str(MEMORY_MEGABYTES)],
+                [sys.executable, "-m", f"{__package__}.worker", *map(str, limits)],
                 stdin=theirs,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -150,12 +153,8 @@ def is_zero(expression: str) -> tuple[bool, str]:
 
 def _request(content: dict[str, str]) -> tuple[bool, str]:
     worker = _worker
-    if not worker.free.acquire(timeout=QUEUE_SECONDS):
-        return False, "worker_busy"
-    try:
+    with worker.free:
         return _ask(worker, json.dumps(content).encode() + b"\n")
-    finally:
-        worker.free.release()
 
 
 def _ask(worker: _Worker, request: bytes) -> tuple[bool, str]:
@@ -175,7 +174,10 @@ def _ask(worker: _Worker, request: bytes) -> tuple[bool, str]:
         if line:
             return _verdict(worker, connection, json.loads(line))
         connection.socket.close()
-        return False, "timeout" if time.monotonic() - started > 0.9 * LIMIT_SECONDS else "worker_died"
+        seconds = time.monotonic() - started
+        if seconds > 0.95 * LIMIT_SECONDS:
+            return False, "timeout_busy"
+        return False, "timeout" if seconds > 0.95 * LIMIT_CPU_SECONDS else "worker_died"
     return False, "worker_failed"
 
 

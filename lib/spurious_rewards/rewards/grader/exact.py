@@ -12,7 +12,7 @@ take the given values. Anything else, and anything that would grow beyond `MAX_B
 >>> same_constant(r"\sqrt{5+2\sqrt{6}}", r"\sqrt{2}+\sqrt{3}"), same_constant(r"\pi", r"\pi+10^{-90}")
 (True, False)
 
-Usage: `from spurious_rewards.rewards.exact import value`
+Usage: `from spurious_rewards.rewards.grader.exact import value`
 """
 
 from __future__ import annotations

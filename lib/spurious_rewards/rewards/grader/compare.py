@@ -10,7 +10,7 @@ left are single values, which go through units and the steps of `atoms`, and fin
 >>> compare(r"15\text{cm}^{2}", "15"), compare(r"5.4\text{dollars}", r"5.4\text{cents}")
 ((True, 'string_equal'), (False, 'unit_differs'))
 
-Usage: `from spurious_rewards.rewards.compare import compare`
+Usage: `from spurious_rewards.rewards.grader.compare import compare`
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import re
 from collections.abc import Iterable
 from fractions import Fraction
 
-from spurious_rewards.rewards import atoms, structure, worker_client
-from spurious_rewards.rewards.atoms import Outcome, Verdict
-from spurious_rewards.rewards.exact import close, value
-from spurious_rewards.rewards.guards import refuse
-from spurious_rewards.rewards.intervals import as_interval, unknown_of
-from spurious_rewards.rewards.structure import Group
-from spurious_rewards.rewards.units import compatible, split_unit
+from spurious_rewards.rewards.grader import atoms, structure, worker_client
+from spurious_rewards.rewards.grader.atoms import Outcome, Verdict
+from spurious_rewards.rewards.grader.exact import close, value
+from spurious_rewards.rewards.grader.guards import refuse
+from spurious_rewards.rewards.grader.intervals import as_interval, unknown_of
+from spurious_rewards.rewards.grader.structure import Group
+from spurious_rewards.rewards.grader.units import KNOWN, Unit, compatible, split_unit
 
 MAX_ITEMS = 24  # of an unordered list that is matched entry by entry
 MAX_DEPTH = 6
@@ -40,6 +40,19 @@ _NAMED_SETS = (
         r"\text{norealsolution}",
         r"\text{norealsolutions}",
     },
+    {
+        "dne",
+        r"\text{dne}",
+        r"\text{doesnotexist}",
+        r"\text{doesn'texist}",
+        r"\text{limitdoesnotexist}",
+        r"\text{thelimitdoesnotexist}",
+        r"\text{undefined}",
+        "undefined",
+    },
+)
+_MODULUS = re.compile(
+    r"(?P<residue>.+?)(?:\\p?mod|\(?\\bmod|\(?(?:\\text\{\(?)?mod(?:ulo)?\}?) ?\{?(?P<modulus>\d+)\}?\)?(?:\)?\})?"
 )
 _UNDECIDED = (False, "structure_differs")
 
@@ -82,6 +95,14 @@ def _simplified(a: str, b: str) -> Outcome:
         pair = simplify(a), simplify(b)
         if pair != (a, b):
             return pair
+    (residue_a, modulus_a), (residue_b, modulus_b) = _split_modulus(a), _split_modulus(b)
+    if modulus_a and modulus_b:
+        x, y = value(residue_a), value(residue_b)
+        if modulus_a == modulus_b and isinstance(x, Fraction) and isinstance(y, Fraction):
+            same = (x - y) % modulus_a == 0
+            return same, "number_equal" if same else "number_differs"
+    elif modulus_a or modulus_b:
+        return residue_a, residue_b
     for names in _NAMED_SETS:
         if all(re.sub(r"\s+", "", text[:40].lower()).replace("{r}", "{R}") in names for text in (a, b)):
             return True, "structure_equal"
@@ -91,6 +112,14 @@ def _simplified(a: str, b: str) -> Outcome:
         pairs = [(x, y) for x in values[0] for y in values[1]]
         return next((pair for pair in pairs if compare(*pair, MAX_DEPTH - 1)[0]), pairs[0] if pairs else None)
     return None
+
+
+def _split_modulus(text: str) -> tuple[str, int | None]:
+    r"""Residue and modulus of `x\equiv3\pmod{7}` or `3\pmod7`; modulus None if there is none."""
+    match = _MODULUS.fullmatch(text) if "mod" in text else None
+    if match is None or not 0 < len(match["modulus"]) < 10 or int(match["modulus"]) == 0:
+        return text, None
+    return structure.strip_assignment(match["residue"]), int(match["modulus"])
 
 
 def _chain_value(text: str) -> str:
@@ -108,6 +137,12 @@ def _with_units(a: str, b: str, depth: int) -> Verdict | None:
     percents = [_percent(core) for core in (core_a, core_b)]
     if (core_a, core_b) == (a, b) and percents == [None, None]:
         return None
+    if _is_angle(unit_a, core_b, unit_b) or _is_angle(unit_b, core_a, unit_a):
+        radians = [
+            rf"\frac{{({core})\pi}}{{180}}" if unit == KNOWN["degree"] else core
+            for core, unit in ((core_a, unit_a), (core_b, unit_b))
+        ]
+        return compare(*radians, depth + 1)
     if not compatible(unit_a, unit_b):
         x, y = value(core_a), value(core_b)
         if unit_a[0] == unit_b[0] and isinstance(x, Fraction) and isinstance(y, Fraction):
@@ -125,6 +160,11 @@ def _with_units(a: str, b: str, depth: int) -> Verdict | None:
         for text, percent in zip(plain, percents, strict=True)
     )
     return (True, "number_equal") if x is not None and x == y else verdict
+
+
+def _is_angle(unit: Unit | None, other_core: str, other_unit: Unit | None) -> bool:
+    r"""Whether degrees stand against radians: a multiple of \pi, with or without its unit."""
+    return unit == KNOWN["degree"] and "\\pi" in other_core and other_unit in (None, KNOWN["radian"])
 
 
 def _percent(text: str) -> str | None:
