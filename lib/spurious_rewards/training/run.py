@@ -196,6 +196,7 @@ def make_trainer(config: RunConfig, problems: list[Problem], folder: str | Path)
     from datasets import Dataset
 
     from spurious_rewards.models.registry import load, n_parameters
+    from spurious_rewards.training.exact import with_exact_std
     from spurious_rewards.training.prompts import training_rows, within_limit
     from spurious_rewards.training.trainer import ClipGRPOTrainer
 
@@ -216,6 +217,7 @@ def make_trainer(config: RunConfig, problems: list[Problem], folder: str | Path)
         peft_config=lora(config.lora_rank) if config.lora_rank else None,
     )
     trainer.n_problems = len(kept)
+    trainer._generate_and_score_completions = with_exact_std(trainer._generate_and_score_completions)
     if config.lora_rank:
         refuse_sharded(trainer.accelerator, "lora_rank")
     if config.engine == "shared_prefix":
