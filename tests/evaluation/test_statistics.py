@@ -5,11 +5,13 @@ import json
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation import significance as sg
 from spurious_rewards.evaluation import statistics as st
+from spurious_rewards.evaluation.crossed import effect
 
 CLIP_ON = [68.7, 61.3, 69.5, 70.3, 53.2]
 CLIP_OFF = [13.4, 56.1, 70.9, 72.7, 71.3, 72.7, 73.1, 13.8, 68.5, 16.6, 18.5, 48.4, 28.0]
@@ -157,41 +159,30 @@ def test_holm_by_hand():
     assert sg.holm([]).size == 0
 
 
-@pytest.mark.parametrize("problems", ["shared", "nested"])
-def test_hierarchical_bootstrap_recovers_known_variances(problems):
-    # X_sp = a_s + b_p + e_sp. Variance of the mean: shared Va/S + Vb/P + Ve/SP, nested Va/S + (Vb + Ve)/SP.
+def test_interval_says_what_it_holds():
+    interval = st.Interval(0.1, -0.02, 0.22, 5)
+    assert interval.columns("gain") == {"gain": 0.1, "gain_low": -0.02, "gain_high": 0.22}
+    assert st.Interval.from_row(interval.columns("gain"), "gain", 5) == interval
+    assert interval.text("nats", 2) == "+0.10 [-0.02, +0.22] nats" and interval.text("%") == "10.0 [-2.0, 22.0] %"
+    assert [i.sign() for i in (interval, interval.shifted(0.1), -interval.shifted(0.1))] == [0, 1, -1]
+    assert interval.inside(0.23) and not interval.inside(0.22) and not interval.inside(0.1)
+    assert -interval == st.Interval(-0.1, -0.22, 0.02, 5)
+    bar = interval.error_bar(100)
+    assert bar["array"] == pytest.approx([12.0]) and bar["arrayminus"] == pytest.approx([12.0])
+    table = pd.DataFrame([interval.columns("gain"), effect(np.ones((1, 5))).columns("gain")])
+    assert st.error_bars(table, "gain")["array"] == pytest.approx([0.12, 0.0]), "no interval, no bar"
+
+
+def test_hierarchical_bootstrap_recovers_known_variances():
+    # X_sp = a_s + b_p + e_sp. Variance of the mean: Va/S + Vb/P + Ve/SP
     rng = np.random.default_rng(0)
     n_seeds, n_problems = 40, 60
     a, b = rng.normal(0, 0.5, n_seeds), rng.normal(0, 3, n_problems)
     values = a[:, None] + b[None, :] + rng.normal(0, 1, (n_seeds, n_problems))
-    interval = st.hierarchical_bootstrap(values, problems=problems, n_resamples=4000)
+    interval = st.hierarchical_bootstrap(values, n_resamples=4000)
     width = (interval.high - interval.low) / (2 * 1.96)
-    shared_se = math.sqrt(0.25 / 40 + 9 / 60 + 1 / 2400)
-    nested_se = math.sqrt(0.25 / 40 + 10 / 2400)
-    expected = shared_se if problems == "shared" else nested_se
     assert interval.estimate == pytest.approx(values.mean()) and interval.n == 40
-    assert width == pytest.approx(expected, rel=0.2)
-
-
-def test_hierarchical_bootstrap_of_constant_values_has_no_width():
-    interval = st.hierarchical_bootstrap(np.full((3, 7), 0.25), n_resamples=200)
-    assert (interval.estimate, interval.low, interval.high) == pytest.approx((0.25, 0.25, 0.25))
-    with pytest.raises(InputError, match="nestd"):
-        st.hierarchical_bootstrap(np.ones((2, 2)), problems="nestd")
-    with pytest.raises(InputError):
-        st.hierarchical_bootstrap(np.ones(3))
-
-
-def test_hierarchical_difference_cancels_shared_problem_difficulty():
-    rng = np.random.default_rng(1)
-    difficulty = rng.normal(0, 5, 50)
-    one, two = difficulty + np.array([[1.0], [1.2], [0.8]]), difficulty + np.array([[0.1], [-0.1]])
-    interval = st.hierarchical_difference(one, two, n_resamples=2000)
-    # means 1.0 and 0.0; seeds only vary: extremes 0.8 − 0.1 = .7 and 1.2 + 0.1 = 1.3
-    assert interval.estimate == pytest.approx(1.0) and interval.n == 5
-    assert 0.7 <= interval.low < 1.0 < interval.high <= 1.3
-    with pytest.raises(InputError, match="same problems"):
-        st.hierarchical_difference(one, two[:, :10])
+    assert width == pytest.approx(math.sqrt(0.25 / 40 + 9 / 60 + 1 / 2400), rel=0.2)
 
 
 def test_blocks_and_weights_are_cut_alike(monkeypatch):
@@ -210,4 +201,5 @@ def test_t_interval_by_hand():
 
 
 def test_intervals_are_plain_numbers():
-    json.dumps([vars(st.wilson(3, 7)), vars(st.bootstrap_mean(np.ones(3))), vars(sg.mcnemar(np.ones(3), np.ones(3)))])
+    found = (st.wilson(3, 7), st.bootstrap_mean(np.ones(3)), effect(np.eye(3)), sg.mcnemar(np.ones(3), np.ones(3)))
+    json.dumps([vars(interval) for interval in found])

@@ -85,9 +85,9 @@ def test_a_finding_per_setting(several):
     assert rows["verdict"].tolist() == ["consistent", "against", "undecided"]
     models = claims_table([several]).set_index("claim").loc["C3"]
     assert models["scale"].startswith("llama-like, qwen-like, learning_rate=0.0001")
-    # Welch's t on three seeds a side: 27.5 ± t(0.975, 2) · (2.5/√3) = ± 6.2
+    # by seed 10, 11, 12 of 40, by problem 1 (ten), 2/3, 1/3, 0: C/P = .184/39 = .0047, so about ± 2.02·√.0049 = ± 14
     assert "largest minus smallest +27.5 [" in models["measured"] and models["verdict"] == "consistent"
-    assert "[+21.3, +33.7]" in models["measured"]
+    assert "[+13.3, +41.7]" in models["measured"]
 
 
 def test_gammas(records):

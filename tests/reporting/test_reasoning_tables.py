@@ -12,9 +12,10 @@ from spurious_rewards.reporting import collect
 from spurious_rewards.reporting import paper_tables as paper
 from spurious_rewards.reporting import reasoning_figures as figures
 from spurious_rewards.reporting import reasoning_tables as rt
+from spurious_rewards.reporting.arms import BASE
 from spurious_rewards.reporting.claims import claims_table
-from spurious_rewards.reporting.report import CAPTIONS
-from spurious_rewards.reporting.tables import BASE, all_tables, arms
+from spurious_rewards.reporting.report import CAPTIONS, all_tables
+from spurious_rewards.reporting.tables import arms
 
 
 def cells(by_style, model="qwen-like"):

@@ -9,7 +9,7 @@ import pytest
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.reporting import collect, drawing, figures, report, site
-from spurious_rewards.reporting.tables import all_tables
+from spurious_rewards.reporting.report import all_tables
 
 
 def written(records, tmp_path, monkeypatch, browser=None):

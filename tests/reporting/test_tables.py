@@ -4,11 +4,14 @@ import dataclasses
 
 import pandas as pd
 import pytest
+from scipy import stats
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.statistics import wilson
+from spurious_rewards.reporting.arms import BASE
 from spurious_rewards.reporting.claims import claims_table
-from spurious_rewards.reporting.tables import BASE, all_tables, arms, clip_activity, clip_effect, first_updates
+from spurious_rewards.reporting.report import all_tables
+from spurious_rewards.reporting.tables import arms, clip_activity, clip_effect, first_updates
 
 
 def test_arms(records):
@@ -24,7 +27,7 @@ def test_arms(records):
     assert table.loc["random γ=0.5, none", ["accuracy_code", "accuracy_language"]].tolist() == [0.6, 0.0]
 
 
-def test_limits_that_a_bootstrap_would_not_give(records):
+def test_limits_where_answers_do_not_vary(records):
     base = arms(records).set_index("arm").loc[BASE]
     expected = wilson(2, 4)  # one verdict per problem of one model
     assert (base["accuracy_low"], base["accuracy_high"]) == (expected.low, expected.high)
@@ -61,13 +64,17 @@ def test_labels_are_an_arm_column_only_where_they_vary_by_themselves(records):
     assert "labels" in dataclasses.replace(records, runs=runs.assign(reward="majority_vote")).arm_columns()
 
 
-def test_clip_effect_is_paired_by_seed(records):
+def test_clip_effect_is_paired_by_seed_and_problem(records):
     (row,) = clip_effect(records).to_dict("records")
     # accuracy: seed 0: 3/4 − 1/4 = 0.5, seed 1: 4/4 − 2/4 = 0.5; code: 4/4 − 2/4 = 0.5 and 4/4 − 3/4 = 0.25
     assert row["accuracy_difference"] == 0.5 and row["accuracy_difference_per_seed"] == "+0.5000 +0.5000"
     assert row["code_difference"] == 0.375
-    # t(0.975, 1) = 12.706; s = 0.25/√2 = 0.17678; half width 12.706·0.17678/√2 = 1.5883
-    assert row["code_difference_high"] == pytest.approx(0.375 + 1.5883, abs=1e-3)
+    # per problem, code: seed 0 0 0 1 1, seed 1 0 0 0 1. R = .25²/2 = .03125; columns 0 0 .5 1, C = .6875/3 = .229167;
+    # residuals ±.125 ±.125 ∓.375 ±.125: squares 8/64 + … = 2(3/64 + 9/64) = .375 → E = .375/3 = .125
+    # variance .03125/2 + .229167/4 − .125/8 = .0572917, no less than C/P: the same
+    # df = .0572917² / (.015625²/1 + .0572917²/3 + .015625²/3) = .00328234/.00141962 = 2.31212
+    half = stats.t.ppf(0.975, 2.31212) * 0.0572917**0.5
+    assert row["code_difference_high"] == pytest.approx(0.375 + half, abs=1e-3) and row["n_problems"] == 4
     assert (row["n_seeds"], row["seeds"], row["clip_mode"]) == (2, "0 1", "two_sided")
 
 
@@ -89,7 +96,7 @@ def test_claims_follow_from_the_records(records):
     assert len(table) == 11
     # base 0.5, random + clip 0.875: +37.5 points
     assert table.loc["C1", "measured"].startswith("random +37.5 [")
-    assert table.loc["C4", "verdict"] == "undecided", "two seeds, limits ±159 points"
+    assert table.loc["C4", "verdict"] == "undecided", "two seeds of four problems"
     assert table.loc["C5", "measured"].endswith("to 100.0 %")
     assert table.loc["C6", "verdict"] == "undecided", "three code and one language answers are too few"
     assert (table.loc[["C2", "C7", "C9", "C11"], "verdict"] == "not run").all()

@@ -10,8 +10,8 @@ import pytest
 from spurious_rewards.reporting import collect, report
 from spurious_rewards.reporting.claims import claims_table
 from spurious_rewards.reporting.mechanism_claims import mechanism_tables
+from spurious_rewards.reporting.report import all_tables
 from spurious_rewards.reporting.site import page
-from spurious_rewards.reporting.tables import all_tables
 from spurious_rewards.storage.paths import code_root
 
 RESULTS = code_root() / "results"

@@ -1,21 +1,22 @@
-"""Intervals behind every number of the report: pure functions of arrays, seeded, no files (tests: `significance`).
+"""Compute the intervals behind the report's numbers: proportions, ratios, and effects of training.
 
-Arrays follow one convention: `values_P` holds one value per problem, `values_S_P` S training seeds by P problems.
-Problems, not samples, are the unit of resampling: the K samples of one problem are not independent. All
-proportions are in [0, 1]; multiplying by 100 is left to the tables.
+Functions take arrays and touch no files. `values_P` holds one value per problem; `values_S_P` one row per training
+seed and one column per problem. Proportions are in [0, 1]; tables and texts turn them into per cent.
 
-Bootstrap intervals are percentile intervals. Fewer than about five seeds make any interval over seeds optimistic;
-`t_interval` is the alternative for the mean over few seeds.
+Problems, not samples, are the unit: the K samples of one problem are not independent. Effects of training, over seeds
+and problems, are in `evaluation.crossed`.
 
 >>> wilson(8, 10)
 Interval(estimate=0.8, low=0.490162..., high=0.943317..., n=10)
+>>> wilson(8, 10).text("%")
+'80.0 [49.0, 94.3] %'
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -23,35 +24,124 @@ from scipy import stats
 from spurious_rewards.errors import InputError
 
 RESAMPLES = 10_000
+CONFIDENCE = 0.95
 _CHUNK = 250_000  # entries of one block of resampling weights: 2 MB, so that it stays in the cache
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its confidence limits and the number of independent units it rests on."""
+    """Hold an estimate, its confidence limits, and the number of independent units behind them.
+
+    Infinite limits mean that the data allow no interval, for example because there is a single seed.
+    """
 
     estimate: float
     low: float
     high: float
     n: int
 
-    def percent(self, digits: int = 1) -> str:
-        """The interval as text in per cent.
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any], name: str, n: int | float = 0) -> Interval:
+        """Read the interval of column `name` from a row of a table (inverse of `columns`)."""
+        return cls(float(row[name]), float(row[f"{name}_low"]), float(row[f"{name}_high"]), int(n))
 
-        >>> Interval(0.8, 0.49, 0.943, 10).percent()
-        '80.0 [49.0, 94.3]'
+    def columns(self, name: str) -> dict[str, float]:
+        """Return the three table columns `name`, `name_low`, `name_high`."""
+        return {name: self.estimate, f"{name}_low": self.low, f"{name}_high": self.high}
+
+    def text(self, unit: str = "", digits: int | None = None) -> str:
+        """Write the interval: `points` and `%` multiply by 100, any other unit is appended as it stands.
+
+        >>> Interval(0.1, -0.02, 0.22, 5).text("points"), Interval(0.1, -0.02, 0.22, 5).text()
+        ('+10.0 [-2.0, +22.0] points', '+0.100 [-0.020, +0.220]')
+        >>> Interval(0.1, -float("inf"), float("inf"), 1).text("points")
+        '+10.0 points (no interval)'
         """
-        return f"{100 * self.estimate:.{digits}f} [{100 * self.low:.{digits}f}, {100 * self.high:.{digits}f}]"
+        scale = 100 if unit in ("points", "%") else 1
+        digits = (1 if scale == 100 else 3) if digits is None else digits
+        form = f"{'' if unit == '%' else '+'}.{digits}f"
+        end = f" {unit}" if unit else ""
+        if not np.isfinite([self.low, self.high]).all():
+            return f"{scale * self.estimate:{form}}{end} (no interval)"
+        low, high = (f"{scale * limit:{form}}" for limit in (self.low, self.high))
+        return f"{scale * self.estimate:{form}} [{low}, {high}]{end}"
+
+    def sign(self) -> int:
+        """Return +1 if the whole interval lies above 0, −1 if below, else 0."""
+        return int(self.low > 0) - int(self.high < 0)
+
+    def inside(self, bound: float) -> bool:
+        """Tell whether the whole interval lies strictly between −bound and +bound."""
+        return -bound < self.low and self.high < bound
+
+    def shifted(self, by: float) -> Interval:
+        """Return the interval moved by a constant."""
+        return Interval(self.estimate + by, self.low + by, self.high + by, self.n)
+
+    def __neg__(self) -> Interval:
+        return Interval(-self.estimate, -self.high, -self.low, self.n)
+
+    def error_bar(self, scale: float = 1.0) -> dict[str, Any]:
+        """Return Plotly's `error_x` or `error_y` of one marker; infinite limits draw nothing."""
+        return _error_bars([self.estimate], [self.low], [self.high], scale)
+
+
+@dataclass(frozen=True)
+class Effect(Interval):
+    """Hold an interval of Student's t form: estimate ± t(df) · se, which other confidence levels can be read from."""
+
+    se: float
+    df: float
+
+    @classmethod
+    def of(cls, estimate: float, se: float, df: float, n: int, confidence: float = CONFIDENCE) -> Effect:
+        """Build the interval from a standard error and its degrees of freedom; no degrees give infinite limits."""
+        half = float(stats.t.ppf(0.5 + confidence / 2, df) * se) if df > 0 else float("inf")
+        return cls(float(estimate), float(estimate) - half, float(estimate) + half, int(n), float(se), float(df))
+
+    def at(self, confidence: float) -> Effect:
+        """Return the interval of the same effect at another confidence level."""
+        return Effect.of(self.estimate, self.se, self.df, self.n, confidence)
+
+    def p_value(self) -> float:
+        """Return the two-sided p-value of the hypothesis that the effect is 0 (nan without an interval)."""
+        if not self.df > 0:
+            return float("nan")
+        if self.se == 0:
+            return float(self.estimate == 0)
+        return float(2 * stats.t.sf(abs(self.estimate) / self.se, self.df))
+
+    def shifted(self, by: float) -> Effect:
+        """Return the effect moved by a constant."""
+        return Effect(self.estimate + by, self.low + by, self.high + by, self.n, self.se, self.df)
+
+    def __neg__(self) -> Effect:
+        return Effect(-self.estimate, -self.high, -self.low, self.n, self.se, self.df)
+
+
+def error_bars(table: Any, name: str, scale: float = 1.0) -> dict[str, Any]:
+    """Return Plotly's `error_x` or `error_y` of the column `name` of a table with `name_low` and `name_high`."""
+    return _error_bars(table[name], table[f"{name}_low"], table[f"{name}_high"], scale)
+
+
+def _error_bars(estimates: Any, lows: Any, highs: Any, scale: float) -> dict[str, Any]:
+    """Distances of the limits from the estimates, 0 where they are infinite or missing."""
+    estimate, low, high = (np.asarray(values, dtype=float) for values in (estimates, lows, highs))
+    up, down = (np.nan_to_num(scale * d, nan=0.0, posinf=0.0, neginf=0.0) for d in (high - estimate, estimate - low))
+    return {"type": "data", "symmetric": False, "array": up.tolist(), "arrayminus": down.tolist()}
 
 
 # ---------------------------------------------------------------------------------------------- single proportions
 
 
-def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
-    """Wilson score interval of a proportion (for greedy pass@1, code frequency, label accuracy).
+def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> Interval:
+    """Compute Wilson's score interval of a proportion (greedy pass@1, code frequency, label accuracy).
 
     With p = successes/n and z the normal quantile: centre (p + z²/2n) / (1 + z²/n), half width
     z/(1 + z²/n) · √(p(1−p)/n + z²/4n²). For n = 0 the estimate is nan and the interval [0, 1].
+
+    Raises:
+        InputError: successes is not between 0 and n.
     """
     if not 0 <= successes <= n:
         raise InputError(f"A proportion needs 0 <= successes <= n, but successes={successes} and n={n}.")
@@ -61,18 +151,22 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
     return Interval(successes / n, float(limits.low), float(limits.high), int(n))
 
 
-def proportion_difference(successes_1: int, n_1: int, successes_2: int, n_2: int, confidence: float = 0.95) -> Interval:
-    """p₁ − p₂ of two independent samples with Newcombe's interval (the two Wilson intervals combined).
+def proportion_difference(
+    successes_1: int, n_1: int, successes_2: int, n_2: int, confidence: float = CONFIDENCE
+) -> Interval:
+    """Compute p₁ − p₂ of two independent samples with Newcombe's interval (two Wilson intervals combined).
 
-    low = d − √((p₁ − l₁)² + (u₂ − p₂)²), high = d + √((u₁ − p₁)² + (p₂ − l₂)²). The field n is n₁ + n₂.
+    low = d − √((p₁ − l₁)² + (u₂ − p₂)²), high = d + √((u₁ − p₁)² + (p₂ − l₂)²). The field n is n₁ + n₂. Without data
+    on one side the estimate is nan and the interval [−1, 1].
     """
     if min(n_1, n_2) == 0:
         return Interval(float("nan"), -1.0, 1.0, n_1 + n_2)
-    one, two = wilson(successes_1, n_1, confidence), wilson(successes_2, n_2, confidence)
-    difference = one.estimate - two.estimate
-    low = difference - np.hypot(one.estimate - one.low, two.high - two.estimate)
-    high = difference + np.hypot(one.high - one.estimate, two.estimate - two.low)
-    return Interval(difference, float(low), float(high), n_1 + n_2)
+    from statsmodels.stats.proportion import confint_proportions_2indep  # half a second, needed by few
+
+    low, high = confint_proportions_2indep(
+        successes_1, n_1, successes_2, n_2, method="newcomb", compare="diff", alpha=1 - confidence
+    )
+    return Interval(successes_1 / n_1 - successes_2 / n_2, float(low), float(high), n_1 + n_2)
 
 
 # ----------------------------------------------------------------------------------------- pass@k, bootstraps of means
@@ -146,77 +240,33 @@ def bootstrap_ratio_difference(
     return Interval(float(sums[0] / sums[1] - sums[2] / sums[3]), low, high, len(numbers_P_4))
 
 
-# ------------------------------------------------------------------------------------------------ seeds × problems
+def t_interval(values_S: Sequence[float] | np.ndarray, confidence: float = CONFIDENCE) -> Effect:
+    """Estimate the mean of independent values: mean ± t(1 − α/2, S − 1) · s/√S; one value gives infinite limits.
 
-
-def hierarchical_bootstrap(
-    values_S_P: np.ndarray,
-    seed: int = 0,
-    n_resamples: int = RESAMPLES,
-    confidence: float = 0.95,
-    problems: Literal["shared", "nested"] = "shared",
-) -> Interval:
-    """Mean over seeds and problems with a bootstrap that resamples seeds, then problems.
-
-    "shared" (the usual case: every seed is evaluated on the same benchmark): one draw of problems serves all drawn
-    seeds, so that the error from having these problems and not others is not averaged away. "nested": each drawn seed
-    draws its own problems (every seed has its own problem set). For two arms that share their seeds pass the
-    difference of the two arrays. The field n is the number of seeds.
+    Raises:
+        InputError: there is no value.
     """
-    values_S_P = _matrix(values_S_P, "S, P")
-    n_seeds, n_problems = values_S_P.shape
-    if problems == "shared":
-        seeds = np.random.default_rng([seed, 1]).multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), n_resamples)
-        means_B_P = (block @ values_S_P / n_seeds for block in _blocks(seeds, n_problems))
-        weights = _weights(n_problems, n_resamples, seed)
-        means_B = np.concatenate([(m * w).sum(axis=1) / n_problems for m, w in zip(means_B_P, weights, strict=True)])
-    elif problems == "nested":
-        drawn_B_S = np.random.default_rng([seed, 1]).integers(0, n_seeds, (n_resamples, n_seeds))
-        means_B = np.zeros(n_resamples)
-        for j in range(n_seeds):
-            start = 0
-            for w_B_P in _weights(n_problems, n_resamples, [seed, 2 + j]):
-                rows = slice(start, start + len(w_B_P))
-                means_B[rows] += (values_S_P[drawn_B_S[rows, j]] * w_B_P).sum(axis=1) / (n_problems * n_seeds)
-                start = rows.stop
-    else:
-        raise InputError(f"Problems are 'shared' by the seeds or 'nested' in them, not {problems!r}.")
-    low, high = percentiles(means_B, confidence)
-    return Interval(float(values_S_P.mean()), low, high, n_seeds)
-
-
-def hierarchical_difference(
-    one_S_P: np.ndarray, two_S_P: np.ndarray, seed: int = 0, n_resamples: int = RESAMPLES, confidence: float = 0.95
-) -> Interval:
-    """Mean(one) − mean(two) for arms with different seeds on the same problems: seeds drawn apart, problems shared."""
-    one_S_P, two_S_P = _matrix(one_S_P, "S, P"), _matrix(two_S_P, "S, P")
-    if one_S_P.shape[1] != two_S_P.shape[1]:
-        raise InputError(
-            f"The two arms hold {one_S_P.shape[1]} and {two_S_P.shape[1]} problems; compare them on the same problems."
-        )
-    n_problems = one_S_P.shape[1]
-    rng = np.random.default_rng([seed, 1])
-    seeds = [rng.multinomial(len(x), np.full(len(x), 1 / len(x)), n_resamples) for x in (one_S_P, two_S_P)]
-    differences = []
-    for block_one, block_two, w_B_P in zip(
-        *(_blocks(s, n_problems) for s in seeds), _weights(n_problems, n_resamples, seed), strict=True
-    ):
-        means_B_P = block_one @ one_S_P / len(one_S_P) - block_two @ two_S_P / len(two_S_P)
-        differences.append((means_B_P * w_B_P).sum(axis=1) / n_problems)
-    low, high = percentiles(np.concatenate(differences), confidence)
-    return Interval(float(one_S_P.mean() - two_S_P.mean()), low, high, len(one_S_P) + len(two_S_P))
-
-
-def t_interval(values_S: Sequence[float] | np.ndarray, confidence: float = 0.95) -> Interval:
-    """Mean over few independent seeds: mean ± t(1 − α/2, S − 1) · s/√S; one seed gives infinite limits."""
     values_S = np.asarray(values_S, dtype=float)
     if values_S.size == 0:
         raise InputError("An interval over seeds needs at least one value.")
-    mean = float(values_S.mean())
     if values_S.size == 1:
-        return Interval(mean, -np.inf, np.inf, 1)
-    half = stats.t.ppf(0.5 + confidence / 2, values_S.size - 1) * values_S.std(ddof=1) / np.sqrt(values_S.size)
-    return Interval(mean, float(mean - half), float(mean + half), int(values_S.size))
+        return Effect.of(float(values_S[0]), float("nan"), 0, 1, confidence)
+    return Effect.of(
+        values_S.mean(), values_S.std(ddof=1) / np.sqrt(values_S.size), values_S.size - 1, values_S.size, confidence
+    )
+
+
+def hierarchical_bootstrap(
+    values_S_P: np.ndarray, seed: int = 0, n_resamples: int = RESAMPLES, confidence: float = CONFIDENCE
+) -> Interval:
+    """Bootstrap the mean over seeds and problems: resample seeds, then problems (one draw serves all seeds)."""
+    n_seeds, n_problems = values_S_P.shape
+    seeds = np.random.default_rng([seed, 1]).multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), n_resamples)
+    means_B_P = (block @ values_S_P / n_seeds for block in _blocks(seeds, n_problems))
+    weights = _weights(n_problems, n_resamples, seed)
+    means_B = np.concatenate([(m * w).sum(axis=1) / n_problems for m, w in zip(means_B_P, weights, strict=True)])
+    low, high = percentiles(means_B, confidence)
+    return Interval(float(values_S_P.mean()), low, high, n_seeds)
 
 
 # ----------------------------------------------------------------------------------------------------------- parts
@@ -265,10 +315,3 @@ def percentiles(values: np.ndarray, confidence: float = 0.95) -> tuple[float, fl
     """The limits of a percentile interval."""
     low, high = np.quantile(values, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return float(low), float(high)
-
-
-def _matrix(values: np.ndarray, axes: str) -> np.ndarray:
-    values = np.asarray(values, dtype=float)
-    if values.ndim != 2 or values.size == 0:
-        raise InputError(f"Expected a non-empty array of shape ({axes}), got shape {values.shape}.")
-    return values

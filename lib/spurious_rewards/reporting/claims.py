@@ -1,10 +1,9 @@
 """The paper's claims, row by row: what it says, what was measured here, and a verdict that follows from stated rules.
 
 A verdict is computed from the records: `consistent` or `against` if the 95 % limits exclude 0 on that side, `undecided`
-if they include it, `not run` if the records do not speak to the claim. For a change from the base model two intervals
-must agree: over problems and seeds (bootstrap), and over seeds alone (Student's t), which two seeds make very wide.
-Nothing is typed in by hand but the paper's words. What small models show is no statement about Qwen2.5-Math-7B: the
-scale stands beside every number.
+if they include it, `not run` if the records do not speak to the claim. The limits of an effect of training are over
+seeds and problems (`crossed.effect`). Nothing is typed in by hand but the paper's words. What small models show is
+no statement about Qwen2.5-Math-7B: the scale stands beside every number.
 
 Usage: `claims_table([load("micro", results_dir())])`.
 """
@@ -16,10 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from spurious_rewards.evaluation.crossed import effect_difference
 from spurious_rewards.evaluation.records import code_advantage
-from spurious_rewards.evaluation.statistics import Interval, hierarchical_difference
+from spurious_rewards.evaluation.statistics import Interval
 from spurious_rewards.reporting import reasoning_tables
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.evidence import MODEL, MODELS, SETTING, Evidence
@@ -57,25 +56,9 @@ def points(interval: Interval) -> str:
 
 
 def change(row: pd.Series, name: str) -> tuple[str, str]:
-    """Text and verdict of an arm's change from the base model; both intervals must agree on the side."""
-    whole = _interval(row, f"{name}_change", row["n_seeds"])
-    seeds = Interval(
-        row[f"{name}_change"], row[f"{name}_change_seeds_low"], row[f"{name}_change_seeds_high"], row["n_seeds"]
-    )
-    text = f"{points(whole)} points, {over_seeds(seeds)}"
-    return text, both(whole, seeds)
-
-
-def both(whole: Interval, seeds: Interval) -> str:
-    """Verdict of two intervals of one effect, over everything and over seeds alone, which must agree on the side."""
-    return sign(whole) if sign(whole) == sign(seeds) else "undecided"
-
-
-def over_seeds(interval: Interval) -> str:
-    """The limits over seeds alone as text."""
-    if not np.isfinite(interval.low):
-        return "over seeds alone unknown (one seed)"
-    return f"over seeds alone {points(interval).split(' ', 1)[1]}"
+    """Write an arm's change from the base model, and its verdict."""
+    found = _interval(row, f"{name}_change", row["n_seeds"])
+    return found.text("points"), sign(found)
 
 
 def _interval(row: pd.Series, name: str, n: int) -> Interval:
@@ -118,8 +101,7 @@ def weaker_rewards(evidence: Evidence) -> Finding:
 def gain_depends_on_the_model(evidence: Evidence) -> Finding:
     """C3: the largest minus the smallest gain under random reward with the clip, over the models of a profile.
 
-    Two intervals must agree, over problems and seeds (bootstrap) and over seeds alone (Welch's t), both widened for the
-    choice of the extreme pair (Bonferroni over all pairs).
+    The limits are widened for the choice of the extreme pair (Bonferroni over all pairs).
     """
     runs = evidence.records.runs
     if runs.empty or runs["model"].nunique() < 2:  # known without the table of arms and its bootstraps
@@ -131,25 +113,14 @@ def gain_depends_on_the_model(evidence: Evidence) -> Finding:
     rows = rows.drop_duplicates("model").sort_values("accuracy_change")
     low, high = (evidence.changes_S_P(row) for row in (rows.iloc[0], rows.iloc[-1]))
     n_pairs = len(rows) * (len(rows) - 1) // 2
-    interval, seeds = difference(high, low, 1 - 0.05 / n_pairs)
+    interval = effect_difference(high, low, 1 - 0.05 / n_pairs)
     gains = ", ".join(
         f"{row['model']} {points(_interval(row, 'accuracy_change', row['n_seeds']))}" for _, row in rows.iterrows()
     )
     return (
-        f"random reward: {gains}; largest minus smallest {points(interval)} points, "
-        f"{over_seeds(seeds)} (limits for {n_pairs} pairs)",
-        both(interval, seeds),
+        f"random reward: {gains}; largest minus smallest {interval.text('points')} (limits for {n_pairs} pairs)",
+        sign(interval),
     )
-
-
-def difference(one_S_P: np.ndarray, two_S_P: np.ndarray, confidence: float = 0.95) -> tuple[Interval, Interval]:
-    """Mean(one) − mean(two) of two arms' changes: over problems and seeds (bootstrap), over seeds alone (Welch's t)."""
-    interval = hierarchical_difference(one_S_P, two_S_P, confidence=confidence)
-    one, two = one_S_P.mean(axis=1), two_S_P.mean(axis=1)
-    low, high = -np.inf, np.inf
-    if min(len(one), len(two)) > 1 and (np.ptp(one) or np.ptp(two)):
-        low, high = stats.ttest_ind(one, two, equal_var=False).confidence_interval(confidence)
-    return interval, Interval(interval.estimate, float(low), float(high), interval.n)
 
 
 def clip_is_the_cause(evidence: Evidence) -> Finding:
@@ -214,7 +185,7 @@ def gain_comes_from_switches(evidence: Evidence) -> Finding:
     row = table.iloc[0]
     share = _interval(row, "LC", row["n_problems"])
     text = (
-        f"language → code carries {share.percent()} % of a gain of "
+        f"language → code carries {share.text('%')} of a gain of "
         f"{points(_interval(row, 'gain', row['n_problems']))} points (arms that gained: {row['arms']}; "
         f"{row['n_problems']} problems)"
     )
@@ -294,15 +265,14 @@ def compounds_remove_the_gain(evidence: Evidence) -> Finding:
         alone, compound = evidence.row_of(name.removesuffix(NO_PYTHON)), evidence.row_of(name)
         if alone is None or compound is None:
             continue
-        interval, seeds = difference(evidence.changes_S_P(alone), evidence.changes_S_P(compound))
+        interval = effect_difference(evidence.changes_S_P(alone), evidence.changes_S_P(compound))
         gained = change(alone, "accuracy")[1]
         texts.append(
             f"{alone['reward'].replace('_', ' ')} {points(_interval(alone, 'accuracy_change', 1))}, without "
             f"Python {points(_interval(compound, 'accuracy_change', 1))} (code "
-            f"{100 * compound['code']:.0f} % of answers), difference {points(interval)} points, "
-            f"{over_seeds(seeds)}"
+            f"{100 * compound['code']:.0f} % of answers), difference {interval.text('points')}"
         )
-        verdicts.append(both(interval, seeds) if gained == "consistent" else "undecided")
+        verdicts.append(sign(interval) if gained == "consistent" else "undecided")
     if not texts:
         return NOT_RUN
     return "; ".join(texts), agreed(verdicts)

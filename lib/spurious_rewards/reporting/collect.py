@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,16 @@ class Records:
     probes: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def arm_columns(self) -> list[str]:
-        """Fields of the training configuration, other than the seed, in which the runs of this profile differ.
+        """List the fields of the training configuration, other than the seed, in which the runs differ.
 
         `labels` is one of them only where a model was trained with one reward on several labellings: that some rewards
         need labels and others do not is no difference of its own.
         """
+        return list(self._arm_columns)
+
+    @cached_property
+    def _arm_columns(self) -> list[str]:
+        """`arm_columns`, found once: many tables ask."""
         if self.runs.empty:
             return list(ALWAYS)
 

@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 
 from spurious_rewards.reporting import reasoning_tables
+from spurious_rewards.reporting.arms import BASE, arm_name, at_the_end, cell_columns, changes
 from spurious_rewards.reporting.collect import Records
-from spurious_rewards.reporting.tables import BASE, arm_name, arms, at_the_end, cell_columns, changes, clip_effect
+from spurious_rewards.reporting.tables import arms, clip_effect
 
 WITHIN = ("reward", "gamma", "clip_mode")
 """What differs between the arms of one part."""

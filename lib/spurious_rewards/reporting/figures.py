@@ -14,9 +14,10 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from spurious_rewards.errors import InputError
+from spurious_rewards.reporting.arms import BASE, arm_name, cell_columns
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.drawing import ROW_PIXELS, ZERO, all_labels, error_bar, panels, show, style, write
-from spurious_rewards.reporting.tables import BASE, arm_name, arms, cell_columns
+from spurious_rewards.reporting.tables import arms
 from spurious_rewards.reporting.words import (
     BASE_COLOUR,
     clip_colour,

@@ -10,7 +10,6 @@ import pandas as pd
 from spurious_rewards.evaluation.probe import holds_number, summarise_probe
 from spurious_rewards.evaluation.statistics import proportion_difference
 from spurious_rewards.reporting.collect import Records
-from spurious_rewards.reporting.tables import limits
 
 CLEAN = "synthetic_test"
 """The problem set that no model can have seen: generated, and no operands of its training split."""
@@ -54,8 +53,6 @@ def minus_clean(here: pd.DataFrame, clean: pd.DataFrame) -> dict[str, float]:
         ("exact_match_numbers", "exact_match", with_numbers),
         ("accuracy", "correct", (here, clean)),
     ):
-        found |= limits(
-            f"{name}_minus_clean",
-            proportion_difference(int(one[column].sum()), len(one), int(two[column].sum()), len(two)),
-        )
+        difference = proportion_difference(int(one[column].sum()), len(one), int(two[column].sum()), len(two))
+        found |= difference.columns(f"{name}_minus_clean")
     return found

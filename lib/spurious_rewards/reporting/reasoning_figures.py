@@ -10,10 +10,10 @@ import plotly.graph_objects as go
 
 from spurious_rewards.evaluation.strategy_analysis import SWITCHES
 from spurious_rewards.reporting import reasoning_tables
+from spurious_rewards.reporting.arms import FURTHER, arm_name
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.drawing import ROW_PIXELS, ZERO, all_labels, error_bar, panels, show, style
 from spurious_rewards.reporting.figures import panel_columns, panel_words
-from spurious_rewards.reporting.tables import FURTHER, arm_name
 from spurious_rewards.reporting.words import arm_words, clip_colour, clip_words, reward_words
 
 SWITCH_NAMES = {"CC": "code → code", "CL": "code → language", "LC": "language → code", "LL": "language → language"}

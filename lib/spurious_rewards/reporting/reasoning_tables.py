@@ -25,10 +25,11 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
+from spurious_rewards.evaluation.crossed import level
 from spurious_rewards.evaluation.prompt_grid import REFUSED
 from spurious_rewards.evaluation.records import check_no_duplicates, code_advantage, compare, powers_of_two, share
 from spurious_rewards.evaluation.significance import holm
-from spurious_rewards.evaluation.statistics import hierarchical_bootstrap, pass_at_k
+from spurious_rewards.evaluation.statistics import pass_at_k
 from spurious_rewards.evaluation.strategy_analysis import (
     SWITCHES,
     contribution_intervals,
@@ -40,18 +41,9 @@ from spurious_rewards.evaluation.strategy_analysis import (
 from spurious_rewards.evaluation.strategy_analysis import contributions as contribution_rows
 from spurious_rewards.evaluation.strategy_analysis import switches as problem_switches
 from spurious_rewards.models.prompts import PROMPT_STYLES, unforced
+from spurious_rewards.reporting.arms import BASE, arm_name, at_the_end, cell_columns, matrix, with_arms
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.probe_tables import probe
-from spurious_rewards.reporting.tables import (
-    BASE,
-    arm_name,
-    at_the_end,
-    cell_columns,
-    limits,
-    matrix,
-    proportion,
-    with_arms,
-)
 
 SUBJECT = ("model", "benchmark", "engine", "dtype", "max_new_tokens")
 SPANS = 5
@@ -135,7 +127,7 @@ def pass_curves(records: Records) -> pd.DataFrame:
                     "n_problems": values_S_P.shape[1],
                     "n_samples": int(counts["size"].min()),
                     "k": k,
-                    **limits("pass_at_k", proportion(values_S_P)),
+                    **level(values_S_P).columns("pass_at_k"),
                 }
             )
     return pd.DataFrame(rows)
@@ -174,8 +166,8 @@ def switches(records: Records) -> pd.DataFrame:
                     "switch": row["switch"],
                     "n": row["n"],
                     **{name: row[name] / 100 for name in ("frequency", "accuracy_before", "accuracy_after", "gain")},
-                    **limits("contribution", intervals[row["switch"]]),
-                    **limits("total_gain", intervals["gain"]),
+                    **intervals[row["switch"]].columns("contribution"),
+                    **intervals["gain"].columns("total_gain"),
                 }
             )
     return pd.DataFrame(rows).drop(columns="clip_mode", errors="ignore")
@@ -200,7 +192,7 @@ def contributions(records: Records) -> pd.DataFrame:
                 "n_arms": len(gained),
                 "arms": "; ".join(gained),
                 "n_problems": intervals["gain"].n,
-                **{k: v for d in (*SWITCHES, "gain") for k, v in limits(d, intervals[d]).items()},
+                **{k: v for d in (*SWITCHES, "gain") for k, v in intervals[d].columns(d).items()},
             }
         )
     return pd.DataFrame(rows)
@@ -252,7 +244,7 @@ def checkpoints(records: Records) -> pd.DataFrame:
             "n_problems": group["problem_id"].nunique(),
         }
         for name, column in (("accuracy", "correct"), ("code", "uses_code")):
-            row |= limits(name, hierarchical_bootstrap(matrix(group, column)))
+            row |= level(matrix(group, column)).columns(name)
         rows.append(row)
     return pd.DataFrame(rows).sort_values(keys, ignore_index=True)
 
@@ -320,7 +312,7 @@ def forced_code(records: Records) -> pd.DataFrame:
                     "code_forced": float(two["uses_code"].mean()),
                     "accuracy_code": figures["accuracy_code"],
                     "accuracy_language": figures["accuracy_language"],
-                    **limits("code_advantage", code_advantage(one)),
+                    **code_advantage(one).columns("code_advantage"),
                     "n_code": figures["n_code"],
                     "n_language": figures["n_language"],
                 }
@@ -346,7 +338,7 @@ def prompts(records: Records) -> pd.DataFrame:
                 ("code", cell["uses_code"]),
                 ("parsable", cell["extracted"].notna()),
             ):
-                row |= limits(name, share(event.astype(bool), every, cell["problem_id"], 1))
+                row |= share(event.astype(bool), every, cell["problem_id"], 1).columns(name)
             row |= {
                 "boxed": cell["boxed"].mean(),
                 "mean_tokens": cell["n_tokens"].mean(),

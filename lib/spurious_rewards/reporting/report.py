@@ -11,17 +11,29 @@ from pathlib import Path
 
 import pandas as pd
 
-from spurious_rewards.reporting import collect, drawing, figures, reasoning_figures
+from spurious_rewards.reporting import collect, drawing, figures, reasoning_figures, reasoning_tables, tables
 from spurious_rewards.reporting.claims import claims_table
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.mechanism_claims import mechanism_tables
 from spurious_rewards.reporting.mechanism_figures import mechanism_figures
 from spurious_rewards.reporting.site import page
-from spurious_rewards.reporting.tables import all_tables
 from spurious_rewards.reporting.text import CAPTIONS, markdown
 from spurious_rewards.storage.files import write_text
 
-__all__ = ["CAPTIONS", "Report", "markdown", "rebuild", "write_report", "write_tables"]
+__all__ = ["CAPTIONS", "Report", "all_tables", "markdown", "rebuild", "write_report", "write_tables"]
+
+
+def all_tables(records: Records) -> dict[str, pd.DataFrame]:
+    """Compute every table of a profile: name → table; tables without rows are left out."""
+    found = {
+        "arms": tables.arms(records),
+        "clip_effect": tables.clip_effect(records),
+        "clip_activity": tables.clip_activity(records),
+        "first_updates": tables.first_updates(records),
+        "runs": tables.runs(records),
+        **reasoning_tables.tables(records),
+    }
+    return {name: table for name, table in found.items() if len(table)}
 
 
 @dataclass(frozen=True)
@@ -62,11 +74,11 @@ def rebuild(results: Path) -> Path:
     return results / "index.html"
 
 
-def write_tables(tables: dict[str, pd.DataFrame], folder: Path, alone: bool = True) -> None:
+def write_tables(named: dict[str, pd.DataFrame], folder: Path, alone: bool = True) -> None:
     """Write each table as CSV (full precision) and Markdown (rounded); a profile's folder holds these and no others."""
     for path in [*folder.glob("*.csv"), *folder.glob("*.md")] if alone else []:
-        if path.stem not in tables:
+        if path.stem not in named:
             path.unlink()
-    for name, table in tables.items():
+    for name, table in named.items():
         write_text(folder / f"{name}.csv", table.to_csv(index=False))
         write_text(folder / f"{name}.md", f"{CAPTIONS[name]}\n\n{markdown(table)}")

@@ -1,132 +1,26 @@
-"""Every table of the report, computed from the records alone; a test recomputes the committed ones and compares.
+"""Compute the tables of trained models from the records of a profile: arms, the clip's effect, its activity, the runs.
 
-Proportions are in [0, 1]. `_low` and `_high` are 95 % limits: over problems and seeds for arms (hierarchical bootstrap;
-Wilson's for an untrained model with one answer per problem, and where all answers agree), Student's t over seeds for
-paired differences between clip modes (two seeds give wide limits, and should).
-A bootstrap over two seeds understates what another seed could bring, so changes carry `_seeds_low` and `_seeds_high`
-too: Student's t over seeds alone.
+Proportions are in [0, 1]. `_low` and `_high` are 95 % limits over seeds and problems (`crossed.effect`; for a level
+`crossed.level`). One seed allows no interval of a change: its limits are infinite.
 
-Tables of arms hold the models at the end of training, in the evaluation cells in which trained models were evaluated;
-the base model under further prompts and the models of earlier checkpoints have tables of their own
+Tables of arms hold the models at the end of training, in the evaluation cells in which trained models were evaluated.
+The base model under further prompts and the models of earlier checkpoints have tables of their own
 (`reporting.reasoning_tables`).
 
-Usage: `for name, table in all_tables(records).items(): ...`
+Usage: `arms(records)`
 """
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
-from spurious_rewards.errors import InputError
-from spurious_rewards.evaluation.records import check_no_duplicates
-from spurious_rewards.evaluation.statistics import Interval, hierarchical_bootstrap, t_interval, wilson
+from spurious_rewards.evaluation.crossed import effect, level
+from spurious_rewards.reporting.arms import BASE, arm_name, at_the_end, by_problem, cell_columns, changes, matrix
 from spurious_rewards.reporting.collect import Records
-
-CELL = ["benchmark", "prompt_style", "temperature"]
-FURTHER = ("model", "engine", "dtype", "max_new_tokens")
-"""What else tells two evaluations apart; a column of the tables only where a profile has several."""
-BASE = "base model"
-
-
-def all_tables(records: Records) -> dict[str, pd.DataFrame]:
-    """Name → table; tables without rows are left out."""
-    from spurious_rewards.reporting import reasoning_tables  # builds on this module
-
-    tables = {
-        "arms": arms(records),
-        "clip_effect": clip_effect(records),
-        "clip_activity": clip_activity(records),
-        "first_updates": first_updates(records),
-        "runs": runs(records),
-        **reasoning_tables.tables(records),
-    }
-    return {name: table for name, table in tables.items() if len(table)}
-
-
-def arm_name(row: pd.Series, columns: list[str]) -> str:
-    """Readable name of an arm: reward, clip mode, and whatever else differs in the profile."""
-    reward = row["reward"]
-    parts = [f"{reward} γ={row['gamma']:g}" if "random" in reward.split("_and_") else reward, row["clip_mode"]]
-    parts += [
-        f"{name}={row[name]:g}" if isinstance(row[name], float) else f"{name}={row[name]}"
-        for name in columns
-        if name not in ("reward", "clip_mode", "gamma")
-    ]
-    return ", ".join(parts)
-
-
-def cell_columns(records: Records) -> list[str]:
-    """The columns of the samples that make an evaluation cell: `CELL`, and of `FURTHER` what varies."""
-    return [*CELL, *(name for name in FURTHER if records.samples[name].nunique() > 1)]
-
-
-def with_arms(records: Records) -> pd.DataFrame:
-    """The samples with the columns `arm` (base model or name) and `train_seed`."""
-    names = {BASE: BASE}
-    columns = records.arm_columns()
-    for _, row in records.runs.iterrows():
-        names[row["run_id"]] = arm_name(row, columns)
-    trained = records.samples["trained_run"].replace("", BASE)
-    return records.samples.assign(arm=trained.map(names))
-
-
-def at_the_end(records: Records) -> pd.DataFrame:
-    """The samples of base and finished models, with `arm`, in the cells that trained models share (or all, if none).
-
-    Raises:
-        InputError: two evaluations of one cell would be pooled as if they were independent.
-    """
-    samples = with_arms(records)
-    samples = samples[samples["checkpoint"] == 0]
-    check_no_duplicates(samples, cell_columns(records))
-    if (samples["arm"] == BASE).all():
-        return samples
-    shared = samples.loc[samples["arm"] != BASE, cell_columns(records)].drop_duplicates()
-    return samples.merge(shared, on=cell_columns(records), how="inner")
-
-
-def by_problem(samples: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Mean of `column` per seed (rows) and problem (columns, sorted)."""
-    return samples.pivot_table(
-        index="trained_run", columns="problem_id", values=column, aggfunc="mean", sort=True
-    ).astype(float)
-
-
-def matrix(samples: pd.DataFrame, column: str) -> np.ndarray:
-    """`by_problem` as an array of shape (S, P)."""
-    return by_problem(samples, column).to_numpy()
-
-
-def changes(trained: pd.DataFrame, base: pd.DataFrame, column: str) -> np.ndarray:
-    """Change of `column` from the base model per seed and problem, shape (S, P).
-
-    Raises:
-        InputError: they were not evaluated on the same problems.
-    """
-    after_S_P, before_1_P = by_problem(trained, column), by_problem(base, column)
-    if set(after_S_P.columns) != set(before_1_P.columns) or after_S_P.isna().any(axis=None):
-        raise InputError(
-            f"{trained['model'].iloc[0]} was evaluated on {after_S_P.shape[1]} problems after training "
-            f"and on {before_1_P.shape[1]} before, which are not the same: give 03_evaluate the same "
-            "n_problems and problem_order for both."
-        )
-    return after_S_P.to_numpy() - before_1_P.to_numpy()
-
-
-def proportion(values_S_P: np.ndarray) -> Interval:
-    """Mean of values in [0, 1], shape (S, P), with limits: Wilson's over the problems where a bootstrap has none.
-
-    That is for one verdict per problem of a single model, and where all values are 0 or all 1.
-    """
-    mean, n_problems = float(values_S_P.mean()), values_S_P.shape[1]
-    if mean in (0.0, 1.0) or (len(values_S_P) == 1 and np.isin(values_S_P, (0.0, 1.0)).all()):
-        return wilson(round(mean * n_problems), n_problems)
-    return hierarchical_bootstrap(values_S_P)
 
 
 def arms(records: Records) -> pd.DataFrame:
-    """One row per arm and evaluation cell: accuracy and code frequency, with their change from the base model."""
+    """Tabulate accuracy and code frequency of every arm and evaluation cell, with their change from the base model."""
     rows, columns = [], cell_columns(records)
     for cell, samples in at_the_end(records).groupby(columns, sort=False):
         base = samples[samples["arm"] == BASE]
@@ -139,18 +33,15 @@ def arms(records: Records) -> pd.DataFrame:
                 "k": int(group.groupby(["trained_run", "problem_id"]).size().iloc[0]),
             }
             for name, column in (("accuracy", "correct"), ("code", "uses_code")):
-                row |= limits(name, proportion(matrix(group, column)))
+                row |= level(matrix(group, column)).columns(name)
                 if len(base) and arm != BASE:
-                    change = changes(group, base, column)
-                    row |= limits(f"{name}_change", hierarchical_bootstrap(change))
-                    over_seeds = t_interval(change.mean(axis=1))
-                    row |= {f"{name}_change_seeds_low": over_seeds.low, f"{name}_change_seeds_high": over_seeds.high}
+                    row |= effect(changes(group, base, column)).columns(f"{name}_change")
             rows.append(row | over_answers(group))
     return pd.DataFrame(rows)
 
 
 def over_answers(group: pd.DataFrame) -> dict[str, float]:
-    """Point figures over all answers of all seeds of an arm."""
+    """Average further properties of the answers over all answers of all seeds of an arm."""
     code = group["uses_code"].astype(bool)
     return {
         "accuracy_code": group.loc[code, "correct"].mean(),
@@ -163,14 +54,12 @@ def over_answers(group: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def limits(name: str, interval: Interval) -> dict[str, float]:
-    """The three columns of an interval."""
-    return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
-
-
 def clip_effect(records: Records) -> pd.DataFrame:
-    """Per reward and cell: each clip mode minus `none`, paired by seed (same problems, same draws, same rollouts at
-    the start); t interval over seeds, per-seed differences listed."""
+    """Tabulate each clip mode minus `none`, paired by seed and problem, per reward and evaluation cell.
+
+    Runs of one seed share their problems, draws and first rollouts. Limits are over seeds and problems; the differences
+    of the single seeds are listed beside them.
+    """
     if records.runs.empty or records.runs["clip_mode"].nunique() < 2:
         return pd.DataFrame()
     others = [name for name in records.arm_columns() if name != "clip_mode"]
@@ -188,28 +77,29 @@ def clip_effect(records: Records) -> pd.DataFrame:
     )
     rows = []
     for key, group in samples.groupby([*others, *cell], sort=False, dropna=False):
-        means = group.groupby(["clip_mode", "seed"])[["correct", "uses_code"]].mean()
-        if "none" not in means.index.get_level_values(0):
-            continue
-        for mode in [m for m in means.index.get_level_values(0).unique() if m != "none"]:
-            paired = (means.loc[mode] - means.loc["none"]).dropna()
-            if paired.empty:
+        by_mode = {mode: runs.assign(trained_run=runs["seed"]) for mode, runs in group.groupby("clip_mode", sort=False)}
+        for mode in by_mode if "none" in by_mode else ():
+            seeds = sorted(set(by_mode[mode]["seed"]) & set(by_mode["none"]["seed"]))
+            if mode == "none" or not seeds:
                 continue
             row = {
                 **dict(zip([*others, *cell], key, strict=True)),
                 "clip_mode": mode,
-                "n_seeds": len(paired),
-                "seeds": " ".join(map(str, paired.index)),
+                "n_seeds": len(seeds),
+                "n_problems": by_mode[mode]["problem_id"].nunique(),
+                "seeds": " ".join(map(str, seeds)),
             }
             for name, column in (("accuracy_difference", "correct"), ("code_difference", "uses_code")):
-                row |= limits(name, t_interval(paired[column]))
-                row[f"{name}_per_seed"] = " ".join(f"{value:+.4f}" for value in paired[column])
+                on, off = (by_problem(by_mode[side], column).loc[seeds] for side in (mode, "none"))
+                difference_S_P = (on - off).to_numpy()
+                row |= effect(difference_S_P).columns(name)
+                row[f"{name}_per_seed"] = " ".join(f"{value:+.4f}" for value in difference_S_P.mean(axis=1))
             rows.append(row)
     return pd.DataFrame(rows)
 
 
 def clip_activity(records: Records) -> pd.DataFrame:
-    """Per arm: does the clip act, and where; entropy and reward at both ends of training (means over seeds)."""
+    """Tabulate per arm where the clip acts, and entropy and reward at both ends of training (means over seeds)."""
     if records.metrics.empty:
         return pd.DataFrame()
     columns = records.arm_columns()
@@ -244,8 +134,10 @@ def clip_activity(records: Records) -> pd.DataFrame:
 
 
 def first_updates(records: Records) -> pd.DataFrame:
-    """The ablation's own control: at the first update of training, arms that differ in the clip mode alone have the
-    same rollouts, so their losses must agree to the last bit (written as hexadecimal floats)."""
+    """Compare the losses of the first update between arms that differ in the clip mode alone.
+
+    Such arms have the same rollouts there, so the losses, written as hexadecimal floats, must agree to the last bit.
+    """
     if records.metrics.empty:
         return pd.DataFrame()
     first = records.metrics[records.metrics["update"] == 1].set_index("run_id")["surrogate_loss"]
@@ -265,7 +157,7 @@ def first_updates(records: Records) -> pd.DataFrame:
 
 
 def runs(records: Records) -> pd.DataFrame:
-    """What each training run cost, and where it came from."""
+    """Tabulate what each training run cost, and the commit it came from."""
     if records.runs.empty:
         return pd.DataFrame()
     rate = records.metrics.groupby("run_id")["seconds_tokens_rate"].median()
