@@ -44,8 +44,7 @@ reproduce: $(READY) ## run all jobs of PROFILE (default micro) that are not done
 	@$(PY) -m spurious_rewards.workflow.reproduce $(PROFILE) $(if $(CORES),--cores $(CORES)) $(if $(DRY_RUN),--dry-run)
 
 check: $(READY) ## validate every profile against the notebooks and configurations; nothing runs
-	@set -e; for path in profiles/*.yaml; do \
-	  $(PY) -m spurious_rewards.workflow.profiles check "$$(basename "$$path" .yaml)" | sed -n '1p;$$p'; done
+	@$(PY) -m spurious_rewards.workflow.profiles
 
 test: $(READY) ## the default tests
 	$(PY) -m pytest -n $(TEST_PROCESSES) --dist loadfile

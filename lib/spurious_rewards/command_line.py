@@ -1,4 +1,4 @@
-"""How every program of this package ends: an exit code, and one sentence on standard error where something is wrong.
+"""Run a program of this package: an exit code at the end, and one sentence on standard error where something is wrong.
 
 Exit code 0: done; 2: bad input (the sentence names cause and fix); 1: a notebook failed (it says where); 130:
 interrupted.
@@ -8,6 +8,8 @@ Usage: `return exit_code(program)` at the end of a `main`, with `program` a func
 
 from __future__ import annotations
 
+import io
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -21,6 +23,7 @@ def exit_code(program: Callable[[], None]) -> int:
     A termination request (SIGTERM, from a scheduler or `kill`) is taken like Ctrl-C, so that kernels are shut down.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _use_utf8()
     try:
         program()
     except InputError as error:
@@ -33,3 +36,12 @@ def exit_code(program: Callable[[], None]) -> int:
         print("Interrupted.", file=sys.stderr)
         return 130
     return 0
+
+
+def _use_utf8() -> None:
+    """Read and write UTF-8 here and in every Python started from here, whatever the locale says (LANG=C, say)."""
+    os.environ["PYTHONUTF8"] = "1"
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower().replace("-", "") != "utf8":
+            # A path read before has its bytes as surrogates: they are written as they were.
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")

@@ -27,6 +27,10 @@ class InputError(ValueError):
         return [str(self)]
 
 
+class LockedError(InputError):
+    """Another process holds what this one needs; the message names it."""
+
+
 class NotebookError(Exception):
     """A notebook failed for a reason other than bad input; the message says where and where to look."""
 

@@ -125,7 +125,8 @@ def test_code_reasoning_notebook_with_its_defaults_reads_the_committed_records(f
 
 def test_data_notebook(folders, tmp_path, monkeypatch):
     monkeypatch.delenv("SPURIOUS_DATA_DIR", raising=False)
-    monkeypatch.chdir(tmp_path)  # results, if any, would go here
+    monkeypatch.chdir(tmp_path)  # results, if any, go here
+    (tmp_path / "pyproject.toml").touch()
     done = execute(
         NOTEBOOKS / "01_prepare_data.ipynb",
         tmp_path / "01.ipynb",

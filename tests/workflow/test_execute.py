@@ -85,8 +85,13 @@ def test_a_failed_execution_keeps_the_earlier_good_one(notebook, project, capsys
         ("1", "if seed: completed('toy')", "ended without the line 'NOTEBOOK COMPLETE toy'"),
         ("1", "completed('toy', run_id='gone')", "There is no run 'gone'"),
         ("import subprocess; subprocess.run(['false'])", None, "did not write made.csv"),
+        (
+            "import sys, traceback\ntry:\n    1 / 0\nexcept Exception:\n    traceback.print_exc()",
+            None,
+            r"toy.ipynb went on after an error in cell 2 \(ZeroDivisionError: division by zero\); look at",
+        ),
     ],
-    ids=["sys.exit", "killed kernel", "no marker", "run not complete", "declared output missing"],
+    ids=["sys.exit", "killed kernel", "no marker", "run not complete", "declared output missing", "traceback"],
 )
 def test_no_failure_passes_for_success(notebook, project, cell, marker, sentence):
     path = notebook("toy", cell, marker=marker)

@@ -5,17 +5,10 @@ import pytest
 from spurious_rewards.errors import InputError
 from spurious_rewards.storage.files import write_json
 from spurious_rewards.storage.runs import RunFolder
+from spurious_rewards.workflow.jobs import forget_outdated, identity, run_job
 from spurious_rewards.workflow.parameters import source_digest
-from spurious_rewards.workflow.profiles import (
-    forget_outdated,
-    identity,
-    job_result,
-    job_results,
-    load_profile,
-    main,
-    profile_names,
-    run_job,
-)
+from spurious_rewards.workflow.profiles import job_result, job_results, load_profile, main, profile_names, read_profile
+from spurious_rewards.workflow.progress import Progress
 from spurious_rewards.workflow.reproduce import missing_requirements, reproduce
 
 STAGES = """
@@ -106,9 +99,9 @@ def test_parameters_are_checked_against_the_stages_configuration_class(profile, 
 def test_an_unknown_profile_names_the_known_ones(profile, capsys):
     profile()
     assert profile_names() == ["toy"]
-    assert main(["check", "tyo"]) == 2
+    assert main(["tyo"]) == 2
     assert capsys.readouterr().err == "Unknown profile 'tyo' (did you mean 'toy'?); known: toy.\n"
-    assert main(["check", "toy"]) == 0
+    assert main(["toy"]) == 0
     assert "train-seed1  train  seed=1\n" in capsys.readouterr().out
 
 
@@ -128,7 +121,7 @@ def test_results_of_jobs_are_read_by_reference(profile, project, monkeypatch):
     assert result == {
         "profile": "toy", "job": "train-seed0", "stage": "train", "notebook": "train",
         "notebook_digest": source_digest(project / "notebooks" / "train.ipynb"),
-        "parameters": {"seed": 0, "size": 1.0, "options": ""}, "needs": [], "run_ids": [],
+        "parameters": {"seed": 0, "size": 1.0, "options": ""}, "needs": {}, "run_ids": [],
     }  # fmt: skip
     assert job_results("toy") == job_results("toy", "train") == [result]
     assert job_results("toy", "report") == []
@@ -149,10 +142,18 @@ def test_a_job_is_done_only_as_the_profile_wants_it(profile, project):
     write_json(train.result_file, done)
     write_json(report.result_file, identity(report) | {"run_ids": []})
     assert forget_outdated(found) == []
+    write_json(train.result_file, done | {"run_ids": ["a", "a"]})  # another result, though none of its own changed
+    assert forget_outdated(found) == [report]
+    write_json(train.result_file, done)
+    write_json(report.result_file, identity(report) | {"run_ids": []})
+    assert list(identity(report)["needs"]) == ["train-seed0", "train-seed1"]
+    assert forget_outdated(found) == []
     outputs[-1].unlink()
     assert forget_outdated(found) == [report] and not report.result_file.exists()
+    write_json(report.result_file, identity(report) | {"run_ids": []})
+    outputs[-1].touch()
     run.path("manifest.json").unlink()
-    assert forget_outdated(found) == [train]
+    assert forget_outdated(found) == [train, report]
     run.finish()
     write_json(train.result_file, done)
     assert forget_outdated(found) == []
@@ -182,3 +183,37 @@ def test_a_dry_run_runs_nothing(profile, project, capsys):
     reproduce("toy", 1, dry_run=True)
     assert "3 jobs\nThis machine can run it.\n" in capsys.readouterr().out
     assert not (project / "runs" / "profiles").exists()
+
+
+def test_reading_finished_jobs_asks_no_notebook(profile, project):
+    found = profile()
+    write_json(found.jobs[0].result_file, {"run_ids": ["a"]})
+    (project / "notebooks" / "train.ipynb").unlink()  # today's notebooks do not matter to yesterday's records
+    assert [job.parameters for job in read_profile("toy").jobs] == [{"seed": 0}, {"seed": 1}, {}]
+    assert job_results("toy", "train") == [{"run_ids": ["a"]}] and job_result("toy/train-seed0") == {"run_ids": ["a"]}
+    with pytest.raises(InputError, match="There is no notebook"):
+        load_profile("toy")
+
+
+def test_progress_is_told_from_the_files_of_the_jobs(profile, capsys, monkeypatch):
+    found = profile("stages: {train: {notebook: train, grid: {seed: [0, 1, 2]}, resources: {minutes: 2}}}")
+    first, second, third = found.jobs
+    write_json(first.result_file, {})  # done in an earlier session
+    write_json(second.state_file, {"state": "failed", "sentence": "of an earlier session"})
+    now = [100.0]
+    monkeypatch.setattr("spurious_rewards.workflow.progress.time.monotonic", lambda: now[0])
+    progress = Progress(found)
+    progress.poll()
+    write_json(second.state_file, {"state": "running"})
+    now[0] += 61
+    progress.poll()
+    assert capsys.readouterr().out == "0/2 done, 1:01 elapsed; running: train-seed1\n"  # after a minute of silence
+    write_json(second.result_file, {})
+    write_json(third.state_file, {"state": "failed", "sentence": "No."})
+    now[0] += 179
+    progress.poll()
+    # half of the expected minutes are done in 4:00, so 4:00 are left
+    assert capsys.readouterr().out.splitlines() == [
+        "[1/2] train-seed1, 4:00 elapsed, about 4:00 left",
+        "[2/2] train-seed2 failed: No., 4:00 elapsed, about 4:00 left",
+    ]

@@ -155,7 +155,8 @@ class Arms:
                 self._update(trainer, list(micro_batches[start : start + per_update]))
         for group in groups:
             group["lr"] = self.config.learning_rate
-        assert _distance(trainer.model, self.checkpoint) == 0, "a learning rate of 0 moved the weights"
+        if _distance(trainer.model, self.checkpoint) != 0:
+            raise RuntimeError("A learning rate of 0 moved the weights.")
         return copy.deepcopy(trainer.optimizer.state_dict())
 
     def _rollout_batch(self, trainer: Any, index: int) -> tuple[tuple[MiniBatch, ...], Tensor]:

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from spurious_rewards.errors import InputError
+from spurious_rewards.errors import InputError, LockedError
 
 
 @contextmanager
@@ -33,8 +33,8 @@ def exclusive(path: str | Path, what: str) -> Iterator[int]:
         what: what the lock protects, as the subject of the error message ("run train-random-0").
 
     Raises:
-        InputError: another process (or this one) holds it, its folder cannot be written, or the file system has no
-            locks.
+        LockedError: another process (or this one) holds it.
+        InputError: its folder cannot be written, or the file system has no locks.
     """
     path = Path(path)
     try:
@@ -50,7 +50,7 @@ def exclusive(path: str | Path, what: str) -> Iterator[int]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(
+            raise LockedError(
                 f"{what} is in use by {_holder(descriptor)}; wait until it is done or stop it, then run again "
                 "(finished work is kept)."
             ) from None

@@ -12,13 +12,14 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import resource
 import shutil
 import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from spurious_rewards import arithmetic
 from spurious_rewards.storage.files import sha256_file
@@ -51,15 +52,19 @@ def provenance() -> dict[str, Any]:
 
 
 def git_state() -> tuple[str, bool | str]:
-    """(commit, dirty) of the code; ("unknown", "unknown") without git or outside a repository.
+    """Commit of the code and whether it was changed since; both "unknown" without git or outside a repository.
 
-    `results/` does not count as dirt: the report rewrites it, and it is no input of any run.
+    `results/` does not count as a change: the report rewrites it, and it is no input of any run.
     """
     root = code_root()
-    commit = _output("git", "-C", str(root), "rev-parse", "HEAD") if root else None
-    if commit is None:
+    # A checkout that belongs to somebody else is refused by git unless it is named as safe; its hooks stay off. A
+    # downloaded archive unpacked inside another repository has no commit: the other one's says nothing about it.
+    git = ("git", "-c", f"safe.directory={root}", "-c", "core.fsmonitor=false", "-C", str(root))
+    found = _output(*git, "rev-parse", "HEAD", "--show-toplevel") if root else None
+    commit, _, top = (found or "").partition("\n")
+    if not top or not os.path.samefile(top, str(root)):
         return "unknown", "unknown"
-    status = _output("git", "-C", str(root), "status", "--porcelain", "--", ".", ":(exclude)results")
+    status = _output(*git, "status", "--porcelain", "--", ".", ":(exclude)results")
     return commit, "unknown" if status is None else bool(status)
 
 
@@ -80,27 +85,70 @@ def versions() -> dict[str, str]:
     return found
 
 
+class Gpu(NamedTuple):
+    """One GPU as nvidia-smi lists it."""
+
+    index: str  # what CUDA_VISIBLE_DEVICES takes
+    uuid: str
+    name: str
+    memory_gb: float  # 10^9 bytes
+    driver: str
+
+
 def hardware() -> dict[str, Any]:
-    """Host, CPU model, usable cores, memory in GB, names of the GPUs."""
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {
+    """Host, CPU model, usable cores, usable memory in GB, and the GPUs that this process may use.
+
+    Containers and schedulers limit cores and memory by control groups, and GPUs by CUDA_VISIBLE_DEVICES.
+    """
+    gpus = visible_gpus()
+    machine = {
         "host": socket.gethostname(),
         "system": platform.platform(),
         "cpu": _cpu_model(),
-        "cores": cores,
-        "memory_gb": round(memory_bytes / 1e9, 1),
-        "gpus": _gpus(),
+        "cores": _cores(),
+        "memory_gb": round(_memory_bytes() / 1e9, 1),
+        "gpus": [gpu.name for gpu in gpus],
     }
+    return machine | ({"gpu_memory_gb": gpus[0].memory_gb, "gpu_driver": gpus[0].driver} if gpus else {})
+
+
+def visible_gpus() -> list[Gpu]:
+    """The GPUs that nvidia-smi lists and CUDA_VISIBLE_DEVICES allows, in its order.
+
+    A device that only CUDA_VISIBLE_DEVICES names (nvidia-smi is missing, or it is a slice of a GPU) is listed by that
+    name.
+    """
+    query = "index,uuid,name,memory.total,driver_version"
+    listing = _output("nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader,nounits") or ""
+    rows = [[part.strip() for part in line.split(",")] for line in listing.splitlines()]
+    gpus = [Gpu(row[0], row[1], row[2], _gb_of_mib(row[3]), row[4]) for row in rows if len(row) == 5]
+    wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if wanted is None:
+        return gpus
+    found = []
+    for name in filter(None, (part.strip() for part in wanted.split(","))):
+        if name.startswith("-"):  # CUDA ignores what follows a device that does not exist
+            break
+        match = next((gpu for gpu in gpus if gpu.index == name or gpu.uuid.startswith(name)), None)
+        if match is None and gpus and not name.startswith("MIG-"):
+            break
+        found.append(match._replace(index=name) if match else Gpu(name, name, f"device {name}", 0.0, "unknown"))
+    return found
 
 
 def peak_memory_mb() -> float:
     """Largest resident memory of this process so far, in MB (10^6 bytes)."""
     unit_bytes = 1 if sys.platform == "darwin" else 1024
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes / 1e6, 1)
+
+
+def peak_gpu_memory_mb() -> dict[str, float]:
+    """Largest memory that PyTorch held on a GPU in this process, in MB, as a manifest entry; empty without a GPU."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
+        return {}
+    peaks = [torch.cuda.max_memory_reserved(index) for index in range(torch.cuda.device_count())]
+    return {"peak_gpu_memory_mb": round(max(peaks) / 1e6, 1)}
 
 
 def _command() -> str:
@@ -117,9 +165,36 @@ def _cpu_model() -> str:
     return platform.processor() or platform.machine() or "unknown"
 
 
-def _gpus() -> list[str]:
-    listing = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
-    return listing.splitlines() if listing else []
+def _gb_of_mib(text: str) -> float:
+    return round(float(text) * 2**20 / 1e9, 1) if re.fullmatch(r"[0-9.]+", text) else 0.0
+
+
+def _cores() -> int:
+    """Cores that the scheduler and the control group leave to this process, at least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for text in _control_group("cpu.max"):
+        quota, _, period = text.partition(" ")
+        if quota.isdigit() and period.isdigit():
+            cores = min(cores, max(int(quota) // int(period), 1))
+    return cores
+
+
+def _memory_bytes() -> int:
+    """Memory of the machine, or the control group's limit where that is lower."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([total, *(int(text) for text in _control_group("memory.max") if text.isdigit())])
+
+
+def _control_group(name: str) -> list[str]:
+    """Contents of a limit's file (control groups, version 2) in this process's group and all above it."""
+    own = Path("/proc/self/cgroup")
+    lines = own.read_text().splitlines() if own.is_file() else []
+    group = next((line.removeprefix("0::") for line in lines if line.startswith("0::")), None)
+    if group is None:
+        return []
+    folder = Path("/sys/fs/cgroup") / group.strip("/")
+    files = (path / name for path in (folder, *folder.parents) if path.is_relative_to("/sys/fs/cgroup"))
+    return [path.read_text().strip() for path in files if path.is_file()]
 
 
 def _output(*command: str) -> str | None:

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,6 +31,7 @@ from spurious_rewards.storage.paths import code_root, project_root
 from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.storage.yaml_text import read_mapping
 from spurious_rewards.training.config import RunConfig
+from spurious_rewards.workflow.processes import bound, die_with_parent
 
 MODULE = "spurious_rewards.training.launch"
 
@@ -102,7 +105,8 @@ def launch_run(config: RunConfig, hardware: str, processes: int = 0) -> RunFolde
         with tempfile.NamedTemporaryFile("w", dir=run.folder, prefix=".launch-", suffix=".json") as asked:
             json.dump(config.to_dict(), asked)
             asked.flush()
-            done = subprocess.run(command(asked.name, hardware, processes), check=False)
+            # SIGTERM to the launcher, which stops its workers: a killed kernel leaves no process on a GPU.
+            done = subprocess.run(bound(command(asked.name, hardware, processes), signal.SIGTERM), check=False)
         if done.returncode or not run.complete:
             raise InputError(
                 f"The launch of {run.run_id} on {hardware} ended with exit code {done.returncode}; "
@@ -122,6 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     def program() -> None:
+        if "RANK" in os.environ:  # a worker: its launcher may be killed
+            die_with_parent(signal.SIGKILL)
         config = read_config(options.config, options.set)
 
         from spurious_rewards.training.run import is_main_process, train

@@ -66,7 +66,7 @@ def report() -> list[tuple[str, str]]:
     threads = os.environ.get("OMP_NUM_THREADS", "not set (jobs of a profile set it)")
     rows = [
         ("Python", f"{sys.version.split()[0]} at {sys.executable}"),
-        ("Code", f"{root or 'no checkout'}, commit {commit}{', changed since' if dirty is True else ''}"),
+        ("Code", f"{root or 'no checkout'}, commit {commit}{_about_commit(root, commit, dirty)}"),
         ("Packages", ", ".join(f"{name} {version}" for name, version in versions().items())),
         ("Lock file", "; ".join(differences) or "installed versions agree with cpu.lock.txt"),
         ("Processor", f"{machine['cpu']}, {machine['cores']} usable cores, {machine['memory_gb']} GB of memory"),
@@ -78,6 +78,14 @@ def report() -> list[tuple[str, str]]:
                                  "elsewhere set BROWSER_PATH to a Chrome or Chromium"),
     ]  # fmt: skip
     return rows
+
+
+def _about_commit(root: Path | None, commit: str, dirty: bool | str) -> str:
+    if commit != "unknown" or root is None:
+        return ", changed since" if dirty is True else ""
+    if not (root / ".git").exists():
+        return " (no .git in this folder: an archive; manifests will not name the commit)"
+    return " (git is missing or refuses this folder)"
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from spurious_rewards.storage.files import read_text
 from spurious_rewards.storage.yaml_text import read_mapping
 from spurious_rewards.workflow.notebook import execute
 from spurious_rewards.workflow.parameters import check_parameters, from_text, notebook_parameters
+from spurious_rewards.workflow.processes import make_ready
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         values = {**values, **read_mapping(options.yaml, "the text given with -y")}
         values = check_parameters(values, defaults, name)
         values |= from_text(dict(options.parameter), defaults, name)
+        make_ready()
         execute(options.notebook, options.output, values, options.output_file, options.verbose)
 
     return exit_code(run)

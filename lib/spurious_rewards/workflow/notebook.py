@@ -1,9 +1,9 @@
-"""Strict execution of one notebook: done means done.
+"""Execute one notebook strictly: done means done.
 
 Papermill runs the cells; around it stand the checks it lacks. Before: names and types of the parameters, and a kernel
-that is the very Python that runs this. After: a clean exit, the completion marker of the last cell, the declared output
-files. Only then does the notebook, without its volatile parts, get its final name. A failed one is kept beside it as
-`<name>.failed.ipynb`, and an earlier good one stays as it is.
+that is the very Python that runs this. After: a clean exit, no traceback among the printed errors, the completion
+marker of the last cell, the declared output files. Only then does the notebook, without its volatile parts, get its
+final name. A failed one is kept beside it as `<name>.failed.ipynb`, and an earlier good one stays as it is.
 
 Usage: done = execute("notebooks/02_train_grpo.ipynb", "runs/train.ipynb", {"reward": "random"})
 """
@@ -16,7 +16,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,12 +26,15 @@ from spurious_rewards.storage.locks import exclusive
 from spurious_rewards.storage.provenance import NOTEBOOK_VARIABLE
 from spurious_rewards.workflow.completion import MARKER, find_marker
 from spurious_rewards.workflow.parameters import check_parameters, notebook_parameters, source_cells
+from spurious_rewards.workflow.processes import bound
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 START_TIMEOUT_SECONDS = 300
 """A kernel starts in two seconds, but on a machine whose cores are all busy it may take long."""
+
+TRACEBACK = "Traceback (most recent call last):"
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ def execute(
     parameters: Mapping[str, Any] | None = None,
     output_files: Iterable[str | Path] = (),
     verbose: bool = False,
+    inherited: Sequence[int] = (),
 ) -> Executed:
     """Run `notebook` with `parameters`, and write the executed notebook to `output` if all went well.
 
@@ -58,6 +62,7 @@ def execute(
         parameters: values that replace the defaults of the parameters cell.
         output_files: files that must exist afterwards.
         verbose: pass what the notebook prints on to this process's standard output and error.
+        inherited: file descriptors that the kernel keeps open, such as the locks of its GPUs.
 
     Raises:
         InputError: bad parameters (nothing ran), or an `InputError` inside the notebook (its own sentence).
@@ -75,11 +80,13 @@ def execute(
     failed = output.with_name(f"{output.stem}.failed.ipynb")
     with exclusive(running, f"Output notebook {output}"):
         try:
-            problem = _run(notebook, running, values, verbose)
+            problem = _run(notebook, running, values, verbose, inherited)
             executed = _read_if_any(running)
             run_ids = _marker(executed, notebook.stem)
             if problem is None and run_ids is None:
                 problem = NotebookError(_no_marker(executed, notebook))
+            if problem is None:
+                problem = _traceback(executed, notebook)
             missing = [str(path) for path in output_files if not Path(path).exists()]
             if problem is None and missing:
                 problem = NotebookError(f"{notebook.name} ran to its end but did not write {', '.join(missing)}")
@@ -116,7 +123,9 @@ def check_source(notebook: str | Path) -> None:
                 )
 
 
-def _run(notebook: Path, running: Path, values: dict[str, Any], verbose: bool) -> Exception | None:
+def _run(
+    notebook: Path, running: Path, values: dict[str, Any], verbose: bool, inherited: Sequence[int]
+) -> Exception | None:
     """Execute with papermill into the file `running`; return what went wrong, or None."""
     from nbclient.exceptions import DeadKernelError
     from papermill import execute_notebook
@@ -128,8 +137,8 @@ def _run(notebook: Path, running: Path, values: dict[str, Any], verbose: bool) -
         try:
             execute_notebook(
                 notebook, running, values, kernel_name="python3", language="python", progress_bar=False,
-                start_timeout=START_TIMEOUT_SECONDS, kernel_manager_class=_own_python(Path(folder), notebook.stem),
-                **streams,
+                start_timeout=START_TIMEOUT_SECONDS,
+                kernel_manager_class=_own_python(Path(folder), notebook.stem, inherited), **streams,
             )  # fmt: skip
         except PapermillExecutionError as error:
             if error.ename == "InputError":
@@ -139,6 +148,13 @@ def _run(notebook: Path, running: Path, values: dict[str, Any], verbose: bool) -
         except DeadKernelError:
             return NotebookError(
                 f"The kernel of {notebook.name} died in cell {_running_cell(running)} (killed, or out of memory)"
+            )
+        except RuntimeError as error:
+            if "Kernel died before" not in str(error) and "Kernel didn't respond" not in str(error):
+                raise
+            return NotebookError(
+                f"The kernel of {notebook.name} did not start; look at the limits on open files and memory (ulimit -a) "
+                "and at the environment (make doctor)"
             )
         except OSError as error:
             if error.errno != errno.ENOSPC:
@@ -150,27 +166,24 @@ def _run(notebook: Path, running: Path, values: dict[str, Any], verbose: bool) -
     return None
 
 
-def _own_python(folder: Path, name: str) -> type:
+def _own_python(folder: Path, name: str, inherited: Sequence[int]) -> type:
     """A kernel manager whose kernel is `sys.executable`, whatever kernels are installed for the user.
 
     Sockets and IPython's own files lie in `folder`: several notebooks started at once cannot take each other's port,
-    and start-up files of the user do not run.
+    and start-up files of the user do not run. The kernel ends when this process does, and it checks its assertions
+    even if this Python was told to leave them out.
     """
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec
 
-    command = [
-        sys.executable,
-        "-m",
-        "ipykernel_launcher",
-        "-f",
-        "{connection_file}",
-        "--HistoryManager.enabled=False",
-        "--log-level=CRITICAL",
-    ]  # what the kernel itself logs is noise about its shutdown
+    kernel = ["-m", "ipykernel_launcher", "-f", "{connection_file}", "--HistoryManager.enabled=False"]
+    quiet = "--log-level=CRITICAL"  # what the kernel itself logs is noise about its shutdown
     spec = KernelSpec(
-        argv=command, display_name="Python 3", language="python", name="python3", metadata={"debugger": False},
-        env={NOTEBOOK_VARIABLE: name, "IPYTHONDIR": str(folder / "ipython")},
+        argv=bound([sys.executable, *kernel, quiet]), display_name="Python 3", language="python", name="python3",
+        metadata={"debugger": False},
+        env={
+            NOTEBOOK_VARIABLE: name, "IPYTHONDIR": str(folder / "ipython"), "PYTHONOPTIMIZE": "", "PYTHONUTF8": "1",
+        },
     )  # fmt: skip
 
     class OwnPythonManager(AsyncKernelManager):
@@ -180,6 +193,9 @@ def _own_python(folder: Path, name: str) -> type:
 
         def __init__(self, **options: Any):
             super().__init__(**{**options, "transport": "ipc", "connection_file": str(folder / "kernel.json")})
+
+        async def _async_launch_kernel(self, kernel_cmd: list[str], **options: Any) -> None:
+            await super()._async_launch_kernel(kernel_cmd, **options, pass_fds=tuple(inherited))
 
     return OwnPythonManager
 
@@ -205,6 +221,17 @@ def _marker(executed: NotebookNode | None, name: str) -> list[str] | None:
         return None
     printed = "".join(output.text for output in codes[-1].outputs if output.output_type == "stream")
     return find_marker(printed, name)
+
+
+def _traceback(executed: NotebookNode, notebook: Path) -> NotebookError | None:
+    """The error for a traceback that a library printed and went on, so that the cell did not fail; else None."""
+    for index, cell in enumerate(executed.cells):
+        for output in cell.get("outputs", []):
+            if output.output_type == "stream" and output.name == "stderr" and TRACEBACK in output.text:
+                told = output.text.partition(TRACEBACK)[2].strip().splitlines()
+                cause = next((line for line in told[1:] if line and not line[0].isspace()), "no message")
+                return NotebookError(f"{notebook.name} went on after an error in cell {index} ({cause})")
+    return None
 
 
 def _no_marker(executed: NotebookNode | None, notebook: Path) -> str:

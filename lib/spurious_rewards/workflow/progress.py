@@ -1,6 +1,6 @@
-"""Snakemake's output, reduced to one line per finished job and, on a terminal, one line of what is going on.
+"""Tell which jobs of a profile are done, running and failed, from the files that jobs leave.
 
-The words looked for are those of the pinned Snakemake; were they to change, progress would be silent and all else work.
+The files are the jobs' own, so this holds on one machine and on a cluster alike.
 
 >>> duration(83), duration(3900)
 ('1:23', '1:05:00')
@@ -8,96 +8,97 @@ The words looked for are those of the pinned Snakemake; were they to change, pro
 
 from __future__ import annotations
 
-import re
+import json
 import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+from spurious_rewards.storage.files import read_json
 from spurious_rewards.workflow.profiles import Profile
+from spurious_rewards.workflow.stages import Job
+
+QUIET_SECONDS = 60.0
+"""Where the output is no terminal, how long nothing may be printed before a line says what is going on."""
 
 
 class Progress:
-    """Follows a Snakemake process by the lines it prints."""
+    """Prints one line per job that ends and, on a terminal, one line of what is going on."""
 
     def __init__(self, profile: Profile):
-        self.jobs = {job.name: job for job in profile.jobs}
-        self.began = time.monotonic()
-        self.weights_to_do = 0.0  # expected minutes of the jobs of this session that are not finished yet
-        self.weights_done = 0.0
-        self.n_to_do = 0
-        self.n_done = 0
-        self.names: dict[str, str] = {}  # Snakemake's job number -> our job name
-        self.running: list[str] = []
-        self._number = ""
-        self._in_error = False  # between Snakemake's "Error in rule" and the job number below it
+        self.open = [job for job in profile.jobs if not job.result_file.is_file()]
+        self.failed: dict[str, str] = {}  # job name -> its one sentence
+        self.n_to_do = len(self.open)
+        self.minutes_to_do = sum(map(_minutes, self.open))  # as the profile expects them
+        self.minutes_done = 0.0
+        self.began = self.printed = time.monotonic()
+        for job in self.open:  # what an earlier session left behind
+            job.state_file.unlink(missing_ok=True)
 
-    def feed(self, line: str) -> None:
-        """Take one line of Snakemake's output."""
-        stage_weights = {job.stage: self._weight(job.name) for job in self.jobs.values()}
-        if found := re.match(r"(\w+) +(\d+)$", line):  # the table of jobs to do, one line per stage
-            stage, count = found[1], int(found[2])
-            if stage in stage_weights and not self.n_done and not self.running:
-                self.n_to_do += count
-                self.weights_to_do += count * stage_weights[stage]
-        elif line.startswith("Error in rule"):
-            self._in_error = True
-        elif found := re.match(r" +jobid: (\d+)", line):
-            self._number = found[1]
-            if self._in_error:
-                self._in_error = False
-                self._ended(self.names.get(found[1], ""), failed=True)
-        elif found := re.match(r" +wildcards: job=(\S+)", line):
-            self.names[self._number] = found[1]
-            if found[1] in self.jobs and found[1] not in self.running:
-                self.running.append(found[1])
-        elif found := re.match(r"Finished jobid: (\d+)", line):
-            self._ended(self.names.get(found[1], ""))
-        self.tick()
+    @property
+    def n_ended(self) -> int:
+        """Jobs of this session that are done or have failed."""
+        return self.n_to_do - len(self.open) + len(self.failed)
 
-    def tick(self) -> None:
-        """On a terminal, redraw the line of what is going on."""
-        if not sys.stdout.isatty() or not self.n_to_do:
-            return
-        text = f"{self.n_done}/{self.n_to_do} done, {self._times()}; running: {', '.join(self.running) or '-'}"
-        print(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}", end="", flush=True)
+    def poll(self) -> None:
+        """Look at the files once and print what has changed."""
+        for job in list(self.open):
+            if job.result_file.is_file():
+                self.open.remove(job)
+                self.failed.pop(job.name, None)
+                self.minutes_done += _minutes(job)
+                self._say(f"[{self.n_ended}/{self.n_to_do}] {job.name}, {self._times()}")
+            elif job.name not in self.failed and (state := read_state(job)).get("state") == "failed":
+                self.failed[job.name] = state["sentence"]
+                self._say(f"[{self.n_ended}/{self.n_to_do}] {job.name} failed: {state['sentence']}, {self._times()}")
+        running = [job.name for job in self.open if read_state(job).get("state") == "running"]
+        text = f"{self.n_ended}/{self.n_to_do} done, {self._times()}; running: {', '.join(running) or '-'}"
+        if sys.stdout.isatty():
+            print(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}", end="", flush=True)
+        elif self.n_to_do and time.monotonic() - self.printed > QUIET_SECONDS:
+            self._say(text)
 
     def clear(self) -> None:
-        """Remove that line."""
+        """Remove the line of what is going on."""
         if sys.stdout.isatty():
             print("\r\x1b[K", end="", flush=True)
 
-    def _ended(self, name: str, failed: bool = False) -> None:
-        if name not in self.running:
-            return
-        self.running.remove(name)
-        self.n_done += 1
-        self.weights_done += self._weight(name)
+    def _say(self, text: str) -> None:
         self.clear()
-        outcome = f" failed: {last_sentence(self.jobs[name].log_file)}" if failed else ""
-        print(f"[{self.n_done}/{self.n_to_do}] {name}{outcome}, {self._times()}", flush=True)
+        print(text, flush=True)
+        self.printed = time.monotonic()
 
     def _times(self) -> str:
         """Time elapsed and, once a job is finished, an estimate of what is left at the pace so far."""
         elapsed = time.monotonic() - self.began
         text = f"{duration(elapsed)} elapsed"
-        if self.weights_done and self.n_to_do > self.n_done:
-            left = elapsed * max(self.weights_to_do - self.weights_done, 0) / self.weights_done
+        if self.minutes_done and self.open:
+            left = elapsed * max(self.minutes_to_do - self.minutes_done, 0) / self.minutes_done
             text += f", about {duration(left)} left"
         return text
 
-    def _weight(self, name: str) -> float:
-        return self.jobs[name].resources["minutes"] or 0.1
+
+def read_state(job: Job) -> dict[str, Any]:
+    """Read a job's state file; empty where there is none."""
+    try:
+        return read_json(job.state_file)
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
 
 
 def last_sentence(log: Path) -> str:
-    """The last line of a job's log: what the executor said when it failed."""
+    """Read the last line of a job's log: what the executor said when it failed."""
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.is_file() else []
     return lines[-1] if lines else "no message"
 
 
 def duration(seconds: float) -> str:
-    """Minutes and seconds, with hours if there are any."""
+    """Write a time as minutes and seconds, with hours if there are any."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _minutes(job: Job) -> float:
+    return job.resources["minutes"] or 0.1

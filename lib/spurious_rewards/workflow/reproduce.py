@@ -1,8 +1,9 @@
-"""Everything a profile holds, by one command: checks first, then the DAG, with progress, and safe to interrupt.
+"""Run everything a profile holds by one command: checks first, then the DAG, with progress, and safe to interrupt.
 
 Finished jobs are kept whatever happens; the same command again does what is missing, and nothing if nothing is.
 
 Usage: python -m spurious_rewards.workflow.reproduce micro [--cores 2] [--dry-run]
+       python -m spurious_rewards.workflow.reproduce paper --cluster profiles/slurm
 
 Exit code 0: all jobs are done; 1: some failed; 2: bad input, nothing ran; 130: interrupted.
 """
@@ -11,12 +12,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import queue
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -25,12 +24,14 @@ from spurious_rewards.errors import InputError, NotebookError
 from spurious_rewards.storage.locks import exclusive, sign
 from spurious_rewards.storage.paths import code_root, project_root, runs_dir
 from spurious_rewards.storage.provenance import hardware
-from spurious_rewards.workflow.profiles import Profile, copy_notebooks, forget_outdated, load_profile, table
-from spurious_rewards.workflow.progress import Progress, duration, last_sentence
+from spurious_rewards.workflow.jobs import copy_notebooks, forget_outdated
+from spurious_rewards.workflow.processes import bound, make_ready
+from spurious_rewards.workflow.profiles import Profile, load_profile, table
+from spurious_rewards.workflow.progress import Progress, duration, last_sentence, read_state
 from spurious_rewards.workflow.stages import profile_folder
 
-STOP_SECONDS = 30
-"""How long an interrupted Snakemake may take to stop its notebooks before it is killed."""
+STOP_SECONDS = (8, 2, 2)
+"""How long an interrupted Snakemake may take to stop its notebooks, after each of SIGINT, SIGTERM and SIGKILL."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,19 +42,33 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("profile", help="name of a file in profiles/, without .yaml")
     parser.add_argument("--cores", type=int, default=hardware()["cores"], help="default: all usable cores")
     parser.add_argument("--dry-run", action="store_true", help="check everything and print the jobs; nothing runs")
+    parser.add_argument("--cluster", type=Path, help="folder of a Snakemake profile, as profiles/slurm: jobs run there")
+    parser.add_argument(
+        "--snakemake", default=sys.executable, help="Python that has Snakemake and the cluster's plugin"
+    )
     options = parser.parse_args(arguments)
 
     def program() -> None:
         for request in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(request) != signal.SIG_IGN:  # nohup stays nohup
                 signal.signal(request, signal.default_int_handler)
-        reproduce(options.profile, options.cores, options.dry_run)
+        make_ready()
+        reproduce(options.profile, options.cores, options.dry_run, options.cluster, options.snakemake)
 
     return exit_code(program)
 
 
-def reproduce(name: str, cores: int, dry_run: bool = False) -> None:
+def reproduce(
+    name: str, cores: int, dry_run: bool = False, cluster: Path | None = None, snakemake: str = sys.executable
+) -> None:
     """Run all jobs of profile `name` that are not done, `cores` at a time.
+
+    Args:
+        name: the profile.
+        cores: of this machine; on a cluster its own limits hold.
+        dry_run: only check, and print the jobs.
+        cluster: folder of a Snakemake profile that sends the jobs elsewhere.
+        snakemake: the Python that runs Snakemake; jobs run with this process's Python.
 
     Raises:
         InputError: something is wrong that can be seen before anything runs.
@@ -62,8 +77,10 @@ def reproduce(name: str, cores: int, dry_run: bool = False) -> None:
     began = time.monotonic()
     if cores < 1:
         raise InputError(f"--cores must be at least 1, but it is {cores}.")
+    if cluster is not None and not (cluster / "config.yaml").is_file():
+        raise InputError(f"There is no Snakemake profile {cluster / 'config.yaml'}; give a folder like profiles/slurm.")
     profile = load_profile(name)
-    missing = missing_requirements(profile)
+    missing = missing_requirements(profile, here=cluster is None)
     if dry_run:
         print(table(profile))
         print("\n".join(f"To run it here: {sentence}" for sentence in missing) or "This machine can run it.")
@@ -74,8 +91,9 @@ def reproduce(name: str, cores: int, dry_run: bool = False) -> None:
         for job in forget_outdated(profile):
             print(f"Job {job.name} was done, but it has changed or files of it are gone; it runs again.")
         done_before = sum(job.result_file.is_file() for job in profile.jobs)
-        print(f"Profile {name}: {len(profile.jobs)} jobs, {done_before} done before, {cores} cores.", flush=True)
-        status = _run_snakemake(profile, cores, lock)
+        where = f"cluster {cluster}" if cluster else f"{cores} cores"
+        print(f"Profile {name}: {len(profile.jobs)} jobs, {done_before} done before, {where}.", flush=True)
+        status = _run_snakemake(profile, _command(profile, cores, cluster, snakemake), lock)
     unfinished = [job for job in profile.jobs if not job.result_file.is_file()]
     if status or unfinished:
         raise NotebookError(_failures(profile, len(profile.jobs) - len(unfinished)))
@@ -86,11 +104,12 @@ def reproduce(name: str, cores: int, dry_run: bool = False) -> None:
     print(f"Executed notebooks: {profile_folder(name) / 'notebooks'}")
 
 
-def missing_requirements(profile: Profile) -> list[str]:
-    """One sentence per thing that this machine lacks to run the profile; empty if it can.
+def missing_requirements(profile: Profile, here: bool = True) -> list[str]:
+    """List what this machine lacks to run the profile, one sentence each; empty if it can.
 
     `gpu` asks for a GPU that nvidia-smi lists. `data` asks that `SPURIOUS_DATA_DIR`, if it is set, is a folder; unset,
-    the data come from the hub and the notebook that loads them says so if it cannot.
+    the data come from the hub and the notebook that loads them says so if it cannot. Memory and GPUs count only if
+    the jobs run `here`, not on a cluster.
     """
     machine = hardware()
     try:
@@ -98,7 +117,7 @@ def missing_requirements(profile: Profile) -> list[str]:
     except OSError as error:
         return [f"{runs_dir()} cannot be made ({error.strerror}); set SPURIOUS_RUNS_DIR to one that can be written."]
     sentences = []
-    if "gpu" in profile.requires and not machine["gpus"]:
+    if here and "gpu" in profile.requires and not machine["gpus"]:
         sentences.append(f"Profile {profile.name} needs a GPU, and nvidia-smi lists none; run it where there is one.")
     folder = os.environ.get("SPURIOUS_DATA_DIR")
     if "data" in profile.requires and folder and not Path(folder).is_dir():
@@ -106,7 +125,7 @@ def missing_requirements(profile: Profile) -> list[str]:
     for resource, have, unit in (("memory_mb", machine["memory_gb"] * 1000, "MB of memory"),
                                  ("gpus", len(machine["gpus"]), "GPUs")):  # fmt: skip
         largest = max(profile.jobs, key=lambda job, resource=resource: job.resources[resource])
-        if (need := largest.resources[resource]) > have and (have or "gpu" not in profile.requires):
+        if here and (need := largest.resources[resource]) > have and (have or "gpu" not in profile.requires):
             sentences.append(f"Job {largest.name} needs {need} {unit}, and this machine has {have:.0f}.")
     free_gb = shutil.disk_usage(runs_dir()).free / 1e9
     if free_gb < profile.disk_gb:
@@ -119,51 +138,53 @@ def missing_requirements(profile: Profile) -> list[str]:
     return sentences
 
 
-def _command(profile: Profile, cores: int) -> list[str]:
+def _command(profile: Profile, cores: int, cluster: Path | None, snakemake: str) -> list[str]:
     root = code_root()
     if root is None:
         raise InputError("The Snakefile is not there; install the package from a checkout (pip install -e .).")
     machine = hardware()
-    return [
-        sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile"), "--directory", str(project_root()),
-        "--cores", str(cores), "--keep-going",
-        # Changed notebooks, parameters and needs are found by content in `forget_outdated`; what is left for Snakemake
-        # is that the result of an earlier job is newer.
-        "--rerun-triggers", "mtime",
+    command = [
+        snakemake, "-m", "snakemake", "--snakefile", str(root / "Snakefile"), "--directory", str(project_root()),
+        "--keep-going",
+        # What is out of date was decided by content in `forget_outdated`. Snakemake wants at least one rule of its own;
+        # this one never holds, as no job has a software environment.
+        "--rerun-triggers", "software-env",
         # A result file is renamed into place when all is done: one that exists is whole, even if its job was stopped
         # before Snakemake took note of its end.
         "--ignore-incomplete",
         "--nolock",  # our own lock vanishes with its process; Snakemake's would have to be removed by hand
-        "--resources", f"mem_mb={int(machine['memory_gb'] * 1000)}", f"gpus={len(machine['gpus'])}",
-        "--config", f"profile={profile.name}",
+        "--config", f"profile={profile.name}", f"python={sys.executable}",
     ]  # fmt: skip
+    if cluster:
+        return [*command, "--workflow-profile", str(cluster.resolve())]
+    limits = [f"mem_mb={int(machine['memory_gb'] * 1000)}", f"gpu={len(machine['gpus'])}"]
+    return [*command, "--cores", str(cores), "--resources", *limits]
 
 
-def _run_snakemake(profile: Profile, cores: int, lock: int) -> int:
+def _run_snakemake(profile: Profile, command: list[str], lock: int) -> int:
     """Run the DAG, show progress, and return Snakemake's exit code; on Ctrl-C stop everything it started."""
     log = profile_folder(profile.name) / "snakemake.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    process = subprocess.Popen(
-        _command(profile, cores), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True,
-        errors="replace", cwd=project_root(),
-        start_new_session=True,  # a process group of its own, which we stop as a whole
-        pass_fds=[lock],  # the lock stays while Snakemake lives, even if this process is killed
-    )  # fmt: skip
-    sign(lock, process.pid)
     progress = Progress(profile)
-    lines: queue.Queue[str | None] = queue.Queue()
-    threading.Thread(target=_read_lines, args=(process, log, lines), daemon=True).start()
+    lib = str(code_root() / "lib")
+    paths = os.pathsep.join([lib, *filter(None, [os.environ.get("PYTHONPATH")])])
+    with log.open("w", encoding="utf-8") as output:
+        process = subprocess.Popen(
+            bound(command), stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=project_root(),
+            env={**os.environ, "PYTHONPATH": paths},  # Snakemake may be that of another environment
+            start_new_session=True,  # a process group of its own, which we stop as a whole
+            pass_fds=[lock],  # the lock stays while Snakemake lives, even if this process is killed
+        )  # fmt: skip
+    sign(lock, process.pid)
     try:
         while True:
             try:
-                line = lines.get(timeout=1)
-            except queue.Empty:
-                progress.tick()
+                status = process.wait(timeout=1)
+            except subprocess.TimeoutExpired:
+                progress.poll()
                 continue
-            if line is None:
-                break
-            progress.feed(line)
-        return process.wait()
+            progress.poll()
+            return status
     except KeyboardInterrupt:
         progress.clear()
         print("\nStopping the running notebooks ...", file=sys.stderr, flush=True)
@@ -175,20 +196,10 @@ def _run_snakemake(profile: Profile, cores: int, lock: int) -> int:
         progress.clear()
 
 
-def _read_lines(process: subprocess.Popen[str], log: Path, lines: queue.Queue[str | None]) -> None:
-    """Copy Snakemake's output line by line to its log file and into the queue; None marks the end."""
-    with log.open("w", encoding="utf-8") as copy:
-        for line in process.stdout:
-            copy.write(line)
-            copy.flush()
-            lines.put(line)
-    lines.put(None)
-
-
-def _stop(process: subprocess.Popen[str]) -> None:
+def _stop(process: subprocess.Popen[bytes]) -> None:
     """End Snakemake and all it started, gently first; further Ctrl-C make it no faster and no messier."""
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for request, seconds in ((signal.SIGINT, STOP_SECONDS), (signal.SIGTERM, 10), (signal.SIGKILL, 10)):
+    previous = {request: signal.signal(request, signal.SIG_IGN) for request in (signal.SIGINT, signal.SIGTERM)}
+    for request, seconds in zip((signal.SIGINT, signal.SIGTERM, signal.SIGKILL), STOP_SECONDS, strict=True):
         try:
             os.killpg(process.pid, request)
             process.wait(seconds)
@@ -197,16 +208,18 @@ def _stop(process: subprocess.Popen[str]) -> None:
             continue
         except ProcessLookupError:
             break
-    signal.signal(signal.SIGINT, previous)
+    for request, handler in previous.items():
+        signal.signal(request, handler)
 
 
 def _failures(profile: Profile, done: int) -> str:
-    """What failed, each with the last line of its log, which is the executor's one sentence."""
+    """Name what failed, each with its one sentence and its log."""
     failed = []
     for job in profile.jobs:
         ready = all(profile.job(name).result_file.is_file() for name in job.needs)
-        if not job.result_file.is_file() and ready and job.log_file.is_file():
-            failed.append(f"  {job.name}: {last_sentence(job.log_file)}\n    log: {job.log_file}")
+        if not job.result_file.is_file() and ready and (job.log_file.is_file() or job.state_file.is_file()):
+            sentence = read_state(job).get("sentence") or last_sentence(job.log_file)
+            failed.append(f"  {job.name}: {sentence}\n    log: {job.log_file}")
     log = profile_folder(profile.name) / "snakemake.log"
     head = f"Not all jobs of profile {profile.name} are done: {done} of {len(profile.jobs)}."
     tail = "Run the same command again when the cause is mended; finished jobs are kept."

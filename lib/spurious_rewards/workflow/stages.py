@@ -74,6 +74,11 @@ class Job:
         return self.folder / "logs" / f"{self.name}.log"
 
     @property
+    def state_file(self) -> Path:
+        """The job's JSON while it runs and after it failed; it is gone when the job is done."""
+        return self.folder / "states" / f"{self.name}.json"
+
+    @property
     def reference(self) -> str:
         """How a parameter of a later job names this job."""
         return f"{self.profile}/{self.name}"
