@@ -9,6 +9,7 @@ Usage: `data = png(figure)`; None means that there is no image, and `write` or `
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import threading
@@ -20,6 +21,9 @@ BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-c
 SECONDS = 90.0
 """An export takes two to three seconds, on a machine whose cores are all busy up to twenty."""
 TRIES = 2
+
+# The browser's last, cut off message on closing is logged with a traceback, though nothing is lost by it.
+logging.getLogger("choreographer.channels.pipe").setLevel(logging.CRITICAL)
 
 
 def browser_path() -> str | None:

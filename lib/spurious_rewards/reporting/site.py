@@ -18,7 +18,7 @@ from spurious_rewards.mechanism.verdict import sentences
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.text import BENCHMARKS, CAPTIONS, cell
 from spurious_rewards.storage.files import read_json
-from spurious_rewards.workflow.profiles import Profile, load_profile, profile_names
+from spurious_rewards.workflow.profiles import Profile, profile_names, read_profile
 
 SCALES = ("the clip alone", "small organisms", "real models here")
 """Columns of the overview, as `scale_of` sorts findings into them."""
@@ -141,7 +141,7 @@ def mechanism_section(mechanism: Mapping[str, pd.DataFrame], results: Path) -> s
 def profile_section(records: Records, results: Path) -> str:
     """A profile: what it is, figures, tables, and where its notebooks and manifests are."""
     name = records.profile
-    known = load_profile(name).description if name in profile_names() else ""
+    known = read_profile(name).description if name in profile_names() else ""
     tables = sorted((results / "tables" / name).glob("*.csv"), key=lambda path: (path.stem not in OPEN, path.stem))
     return "".join(
         [
@@ -164,7 +164,7 @@ def run_section(measured: set[str]) -> str:
             f"{html.escape(profile.description)}</li>"
         )
 
-    items = "".join(item(load_profile(name)) for name in profile_names())
+    items = "".join(item(read_profile(name)) for name in profile_names())
     return f"<ul>{items}</ul><p>{GPU}</p>"
 
 
