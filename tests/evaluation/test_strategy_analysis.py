@@ -142,6 +142,14 @@ def test_kappa_by_hand_and_by_statsmodels():
     assert figures["kappa_low"] < 0.4 < figures["kappa_high"]
 
 
+def test_code_behind_the_answer_and_executed_code_are_counted_apart():
+    records = detected([1, 1, 0, 0], [1, 1, 0, 0])
+    assert "code_after_answer" not in sa.strategy_figures(records)
+    records = records.assign(code_after_answer=[0, 0, 0, 1], code_with_output=[1, 1, 0, 0])
+    figures = sa.strategy_figures(records)
+    assert (figures["code_after_answer"], figures["code_with_output"]) == (0.25, 0.5)
+
+
 def test_kappa_does_not_exist_for_detectors_that_always_say_the_same():
     figures = sa.strategy_figures(detected([1, 1, 1], [1, 1, 1]))
     assert np.isnan([figures["kappa"], figures["kappa_low"], figures["kappa_high"]]).all()

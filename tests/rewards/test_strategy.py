@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from spurious_rewards.rewards.strategy import uses_code, uses_code_structural
+from spurious_rewards.rewards.strategy import (
+    LANGUAGES,
+    NOT_CODE,
+    OTHER_LANGUAGES,
+    strategy,
+    uses_code,
+    uses_code_structural,
+)
 
 FENCED = "Let's compute.\n```python\nprint(6 * 7)\n```\n```output\n42\n```\nThe answer is \\boxed{42}."
 BARE = "We use a loop:\nimport math\ntotal = 0\nfor k in range(10):\n    total += k\nprint(total)\nSo the answer is 45."
@@ -53,9 +62,100 @@ def test_detectors(text, paper, structural):
     assert (uses_code(text), uses_code_structural(text)) == (paper, structural)
 
 
+PROGRAM = "total = 0\nfor k in range(9):\n    total += k\nprint(total)"
+WORDS = "Step 1: add 3 and 4.\nStep 2: the sum is 7."
+
+
+@pytest.mark.parametrize("fence", ["```", "````", "``````", "~~~", "~~~~"])
+def test_fences_of_any_length_and_their_labels(fence):
+    for label in sorted(LANGUAGES):
+        assert uses_code_structural(f"We compute.\n{fence}{label}\n{WORDS}\n{fence}\nSo 7."), label
+    for label in sorted(NOT_CODE):
+        assert not uses_code_structural(f"{fence}{label}\n{PROGRAM}\n{fence}\nSo 7."), label
+    for label in ("", "answer", "step1", "solution", "pseudocode", "diagram"):  # the body decides
+        assert not uses_code_structural(f"{fence}{label}\n{WORDS}\n{fence}\nSo 7."), label
+        assert uses_code_structural(f"{fence}{label}\n{PROGRAM}\n{fence}\nSo 7."), label
+
+
+def test_a_longer_fence_holds_a_shorter_one():
+    assert not uses_code_structural(f"````text\n```python\n{PROGRAM}\n```\n````\nSo 36.")
+
+
+@pytest.mark.parametrize("line", ["~~~~~~~~~~~", "-----------", "===========", "***********"])
+def test_a_ruled_line_is_no_fence(line):
+    assert not uses_code_structural(f"The pattern is 0 7 5\n {line}\nSo the missing number is 9.")
+
+
+@pytest.mark.parametrize(("pattern", "example"), OTHER_LANGUAGES)
+def test_forms_of_other_languages(pattern, example):
+    assert uses_code_structural(f"We let a machine do it.\n{example}\nIt gives 7.")
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (">>> 3 + 4\n7\n>>> 7 * 2\n14", True),  # expressions after a prompt
+        ("3 + 4 >>> 7 * 2", False),
+        ("def cost(heel):\nreturn 5 - heel\nSo 104.", True),  # the body lost its indentation
+        ("<code>total = 9 * 15</code> gives 135.", True),
+        ("<code>135</code>", False),
+        ("1. `x = 3`\n2. `y = x + 4`\n3. `print(y)`", True),
+        ("1. `x = 3`\n2. `y = 4`", False),  # assignments are no evidence
+        ("import note: the sum is 7\nx = 3\ny = 4", False),
+        ("with x = 3:\n  we get 7\nfor all n in N:\n  true", False),
+        ("For i = 1 to 10 we add i. The next is 11.", False),
+    ],
+)
+def test_code_outside_fences(text, code):
+    assert uses_code_structural(text) is code
+
+
+ANSWERS = ["So \\boxed{7}.", "#### 7", "<answer> 7 </answer>", "so \\fbox{\\frac{1}{2}}"]
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_code_behind_the_first_answer_is_reported_apart(answer):
+    code = f"\n```python\n{PROGRAM}\n```\n"
+    assert strategy(f"We add.\n{answer}\nUser: And now?{code}") == (False, True, False)
+    assert strategy(f"We add.{code}{answer}\nDone.") == (True, False, False)
+    assert strategy(f"We add.{code}{answer}\nUser: And now?{code}") == (True, True, False)
+    assert strategy(f"We add.\n{answer}\nUser: And now?") == (False, False, False)
+
+
+def test_an_answer_inside_code_or_an_empty_box_is_not_the_end():
+    assert strategy('```python\nprint("\\\\boxed{7}")\nprint(8)\n```\nSo \\boxed{7}.') == (True, False, False)
+    assert strategy(f"Put it in \\boxed{{}}.\n{PROGRAM}\n\\boxed{{36}}") == (True, False, False)
+
+
+@pytest.mark.parametrize("label", ["output", "stdout", "Output", "console"])
+def test_output_blocks_tell_executed_code_from_written_code(label):
+    code = f"```python\n{PROGRAM}\n```\n"
+    assert strategy(f"{code}```{label}\n36\n```\n\\boxed{{36}}").with_output
+    assert not strategy(f"{code}\\boxed{{36}}").with_output
+    assert not strategy(f"```{label}\n36\n```\n\\boxed{{36}}").with_output  # no code before it
+    assert not strategy(f"{code}\\boxed{{36}}\n```{label}\n36\n```").with_output  # behind the answer
+
+
+def test_labelled_cases():
+    folder = os.environ.get("SPURIOUS_DATA_DIR")
+    if not folder or not (Path(folder) / "strategy_cases.jsonl").exists():
+        pytest.skip("SPURIOUS_DATA_DIR is not set or has no strategy_cases.jsonl")
+    lines = (Path(folder) / "strategy_cases.jsonl").read_text(encoding="utf-8").splitlines()
+    wrong = [case for case in map(json.loads, lines) if uses_code_structural(case["text"]) is not case["uses_code"]]
+    assert wrong == []
+
+
 @pytest.mark.parametrize(
     "text",
     [
+        "<code>" * 30_000,
+        "for i = 1 to 9\n" * 20_000,
+        "```a\n" * 20_000,
+        "~~~\n````\n" * 10_000,
+        "#### 7\n" * 20_000,
+        "\\boxed{" * 20_000,
+        "Solve[" * 20_000,
+        "def f(" * 20_000 + "x):\n" * 20_000,
         "x = " + "(" * 5000,
         "f(" * 20_000,
         "```" * 20_000,

@@ -25,7 +25,7 @@ from spurious_rewards.evaluation.records import jsonable, summarise
 from spurious_rewards.generation.engine import Sample
 from spurious_rewards.models.prompts import answer_format, answer_prefix
 from spurious_rewards.rewards.grading import grade
-from spurious_rewards.rewards.strategy import uses_code, uses_code_structural
+from spurious_rewards.rewards.strategy import strategy, uses_code
 from spurious_rewards.storage.files import write_parquet
 from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.training.checkpoints import MARKER, all_checkpoints
@@ -46,7 +46,9 @@ RECORD_COLUMNS = {
     "correct_paper": "verdict of the paper's grader",
     "extracted_paper": "the answer that one found",
     "uses_code": "code reasoning by the paper's detector",
-    "uses_code_structural": "code reasoning by the structural detector",
+    "uses_code_structural": "code reasoning by the structural detector, which stops at the first answer",
+    "code_after_answer": "code behind the first answer: the text runs on",
+    "code_with_output": "the code is followed by an output block: a tool executed it, or the model made the output up",
     "family": "kind of problem where the set knows one",
     "level": "difficulty where the set knows one",
     "batch": "number of the batch in which it was generated, from 0: same batch, same rounding company",
@@ -149,6 +151,7 @@ def verdicts(text: str, gold: str, style: str) -> dict[str, Any]:
     """
     robust = grade(text, gold, mode="robust", style=style)
     paper = grade(text, gold, mode="paper", style=style)
+    structural = strategy(text)
     return {
         "extracted": robust.extracted,
         "gold": gold,
@@ -157,5 +160,7 @@ def verdicts(text: str, gold: str, style: str) -> dict[str, Any]:
         "correct_paper": paper.correct,
         "extracted_paper": paper.extracted,
         "uses_code": uses_code(text),
-        "uses_code_structural": uses_code_structural(text),
+        "uses_code_structural": structural.code,
+        "code_after_answer": structural.code_after_answer,
+        "code_with_output": structural.with_output,
     }

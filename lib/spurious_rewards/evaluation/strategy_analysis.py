@@ -79,7 +79,7 @@ def strategy_figures(records: pd.DataFrame, seed: int = 0) -> dict[str, float]:
     paper's detector and the structural one: 1 is full agreement, 0 what chance gives, nan where both always say the
     same one thing. `identity_residual` (points) and `identity_holds` check Table 1's identity, which figures counted
     from one set of answers satisfy by construction: it bites on printed tables and on stored summaries
-    (`with_identity`), not here.
+    (`with_identity`), not here. `code_after_answer` and `code_with_output` are there if the records have these columns.
 
     Args:
         records: columns problem_id, correct, uses_code, uses_code_structural.
@@ -129,7 +129,9 @@ def strategy_figures(records: pd.DataFrame, seed: int = 0) -> dict[str, float]:
     check = consistency(
         *(100 * figures[name] for name in ("code", "accuracy_code", "accuracy_language", "accuracy")), rounding=0.0
     )
+    apart = [name for name in ("code_after_answer", "code_with_output") if name in records]
     return figures | {
+        **{name: float(records[name].astype(bool).mean()) for name in apart},
         "code_structural": total["structural"] / total["n"],
         "detectors_agree": 1 - (total["code"] + total["structural"] - 2 * total["both"]) / total["n"],
         "kappa": float(kappa(total)),

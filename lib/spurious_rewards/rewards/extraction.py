@@ -35,6 +35,7 @@ _MAX_OPENINGS = 200  # box openings looked at, from the end
 
 _OPENING = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)")
 _BARE_BOX = re.compile(r"\\boxed\s*([A-Za-z0-9.+\-/]*[A-Za-z0-9])")
+_MARKED = re.compile(r"</answer>|####[ \t]*\(?(?:[-$€£]?\d[^\n]*|[A-J]\)?[ \t]*$)", re.MULTILINE)
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 # What may stand between two boxes of one list: commas, "and"/"or", math delimiters, spacing, a short left-hand side.
 _WORDS = r"\\(?:text|mbox|mathrm)\s*\{[^{}]{0,40}?\b(?:and|or)\s*\}|\band\b|\bor\b"
@@ -93,6 +94,23 @@ def last_boxed(text: str) -> str | None:
         return ", ".join(reversed(contents))
     bare = None if _OPENING.search(text) else _last_match(_BARE_BOX, text)
     return bare.group(1) if bare else None
+
+
+def first_answer(text: str, start: int = 0) -> tuple[int, int] | None:
+    r"""Return where the first marked answer stands (start, end): a filled box, `#### 5` or a closed answer tag.
+
+    >>> first_answer(r"so \boxed{5}, and more"), first_answer("we add 3 and 4")
+    ((3, 12), None)
+    """
+    found = [match.span() for match in _MARKED.finditer(text, start)][:1]
+    for opening in _OPENING.finditer(text, start, found[0][0] if found else len(text)):
+        end = _matching_brace(text, opening.end(), None)
+        if end is None:
+            break
+        if text[opening.end() + 1 : end].strip():
+            found.append((opening.start(), end + 1))
+            break
+    return min(found, default=None)
 
 
 def is_truncated(text: str) -> bool:

@@ -25,6 +25,8 @@ import csv
 import io
 import re
 import sys
+from collections import Counter
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,7 +38,7 @@ from spurious_rewards.rewards.extraction import extract_answer, is_truncated, la
 from spurious_rewards.rewards.grader import worker_client
 from spurious_rewards.rewards.grader.compare import Verdict, compare
 from spurious_rewards.rewards.grader.normalization import normalize
-from spurious_rewards.rewards.grader.unboxed import is_sentence, marked
+from spurious_rewards.rewards.grader.unboxed import is_sentence, lacks_json_answer, marked
 from spurious_rewards.storage.files import read_json, write_text
 
 MODES = ("robust", "paper")
@@ -51,6 +53,7 @@ REASONS: dict[str, str] = {
     "symbolic_equal": "math-verify takes the expressions for equal",
     "no_answer": "the text holds no answer",
     "truncated_box": "a box is opened and never closed",
+    "no_json_answer": "the text is JSON, perhaps cut off, and has no answer field",
     "empty_gold": "the reference answer is empty",
     "number_differs": "the values differ",
     "text_differs": "other words or another choice letter",
@@ -76,6 +79,17 @@ REASONS: dict[str, str] = {
     "paper_equal": "paper mode: judged equal",
     "paper_differs": "paper mode: judged different",
 }
+
+
+NOT_JUDGED = frozenset(
+    "timeout timeout_busy memory engine_error failed worker_died worker_failed guard_length guard_nesting guard_power "
+    "guard_factorial guard_sum".split()
+)
+"""Reasons that say nothing about the answer: the grader gave up on it, and it counts as wrong."""
+NOT_READ = frozenset(("unparsable", "guard_words", "no_json_answer"))
+"""Reasons that say that an answer was found and could not be read; it counts as wrong."""
+MOST_UNDECIDED = 0.01
+"""Share of answers of one of these kinds above which `undecided` speaks."""
 
 
 class Grade(NamedTuple):
@@ -110,9 +124,38 @@ def grade(prediction: str, gold: str, mode: str = "robust", style: str = "boxed"
         raise unknown_name("grading mode", mode, MODES)
     extracted = extract_answer(prediction, style, fallback)
     if extracted is None:
-        return Grade(False, None, "truncated_box" if is_truncated(prediction) else "no_answer")
+        return Grade(False, None, _why_none(prediction))
     correct, reason = _safely_judge(extracted, gold)
     return Grade(correct, extracted, reason)
+
+
+def _why_none(prediction: str) -> str:
+    if is_truncated(prediction):
+        return "truncated_box"
+    return "no_json_answer" if lacks_json_answer(prediction) else "no_answer"
+
+
+def undecided(reasons: Iterable[str]) -> list[str]:
+    """Return a sentence for each kind of verdict that is no judgement and makes up more than `MOST_UNDECIDED` of all.
+
+    >>> undecided(["number_equal"] * 97 + ["timeout"] * 3)[0][:61]
+    'The grader gave up on 3 of 100 answers (3.0 %; timeout 3) and'
+    >>> undecided(["number_equal"] * 99 + ["timeout"])
+    []
+    """
+    counts = Counter(reasons)
+    total, sentences = sum(counts.values()), []
+    for what, kind in (
+        ("gave up on {} and counted them as wrong: the accuracy may be too low by their share", NOT_JUDGED),
+        ("could not read {} and counted them as wrong: look at a few of the texts", NOT_READ),
+    ):
+        found = {reason: n for reason, n in counts.most_common() if reason in kind}
+        n = sum(found.values())
+        if n > MOST_UNDECIDED * total:
+            by_reason = ", ".join(f"{reason} {m}" for reason, m in found.items())
+            share = f"{n} of {total} answers ({100 * n / total:.1f} %; {by_reason})"
+            sentences.append(f"The grader {what.format(share)}.")
+    return sentences
 
 
 def same_answer(a: str, b: str) -> bool:

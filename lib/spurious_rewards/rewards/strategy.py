@@ -1,22 +1,30 @@
-r"""Code reasoning: does a solution reason in Python (text that is never executed) or in words?
+r"""Code reasoning: does a solution reason in code, or in words?
 
 Two detectors:
 
 - `uses_code` — the paper's own (its section on code reasoning): the word "python" anywhere in the text. The headline.
-- `uses_code_structural` — an audit that does not depend on that word. A text is code if it holds
-  (a) a fenced block in a programming language: its label is none of `NOT_CODE_LABELS` (json, text, output, latex, …);
-  a block without a label counts if it passes (b) on its own, where one statement is enough; or
+- `uses_code_structural` — an audit that does not depend on that word. It reads the text up to the first marked answer
+  (a box, `#### 5`, `</answer>`) and looks for
+  (a) a fenced block, of three or more backticks or tildes, labelled as one of `LANGUAGES`. A block without a label or
+  with an unknown one ("step1", "solution") counts if its body passes (b) with one statement. A block labelled as one of
+  `NOT_CODE` (json, text, output, …) never counts;
   (b) two or more lines that parse as Python statements, at least one of them *unmistakable*: an import, def, class,
-  while, with, a loop over more than a name, an augmented assignment, a call of `print`, `range`, `input` or `len`, or a
-  method call such as `math.sqrt(2)`. Words and formulas that happen to parse (`x`, `a + b`, `f(2)`) are no statements,
-  and assignments or cases of a worked solution (`x = 3`, `if n is even: x = 2`) are not evidence.
+  while, with, a loop over more than a name, an augmented assignment, a line after the prompt `>>>`, a call of `print`,
+  `range`, `input` or `len`, or a method call such as `math.sqrt(2)`. Words and formulas that happen to parse (`x`,
+  `a + b`, `f(2)`) are no statements, and assignments or cases of a worked solution (`x = 3`) are no evidence;
+  (c) a `<code>` element that holds a statement, or one of the forms of other languages in `OTHER_LANGUAGES`.
+
+`strategy` also reports code behind the first answer (models that run on into a new dialogue) and code that is followed
+by an output block: a tool executed it, or the model made the output up.
 
 >>> uses_code("Let's solve this using Python."), uses_code("We add 3 and 4.")
 (True, False)
 >>> uses_code_structural("```sympy\nprint(1 + 2)\n```"), uses_code_structural("x = 3\ny = 4\nSo x + y = 7.")
 (True, False)
->>> uses_code_structural("import math\nprint(math.sqrt(16))"), uses_code_structural("```json\n{\"answer\": 4}\n```")
-(True, False)
+>>> strategy("```python\nprint(3)\n```\n```output\n3\n```\nSo \\boxed{3}.")
+Strategy(code=True, code_after_answer=False, with_output=True)
+>>> strategy("<answer>3</answer>\nUser: And in Python?\n```python\nprint(3)\n```")
+Strategy(code=False, code_after_answer=True, with_output=False)
 
 Usage: `python -m spurious_rewards.rewards.strategy --cases FILE.jsonl` (fields text, uses_code)
 """
@@ -26,19 +34,49 @@ from __future__ import annotations
 import argparse
 import ast
 import re
+import sys
 import textwrap
 from collections.abc import Callable
+from typing import NamedTuple
 
-NOT_CODE_LABELS = frozenset(
-    "json jsonl text txt plain plaintext output out stdout result results console latex tex math mathematica-output "
-    "markdown md csv tsv html xml yaml toml asy diff".split()
+from spurious_rewards.command_line import exit_code
+from spurious_rewards.rewards.cases import print_json, read_cases, run
+from spurious_rewards.rewards.extraction import first_answer
+
+LANGUAGES = frozenset(
+    "python py python2 python3 py3 ipython ipython3 pycon jupyter sage sagemath sympy numpy tool_code c c++ cpp cxx c# "
+    "cs csharp java javascript js typescript ts r julia jl matlab octave mathematica wolfram wl maple gap pari gp "
+    "magma maxima haskell hs rust rs go golang ruby rb php perl pl sql bash sh shell scala kotlin swift lua lisp "
+    "scheme clojure prolog fortran pascal basic vb ocaml f# fsharp erlang elixir d dart nim zig asm assembly lean coq".split()
 )
+"""Labels of fenced blocks that are programming languages."""
+OUTPUT = frozenset("output out stdout result results console execution_result tool_output".split())
+"""Labels of what a program printed."""
+NOT_CODE = OUTPUT | frozenset(
+    "json jsonl text txt plain plaintext latex tex math markdown md csv tsv html xml yaml toml asy diff "
+    "mathematica-output".split()
+)
+"""Labels of fenced blocks that are never code."""
+OTHER_LANGUAGES: tuple[tuple[str, str], ...] = (  # pattern, an example of it
+    (r"\b(?:N?Solve|Reduce|(?:Full)?Simplify|N?Integrate|Expand|FindRoot)\[[^\[\]\n]+\]", "Solve[x^2 == 4, x]"),
+    (r"(?im)^[ \t]*for +\w+ *= *\S+ +to +\S+.*\n(?:.*\n){0,20}?[ \t]*next\b", "for i = 1 to 9\n s = s + i\nnext i"),
+    (r"(?m)^[ \t]*#include *<\w", "#include <stdio.h>"),
+    (r"\bint main *\(", "int main() { return 0; }"),
+    (r"\b(?:System\.out\.print|console\.log|std::cout|printf *\( *\")", 'printf("%d", 7);'),
+)
+"""Forms of other languages that count outside fences, each with an example."""
 MAX_LINES = 2000  # looked at outside fences
 MAX_LINE = 400  # characters; longer lines are prose
 
 _FENCE = re.compile(
-    r"^[ \t]*(?:```|~~~)[ \t]*([^\s`]*)[^\n`]*\n(.*?)(?:^[ \t]*(?:```|~~~)[ \t]*$|\Z)", re.DOTALL | re.MULTILINE
+    r"^[ \t]*(?P<fence>`{3,}|~{3,})[ \t]*(?P<label>[^\s`]*)[^\n`]*\n(?P<body>.*?)(?:^[ \t]*(?P=fence)[`~]*[ \t]*$|\Z)",
+    re.DOTALL | re.MULTILINE,
 )
+_OTHER = [re.compile(pattern) for pattern, _ in OTHER_LANGUAGES]
+_ELEMENT = re.compile(r"<code>(.{1,2000}?)</code>", re.DOTALL)
+_PROMPT = re.compile(r"\s*>>> ?")
+_INLINE = re.compile(r"\s*(?:\d+[.)]|[-*])?\s*`([^`]+)`[.;]?\s*")  # a line that is nothing but inline code
+_DEFINITION = re.compile(r"\s*def\s+\w+\([^()]*\)\s*(?:->.*)?:\s*$")  # also without its indented body
 _HEADER = re.compile(r"\s*(?:def|class|for|while|if|with|try|async)\b.*:\s*(?:#.*)?$")
 _CONTINUATION = re.compile(r"(?:else|elif|except|finally)\b.*:\s*$")
 _STATEMENT = re.compile(
@@ -50,32 +88,84 @@ _BUILTINS = {"print", "range", "input", "len"}
 _UNMISTAKABLE = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.While, ast.With, ast.AugAssign)
 
 
+class Strategy(NamedTuple):
+    """What a text shows of code: up to its first answer, behind it, and whether an output block follows the code."""
+
+    code: bool
+    code_after_answer: bool
+    with_output: bool
+
+
 def uses_code(text: str) -> bool:
-    """The paper's detector: `"python" in text.lower()`."""
+    """Return the paper's detector: `"python" in text.lower()`."""
     return "python" in text.lower()
 
 
 def uses_code_structural(text: str) -> bool:
-    """Whether the text holds a fenced code block or Python statements; see the module's description."""
-    for label, body in _FENCE.findall(text):
-        label = label.strip("{}.").lower()
-        if (label and label not in NOT_CODE_LABELS) or (not label and _evidence(body)[1]):
+    """Return whether a text holds code up to its first answer; see the module's description."""
+    return _has_code(text[: _end_of_answer(text)])
+
+
+def strategy(text: str) -> Strategy:
+    """Return where a text holds code, and whether an output block follows it."""
+    end = _end_of_answer(text)
+    code = _has_code(text[:end])
+    labels = [_label(match) for match in _FENCE.finditer(text[:end])]
+    with_output = any(label in OUTPUT for label in labels[1:] if labels[0] not in OUTPUT)
+    return Strategy(code, end < len(text) and _has_code(text[end:]), code and with_output)
+
+
+def _end_of_answer(text: str) -> int:
+    """Index behind the first marked answer outside fenced code; the length of the text if there is none."""
+    answer = first_answer(text)
+    if answer is None:
+        return len(text)
+    for fence in _FENCE.finditer(text):
+        if fence.end() > answer[0]:
+            if fence.start() > answer[0] or _label(fence) in NOT_CODE:
+                break
+            answer = first_answer(text, fence.end())
+            if answer is None:
+                return len(text)
+    return answer[1]
+
+
+def _label(fence: re.Match[str]) -> str:
+    return fence["label"].strip("{}.").lower()
+
+
+def _has_code(text: str) -> bool:
+    """Whether a text holds a fenced code block, statements, or a form of another language."""
+    for fence in _FENCE.finditer(text):
+        label = _label(fence)
+        if label in LANGUAGES or (label not in NOT_CODE and _evidence(fence["body"])[1]):
             return True
-    statements, evident = _evidence(_FENCE.sub("\n", text))
+    rest = _FENCE.sub("\n", text)
+    if any(pattern.search(rest) for pattern in _OTHER) or any(
+        _evidence(element)[0] for element in _ELEMENT.findall(rest)
+    ):
+        return True
+    statements, evident = _evidence(rest)
     return evident and statements >= 2
 
 
 def _evidence(text: str) -> tuple[int, bool]:
     """Number of Python statements in the text, and whether one of them is unmistakable."""
-    lines = [re.sub(r"^\s*>>> ?", "", line) for line in text.split("\n")[:MAX_LINES]]
+    lines = text.split("\n")[:MAX_LINES]
+    prompted = [_PROMPT.match(line) is not None for line in lines]
+    lines = [_INLINE.sub(r"\1", line) if _INLINE.fullmatch(line) else _PROMPT.sub("", line, count=1) for line in lines]
     count, evident, position = 0, False, 0
     while position < len(lines):
         end = _end_of_statement(lines, position)
-        for node in _parse("\n".join(lines[position:end])):
-            if isinstance(node, ast.Expr) and not _is_evident(node):
+        nodes = _parse("\n".join(lines[position:end]), any_expression=prompted[position])
+        for node in nodes:
+            shown = prompted[position] or _is_evident(node)
+            if isinstance(node, ast.Expr) and not shown:
                 continue  # a word, a formula, f(2)
             count += 1
-            evident = evident or _is_evident(node)
+            evident = evident or shown
+        if not nodes and _DEFINITION.match(lines[position]):
+            count, evident = count + 1, True
         position = end
     return count, evident
 
@@ -95,10 +185,11 @@ def _end_of_statement(lines: list[str], start: int) -> int:
     return end
 
 
-def _parse(source: str) -> list[ast.stmt]:
+def _parse(source: str, any_expression: bool) -> list[ast.stmt]:
+    """Statements of a source that begins like one, or after a prompt with an expression; [] if it does not parse."""
     source = textwrap.dedent(source).strip("\n")
     first = source.split("\n", 1)[0]
-    if len(first) > MAX_LINE or not _STATEMENT.match(first):
+    if len(first) > MAX_LINE or not (any_expression or _STATEMENT.match(first)):
         return []
     try:
         return ast.parse(source).body
@@ -119,8 +210,6 @@ DETECTORS: dict[str, Callable[[str], bool]] = {"paper": uses_code, "structural":
 
 def main(arguments: list[str] | None = None) -> None:
     """Run both detectors on labelled cases; the last line is JSON."""
-    from spurious_rewards.rewards.cases import print_json, read_cases, run
-
     parser = argparse.ArgumentParser(description="Accuracy of the code-reasoning detectors on labelled texts.")
     parser.add_argument("--cases", required=True, help="JSON lines with text and uses_code (true or false)")
     cases = read_cases(parser.parse_args(arguments).cases, {"text": str, "uses_code": bool})
@@ -130,12 +219,17 @@ def main(arguments: list[str] | None = None) -> None:
     }
     answers = [[row["verdict"] for row in rows] for _, rows in verdicts.values()]
     agreement = sum(a == b for a, b in zip(*answers, strict=True)) / max(len(cases), 1)
-    print_json({"n": len(cases), **{name: summary for name, (summary, _) in verdicts.items()}, "agreement": agreement})
+    shown = [strategy(case["text"]) for case in cases]
+    print_json(
+        {
+            "n": len(cases),
+            **{name: summary for name, (summary, _) in verdicts.items()},
+            "agreement": agreement,
+            "code_after_answer": sum(found.code_after_answer for found in shown),
+            "with_output": sum(found.with_output for found in shown),
+        }
+    )
 
 
 if __name__ == "__main__":
-    import sys
-
-    from spurious_rewards.command_line import exit_code
-
     sys.exit(exit_code(main))
