@@ -1,6 +1,7 @@
 """Rewards: definitions, composition, counter-based random draws, users' own functions, bad return values."""
 
 import math
+import warnings
 
 import pytest
 
@@ -26,6 +27,15 @@ def test_definitions():
     assert score("format", texts) == [1, 1, 1, 0]
     assert score("python", texts) == [1, 0, 0, 0]
     assert score("no_python", texts) == [0, 1, 1, 1]
+
+
+def test_verdicts_that_are_no_judgement_are_said_aloud():
+    tower = r"\boxed{9^{9^{9^{9}}}}"
+    with pytest.warns(UserWarning, match=r"gave up on 2 of 100 answers \(2\.0 %; guard_power 2\)"):
+        assert score("ground_truth", [tower] * 2 + [WORDS] * 98) == [0] * 2 + [1] * 98
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        score("ground_truth", [tower] + [WORDS] * 99)  # 1 % is not above 1 %
 
 
 def test_composition():

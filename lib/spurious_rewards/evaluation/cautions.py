@@ -6,7 +6,7 @@ r"""Where a number means little: what to say beside an evaluation before anybody
 - the first problems of a benchmark whose order is not random;
 - few problems: the limits of the accuracy are wider than most gains;
 - a checkpoint in the middle of a training: if it was chosen for this very number, the number is too high;
-- a grader that gave up on many answers.
+- a grader that gave up on many answers, or could not read them.
 
 Usage: `for sentence in cautions(run): print(sentence)`
 """
@@ -20,6 +20,7 @@ import pandas as pd
 
 from spurious_rewards.data.specs import BENCHMARKS
 from spurious_rewards.evaluation.records import read_rows, share
+from spurious_rewards.rewards.grading import undecided
 from spurious_rewards.storage.runs import RunFolder
 
 LEAST_MARKED = 0.5
@@ -28,10 +29,6 @@ MOST_CUT_OFF = 0.1
 """Share of answers that ran into the length limit above which the limit is said to be too short."""
 WIDE = 0.05
 """Half width of the accuracy's limits above which the number of problems is said to be small (5 points)."""
-MOST_GIVEN_UP = 0.01
-"""Share of answers on which the grader may give up without being mentioned."""
-GIVEN_UP = frozenset({"timeout", "memory", "failed", "worker_died", "worker_busy", "worker_failed", "engine_error"})
-"""Reason codes of the grader that say nothing about the answer."""
 
 
 def cautions(run: RunFolder) -> list[str]:
@@ -53,7 +50,6 @@ def _of_records(records: pd.DataFrame) -> list[str]:
     found = []
     in_box, cut = marked(records["text"]).mean(), (records["finish_reason"] == "length").mean()
     parsed = records["extracted"].notna().mean()
-    given_up = records["reason"].isin(GIVEN_UP).mean()
     k = len(records) // max(records["problem_id"].nunique(), 1)
     every = pd.Series(True, index=records.index)
     right = records["correct"].astype(bool)
@@ -75,9 +71,7 @@ def _of_records(records: pd.DataFrame) -> list[str]:
             f"{records['problem_id'].nunique()} problems leave the accuracy open by ±{100 * half:.0f} points: a gain "
             "of that size cannot be told from none."
         )
-    if given_up > MOST_GIVEN_UP:
-        found.append(f"The grader gave up on {given_up:.1%} of the answers and counted them as wrong.")
-    return found
+    return found + undecided(records["reason"])
 
 
 def _of_choice(config: Mapping[str, Any]) -> list[str]:

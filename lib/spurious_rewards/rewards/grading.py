@@ -86,7 +86,7 @@ NOT_JUDGED = frozenset(
     "guard_factorial guard_sum".split()
 )
 """Reasons that say nothing about the answer: the grader gave up on it, and it counts as wrong."""
-NOT_READ = frozenset(("unparsable", "guard_words", "no_json_answer"))
+NOT_READ = frozenset(("unparsable", "no_json_answer"))
 """Reasons that say that an answer was found and could not be read; it counts as wrong."""
 MOST_UNDECIDED = 0.01
 """Share of answers of one of these kinds above which `undecided` speaks."""

@@ -23,6 +23,7 @@ import hashlib
 import inspect
 import math
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -80,12 +81,12 @@ def unregister(name: str) -> None:
 @register("ground_truth", source="paper §2, RLVR with verified answers")
 def ground_truth(texts: Sequence[str], problems: Sequence[dict], *, grader: str = "robust", **_: Any) -> list[float]:
     """1 if the extracted answer is mathematically equal to the reference answer, else 0."""
-    from spurious_rewards.rewards.grading import grade
+    from spurious_rewards.rewards.grading import grade, undecided
 
-    return [
-        float(grade(text, problem["answer"], mode=grader).correct)
-        for text, problem in zip(texts, problems, strict=True)
-    ]
+    grades = [grade(text, problem["answer"], mode=grader) for text, problem in zip(texts, problems, strict=True)]
+    for sentence in undecided(one.reason for one in grades):
+        warnings.warn(sentence, stacklevel=2)
+    return [float(one.correct) for one in grades]
 
 
 @register("noisy_ground_truth", source="not in the paper: a verifier that errs at known rates")
