@@ -47,7 +47,7 @@ LANGUAGES = frozenset(
     "python py python2 python3 py3 ipython ipython3 pycon jupyter sage sagemath sympy numpy tool_code c c++ cpp cxx c# "
     "cs csharp java javascript js typescript ts r julia jl matlab octave mathematica wolfram wl maple gap pari gp "
     "magma maxima haskell hs rust rs go golang ruby rb php perl pl sql bash sh shell scala kotlin swift lua lisp "
-    "scheme clojure prolog fortran pascal basic vb ocaml f# fsharp erlang elixir d dart nim zig asm assembly lean coq".split()
+    "scheme clojure prolog fortran pascal basic vb ocaml f# fsharp erlang elixir dart nim zig asm lean coq".split()
 )
 """Labels of fenced blocks that are programming languages."""
 OUTPUT = frozenset("output out stdout result results console execution_result tool_output".split())
