@@ -31,7 +31,7 @@ export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 export MALLOC_TOP_PAD_ ?= 268435456
 
-.PHONY: help setup reproduce check test test-slow test-browser test-vllm test-vllm-here lint lab organisms doctor lock clean distclean
+.PHONY: help setup reproduce check test test-slow test-browser test-vllm test-vllm-here test-gpu lint lab organisms doctor lock clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,10 @@ test-vllm-here: $(READY)
 	@$(PY) -c 'import torch, vllm' || { echo "vLLM cannot be imported. It needs a CPU build of torch: give pip the index" \
 	  "of PyTorch's CPU builds (PIP_EXTRA_INDEX_URL), remove .venv-vllm and try again." >&2; exit 2; }
 	$(PY) -m pytest -m vllm tests
+
+# The record goes to a file that is committed with the card's name in it, see docs.
+test-gpu: $(READY) ## checks that need an NVIDIA GPU; skipped, with the reason, where there is none
+	SPURIOUS_GPU_RECORD=results/tables/gpu/test_gpu.txt $(PY) -m pytest -m gpu tests/gpu
 
 lint: $(READY) ## style and unused code
 	$(PY) -m ruff check lib tests benchmarks notebooks

@@ -2,7 +2,8 @@ import os
 
 import pytest
 
-from spurious_rewards.data import card
+from spurious_rewards.data import card, problem_sets
+from spurious_rewards.data.problem import Problem
 from spurious_rewards.data.problem_sets import PROBLEM_SETS, load_problems
 from spurious_rewards.errors import InputError
 
@@ -70,10 +71,35 @@ def test_the_card_of_the_real_data():
     assert leaks["deepscaler_clean"].sum() == leaks["synthetic"].sum() == 0
 
 
-def test_every_name_is_documented():
-    from spurious_rewards.data import problem_sets
+def test_parts_of_the_clean_task():
+    sums, test = load_problems("sums", 300), load_problems("sums_test", 300)
+    assert {(p.meta["family"], p.meta["level"]) for p in sums + test} == {("addition", 1), ("subtraction", 1)}
+    assert not {p.id.rsplit("-", 1)[0] for p in sums} & {p.id.rsplit("-", 1)[0] for p in test}
+    hardest = load_problems("synthetic_level3_test", 100)
+    assert {p.meta["level"] for p in hardest} == {3} and len({p.meta["family"] for p in hardest}) == 7
 
+
+@needs_data
+def test_a_band_of_deepscaler_is_cut_into_training_and_test():
+    train, test, whole = (
+        load_problems(name) for name in ("deepscaler_level1", "deepscaler_level1_test", "deepscaler_clean")
+    )
+    assert {p.meta["band"] for p in train + test} == {1} and not {p.id for p in train} & {p.id for p in test}
+    assert len(train) + len(test) == sum(p.meta["band"] == 1 for p in whole)
+    assert 0.08 < len(test) / (len(train) + len(test)) < 0.12
+
+
+def test_bands_without_local_files_are_one_sentence(monkeypatch):
+    monkeypatch.setattr(problem_sets, "_cleaned", lambda folder: ((Problem("a", "1 + 1", "2", "deepscaler"),), None))
+    with pytest.raises(InputError, match="in the names of the local files"):
+        load_problems("deepscaler_level1")
+
+
+def test_every_name_is_documented():
     assert set(PROBLEM_SETS) == {
         "synthetic", "synthetic_test", "math500", "amc", "amc40", "aime24", "aime25", "deepscaler", "deepscaler_clean",
+        "sums", "sums_test", *(f"synthetic_level{i}{end}" for i in (1, 2, 3) for end in ("", "_test")),
+        *(f"deepscaler_level{i}{end}" for i in range(1, 6) for end in ("", "_test")),
     }  # fmt: skip
-    assert "deepscaler_clean" in problem_sets.__doc__
+    names = ("sums", "sums_test", "synthetic_level1", "deepscaler_clean", "deepscaler_level1", "deepscaler_level1_test")
+    assert all(f"``{name}``" in problem_sets.__doc__ for name in names)

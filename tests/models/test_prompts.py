@@ -38,7 +38,7 @@ def base():
 def test_every_style_of_the_contract_is_there():
     assert set(PROMPT_STYLES) == {
         "qwen_default", "math_problem", "simplerl", "sober", "lipsum", "python_prefix", "r1", "none", "organism",
-        "organism_python",
+        "organism_python", "worked_examples",
     }  # fmt: skip
 
 
@@ -76,13 +76,20 @@ def test_raw_styles_never_use_the_chat_template(chat):
     assert [name for name in PROMPT_STYLES if answer_format(name) == "r1"] == ["r1"]
 
 
+def test_worked_examples_are_earlier_turns(chat):
+    text = render("worked_examples", PROBLEM, chat)
+    assert text.endswith(f"<|im_start|>user\n{PROBLEM}<|im_end|>\n<|im_start|>assistant\n")
+    assert text.count("<|im_start|>user\n") == 5 and text.count("<|im_start|>assistant\n") == 5
+    assert "<|im_start|>assistant\n8 * 3 = 24. The answer is \\boxed{24}.<|im_end|>\n" in text
+
+
 def test_sober_asks_for_the_box_in_the_last_line(base):
     text = render("sober", PROBLEM, base)
     assert "'Therefore, the final answer is: $\\boxed{ANSWER}$. I hope it is correct' (without quotes)" in text
     assert text.endswith(f"Think step by step before answering.\n\n{PROBLEM}")
 
 
-@pytest.mark.parametrize("style", ["qwen_default", "python_prefix", "organism"])
+@pytest.mark.parametrize("style", ["qwen_default", "python_prefix", "organism", "worked_examples"])
 def test_a_chat_style_needs_a_chat_template(style, base):
     with pytest.raises(InputError, match="has no chat template.*choose a style without"):
         render(style, PROBLEM, base)

@@ -1,6 +1,5 @@
 """One front over every problem set: the synthetic task, the benchmarks and the training set, raw and cleaned.
 
-========================  ==========================================================================================
 ``synthetic``             the clean task's training split, generated from the seed (no download)
 ``synthetic_test``        its test split; no operands in common with the training split
 ``math500`` … ``aime25``  the benchmarks of `sources.BENCHMARKS`
@@ -8,6 +7,20 @@
 ``deepscaler_clean``      the same after `cleaning.clean` against all benchmarks
 a path ``….jsonl``        the user's own problems, see `own`; ``….jsonl#train`` and ``….jsonl#test`` are its parts
 ========================  ==========================================================================================
+=======
+===========================  ===========================================================================================
+``synthetic``                the clean task's training split, generated from the seed (no download)
+``synthetic_test``           its test split; no operands in common with the training split
+``sums``                     of that task, additions and subtractions of a two-digit and a one-digit number
+``synthetic_level1`` …       of that task, one level, 1 (easy) to 3
+``sums_test`` …              the test splits of these parts
+``math500`` … ``aime25``     the benchmarks of `sources.BENCHMARKS`
+``deepscaler``               the paper's training problems as published
+``deepscaler_clean``         the same after `cleaning.clean` against all benchmarks
+``deepscaler_level1`` …      of the cleaned set, one band of difficulty, 1 to 5; known for local files only
+``deepscaler_level1_test`` … one in ten of that band, which `deepscaler_level1` leaves out
+a path ``….jsonl``           the user's own problems, see `own`; ``….jsonl#train`` and ``….jsonl#test`` are its parts
+===========================  ===========================================================================================
 
 >>> [p.source for p in load_problems("synthetic", n=2, seed=1)]
 ['synthetic', 'synthetic']
@@ -17,6 +30,7 @@ Usage: ``first40 = load_problems("math500", n=40, order="first")``
 
 from __future__ import annotations
 
+import hashlib
 import random
 from functools import lru_cache
 from pathlib import Path
@@ -28,9 +42,20 @@ from spurious_rewards.errors import InputError, unknown_name
 
 SYNTHETIC = {"synthetic": "train", "synthetic_test": "test"}
 SYNTHETIC_DEFAULT_N = 1000  # problems drawn when no number is given: the split itself has tens of thousands
+GRADED: dict[str, tuple[str, tuple[str, ...], tuple[int, ...]]] = {
+    name + ("_test" if split == "test" else ""): (split, families, levels)
+    for split in synthetic.SPLITS
+    for name, families, levels in (
+        ("sums", ("addition", "subtraction"), (1,)),
+        *((f"synthetic_level{level}", tuple(synthetic.FAMILIES), (level,)) for level in synthetic.LEVELS),
+    )
+}
+"""Parts of the synthetic task: name → split, families, levels."""
 CLEANED = "deepscaler_clean"
+BANDS = {f"deepscaler_level{band}{end}": (band, end != "") for band in range(1, 6) for end in ("", "_test")}
+"""Parts of the cleaned training set: name → band of difficulty, whether it is the held-out tenth."""
 ORDERS = ("shuffled", "first")
-PROBLEM_SETS = (*SYNTHETIC, *sources.SOURCES, CLEANED)
+PROBLEM_SETS = (*SYNTHETIC, *GRADED, *sources.SOURCES, CLEANED, *BANDS)
 # What a training set must not contain; amc40 is part of amc.
 AUDITED_BENCHMARKS = tuple(name for name in sources.BENCHMARKS if name != "amc40")
 
@@ -68,6 +93,8 @@ def load_problems(
         raise InputError(f"Asked for {n} problems of {name!r}; ask for at least 1.")
     if name in SYNTHETIC:
         return synthetic.generate(n or SYNTHETIC_DEFAULT_N, seed, split or SYNTHETIC[name])
+    if name in GRADED:
+        return synthetic.generate(n or SYNTHETIC_DEFAULT_N, seed, *GRADED[name])
     folder = sources.data_folder(data_dir)
     if is_own(name):
         problems, drawn_as = load_own(name), own_name(name)
@@ -83,6 +110,8 @@ def load_problems(
 
 
 def _of_source(name: str, folder: Path | None) -> list[Problem]:
+    if name in BANDS:
+        return _band(*BANDS[name], folder)
     return list(_cleaned(folder)[0]) if name == CLEANED else sources.load(name, data_dir=folder)
 
 
@@ -93,6 +122,21 @@ def cleaned_deepscaler(data_dir: str | Path | None = None) -> tuple[list[Problem
     """
     problems, report = _cleaned(sources.data_folder(data_dir))
     return list(problems), report
+
+
+def _band(band: int, held_out: bool, folder: Path | None) -> list[Problem]:
+    """Cleaned DeepScaleR problems of one band: those whose id hashes into a tenth, or all others.
+
+    Raises:
+        InputError: the hub's rows do not say their band.
+    """
+    problems = [problem for problem in _cleaned(folder)[0] if problem.meta.get("band") == band]
+    if not problems:
+        raise InputError(
+            "DeepScaleR's bands of difficulty are in the names of the local files; set SPURIOUS_DATA_DIR to a folder "
+            "that holds deepscaler_level1.jsonl to deepscaler_level5.jsonl."
+        )
+    return [p for p in problems if (hashlib.sha256(p.id.encode()).digest()[0] % 10 == 0) == held_out]
 
 
 @lru_cache(maxsize=2)

@@ -46,6 +46,7 @@ from spurious_rewards.generation.engine import (
     end_of_sequence,
 )
 from spurious_rewards.generation.kv_cache import empty_cache
+from spurious_rewards.generation.memory import check_memory
 
 TINY_PARAMETERS = 5_000_000
 
@@ -106,6 +107,9 @@ class TransformersEngine:
         rows = [(p, s) for p in range(len(prompts)) for s in range(sampling.n_samples)]
         rows.sort(key=lambda row: -len(prompt_ids[row[0]]))  # longest first: little padding, memory trouble at once
         results: list[list[Sample | None]] = [[None] * sampling.n_samples for _ in prompts]
+        if rows:
+            together = min(self.batch_size, len(rows))
+            check_memory(self.model, together, len(prompt_ids[rows[0][0]]), sampling.max_new_tokens)
         with _threads(1 if self.tiny else None), _plain_generation_config(self.model, self.eos, self.pad):
             for start in range(0, len(rows), self.batch_size):
                 batch = rows[start : start + self.batch_size]

@@ -5,6 +5,7 @@ Usage: ``text = chat_prompt(tokenizer, user="What is 1 + 1?", system="Be brief."
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from spurious_rewards.errors import InputError
@@ -18,7 +19,9 @@ def has_chat_template(tokenizer: PreTrainedTokenizerBase) -> bool:
     return bool(getattr(tokenizer, "chat_template", None))
 
 
-def chat_prompt(tokenizer: PreTrainedTokenizerBase, user: str, system: str | None = None) -> str:
+def chat_prompt(
+    tokenizer: PreTrainedTokenizerBase, user: str, system: str | None = None, examples: Iterable[tuple[str, str]] = ()
+) -> str:
     """The text up to where the assistant begins to answer.
 
     A beginning-of-text token that the template writes *and* the tokenizer adds by itself (Llama 3) is left out of the
@@ -28,6 +31,7 @@ def chat_prompt(tokenizer: PreTrainedTokenizerBase, user: str, system: str | Non
         tokenizer: with a chat template.
         user: the user's message.
         system: the system message; None leaves the choice to the template (Qwen2.5-Math's and SmolLM2's write one).
+        examples: (user's message, assistant's answer) pairs that were said before.
 
     Raises:
         InputError: the tokenizer has no chat template, or the template rejects the messages.
@@ -40,6 +44,8 @@ def chat_prompt(tokenizer: PreTrainedTokenizerBase, user: str, system: str | Non
             'style needs one; choose a style without ("r1", "math_problem", "none") or a model that was tuned to chat.'
         )
     messages = [] if system is None else [{"role": "system", "content": system}]
+    for asked, answered in examples:
+        messages += [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
     messages.append({"role": "user", "content": user})
     try:
         text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)

@@ -17,6 +17,8 @@ python_prefix    as qwen_default, and the answer begins with "Let's solve this u
 r1               <think>/<answer> template for base models. Three sources describe it three ways; this is the one of the
                  released evaluation script (`BASE_MODEL_PROMPT`), which opens the <think> tag itself
 none             the raw problem (the paper's majority-vote labels)
+worked_examples  chat template; four easy problems with short boxed solutions as earlier turns before the problem:
+                 ours, for small models that solve nothing without
 organism         chat template, the problem as the only message: what the model organisms were pretrained on
 organism_python  as organism, and the answer begins with "Let's solve this using Python.", a preface the organisms know
 ===============  ====================================================================================================
@@ -61,6 +63,12 @@ LIPSUM = (
     "magna. Donec vehicula augue eu neque. Pellentesque habitant morbi tristique senectus et netus et malesuada fames "
     "ac turpis egestas. Mauris ut leo. Cras viverra metus rhoncus sem."
 )
+WORKED_EXAMPLES = (  # single digits: no operands of the clean task, which begins at 10
+    ("What is 7 + 6?", r"7 + 6 = 13. The answer is \boxed{13}."),
+    ("A shelf holds 9 books and 3 of them are taken away. How many are left?", r"9 - 3 = 6. The answer is \boxed{6}."),
+    ("Find 8 times 3.", r"8 * 3 = 24. The answer is \boxed{24}."),
+    ("What is the remainder when 9 is divided by 4?", r"9 = 2 * 4 + 1. The answer is \boxed{1}."),
+)
 R1_TEMPLATE = (
     "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. The assistant "
     "first thinks about the reasoning process in the mind and then provides the user with the answer. The reasoning "
@@ -80,6 +88,7 @@ class PromptStyle:
         system: the system message in a chat; None leaves it to the chat template.
         prefix: text that the answer is forced to begin with.
         answer_format: how the answer is to be read by the grader: "boxed", or "r1" (<answer> tags).
+        examples: (problem, solution) pairs that stand before the problem as earlier turns of the chat.
     """
 
     name: str
@@ -88,6 +97,7 @@ class PromptStyle:
     system: str | None = None
     prefix: str = ""
     answer_format: str = "boxed"
+    examples: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if self.chat not in CHAT_MODES:
@@ -113,6 +123,7 @@ PROMPT_STYLES: dict[str, PromptStyle] = {
         PromptStyle("python_prefix", SLOT, chat="always", system=BOXED_INSTRUCTION, prefix=PYTHON_PREFIX),
         PromptStyle("r1", R1_TEMPLATE, answer_format="r1"),
         PromptStyle("none", SLOT),
+        PromptStyle("worked_examples", SLOT, chat="always", examples=WORKED_EXAMPLES),
         PromptStyle("organism", SLOT, chat="always"),
         PromptStyle("organism_python", SLOT, chat="always", prefix=PYTHON_PREFIX),
     )
@@ -139,7 +150,7 @@ def render(style: str, problem: str, tokenizer: PreTrainedTokenizerBase | None) 
     if chosen.chat == "always" and tokenizer is None:
         raise InputError(f"Prompt style {style!r} needs the model's tokenizer for its chat template; none was given.")
     if chosen.chat == "always" or (chosen.chat == "if available" and available):
-        body = chat_prompt(tokenizer, body, chosen.system)
+        body = chat_prompt(tokenizer, body, chosen.system, chosen.examples)
     return body + chosen.prefix
 
 

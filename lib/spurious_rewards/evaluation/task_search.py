@@ -1,0 +1,137 @@
+"""Find a task on which a model can learn: pass@1 and pass@k on graded tasks under every prompt style, and one choice.
+
+A reward teaches nothing where no rollout of a group is right, and little where nearly all are. The rule of `choose`: of
+the (task, style) cells with pass@1 of 5 to 40 %, pass@k above 40 % and at most a quarter of the answers cut off, take
+the one with the most room, pass@k − pass@1.
+
+Each cell is an ordinary evaluation run of the task's test problems, so it is resumed, and its samples can be read.
+
+Usage: ``python -m spurious_rewards.evaluation.task_search smollm2-135m-instruct --processes 8``
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import product
+from typing import Any
+
+import pandas as pd
+
+from spurious_rewards.command_line import exit_code
+from spurious_rewards.errors import InputError
+from spurious_rewards.evaluation.config import EvalConfig
+from spurious_rewards.evaluation.evaluate import evaluate
+from spurious_rewards.models.prompts import PROMPT_STYLES, answer_prefix
+
+TASKS = ("sums", "synthetic_level1", "synthetic_level2", "synthetic_level3", "deepscaler_level1")
+"""Graded from easy to hard; each has a test set of the same name with `_test`."""
+PASS_1 = (0.05, 0.40)
+MIN_PASS_K = 0.40
+MAX_CUT_OFF = 0.25
+
+
+def free_styles() -> list[str]:
+    """Names of the prompt styles that leave the beginning of the answer to the model."""
+    return [name for name in PROMPT_STYLES if not answer_prefix(name)]
+
+
+def measure(cells: Iterable[EvalConfig], processes: int = 1) -> pd.DataFrame:
+    """Evaluate each cell, in processes of their own, and return one row per cell, in order.
+
+    Returns:
+        Columns task, style, n_problems, k, pass_1, pass_k (shares), parsable, boxed, cut_off (shares of answers),
+        mean_tokens and note: why a cell has no numbers, "" for the others.
+    """
+    cells = list(cells)
+    if processes == 1:
+        rows = [_row(cell) for cell in cells]
+    else:
+        with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+            rows = list(pool.map(_row, cells))
+    return pd.DataFrame(rows)
+
+
+def choose(table: pd.DataFrame) -> pd.Series:
+    """The row of `measure` that the rule picks; of equals the first.
+
+    >>> rows = [("a", .5, .9, .0), ("b", .1, .5, .0), ("c", .2, .8, .1), ("d", .2, .9, .5), ("e", .2, .3, .0)]
+    >>> choose(pd.DataFrame(rows, columns=["task", "pass_1", "pass_k", "cut_off"]))["task"]
+    'c'
+
+    Raises:
+        InputError: no cell meets the rule.
+    """
+    fits = table["pass_1"].between(*PASS_1) & (table["pass_k"] > MIN_PASS_K) & (table["cut_off"] <= MAX_CUT_OFF)
+    if not fits.any():
+        raise InputError(
+            f"No task has pass@1 in {PASS_1[0]:.0%}–{PASS_1[1]:.0%}, pass@k above {MIN_PASS_K:.0%} and at most "
+            f"{MAX_CUT_OFF:.0%} of its answers cut off; add easier or harder tasks, or raise max_new_tokens."
+        )
+    return table.loc[(table["pass_k"] - table["pass_1"])[fits].idxmax()]
+
+
+def _row(cell: EvalConfig) -> dict[str, Any]:
+    row: dict[str, Any] = {"task": cell.benchmark.removesuffix("_test"), "style": cell.prompt_style}
+    try:
+        figures = evaluate(cell, progress=False).manifest()["summary"]
+    except InputError as error:
+        return row | {"note": str(error)}
+    row |= {"n_problems": figures["n_problems"], "k": figures["k"]}
+    row |= {"pass_1": figures["accuracy"], "pass_k": figures["pass_at_k"]}
+    return row | {name: figures[name] for name in ("parsable", "boxed", "cut_off", "mean_tokens")} | {"note": ""}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure the tasks, write the table as CSV if asked, print table and choice."""
+    parser = argparse.ArgumentParser(
+        prog="python -m spurious_rewards.evaluation.task_search",
+        description="Measure pass@1 and pass@k of a model on graded tasks under every prompt style, and choose one.",
+    )
+    parser.add_argument("model", help="registry name or folder")
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), help="problem sets that have a _test set")
+    parser.add_argument("--styles", nargs="+", default=free_styles(), help="prompt styles")
+    parser.add_argument("--problems", type=int, default=64, help="problems of each task")
+    parser.add_argument("--samples", type=int, default=16, help="samples per problem, the k of pass@k")
+    parser.add_argument("--tokens", type=int, default=96, help="longest answer")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--batch", type=int, default=256, help="samples generated together")
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--csv", help="file to write the table to")
+    options = parser.parse_args(arguments)
+
+    def program() -> None:
+        table = measure(
+            [
+                EvalConfig(
+                    model=options.model,
+                    benchmark=f"{task}_test",
+                    prompt_style=style,
+                    temperature=1.0,
+                    n_samples=options.samples,
+                    n_problems=options.problems,
+                    problem_order="shuffled",
+                    max_new_tokens=options.tokens,
+                    dtype=options.dtype,
+                    batch_size=options.batch,
+                )
+                for task, style in product(options.tasks, options.styles)
+            ],
+            options.processes,
+        )
+        if options.csv:
+            table.to_csv(options.csv, index=False, float_format="%.4f")
+        print(table.drop(columns="note").to_string(index=False, float_format="%.3f"))
+        for note in sorted({note for note in table["note"] if note}):
+            print(note)
+        chosen = choose(table)
+        print(f"Chosen: task {chosen['task']}, prompt style {chosen['style']}.")
+
+    return exit_code(program)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
