@@ -31,7 +31,7 @@ def test_all_leaves_out_what_does_not_fit_and_says_why(tiny):
     assert context_length(str(tiny)) == 128
     usable, refused = usable_styles("all", cell(tiny))
     assert {"organism", "none", "qwen_default", "organism_python"} <= set(usable)
-    assert set(refused) == {"sober", "lipsum", "r1"} and not set(usable) & set(refused)
+    assert set(refused) == {"sober", "lipsum", "r1", "worked_examples"} and not set(usable) & set(refused)
     assert all("exceeds the model's context of 128" in sentence for sentence in refused.values())
     # what is asked for by name is not silently dropped: it is an error when it is evaluated
     assert usable_styles("organism, lipsum", cell(tiny)) == (["organism", "lipsum"], {})

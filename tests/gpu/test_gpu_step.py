@@ -25,7 +25,7 @@ def smollm2(*args, **kwargs):
 
 
 def timed(trainer):
-    """Seconds per rollout batch (the better of the last two of three), peak memory in GB, generated tokens per second."""
+    """Seconds per rollout batch (better of the last two), peak memory in GB, generated tokens per second."""
     seconds, tokens = [], []
     torch.cuda.reset_peak_memory_stats()
     generate = trainer._generate_single_turn
