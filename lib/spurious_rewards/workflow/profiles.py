@@ -36,7 +36,7 @@ from spurious_rewards.workflow.notebook import check_source
 from spurious_rewards.workflow.parameters import Defaults, check_parameters, notebook_parameters
 from spurious_rewards.workflow.stages import Job, checked_mapping, checked_names, expand, profile_folder
 
-KEYS = ("description", "status", "requires", "disk_gb", "common", "stages")
+KEYS = ("description", "status", "requires", "disk_gb", "common", "protocol", "stages")
 STATUSES = ("measured", "not run")
 REQUIREMENTS = ("data", "gpu")
 
