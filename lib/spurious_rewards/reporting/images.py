@@ -15,15 +15,13 @@ import shutil
 import threading
 from pathlib import Path
 
+import logistro
 import plotly.graph_objects as go
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SECONDS = 90.0
 """An export takes two to three seconds, on a machine whose cores are all busy up to twenty."""
 TRIES = 2
-
-# The browser's last, cut off message on closing is logged with a traceback, though nothing is lost by it.
-logging.getLogger("choreographer.channels.pipe").setLevel(logging.CRITICAL)
 
 
 def browser_path() -> str | None:
@@ -40,6 +38,8 @@ def png(figure: go.Figure, seconds: float = SECONDS, tries: int = TRIES) -> byte
     Raises:
         Exception: whatever the export itself raises.
     """
+    # The browser's last, cut off message on closing is logged with a traceback, though nothing is lost by it.
+    logistro.getLogger("choreographer.channels.pipe").setLevel(logging.CRITICAL)
     for _ in range(tries):
         outcome: list[bytes | BaseException] = []
 
