@@ -42,7 +42,7 @@ def test_a_sound_evaluation_needs_no_caution(runs):
         ({"texts": [BOX] * 2, "correct": [True, False], "finish": "length"}, "100% of the answers were cut off"),
         ({"texts": [BOX], "correct": [True]}, "Every answer is right"),
         ({"texts": [BOX], "correct": [False]}, "No answer is right"),
-        ({"texts": [BOX] * 2, "correct": [True, False], "reason": "timeout"}, "The grader gave up on 1000 of 1000 answers"),
+        ({"texts": [BOX] * 2, "correct": [True, False], "reason": "timeout"}, "The grader gave up on 1000 of 1000"),
         (
             {"texts": [BOX] * 2, "correct": [True, False], "benchmark": "math500", "n_problems": 10,
              "problem_order": "first"},

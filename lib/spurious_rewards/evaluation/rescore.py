@@ -1,0 +1,210 @@
+"""Grade stored answers again and list the verdicts that change; nothing is generated and no file is changed.
+
+Reads the folder or id of an evaluation run, its `records.parquet`, the `samples.parquet` of a profile's results, or a
+file of another tool (JSON lines, JSON, CSV, parquet; fields are found as in `evaluation.elsewhere`).
+
+Usage: `python -m spurious_rewards.evaluation.rescore RUN|FILE [--grader robust|paper] [--table CHANGED.csv]`; the last
+line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from spurious_rewards.command_line import exit_code
+from spurious_rewards.errors import InputError
+from spurious_rewards.evaluation.elsewhere.answers import answers_of
+from spurious_rewards.evaluation.elsewhere.files import read_rows
+from spurious_rewards.models.prompts import answer_format
+from spurious_rewards.rewards.cases import print_json
+from spurious_rewards.rewards.grading import MODES, Grade, grade, undecided
+from spurious_rewards.storage.files import write_text
+from spurious_rewards.storage.paths import runs_dir
+from spurious_rewards.storage.runs import RunFolder
+
+VERDICTS = {"robust": ("correct", "extracted", "reason"), "paper": ("correct_paper", "extracted_paper", "")}
+"""Columns of our own records that hold the stored verdict, answer and reason code of each grader."""
+FOREIGN_VERDICTS = ("correct", "is_correct", "expected", "acc", "exact_match", "score", "reward")
+"""Fields in which other tools keep a verdict (true, false, 1 or 0)."""
+END_OF_TEXT = 120  # characters of a text that are shown
+
+
+class Stored(NamedTuple):
+    """One stored answer and what was said about it; `correct`, `extracted` and `reason` are None where unknown."""
+
+    problem: str
+    sample: int
+    text: str
+    golds: tuple[str, ...]
+    style: str
+    correct: bool | None
+    extracted: str | None
+    reason: str | None
+
+
+def stored_answers(source: str, grader: str = "robust", fields: str = "", select: str = "") -> list[Stored]:
+    """Read the answers of a run or file.
+
+    Args:
+        source: run id, run folder or file.
+        grader: whose stored verdicts are compared, one of `grading.MODES`.
+        fields: paths that are not found by themselves, as in `gold=meta.answer` (files of other tools).
+        select: rows to keep, as in `step=100` (files of other tools).
+
+    Raises:
+        InputError: there is no such run or file, it cannot be read, or it has no texts or golds.
+    """
+    path = Path(source).expanduser()
+    folder = path if path.is_dir() else runs_dir() / source
+    if folder.is_dir():
+        run = RunFolder(folder)
+        run.manifest()  # raises if the run is not complete
+        style = run.config().get("prompt_style", "")
+        rows = [{"prompt_style": style} | row for row in read_rows(run.path("records.parquet"))]
+    elif path.is_file():
+        rows = read_rows(path)
+    else:
+        raise InputError(f"There is no run or file {source!r}: give a run id, a run folder or a file of answers.")
+    if {"text", "gold", VERDICTS[grader][0]} <= set(rows[0]):
+        return [_own(row, *VERDICTS[grader]) for row in rows]
+    return _foreign(rows, fields, select)
+
+
+def _own(row: Mapping[str, Any], correct: str, extracted: str, reason: str) -> Stored:
+    return Stored(
+        str(row["problem_id"]),
+        int(row["sample"]),
+        row["text"],
+        (row["gold"],),
+        answer_format(row["prompt_style"]) if row.get("prompt_style") else _style(row["text"]),
+        bool(row[correct]),
+        row.get(extracted),
+        row.get(reason),
+    )
+
+
+def _foreign(rows: Sequence[Mapping[str, Any]], fields: str, select: str) -> list[Stored]:
+    answers, _ = answers_of(rows, fields, select)
+    field = next((name for name in FOREIGN_VERDICTS if _is_verdict(rows[0].get(name))), None)
+    found = []
+    for answer in answers:
+        if not answer.golds:
+            raise InputError(f"Row {answer.row} has no gold: name its field, as in --fields gold=NAME.")
+        verdict = rows[answer.row - 1].get(field) if field else None
+        if isinstance(verdict, list):
+            verdict = verdict[answer.sample] if answer.sample < len(verdict) else None
+        correct = bool(verdict) if verdict is not None else None
+        found.append(
+            Stored(answer.key, answer.sample, answer.text, answer.golds, _style(answer.text), correct, None, None)
+        )
+    return found
+
+
+def _is_verdict(value: Any) -> bool:
+    values = value if isinstance(value, list) and value else [value]
+    return all(isinstance(one, bool | int | float) and one in (0, 1) for one in values)
+
+
+def _style(text: str) -> str:
+    """The answer style that a text itself shows: a closed answer tag is the R1 style."""
+    return "r1" if "</answer>" in text else "boxed"
+
+
+def rescore(answers: Iterable[Stored], grader: str = "robust") -> pd.DataFrame:
+    """Grade stored answers again.
+
+    Returns:
+        One row per answer: problem, sample, gold, `correct_before` (null if none was stored), `correct`,
+        `extracted_before`, `extracted`, `reason_before`, `reason`, `changed`, and the end of the text.
+
+    Raises:
+        InputError: unknown grader.
+    """
+    rows = []
+    for stored in answers:
+        gold, now = _best(stored, grader)
+        rows.append(
+            {
+                "problem_id": stored.problem,
+                "sample": stored.sample,
+                "gold": gold,
+                "correct_before": stored.correct,
+                "correct": now.correct,
+                "extracted_before": stored.extracted,
+                "extracted": now.extracted,
+                "reason_before": stored.reason,
+                "reason": now.reason,
+                "changed": stored.correct is not None and stored.correct != now.correct,
+                "end_of_text": " ".join(stored.text[-END_OF_TEXT:].split()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _best(stored: Stored, grader: str) -> tuple[str, Grade]:
+    """The gold that the answer meets, else the first, and its grade."""
+    grades = [(gold, grade(stored.text, gold, grader, stored.style)) for gold in stored.golds]
+    return next((one for one in grades if one[1].correct), grades[0])
+
+
+def summary_of(rows: pd.DataFrame, grader: str) -> dict[str, Any]:
+    """Count what changed: answers, changed verdicts by direction, accuracy (share right) before and now."""
+    changed = rows[rows["changed"]]
+    known = rows["correct_before"].dropna().astype(bool)
+    return {
+        "grader": grader,
+        "n": len(rows),
+        "changed": len(changed),
+        "now_right": int(changed["correct"].sum()),
+        "now_wrong": int((~changed["correct"].astype(bool)).sum()),
+        "accuracy_before": round(float(known.mean()), 6) if len(known) else None,
+        "accuracy": round(float(rows["correct"].mean()), 6),
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parse the command line, grade again, and print the changed verdicts."""
+    parser = argparse.ArgumentParser(
+        prog="python -m spurious_rewards.evaluation.rescore",
+        description="Grade stored answers again and list the verdicts that change.",
+    )
+    parser.add_argument("source", help="run id, run folder, or file of answers")
+    parser.add_argument("--grader", choices=MODES, default="robust", help="which grader (default: robust)")
+    parser.add_argument("--fields", default="", help="fields that are not found by themselves: gold=answer,output=text")
+    parser.add_argument("--select", default="", help="rows to keep: step=100")
+    parser.add_argument("--show", type=int, default=20, help="changed verdicts that are printed (default: 20)")
+    parser.add_argument("--table", help="write all changed verdicts to this CSV file")
+    options = parser.parse_args(arguments)
+    rows = rescore(stored_answers(options.source, options.grader, options.fields, options.select), options.grader)
+    changed = rows[rows["changed"]].drop(columns="changed")
+    if options.table:
+        write_text(options.table, changed.to_csv(index=False, lineterminator="\n"))
+    for row in changed.head(options.show).to_dict("records"):
+        print(_line(row))
+    if len(changed) > options.show:
+        print(f"… and {len(changed) - options.show} more; --table CHANGED.csv writes them all.")
+    if rows["correct_before"].isna().all():
+        print("No verdicts are stored here, so none can have changed.")
+    for sentence in undecided(rows["reason"]):
+        print(f"Beware: {sentence}")
+    print_json(summary_of(rows, options.grader))
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    """One changed verdict for a person."""
+    was = f"{row['extracted_before']!r} ({row['reason_before']})" if row["reason_before"] else "unknown"
+    verdict = "wrong → right" if row["correct"] else "right → wrong"
+    return (
+        f"{row['problem_id']} #{row['sample']}: {verdict}; gold {row['gold']!r}; before {was}, "
+        f"now {row['extracted']!r} ({row['reason']}); … {row['end_of_text']}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))
