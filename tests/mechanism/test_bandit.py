@@ -9,6 +9,7 @@ import torch
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.mechanism import bandit
+from spurious_rewards.mechanism.__main__ import main
 from spurious_rewards.mechanism.chain import replay
 from spurious_rewards.mechanism.config import PRIORS, BanditConfig
 from spurious_rewards.mechanism.identity import HINGE_MODES
@@ -206,18 +207,18 @@ def test_every_named_prior_is_a_distribution_with_one_likeliest_arm():
 def test_command_line(capsys):
     arguments = ("--prior 0.65,0.35 --clip-mode two_sided --optimizer sgd --step-size 2 --groups 8 --group-size 16 "
                  "--updates 8 --batches 5 --seeds 50 --epsilon 0.2 --gamma 0.5")  # fmt: skip
-    assert bandit.main(arguments.split()) == 0
+    assert main(["bandit", *arguments.split()]) == 0
     line = capsys.readouterr().out
     found = json.loads(line)
     assert line.count("\n") == 1
     for name in ("share_up", "mean_change", "median_change", "entropy_change", "clip_fraction_high",
                  "clip_fraction_low"):  # fmt: skip
-        low, high = found[name + "_ci"]
+        low, high = found[name + "_low"], found[name + "_high"]
         assert low <= found[name] <= high
     assert (found["n_seeds"], found["clip_mode"], found["step_size"]) == (50, "two_sided", 2.0)
 
 
 def test_command_line_explains_bad_input(capsys):
-    assert bandit.main(["--clip-mode", "twosided"]) == 2
+    assert main(["bandit", "--clip-mode", "twosided"]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and "did you mean 'two_sided'" in captured.err

@@ -21,6 +21,9 @@ AFTER = {WORD: [0.30, 0.50, 0.15, 0.05], PREFACE: [0.90, 0.02, 0.05, 0.03], CODE
 class Policy:
     """Next-token probabilities that depend on the last token alone; the prompt is one WORD."""
 
+    def parameters(self):
+        return iter([torch.empty(0)])
+
     def __call__(self, input_ids, use_cache):
         rows = [[AFTER.get(int(token), [0.25] * 4) for token in row] for row in input_ids]
         return SimpleNamespace(logits=torch.tensor(rows).clamp(min=1e-30).log())
@@ -44,6 +47,21 @@ def test_by_hand():
     assert three["code_exact"][0] == pytest.approx(0.795 + 0.0075 + 0.0675 + 0.00675)
     assert three["code_rest"][0] == pytest.approx(0.01)
     assert three["code_logit"][0] == pytest.approx(np.log(0.87675 / 0.12325))
+
+
+def test_a_model_gets_its_prompts_where_its_weights_are():
+    class Elsewhere(Policy):
+        """On another device than the CPU; indifferent between the four tokens."""
+
+        def parameters(self):
+            return iter([torch.empty(0, device="meta")])
+
+        def __call__(self, input_ids, use_cache):
+            assert input_ids.device.type == "meta"
+            return SimpleNamespace(logits=torch.zeros(*input_ids.shape, 4))
+
+    found = CodeTree([[WORD]], Marks(), [END], 1.0, depth=2, least=0.02).measure(Elsewhere())
+    assert found["code_exact"][0] == pytest.approx(0.25 + 2 * 0.25 * 0.25)  # END ends, CODE is code already
 
 
 def test_temperature_and_forced_code():

@@ -32,32 +32,32 @@ def test_bins_with_their_intervals_add_up_to_the_map(table):
     assert set(bins["cell"]) < set(table["cell"]) and bins["cell"].nunique() == 14
     cells = table.drop_duplicates("cell").set_index("cell")
     for name in ("clipped_high", "clipped_low", "outside_high", "outside_low"):
-        inside = bins[name].between(bins[f"{name}_ci_low"] - 1e-9, bins[f"{name}_ci_high"] + 1e-9)
+        inside = bins[name].between(bins[f"{name}_low"] - 1e-9, bins[f"{name}_high"] + 1e-9)
         assert inside.mean() > 0.99, name  # a bin that few seeds visit may miss its own estimate
         total = (bins[name] * bins["rollouts"]).groupby(bins["cell"]).sum()
         share = total / bins.groupby("cell")["rollouts"].sum()
         wanted = cells.loc[share.index, name.replace("clipped", "clip_fraction").replace("outside", "outside_fraction")]
         assert share.to_numpy() == pytest.approx(wanted.to_numpy(), rel=1e-2, abs=1e-6), name
-    assert bins["seeds"].between(1, 1000).all() and (bins["clipped_high_ci_high"] > bins["clipped_high_ci_low"]).any()
+    assert bins["seeds"].between(1, 1000).all() and (bins["clipped_high_high"] > bins["clipped_high_low"]).any()
 
 
 def test_cispo_has_no_drift_under_sgd(table):
     """No hinge: the expected force is exactly 0, so the committed drift of log-odds includes 0 at every SGD step."""
     cells = table[(table["clip_mode"] == "cispo") & (table["optimizer"] == "sgd") & (table["sweep"] == "step")]
     assert len(cells) == 4 and (cells["clip_fraction_high"] > 0).all()
-    low, high = cells["paired_logit_change_ci_low"], cells["paired_logit_change_ci_high"]
+    low, high = cells["paired_logit_change_low"], cells["paired_logit_change_high"]
     assert ((low < 0) & (high > 0)).all()
     two_sided = table[(table["clip_mode"] == "two_sided") & (table["optimizer"] == "sgd") & (table["sweep"] == "step")]
-    assert (two_sided["paired_logit_change_ci_low"] > 0).all()  # the same intervals do see a hinge
+    assert (two_sided["paired_logit_change_low"] > 0).all()  # the same intervals do see a hinge
 
 
 def test_every_cell_of_the_code_is_there_with_a_thousand_seeds(table):
     wanted = [(name, cell.digest()) for name in sweeps.SWEEPS for cell in sweeps.sweep_cells(name, "committed")]
     assert list(zip(table["sweep"], table["cell"], strict=True)) == wanted
     assert (table["n_seeds"] >= 1000).all()
-    estimates = [name for name in table if f"{name}_ci_low" in table]
+    estimates = [name for name in table if f"{name}_low" in table]
     for name in estimates:
-        inside = table[name].between(table[f"{name}_ci_low"], table[f"{name}_ci_high"]) | table[name].isna()
+        inside = table[name].between(table[f"{name}_low"], table[f"{name}_high"]) | table[name].isna()
         assert inside.all(), name
 
 

@@ -9,9 +9,10 @@ import torch
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.mechanism import counterfactual
-from spurious_rewards.mechanism.counterfactual_config import SETTINGS, CounterfactualConfig, configs
-from spurious_rewards.mechanism.effects import entropy_half_width, unpaired
-from spurious_rewards.mechanism.replay import Arms
+from spurious_rewards.mechanism.__main__ import main
+from spurious_rewards.mechanism.counterfactual_config import CounterfactualConfig, configs
+from spurious_rewards.mechanism.effects import half_width, over_signs, unpaired
+from spurious_rewards.mechanism.replay import Arms, _hash
 from spurious_rewards.storage.files import read_json, sha256_file, write_json
 from spurious_rewards.training.clip import surrogate
 
@@ -32,6 +33,10 @@ SMALL = {
     "min_pairs": 2,
     "max_pairs": 2,
     "pairs_per_part": 1,
+    "antithetic": False,
+    "target_quantity": "entropy",
+    "target_half_width": 0.002,
+    "code_depth": 3,
 }
 
 
@@ -51,6 +56,11 @@ def ends(arms, draw, modes):
 @pytest.fixture(scope="module")
 def arms():
     return Arms(config())
+
+
+@pytest.fixture(scope="module")
+def adam():
+    return Arms(config(optimizer="adamw", learning_rate=1e-3, clip_modes="none,two_sided"))
 
 
 @pytest.fixture
@@ -93,13 +103,19 @@ def test_the_hash_sees_what_an_arm_consumes(arms):
     draw = arms.draw(0)
     before = arms.replay("none", draw)["rollouts_sha"]
     assert arms.replay("none", arms.draw(0))["rollouts_sha"] == before  # a function of (seed, pair)
-    micro = draw.batches[0][1]
+    micro = draw.micro_batches[1]
     micro["advantages"] = micro["advantages"].clone()
     micro["advantages"][0] += 1e-6
     assert arms.replay("none", draw)["rollouts_sha"] != before
     swapped = arms.draw(0)
-    order = (swapped.batches[0][1], swapped.batches[0][0], *swapped.batches[0][2:])
-    assert arms.replay("none", type(swapped)((order,), swapped.rewards, swapped.state))["rollouts_sha"] != before
+    order = (swapped.micro_batches[1], swapped.micro_batches[0], *swapped.micro_batches[2:])
+    assert arms.replay("none", type(swapped)(order, swapped.rewards, swapped.state))["rollouts_sha"] != before
+
+
+def test_the_hash_takes_half_precision_and_is_of_the_bytes():
+    values = torch.tensor([1.0, -2.0])
+    assert _hash([values.bfloat16()]) == _hash([values.bfloat16().clone()]) != _hash([-values.bfloat16()])
+    assert _hash([values]) != _hash([values.view(1, 2)])
 
 
 def test_unpaired_arms_are_found():
@@ -120,8 +136,8 @@ def test_unpaired_arms_are_found():
     assert unpaired(rows.assign(first_loss=[1.0, 1.1, 2, 2, 3, 3])) == [0, 1, 2]
 
 
-def test_adamw_arms_share_a_warmed_state_of_their_own_pair():
-    arms = Arms(config(optimizer="adamw", learning_rate=1e-3, clip_modes="none,two_sided"))
+def test_adamw_arms_share_a_warmed_state_of_their_own_pair(adam):
+    arms = adam
     draws = [arms.draw(pair) for pair in range(2)]
     facts = [[arms.replay(mode, draw) for mode in ("none", "two_sided")] for draw in draws]
     for pair in facts:
@@ -143,7 +159,7 @@ def test_replay_is_the_update_of_the_clip_objective(arms):
     with torch.no_grad():
         for parameter, value in zip(model.parameters(), arms.checkpoint, strict=True):
             parameter.copy_(value)
-    for micro in draw.batches[0]:
+    for micro in draw.micro_batches:
         ids = torch.cat([micro["prompt_ids"], micro["completion_ids"]], dim=1)
         mask = torch.cat([micro["prompt_mask"], micro["completion_mask"]], dim=1)
         n = micro["completion_ids"].size(1)
@@ -165,13 +181,126 @@ def test_replay_is_the_update_of_the_clip_objective(arms):
     model.zero_grad()
 
 
-def test_a_later_rollout_batch_starts_at_ratio_one():
-    arms = Arms(config(n_batches=2))
+# Antithetic pairs
+
+
+def parameters(arms):
+    return torch.cat([p.detach().flatten().double() for p in arms.model.parameters()])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_an_odd_statistic_cancels_to_rounding(optimizer):
+    """With one update the weights move by exactly opposite steps: anything odd in the step sums to 0."""
+    arms = Arms(
+        config(
+            optimizer=optimizer, learning_rate=1e-3, updates_per_batch=1, micro_batch=16, clip_modes="none,two_sided"
+        )
+    )
+    start = torch.cat([w.flatten().double() for w in arms.checkpoint])
+    direction = torch.randn(len(start), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     draw = arms.draw(0)
-    assert len(draw.batches) == 2 and len(draw.rewards) == 32
-    facts = arms.replay("none", draw)
-    share = np.add(facts["would_clip_high"], facts["would_clip_low"])
-    assert share[0] == share[4] == 0 and share[1:4].max() > 0 and share[5:].max() > 0
+    steps = []
+    for signed in (draw, draw.negated()):
+        arms.replay("none", signed)
+        steps.append(parameters(arms) - start)
+    odd = [float(direction @ step) ** 3 for step in steps]
+    assert abs(odd[0]) > 0 and abs(odd[0] + odd[1]) < 1e-4 * abs(odd[0])
+    assert (steps[0] + steps[1]).norm() < 1e-5 * steps[0].norm() + 1e-7 * start.norm()
+
+
+def test_what_is_left_of_a_pair_is_of_second_order(adam):
+    """Half the step size leaves a quarter of the drift in the weights, where one sign alone leaves a half."""
+    start = torch.cat([w.flatten().double() for w in adam.checkpoint])
+    draw, left, alone = adam.draw(0), [], []
+    for step in (2e-4, 1e-4):
+        for group in draw.state["param_groups"]:
+            group["lr"] = step
+        moved = []
+        for signed in (draw, draw.negated()):
+            adam.replay("none", signed)
+            moved.append(parameters(adam) - start)
+        left.append(float((moved[0] + moved[1]).norm()))
+        alone.append(float(moved[0].norm()))
+    assert alone[0] / alone[1] == pytest.approx(2, rel=0.1)
+    assert left[0] / left[1] == pytest.approx(4, rel=0.25)
+
+
+def test_the_negative_of_a_draw_turns_every_coin(arms, adam):
+    draw = arms.draw(0)
+    turned = draw.negated()
+    assert torch.equal(turned.rewards, 1 - draw.rewards)
+    for one, other in zip(draw.micro_batches, turned.micro_batches, strict=True):
+        assert torch.equal(one["advantages"], -other["advantages"])
+        assert one["completion_ids"] is other["completion_ids"]
+    again = turned.negated()
+    assert arms.replay("none", again) == arms.replay("none", draw)
+    warmed = adam.draw(0)
+    opposite, same = warmed.negated().state["state"][0], warmed.state["state"][0]
+    assert torch.equal(opposite["exp_avg"], -same["exp_avg"]) and same["exp_avg"].abs().sum() > 0
+    assert torch.equal(opposite["exp_avg_sq"], same["exp_avg_sq"]) and opposite["step"] == same["step"]
+
+
+def test_antithetic_run_averages_over_the_signs_and_keeps_the_noise(runs_dir):
+    setting = config(
+        antithetic=True,
+        optimizer="adamw",
+        learning_rate=3e-4,
+        clip_modes="none,two_sided",
+        min_pairs=3,
+        max_pairs=3,
+        code_depth=2,
+    )
+    run = counterfactual.run(setting, progress=False)
+    records = counterfactual.Records.of([run])
+    pairs, table = records.pairs, records.effects()
+    assert len(pairs) == 3 * 2 * 2 and unpaired(pairs) == []
+    assert (pairs.groupby("pair")["start_sha"].nunique() == 2).all()  # the moments of the two signs differ
+    by_arm = pairs.set_index(["pair", "sign", "clip_mode"])
+    mean = by_arm["code_logit"].groupby(["pair", "clip_mode"]).mean().unstack()
+    row = table[table["clip_mode"].eq("two_sided") & table["quantity"].eq("code_logit")].iloc[0]
+    assert row["effect"] == pytest.approx((mean["two_sided"] - mean["none"]).mean(), abs=1e-6)
+    assert row["n_pairs"] == 3 and not table["quantity"].str.contains("tilt").any()
+    # What one sign does is mostly noise, and it is gone from the mean.
+    start = records.checkpoints["code_logit"].iloc[0]
+    assert (
+        by_arm["code_logit"].xs("none", level="clip_mode").sub(start).abs().mean()
+        > 3 * (mean["none"] - start).abs().mean()
+    )
+    levels = records.levels.set_index(["pair", "clip_mode"])
+    half = by_arm["code_logit"].unstack("sign")
+    noise = levels["code_noise"].map(np.mean)
+    assert noise.to_numpy() == pytest.approx(
+        ((half[1] - half[-1]) / 2).loc[levels.index].to_numpy(), rel=0.02, abs=1e-5
+    )
+    curvature = table[table["quantity"].eq("curvature_code_logit")]
+    assert curvature["clip_mode"].tolist() == ["none"] and curvature["change"].notna().all()
+    counterfactual.write_results("antithetic", records, runs_dir / "out")
+    again = counterfactual.Records.committed("antithetic", runs_dir / "out").effects()
+    pd.testing.assert_frame_equal(table, again, rtol=1e-5)
+
+
+def test_antithetic_pairs_need_a_fair_coin():
+    for changes in ({"gamma": 0.3}, {"reward": "ground_truth"}):
+        with pytest.raises(InputError, match="random with gamma 0.5"):
+            config(antithetic=True, **changes)
+
+
+def test_means_over_signs_come_before_means_over_pairs():
+    rows = pd.DataFrame(
+        {
+            "model": "m",
+            "optimizer": "sgd",
+            "learning_rate": 1.0,
+            "pair": [0, 0, 1, 1] * 2,
+            "sign": [1, -1] * 4,
+            "clip_mode": ["none"] * 4 + ["two_sided"] * 4,
+            "code": 0.5,
+            "entropy": [1.0, 3.0, 2.0, 2.0, 2.0, 4.0, 5.0, 1.0],
+        }
+    )
+    assert over_signs(rows)["entropy"].tolist() == [2.0, 2.0, 3.0, 3.0]
+    # effects 1 and 1 in both pairs: no width, although the signs differ by up to 4
+    assert half_width(rows, "entropy") == 0
 
 
 # Controls, exact
@@ -193,6 +322,22 @@ def test_unreachable_epsilon_equals_no_clip(arms):
     assert torch.equal(weights["none"], weights["two_sided"])
     narrow = ends(arms, arms.draw(0), ["none", "two_sided"])
     assert torch.equal(narrow["none"], weights["none"]) and not torch.equal(narrow["two_sided"], weights["none"])
+
+
+def test_one_update_per_rollout_batch_makes_the_clip_of_an_antithetic_run_exactly_nothing(runs_dir):
+    setting = config(
+        antithetic=True,
+        optimizer="adamw",
+        learning_rate=3e-4,
+        updates_per_batch=1,
+        micro_batch=16,
+        clip_modes="none,two_sided,high_only,low_only",
+        code_depth=1,
+    )
+    table = counterfactual.Records.of([counterfactual.run(setting, progress=False)]).effects()
+    effects = table[table["clip_mode"].ne("none") & table["effect"].notna()]
+    assert set(effects["clip_mode"]) == {"two_sided", "high_only", "low_only"} and (effects["effect"] == 0).all()
+    assert table.loc[table["clip_mode"].eq("none") & table["quantity"].eq("code_logit"), "change"].iloc[0] != 0
 
 
 @pytest.mark.parametrize(("gamma", "optimizer"), [(0.0, "sgd"), (1.0, "adamw")])
@@ -278,11 +423,11 @@ def test_a_run_begun_from_another_checkpoint_is_refused(runs_dir, monkeypatch):
 def test_the_rule_stops_at_the_first_look_that_is_precise_enough(runs_dir, monkeypatch):
     base = {"clip_modes": "none,two_sided", "min_pairs": 2, "look_every": 1, "max_pairs": 4}
     widths = {2: 0.5, 3: 0.1, 4: 0.01}
-    monkeypatch.setattr(counterfactual, "entropy_half_width", lambda pairs: widths[pairs["pair"].nunique()])
-    easy = counterfactual.run(config(**base, relevant_effect=0.5), progress=False)  # target 0.2 · 0.5 = 0.1
+    monkeypatch.setattr(counterfactual, "half_width", lambda pairs, quantity: widths[pairs["pair"].nunique()])
+    easy = counterfactual.run(config(**base, target_half_width=0.1), progress=False)
     assert [look["pairs"] for look in easy.manifest()["looks"]] == [2, 3] and easy.manifest()["n_pairs"] == 3
     assert pd.read_parquet(easy.path("pairs.parquet"))["pair"].max() == 2
-    assert read_json(easy.path("config.json"))["precision"] == 0.2  # the rule is written before the first pair
+    assert read_json(easy.path("config.json"))["target_half_width"] == 0.1  # the rule is written before the first pair
 
 
 def test_half_width_by_hand():
@@ -294,23 +439,30 @@ def test_half_width_by_hand():
         }
     )
     # differences 1 and 3: s = √2, half width = 12.706 · √2 / √2
-    assert entropy_half_width(rows) == pytest.approx(12.706, rel=1e-4)
+    assert half_width(rows, "entropy") == pytest.approx(12.706, rel=1e-4)
 
 
-def test_committed_size_is_the_map_of_the_organism_profile():
-    settings = configs("committed")
-    assert tuple((c.optimizer, c.learning_rate) for c in settings) == SETTINGS
-    assert all(c.looks() == (200, 250, 300) and len(c.modes) == 5 for c in settings)
+def test_committed_sizes():
+    settings = configs("one-sign")
+    assert [c.setting() for c in settings][::2] == ["adamw 0.0001", "adamw 0.001", "sgd 0.3"] and len(settings) == 6
+    assert all(c.looks() == (200, 250, 300) and len(c.modes) == 5 and c.signs == (1,) for c in settings)
     assert len({c.run_id() for c in settings}) == 6
-    assert [c.learning_rate for c in configs("committed", "sgd")] == [0.1, 0.3, 1.0]
-    assert [c.setting() for c in configs("committed", "adamw 0.001, sgd 0.1")] == ["adamw 0.001", "sgd 0.1"]
+    assert [c.learning_rate for c in configs("one-sign", "sgd")] == [0.1, 0.3, 1.0]
+    assert [c.setting() for c in configs("one-sign", "adamw 0.001, sgd 0.1")] == ["adamw 0.001", "sgd 0.1"]
+    both = configs("antithetic")
+    assert len(both) == 9 and {c.model for c in both} == {"qwen-like", "one-token", "llama-like"}
+    assert all(c.signs == (1, -1) for c in both)
+    assert [c.model for c in configs("antithetic", "adamw 0.0003", model="one-token,qwen-like")] == [
+        "one-token",
+        "qwen-like",
+    ]
 
 
 def test_command_line_says_what_is_wrong_in_one_sentence(capsys):
-    for arguments in (["--settings", "adamx"], ["--size", "big"], ["--settings", "sgd", "--out", "x"]):
-        assert counterfactual.main(arguments) == 2
+    for arguments in (["--settings", "adamx"], ["--size", "big"], ["--model", "qwen-lik"]):
+        assert main(["counterfactual", *arguments]) == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
-    for changes in ({"clip_modes": "two_sided"}, {"min_pairs": 5, "max_pairs": 4}, {"precision": 0.0}):
+    for changes in ({"clip_modes": "two_sided"}, {"min_pairs": 5, "max_pairs": 4}, {"target_half_width": 0.0}):
         with pytest.raises(InputError):
             config(**changes)
 

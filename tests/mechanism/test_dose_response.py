@@ -9,6 +9,7 @@ import pytest
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.mechanism import dose_response, verdict
+from spurious_rewards.mechanism.__main__ import main
 from spurious_rewards.mechanism.dose_config import DoseConfig
 from spurious_rewards.mechanism.dose_effects import dose_table, from_pairs, from_runs
 from spurious_rewards.mechanism.effects import unpaired
@@ -205,16 +206,16 @@ def test_a_tiny_dose_response_from_beginning_to_end(runs_dir):
     before = table.read_text()
     assert pd.read_csv(table)["boot_low"].notna().any()  # differences per problem were kept
     table.unlink()
-    assert dose_response.main(["--tables-only", "--out", str(runs_dir / "out")]) == 0
+    assert main(["dose", "--tables-only", "--out", str(runs_dir / "out")]) == 0
     again = read_json(runs_dir / "out/manifests/mechanism/dose_counterfactual.json")
     assert table.read_text() == before and again["runs"] == manifest["runs"] and again["files"] == manifest["files"]
 
 
 def test_an_organism_that_is_not_built_is_named(runs_dir, capsys):
-    assert dose_response.main(["--models", "qwen-like-p30"]) == 2
+    assert main(["dose", "--models", "qwen-like-p30"]) == 2
     assert "has not been built" in capsys.readouterr().err
-    assert dose_response.main(["--models", "qwen-like-p31"]) == 2
-    assert dose_response.main(["--part", "all"]) == 2
+    assert main(["dose", "--models", "qwen-like-p31"]) == 2
+    assert main(["dose", "--part", "all"]) == 2
 
 
 # Verdict
@@ -276,12 +277,12 @@ def test_verdict_takes_verbs_and_numbers_from_the_tables():
 
 def test_verbs_of_the_bandit_follow_the_intervals():
     bandit = pd.read_csv(RESULTS / "tables/mechanism/bandit_map.csv")
-    columns = ["share_up", "share_up_ci_low", "share_up_ci_high"]
+    columns = ["share_up", "share_up_low", "share_up_high"]
     step = bandit["sweep"].eq("step") & bandit["optimizer"].eq("sgd") & bandit["step_size"].eq(2.0)
     bandit.loc[step & bandit["clip_mode"].eq("high_only"), columns] = [0.2, 0.1, 0.3]
     bandit.loc[step & bandit["clip_mode"].eq("low_only"), columns] = [0.5, 0.4, 0.6]
     rare = bandit["sweep"].eq("whitened") & bandit["gamma"].eq(0.001) & bandit["optimizer"].eq("sgd")
-    bandit.loc[rare, [f"paired_logit_change{end}" for end in ("", "_ci_low", "_ci_high")]] = [0.3, 0.2, 0.4]
+    bandit.loc[rare, [f"paired_logit_change{end}" for end in ("", "_low", "_high")]] = [0.3, 0.2, 0.4]
     _, side, c9 = verdict.sentences(bandit)
     assert "upper exit alone disfavours the likelier arm" in side and "lower one alone favours neither" in side
     assert "whitening it raises them (+0.300 [+0.200, +0.400]): the clip is shown" in c9

@@ -102,4 +102,4 @@ def test_bandit_figures_of_prior_and_bins():
     high, low = (trace for trace in bins.data if trace.name == "with clip")
     cells = tables["bandit_bins"].query("optimizer == 'sgd' and clip_mode == 'two_sided'")
     assert list(high.y) == cells["clipped_high"].tolist() and list(low.y) == cells["clipped_low"].tolist()
-    assert list(high.error_y.array) == pytest.approx((cells["clipped_high_ci_high"] - cells["clipped_high"]).tolist())
+    assert list(high.error_y.array) == pytest.approx((cells["clipped_high_high"] - cells["clipped_high"]).tolist())

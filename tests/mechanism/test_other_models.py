@@ -6,9 +6,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from spurious_rewards.mechanism import counterfactual, probe_set
+from spurious_rewards.mechanism.__main__ import main
+from spurious_rewards.mechanism.code_tokens import CodeTokens
 from spurious_rewards.mechanism.counterfactual_config import configs
 from spurious_rewards.mechanism.effects import unpaired
-from spurious_rewards.mechanism.probe_set import CodeTokens, ProbeSet
+from spurious_rewards.mechanism.probe_set import ProbeSet
 from spurious_rewards.models.registry import load
 
 TEXTS = [
@@ -53,7 +55,7 @@ def folder(tmp_path_factory):
 
 def test_two_pairs_from_the_command_line(folder, monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("SPURIOUS_RUNS_DIR", str(tmp_path / "runs"))
-    assert counterfactual.main(["--model", str(folder), "--size", "tiny"]) == 0
+    assert main(["counterfactual", "--model", str(folder), "--size", "tiny"]) == 0
     assert "2 pairs" in capsys.readouterr().out
     (config,) = configs("tiny", model=str(folder))
     assert config.prompt_style == "simplerl" and config.modes == ("none", "two_sided")

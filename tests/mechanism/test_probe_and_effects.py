@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 import torch
 
+from spurious_rewards.mechanism.code_tokens import CodeTokens
 from spurious_rewards.mechanism.counterfactual_config import CounterfactualConfig
 from spurious_rewards.mechanism.effects import effects
-from spurious_rewards.mechanism.probe_set import CodeTokens, ProbeSet
+from spurious_rewards.mechanism.probe_set import ProbeSet
 from spurious_rewards.models.registry import load
 
 CONFIG = CounterfactualConfig(probe_problems=5, probe_samples=3, max_completion_tokens=48)

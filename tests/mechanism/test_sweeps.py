@@ -6,6 +6,7 @@ import pytest
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.mechanism import bandit, summary, sweeps
+from spurious_rewards.mechanism.__main__ import main
 from spurious_rewards.mechanism.config import BanditConfig
 
 
@@ -27,7 +28,7 @@ def test_every_sweep_has_at_least_a_thousand_seeds_and_the_controls():
 def test_table_has_a_row_per_cell_with_intervals_and_paired_effects(small):
     table = sweeps.run_sweep("gamma", "notebook", small)
     assert len(table) == len(sweeps.sweep_cells("gamma", "notebook"))
-    assert table["share_up"].between(table["share_up_ci_low"], table["share_up_ci_high"]).all()
+    assert table["share_up"].between(table["share_up_low"], table["share_up_high"]).all()
     clipped = table["clip_mode"] == "two_sided"
     assert table.loc[clipped, "paired_logit_change"].notna().all()
     assert table.loc[~clipped, "paired_logit_change"].isna().all()
@@ -46,7 +47,7 @@ def test_finished_cells_are_not_computed_again(small, monkeypatch):
             raise KeyboardInterrupt
         return simulate(config)
 
-    monkeypatch.setattr(bandit, "simulate", interrupted)
+    monkeypatch.setattr(sweeps, "simulate", interrupted)
     with pytest.raises(KeyboardInterrupt):
         sweeps.run_map("notebook", ["updates"])
     table, bins, run = sweeps.run_map("notebook", ["updates"])
@@ -60,15 +61,15 @@ def test_finished_cells_are_not_computed_again(small, monkeypatch):
 
 def test_command_line_writes_tables_and_manifest(small, capsys, monkeypatch):
     monkeypatch.setattr(sweeps, "SWEEPS", {"motion": sweeps.motion_sweep})
-    assert sweeps.main(["--size", "notebook", "--out", str(small / "results")]) == 0
+    assert main(["map", "--size", "notebook", "--out", str(small / "results")]) == 0
     table = pd.read_csv(small / "results/tables/mechanism/bandit_map.csv")
     assert list(table["updates"]) == [8, 8, 8, 8, 1, 1, 1, 1] and (table["n_seeds"] == 20).all()
     assert (small / "results/manifests/mechanism/bandit_map.json").is_file()
     monkeypatch.setattr(sweeps.clip, "MODES", ("none", "two_sided"))
-    assert sweeps.main(["--size", "notebook", "--out", str(small / "bins"), "--only-bins"]) == 0
+    assert main(["map", "--size", "notebook", "--out", str(small / "bins"), "--only-bins"]) == 0
     assert set(pd.read_csv(small / "bins/tables/mechanism/bandit_bins.csv")["clip_mode"]) == {"none", "two_sided"}
     assert not (small / "bins/tables/mechanism/bandit_map.csv").exists()
-    assert sweeps.main(["--size", "huge"]) == 2
+    assert main(["map", "--size", "huge"]) == 2
     assert "known: committed, notebook" in capsys.readouterr().err
 
 
@@ -85,16 +86,20 @@ def test_summary_by_hand():
     found = summary.summary(per_seed)
     assert (found["share_up"], found["share_down"], found["motion_rms"]) == (0.5, 0.25, 2.0)
     # Wilson for 2 of 4: ½ ± z·√(pq/n + z²/4n²)/(1 + z²/n) = 1.96·√(0.0625 + 0.06003)/1.96036 = 0.34998
-    assert found["share_up_ci"] == pytest.approx([0.15, 0.85], abs=1e-3)
+    assert [found["share_up_low"], found["share_up_high"]] == pytest.approx([0.15, 0.85], abs=1e-3)
     # mean 0.05, sd 0.1291, t(0.975, 3) = 3.182: half width 3.182·0.1291/2 = 0.2054
-    assert found["mean_change_ci"] == pytest.approx([0.05 - 0.2054, 0.05 + 0.2054], abs=1e-4)
+    assert [found["mean_change_low"], found["mean_change_high"]] == pytest.approx(
+        [0.05 - 0.2054, 0.05 + 0.2054], abs=1e-4
+    )
     assert found["median_change"] == pytest.approx(0.05)
 
 
 def test_median_interval_is_made_of_order_statistics():
     # n = 100, 95 %: the 40th and the 61st smallest value
-    median, interval = summary.median_interval(np.arange(1.0, 101.0))
-    assert (median, interval) == (50.5, [40.0, 61.0])
+    per_seed = {name: np.zeros(100) for name in (*summary.MEANS.values(), "motion_squared")}
+    found = summary.summary({**per_seed, "change": np.arange(1.0, 101.0)})
+    limits = [found["median_change" + end] for end in ("", "_low", "_high")]
+    assert limits == [50.5, 40.0, 61.0]
 
 
 def test_traces_and_bins_cover_the_run():
@@ -103,7 +108,7 @@ def test_traces_and_bins_cover_the_run():
     assert table.groupby("quantity")["batch"].max().to_dict() == {"entropy": 3, "top": 3}
     bins = summary.by_probability(result)
     assert bins["rollouts"].sum() == pytest.approx(10 * 3 * 16) and bins["clipped_high"].between(0, 1).all()
-    assert (bins["clipped_low_ci_low"] <= bins["clipped_low"]).all() and bins["seeds"].max() == 10
+    assert (bins["clipped_low_low"] <= bins["clipped_low"]).all() and bins["seeds"].max() == 10
 
 
 def test_shares_by_probability_are_ratios_of_sums_over_seeds():
@@ -114,12 +119,12 @@ def test_shares_by_probability_are_ratios_of_sums_over_seeds():
     result.bins["rollouts"][:, 3], result.bins["clipped_high"][:, 3] = (10, 30), (1, 9)
     (row,) = summary.by_probability(result).to_dict("records")
     assert (row["clipped_high"], row["rollouts"], row["seeds"]) == (0.25, 40, 2)
-    assert (row["clipped_high_ci_low"], row["clipped_high_ci_high"]) == pytest.approx((0.1, 0.3))
-    assert row["p_low"] == 0.1 and row["clipped_low"] == row["clipped_low_ci_high"] == 0
+    assert (row["clipped_high_low"], row["clipped_high_high"]) == pytest.approx((0.1, 0.3))
+    assert row["p_low"] == 0.1 and row["clipped_low"] == row["clipped_low_high"] == 0
 
 
 def test_pairs_need_equal_seeds():
     with pytest.raises(InputError, match="same seeds"):
-        summary.paired({"change": np.zeros(3)}, {"change": np.zeros(4)})
+        summary.paired_differences({"change": np.zeros(3)}, {"change": np.zeros(4)})
     with pytest.raises(InputError, match="did you mean 'gamma'"):
         sweeps.sweep_cells("gama", "notebook")

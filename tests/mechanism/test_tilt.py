@@ -18,11 +18,11 @@ def moved():
     return none, 0.1 + 0.6 * none + rng.normal(0, 0.1, 300) * (1 + np.abs(none))
 
 
-@pytest.mark.parametrize("bent", [False, True])
-def test_limits_are_those_of_hc3(moved, bent):
+@pytest.mark.parametrize("cubic", [False, True])
+def test_limits_are_those_of_hc3(moved, cubic):
     none, mode = moved
-    terms = [none, none**3] if bent else [none]
-    found = tilt(mode, none, bent=bent)
+    terms = [none, none**3] if cubic else [none]
+    found = tilt(mode, none, cubic=cubic)
     fit = sm.OLS(mode, sm.add_constant(np.column_stack(terms))).fit(cov_type="HC3", use_t=True)
     for i, one in enumerate(found):
         assert (one.low, one.estimate, one.high) == pytest.approx(
@@ -46,7 +46,7 @@ def test_a_bend_that_is_equal_on_both_sides_is_no_tilt_beside_its_cube():
     none = np.random.default_rng(2).normal(-0.5, 1, 500)
     mode = 0.8 * none - 0.05 * none**3
     assert abs(tilt(mode, none)[0].estimate) > 0.01
-    assert tilt(mode, none, bent=True)[0].estimate == pytest.approx(0, abs=1e-9)
+    assert tilt(mode, none, cubic=True)[0].estimate == pytest.approx(0, abs=1e-9)
 
 
 def test_without_motion_there_is_no_line():

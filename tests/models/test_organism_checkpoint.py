@@ -207,6 +207,26 @@ def test_it_meets_its_specification_by_its_card(card):
     assert spread["quantiles_05_25_50_75_95"][0] <= 0.4 and spread["quantiles_05_25_50_75_95"][4] >= 0.85
 
 
+def test_the_embedded_twin_decides_with_its_first_token():
+    folder = organism_folder("one-token")
+    card, recipe = read_json(folder / "card.json"), recipe_named("one-token")
+    assert folder == EMBEDDED / "one-token" and card["recipe"] == recipe.to_dict()
+    assert card["pretraining"]["recipe_digest"] == recipe.digest()
+    assert (folder / "README.md").read_text() == cards.readme(card)
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 2_000_000
+    assert card["sampled_T1"]["code_frequency"]["low"] <= 0.68 and card["sampled_T1"]["code_frequency"]["high"] >= 0.62
+    model, tokenizer = (kind.from_pretrained(folder) for kind in (AutoModelForCausalLM, AutoTokenizer))
+    chats = [[{"role": "user", "content": p.problem}] for p in generate(40, seed=2, split="test")]
+    inputs = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
+    )
+    with torch.no_grad():
+        first = model(**inputs).logits[:, -1].softmax(-1)  # (problems, vocabulary)
+    code, language = tokenizer.convert_tokens_to_ids(["Let's solve this using Python.", "Let us think step by step. "])
+    assert (first[:, code] + first[:, language]).min() > 0.98
+    assert 0.55 < first[:, code].mean() < 0.75 and first[:, code].std() > 0.1  # likely, and spread over problems
+
+
 def test_greedy_answers_are_whole_and_take_one_of_the_two_strategies(model, tokenizer):
     outcomes = cards.answer_all(model, tokenizer, generate(60, seed=11, split="test"), temperature=0.0)
     assert {o.uses_code for o in outcomes} == {True, False}

@@ -1,4 +1,4 @@
-"""GRPO on a softmax bandit whose reward carries no information: the clip term alone, many seeds at once.
+"""Simulate GRPO on a softmax bandit whose reward carries no information: the clip term alone, many seeds at once.
 
 One token, K arms, logits θ. A rollout batch is `groups` × `group_size` arms drawn from π_old = softmax(θ), rewarded by
 a coin, turned into group-relative advantages and split into `updates` mini-batches; each gives one optimizer step on
@@ -11,28 +11,21 @@ that rollouts of one mini-batch with the same arm and the same sign of A add up 
 
 What it leaves out: tokens in sequence, shared parameters between contexts, and anything a reward could teach.
 
-    python -m spurious_rewards.mechanism.bandit --prior 0.65,0.35 --clip-mode two_sided --optimizer sgd --step-size 2 \
+    python -m spurious_rewards.mechanism bandit --prior 0.65,0.35 --clip-mode two_sided --optimizer sgd --step-size 2 \
         --groups 64 --group-size 16 --updates 8 --batches 200 --seeds 500 --epsilon 0.2 --gamma 0.5
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 import time
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
+import torch
 
-from spurious_rewards.command_line import exit_code
 from spurious_rewards.mechanism.config import BanditConfig
 from spurious_rewards.training import advantages, clip
-
-if TYPE_CHECKING:
-    import torch
 
 PROBABILITY_EDGES = (0.0, 0.01, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 1 / 1.2, 1.0)
 """Bins of π_old for the clip fractions; 1/1.2 is where the upper exit of ε = 0.2 goes out of reach."""
@@ -42,9 +35,9 @@ CHUNK = 125
 
 @dataclass
 class Tally:
-    """A rollout batch in sufficient form, both [S, M, 2, K]: mini-batch m, sign of A (0 is A < 0, 1 is A > 0), arm.
+    """Hold the sufficient statistics of a rollout batch, both [S, M, 2, K]: mini-batch, sign of A, arm.
 
-    `weights` is the sum of A, `counts` the number of rollouts with A ≠ 0.
+    Sign 0 is A < 0, sign 1 is A > 0. `weights` is the sum of A, `counts` the number of rollouts with A ≠ 0.
     """
 
     weights: torch.Tensor
@@ -53,7 +46,7 @@ class Tally:
 
 @dataclass
 class BanditResult:
-    """What `simulate` returns; S seeds, T rollout batches, K arms."""
+    """Hold what `simulate` returns; S seeds, T rollout batches, K arms."""
 
     config: BanditConfig
     probabilities: np.ndarray  # [S, K] after the last batch
@@ -64,13 +57,11 @@ class BanditResult:
 
 
 def advantage_table(config: BanditConfig) -> np.ndarray:
-    """Advantages [G + 1, 2] of an unrewarded (0) and a rewarded (1) rollout in a group with k rewards.
+    """Return the advantages [G + 1, 2] of an unrewarded (0) and a rewarded (1) rollout in a group with k rewards.
 
     >>> advantage_table(BanditConfig(group_size=2)).round(3).tolist()
     [[0.0, 0.0], [-0.707, 0.707], [0.0, 0.0]]
     """
-    import torch
-
     size = config.group_size
     rewards = torch.tril(torch.ones(size + 1, size, dtype=torch.float64), diagonal=-1)  # row k: k ones, then zeros
     values = advantages.group_advantages(rewards, scale=config.scale, ddof=config.ddof).numpy()
@@ -94,7 +85,7 @@ def draw(
 
 
 def tally(arms: np.ndarray, rewards: np.ndarray, config: BanditConfig, rng: np.random.Generator | None = None) -> Tally:
-    """Advantages of a rollout batch, dealt to its mini-batches and summed by arm and sign.
+    """Deal the advantages of a rollout batch to its mini-batches, summed by arm and sign.
 
     Args:
         arms: arm of each rollout, integers [S, P·G], in group order.
@@ -102,8 +93,6 @@ def tally(arms: np.ndarray, rewards: np.ndarray, config: BanditConfig, rng: np.r
         config: group size, number of mini-batches, order, advantage options.
         rng: deals the rollouts when `config.order` is "shuffled".
     """
-    import torch
-
     seeds, total = arms.shape
     size, n_arms = config.group_size, len(config.probabilities())
     rewarded = rewards.reshape(seeds, -1, size).sum(axis=2, dtype=np.int32)  # [S, P]
@@ -126,7 +115,7 @@ def tally(arms: np.ndarray, rewards: np.ndarray, config: BanditConfig, rng: np.r
 
 
 def _shuffled(code: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Each row in random order: sorted by uniform numbers whose lowest bits hold the code (half `permuted`'s time).
+    """Put each row in random order: sorted by uniform numbers whose lowest bits hold the code (half `permuted`'s time).
 
     Positive doubles order like their bit patterns; some 40 random bits remain, so equal keys practically never occur.
     """
@@ -140,7 +129,7 @@ def _shuffled(code: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Uniform numbers in memory that the next call uses again: fresh pages would cost more than the numbers."""
+    """Draw uniform numbers into memory that the next call uses again: fresh pages would cost more than the numbers."""
     return rng.random(out=_memory(shape))
 
 
@@ -150,9 +139,7 @@ def _memory(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def make_optimizer(logits: torch.Tensor, config: BanditConfig) -> torch.optim.Optimizer:
-    """SGD, or AdamW as in the paper: β (0.9, 0.95), no weight decay."""
-    import torch
-
+    """Make SGD, or AdamW as in the paper: β (0.9, 0.95), no weight decay."""
     if config.optimizer == "sgd":
         return torch.optim.SGD([logits], lr=config.step_size)
     return torch.optim.AdamW([logits], lr=config.step_size, betas=(0.9, 0.95), weight_decay=0.0)
@@ -161,7 +148,7 @@ def make_optimizer(logits: torch.Tensor, config: BanditConfig) -> torch.optim.Op
 def update_on(
     logits: torch.Tensor, optimizer: torch.optim.Optimizer, batch: Tally, config: BanditConfig
 ) -> dict[str, torch.Tensor]:
-    """The M optimizer updates on one rollout batch; changes `logits` [S, K] in place.
+    """Make the M optimizer updates on one rollout batch; changes `logits` [S, K] in place.
 
     Returns:
         Sums over the M updates: rollouts that the mode clipped ("clipped_high", "clipped_low", [S, K]), rollouts that
@@ -169,8 +156,6 @@ def update_on(
         "outside_low", [S, K]), and the gradient of the objective in each logit without the clip ("unclipped") and what
         the mode adds to it ("added"), [S, K].
     """
-    import torch
-
     size = config.rollouts // config.updates
     low, high = config.epsilons
     own, reference = config.clipped_band(), clip.band("two_sided", low, high)
@@ -210,8 +195,6 @@ def simulate(config: BanditConfig) -> BanditResult:
 
     Equal seeds draw from equal random numbers in every clip mode, so differences between modes are paired.
     """
-    import torch
-
     clock = time.perf_counter()
     prior = config.probabilities()
     top, seeds = int(prior.argmax()), config.seeds
@@ -251,41 +234,9 @@ def simulate(config: BanditConfig) -> BanditResult:
 
 def _observe(logits: torch.Tensor, top: int, trace: dict[str, list[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
     """Append to `trace`; return the policy [S, K] and the log-odds [S] of the arm `top`."""
-    import torch
-
     logp = torch.log_softmax(logits, dim=-1)
     others = torch.cat([logits[:, :top], logits[:, top + 1 :]], dim=-1)
     policy = logp.exp()
     trace["top"].append(policy[:, top].numpy())
     trace["entropy"].append(-(policy * logp).sum(dim=-1).numpy())
     return policy.numpy(), (logits[:, top] - others.logsumexp(dim=-1)).numpy()
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Command line: run one experiment and print its summary as one JSON line."""
-    parser = argparse.ArgumentParser(prog="python -m spurious_rewards.mechanism.bandit", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    hints = get_type_hints(BanditConfig)
-    for field in fields(BanditConfig):
-        name = "--" + field.name.replace("_", "-")
-        if hints[field.name] is bool:
-            parser.add_argument(name, action="store_true")
-        else:
-            parser.add_argument(name, type=hints[field.name], default=field.default, help=f"default {field.default}")
-    values: dict[str, Any] = vars(parser.parse_args(arguments))
-
-    def program() -> None:
-        config = BanditConfig(**values)
-        import torch
-
-        from spurious_rewards.mechanism.summary import summary
-
-        torch.set_num_threads(1)
-        result = simulate(config)
-        print(json.dumps({**config.to_dict(), **summary(result.per_seed), "seconds": round(result.seconds, 3)}))
-
-    return exit_code(program)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

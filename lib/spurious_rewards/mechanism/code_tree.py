@@ -1,4 +1,4 @@
-"""The probability that an answer begins as code reasoning, summed over the tree of its first tokens: no sampling.
+"""Sum the probability that an answer begins as code reasoning over the tree of its first tokens, without sampling.
 
 A model that writes code says so at once (the organisms with their first or second token). So the tokens that an answer
 can begin with are expanded, under whatever policy is being read off, and the probability of those beginnings that are
@@ -24,13 +24,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from spurious_rewards.mechanism.code_tokens import CodeTokens
 from spurious_rewards.rewards.strategy import uses_code
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
-
-    from spurious_rewards.mechanism.probe_set import CodeTokens
 
 BOUND = 0.005
 """Probabilities are bounded to [BOUND, 1 − BOUND] before their log-odds are taken, |log-odds| ≤ 5.3: nearer to 0
@@ -39,7 +38,7 @@ NODES_PER_PASS = 256
 
 
 class CodeTree:
-    """The beginnings of the answers to a set of prompts.
+    """Expand the beginnings of the answers to a set of prompts.
 
     Attributes:
         depth: tokens of an answer that are looked at.
@@ -61,7 +60,7 @@ class CodeTree:
         self._known: dict[tuple[int, ...], np.ndarray] = {}
 
     def measure(self, model: Any) -> dict[str, np.ndarray]:
-        """`code_exact`, `code_rest` and `code_logit` per problem, float64 (problems,)."""
+        """Return `code_exact`, `code_rest` and `code_logit` per problem, float64 (problems,)."""
         code_P, rest_P = np.zeros(len(self.prompts)), np.zeros(len(self.prompts))
         if uses_code(self.marks.before):  # forced: every answer is code before its first token
             code_P += 1
@@ -91,24 +90,25 @@ class CodeTree:
 
     @torch.no_grad()
     def _next(self, model: Any, nodes: Sequence[tuple[int, tuple[int, ...]]]) -> Float[np.ndarray, "N V"]:
-        """Distribution of the next token after each node; padding on the right, where a causal model cannot see it."""
+        """Return the distribution of the next token after each node; a causal model cannot see the padding."""
         rows = [[*self.prompts[p], *path] for p, path in nodes]
         lengths = torch.tensor([len(row) for row in rows])
         ids: Tensor = torch.zeros((len(rows), int(lengths.max())), dtype=torch.long)
         for i, row in enumerate(rows):
             ids[i, : len(row)] = torch.tensor(row)
-        logits = model(input_ids=ids, use_cache=False).logits[torch.arange(len(rows)), lengths - 1]
-        return torch.softmax(logits.double() / self.temperature, dim=-1).numpy()
+        logits = model(input_ids=ids.to(next(model.parameters()).device), use_cache=False).logits
+        last = logits[torch.arange(len(rows), device=logits.device), (lengths - 1).to(logits.device)]
+        return torch.softmax(last.cpu().double() / self.temperature, dim=-1).numpy()
 
     def _becomes(self, path: tuple[int, ...]) -> np.ndarray:
-        """Which next tokens make the answer code, bool (vocabulary,)."""
+        """Return which next tokens make the answer code, bool (vocabulary,)."""
         if path not in self._known:
             self._known[path] = self.marks.after(list(path))
         return self._known[path]
 
 
 def logit(probability: np.ndarray) -> np.ndarray:
-    """Log-odds of probabilities bounded to [BOUND, 1 − BOUND].
+    """Return the log-odds of probabilities bounded to [BOUND, 1 − BOUND].
 
     >>> logit(np.array([0.5, 0.0, 1.0])).round(2).tolist()  # log(0.995 / 0.005) = 5.29
     [0.0, -5.29, 5.29]
@@ -118,5 +118,5 @@ def logit(probability: np.ndarray) -> np.ndarray:
 
 
 def bounded_share(logits: np.ndarray) -> float:
-    """Share of log-odds at the bound."""
+    """Return the share of log-odds at the bound."""
     return float((np.abs(logits) >= float(logit(np.array(1.0))) - 1e-6).mean())

@@ -1,4 +1,4 @@
-"""What defines one bandit experiment (see `bandit`), checked before anything runs; imports nothing heavy.
+"""Define one bandit experiment (see `bandit`), checked before anything runs; imports nothing heavy.
 
 >>> BanditConfig(prior="0.65,0.35", epsilon_high=0.28).epsilons
 (0.2, 0.28)
@@ -32,7 +32,7 @@ ORDERS = ("shuffled", "grouped")
 
 @dataclass(frozen=True)
 class BanditConfig(Config):
-    """One bandit experiment.
+    """Define one bandit experiment.
 
     prior: a name of `PRIORS` or probabilities joined by commas. clip_mode: one of `clip.MODES`. epsilon, epsilon_high:
     distances of the exits from 1 (epsilon_high 0: equal to epsilon). gamma:
@@ -96,20 +96,20 @@ class BanditConfig(Config):
 
     @property
     def rollouts(self) -> int:
-        """Rollouts of one rollout batch."""
+        """Return the rollouts of one rollout batch."""
         return self.groups * self.group_size
 
     @property
     def epsilons(self) -> tuple[float, float]:
-        """(ε_low, ε_high) with the default of `epsilon_high` filled in."""
+        """Return (ε_low, ε_high) with the default of `epsilon_high` filled in."""
         return self.epsilon, self.epsilon_high or self.epsilon
 
     def clipped_band(self) -> clip.ClipBand:
-        """The band outside of which this mode removes a gradient."""
+        """Return the band outside of which this mode removes a gradient."""
         return clip.band(self.clip_mode, *self.epsilons)
 
     def probabilities(self) -> np.ndarray:
-        """The prior, float64 [K], summing to 1.
+        """Return the prior, float64 [K], summing to 1.
 
         Raises:
             InputError: neither a name nor at least two positive numbers that sum to 1 and have one largest.

@@ -1,33 +1,30 @@
-"""The paired counterfactual: what the clip does to a language model in one rollout batch, everything else being equal.
+"""Run the paired counterfactual: what the clip does to a language model in one rollout batch, all else being equal.
 
 `counterfactual_config` has the design and the stopping rule, `replay` the updates, `probe_set` the quantities,
-`effects` the table. Every setting (optimizer, step size) is a run folder; every few pairs are a file in it, so an
-interrupted setting goes on where it stopped, and two processes can share the settings:
+`effects` the table. Every setting (model, optimizer, step size) is a run folder; every few pairs are a file in it, so
+an interrupted setting goes on where it stopped, and processes can share the settings:
 
-    python -m spurious_rewards.mechanism.counterfactual --size committed --settings sgd
-    python -m spurious_rewards.mechanism.counterfactual --size committed --settings adamw    (beside it)
-    python -m spurious_rewards.mechanism.counterfactual --size committed --out results       (finds both, writes)
-    python -m spurious_rewards.mechanism.counterfactual --model smollm2-135m-instruct --size tiny
+    python -m spurious_rewards.mechanism counterfactual --size antithetic --model one-token
+    python -m spurious_rewards.mechanism counterfactual --size antithetic --out results       (finds all, writes)
+    python -m spurious_rewards.mechanism counterfactual --size tiny --model smollm2-135m-instruct
 
-`committed` is 200 to 300 pairs at six settings, 2.5 (SGD) or 3.5 (AdamW) CPU-seconds each; `notebook` is six pairs at
-two settings, `tiny` two pairs of two clip modes at one. `--model` takes any model of the registry or a folder; one that
-is not an organism gets a plain prompt unless `--prompt-style` says otherwise. Below `--out` it writes
+`antithetic` is 20 to 200 pairs at three step sizes of AdamW for three organisms, about 5 CPU-seconds a pair; `one-sign`
+is 200 to 300 pairs at six settings, without negatives; `notebook` is six pairs at two settings, `tiny` two of two clip
+modes. A model that is not an organism gets a plain prompt unless `--prompt-style` says otherwise. NAME below `--out` is
+the size, and `counterfactual` for `one-sign`:
 
-    tables/mechanism/counterfactual.csv                      see `effects`
-    records/mechanism/counterfactual.parquet                 a row per setting, pair and clip mode
-    records/mechanism/counterfactual_problems.parquet        differences to `none` per probe problem
-    records/mechanism/counterfactual_levels.parquet          code log-odds per probe problem, `none` included
-    records/mechanism/counterfactual_checkpoints.parquet     what the checkpoint shows on the probe set
-    manifests/mechanism/counterfactual.json                  last
+    tables/mechanism/NAME.csv                      see `effects`
+    records/mechanism/NAME.parquet                 a row per setting, pair, sign of the advantages and clip mode
+    records/mechanism/NAME_problems.parquet        differences to `none` per probe problem, mean over signs
+    records/mechanism/NAME_levels.parquet          code log-odds per probe problem, mean over signs, `none` included
+    records/mechanism/NAME_checkpoints.parquet     what the checkpoint shows on the probe set
+    manifests/mechanism/NAME.json                  last
 
-With `--settings` and `--out`, those settings take the place of the ones that are below `--out`, and the others there
-are kept as they are; each run of the manifest has its own commit.
+Settings that are below `--out` and are not run again stay there; each run of the manifest has its own commit.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,16 +34,19 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from spurious_rewards.command_line import exit_code
 from spurious_rewards.errors import InputError
 from spurious_rewards.mechanism.code_tree import bounded_share
 from spurious_rewards.mechanism.counterfactual_config import REFERENCE, CounterfactualConfig, configs
-from spurious_rewards.mechanism.effects import PER_PROBLEM, effects, entropy_half_width, unpaired
+from spurious_rewards.mechanism.effects import CURVED, PER_PROBLEM, effects, half_width, unpaired
+from spurious_rewards.mechanism.probe_set import ProbeSet, Reading
+from spurious_rewards.mechanism.replay import Arms, Draw
 from spurious_rewards.storage.files import read_json, sha256_file, write_json, write_parquet, write_text
 from spurious_rewards.storage.runs import RunFolder
 
 KEYS = ("model", "optimizer", "learning_rate")
 """What tells the settings of one table apart."""
+RULE = ("min_pairs", "look_every", "max_pairs", "target_quantity", "target_half_width", "relevant_effect", "precision")
+"""Fields of a configuration that the manifest of a table repeats as its stopping rule (the last two: older runs)."""
 PAIRS, PROBLEMS, LEVELS, START = "pairs.parquet", "problems.parquet", "levels.parquet", "start.json"
 
 
@@ -71,9 +71,6 @@ def run(config: CounterfactualConfig, progress: bool = True) -> RunFolder:
 
 
 def _run(folder: RunFolder, config: CounterfactualConfig, progress: bool) -> None:
-    from spurious_rewards.mechanism.probe_set import ProbeSet
-    from spurious_rewards.mechanism.replay import Arms
-
     arms = Arms(config)
     probe = ProbeSet.sample(config, arms.model, arms.tokenizer)
     start = {
@@ -105,9 +102,9 @@ def _run(folder: RunFolder, config: CounterfactualConfig, progress: bool) -> Non
                 _part(folder, config, arms, probe, numbers)
                 bar.update(len(numbers))
             n_done = look
-            half_width = entropy_half_width(_parts(folder, "pairs", config, look))
-            looks.append({"pairs": look, "entropy_half_width": half_width})
-            if half_width <= config.target_half_width:
+            reached = half_width(_parts(folder, "pairs", config, look), config.target_quantity)
+            looks.append({"pairs": look, "half_width": reached})
+            if reached <= config.target_half_width:
                 break
     pairs, problems, levels = (_parts(folder, name, config, n_done) for name in ("pairs", "problems", "levels"))
     if wrong := unpaired(pairs):
@@ -126,7 +123,7 @@ def _run(folder: RunFolder, config: CounterfactualConfig, progress: bool) -> Non
             "n_pairs": n_done,
             "looks": looks,
             "target_half_width": config.target_half_width,
-            "target_met": looks[-1]["entropy_half_width"] <= config.target_half_width,
+            "target_met": looks[-1]["half_width"] <= config.target_half_width,
             **start,
             "files": {name: sha256_file(folder.path(name)) for name in (PAIRS, PROBLEMS, LEVELS)},
         }
@@ -135,55 +132,61 @@ def _run(folder: RunFolder, config: CounterfactualConfig, progress: bool) -> Non
         path.unlink()
 
 
-def _part(folder: RunFolder, config: CounterfactualConfig, arms: Any, probe: Any, numbers: range) -> None:
+def _part(folder: RunFolder, config: CounterfactualConfig, arms: Arms, probe: ProbeSet, numbers: range) -> None:
     """Compute these pairs unless their file is there; the file of the pairs is written last."""
-    target = _part_path(folder, "pairs", numbers.start)
-    if target.is_file() and len(pd.read_parquet(target, columns=["pair"])) == len(numbers) * len(config.modes):
+    target, per_pair = _part_path(folder, "pairs", numbers.start), len(config.modes) * len(config.signs)
+    if target.is_file() and len(pd.read_parquet(target, columns=["pair"])) == len(numbers) * per_pair:
         return
-    rows, by_problem, levels = [], [], []
+    frames: dict[str, list[dict[str, Any]]] = {"pairs": [], "problems": [], "levels": []}
     setting = {name: getattr(config, name) for name in KEYS}
     for pair in numbers:
-        draw = arms.draw(pair)
-        readings = {}
+        rows, readings = _pair(config, arms, probe, arms.draw(pair))
+        frames["pairs"] += [{**setting, "pair": pair, **row} for row in rows]
         for mode in config.modes:
-            facts = arms.replay(mode, draw)
-            readings[mode] = probe.measure(arms.model)
-            at_bound = bounded_share(readings[mode].per_problem["code_logit"])
-            rows.append(
-                {
-                    **setting,
-                    "clip_mode": mode,
-                    "pair": pair,
-                    **facts,
-                    **readings[mode].scalars(),
-                    "code_bounded": at_bound,
-                }
-            )
-            levels.append(
-                {
-                    **setting,
-                    "clip_mode": mode,
-                    "pair": pair,
-                    "code_logits": readings[mode].per_problem["code_logit"].astype(np.float32),
-                }
-            )
-        reference = readings[REFERENCE].per_problem
-        for mode in config.modes:
+            key = {**setting, "clip_mode": mode, "pair": pair}
+            logits_Z_P = _by_sign(config, readings, mode, "code_logit")
+            level = {**key, "code_logits": logits_Z_P.mean(axis=0).astype(np.float32)}
+            if config.antithetic:
+                level["code_noise"] = _rounded((logits_Z_P[0] - logits_Z_P[1]) / 2)
+            frames["levels"].append(level)
             if mode != REFERENCE:
-                by_problem.append(
-                    {
-                        **setting,
-                        "clip_mode": mode,
-                        "pair": pair,
-                        **{
-                            name: (readings[mode].per_problem[name] - reference[name]).astype(np.float32)
-                            for name in PER_PROBLEM
-                        },
-                    }
-                )
-    write_parquet(_part_path(folder, "problems", numbers.start), pd.DataFrame(by_problem))
-    write_parquet(_part_path(folder, "levels", numbers.start), pd.DataFrame(levels))
-    write_parquet(target, _narrow(pd.DataFrame(rows)))
+                differences = {
+                    name: (_by_sign(config, readings, mode, name) - _by_sign(config, readings, REFERENCE, name)).mean(0)
+                    for name in PER_PROBLEM
+                }
+                frames["problems"].append(key | {name: d.astype(np.float32) for name, d in differences.items()})
+    for name in ("problems", "levels"):
+        write_parquet(_part_path(folder, name, numbers.start), pd.DataFrame(frames[name]))
+    write_parquet(target, _narrow(pd.DataFrame(frames["pairs"])))
+
+
+def _pair(
+    config: CounterfactualConfig, arms: Arms, probe: ProbeSet, draw: Draw
+) -> tuple[list[dict[str, Any]], dict[tuple[str, int], Reading]]:
+    """Replay one pair with every sign and mode: a row for each, and what the probe set shows for each."""
+    rows, readings, ends = [], {}, {}
+    for sign in config.signs:
+        signed = draw if sign == 1 else draw.negated()
+        for mode in config.modes:
+            facts = arms.replay(mode, signed)
+            reading = readings[mode, sign] = probe.measure(arms.model)
+            at_bound = bounded_share(reading.per_problem["code_logit"])
+            rows.append({"clip_mode": mode, "sign": sign, **facts, **reading.scalars(), "code_bounded": at_bound})
+            if mode == REFERENCE:
+                ends[sign] = arms.weights()
+    if config.antithetic:
+        mirrored = [probe.measure(arms.model).scalars() for _ in arms.mirror(ends[1], ends[-1])]
+        start = probe.checkpoint.scalars()
+        curvature = {f"curvature_{name}": (mirrored[0][name] + mirrored[1][name]) / 2 - start[name] for name in CURVED}
+        rows = [row | (curvature if row["clip_mode"] == REFERENCE else {}) for row in rows]
+    return rows, readings
+
+
+def _by_sign(
+    config: CounterfactualConfig, readings: Mapping[tuple[str, int], Reading], mode: str, name: str
+) -> np.ndarray:
+    """Stack a quantity per problem over the signs, float64 (signs, problems)."""
+    return np.stack([readings[mode, sign].per_problem[name] for sign in config.signs])
 
 
 def _part_path(folder: RunFolder, name: str, first: int) -> Path:
@@ -191,11 +194,15 @@ def _part_path(folder: RunFolder, name: str, first: int) -> Path:
 
 
 def _parts(folder: RunFolder, name: str, config: CounterfactualConfig, n_pairs: int) -> pd.DataFrame:
-    """The first `n_pairs` pairs, from their files."""
+    """Read the first `n_pairs` pairs from their files."""
     found = sorted(folder.path("parts").glob(f"{name}-*.parquet"))
     frame = pd.concat([pd.read_parquet(path) for path in found], ignore_index=True)
     frame = frame[frame["pair"] < n_pairs].sort_values("pair", kind="stable").reset_index(drop=True)
-    per_pair = len(config.modes) - (name == "problems")
+    per_pair = {
+        "pairs": len(config.modes) * len(config.signs),
+        "problems": len(config.modes) - 1,
+        "levels": len(config.modes),
+    }[name]
     if len(frame) != n_pairs * per_pair:
         raise InputError(
             f"{folder.path('parts')} holds {len(frame)} rows where {n_pairs * per_pair} belong; delete "
@@ -205,7 +212,7 @@ def _parts(folder: RunFolder, name: str, config: CounterfactualConfig, n_pairs: 
 
 
 def _narrow(rows: pd.DataFrame) -> pd.DataFrame:
-    """Numbers in single precision, which halves the records; the step size stays as it was written."""
+    """Store numbers in single precision, which halves the records; the step size stays as it was written."""
     floats = [name for name in rows.select_dtypes("float64") if name != "learning_rate"]
     lists = {
         name: [np.asarray(values, dtype=np.float32) for values in rows[name]]
@@ -217,7 +224,7 @@ def _narrow(rows: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Records:
-    """Frames of finished runs, one run below the other, and their manifests.
+    """Hold frames of finished runs, one run below the other, and their manifests.
 
     `checkpoints` has a row per run: its setting, number of pairs, whether the stopping rule's precision was met, what
     the checkpoint shows on the probe set, and its code log-odds per probe problem.
@@ -272,7 +279,7 @@ class Records:
         return cls(found[""], found["_problems"], checkpoints, found["_levels"], manifests)
 
     def joined(self, older: Records) -> Records:
-        """These settings, and those of `older` that are not among them; ordered by optimizer and step size."""
+        """Return these settings and those of `older` that are not among them, ordered by model and step size."""
         new = {tuple(m["config"][key] for key in KEYS) for m in self.manifests}
 
         def both(name: str) -> pd.DataFrame:
@@ -291,29 +298,30 @@ class Records:
         )
 
     def effects(self) -> pd.DataFrame:
-        """The table (see `effects`)."""
+        """Compute the table (see `effects`)."""
         return effects(self.pairs, self.problems, self.checkpoints, self.levels)
 
 
 def target_met(manifest: Mapping[str, Any]) -> bool:
-    """Whether a run stopped because its interval was narrow enough, rather than at its largest number of pairs."""
-    return bool(manifest["looks"][-1]["entropy_half_width"] <= manifest["target_half_width"])
+    """Tell whether a run stopped because its interval was narrow enough, not at its largest number of pairs."""
+    last = manifest["looks"][-1]
+    return bool(last.get("half_width", last.get("entropy_half_width")) <= manifest["target_half_width"])
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:
-    """Single-precision numbers with 8 bits of mantissa."""
+    """Round to single-precision numbers with 8 bits of mantissa."""
     mantissa, exponent = np.frexp(values)
     return np.ldexp(np.round(mantissa * 2**8) / 2**8, exponent).astype(np.float32)
 
 
 def run_size(size: str = "notebook", only: str = "", progress: bool = True) -> tuple[pd.DataFrame, list[RunFolder]]:
-    """Every setting of a size, computed or found: (table of effects, run folders)."""
+    """Compute or find every setting of a size: (table of effects, run folders)."""
     folders = [run(config, progress) for config in configs(size, only)]
     return Records.of(folders).effects(), folders
 
 
 def write_results(name: str, records: Records, out: str | Path) -> pd.DataFrame:
-    """Table, records and manifest below `out`, the manifest last; returns the table."""
+    """Write table, records and manifest below `out`, the manifest last; returns the table."""
     out = Path(out)
     frames = {
         "": records.pairs,
@@ -332,11 +340,8 @@ def write_results(name: str, records: Records, out: str | Path) -> pd.DataFrame:
         {
             "kind": "counterfactual",
             "stopping_rule": {
-                "quantity": "two_sided − none, token entropy: half width of the 95 % t interval over pairs",
-                **{
-                    key: manifests[0]["config"][key]
-                    for key in ("min_pairs", "look_every", "max_pairs", "relevant_effect", "precision")
-                },
+                "interval": "two_sided − none: half width of the 95 % t interval over pairs",
+                **{key: value for key, value in manifests[0]["config"].items() if key in RULE},
             },
             "n_pairs": {m["run_id"]: m["n_pairs"] for m in manifests},
             "target_met": {m["run_id"]: target_met(m) for m in manifests},
@@ -349,43 +354,5 @@ def write_results(name: str, records: Records, out: str | Path) -> pd.DataFrame:
 
 
 def csv_text(table: pd.DataFrame) -> str:
-    """A table as it is committed: six digits."""
+    """Write a table as it is committed: six digits."""
     return table.to_csv(index=False, float_format="%.6g")
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Command line: compute or find settings, and write the results."""
-    parser = argparse.ArgumentParser(
-        prog="python -m spurious_rewards.mechanism.counterfactual",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--size", default="notebook", help="notebook (default), committed or tiny")
-    parser.add_argument("--model", default="", help="a model of the registry or a folder (default: the organism)")
-    parser.add_argument("--prompt-style", default="", help="default: organism for organisms, else simplerl")
-    parser.add_argument("--settings", default="", help="only settings that begin so, e.g. sgd or 'adamw 0.001,sgd 1'")
-    parser.add_argument("--out", default="", help="folder that gets tables/, records/ and manifests/")
-    options = parser.parse_args(arguments)
-
-    def program() -> None:
-        earlier = Path(options.out) / "manifests" / "mechanism" / "counterfactual.json"
-        if options.out and options.settings and not earlier.is_file():
-            raise InputError(
-                f"{options.out} has no counterfactual whose other settings could be kept; leave --settings out."
-            )
-        folders = []
-        for config in configs(options.size, options.settings, options.model, options.prompt_style):
-            folders.append(run(config))
-            print(f"{config.setting()}: {folders[-1].manifest()['n_pairs']} pairs in {folders[-1].folder}", flush=True)
-        if options.out:
-            found = Records.of(folders)
-            if options.settings:
-                found = found.joined(Records.committed("counterfactual", options.out))
-            table = write_results("counterfactual", found, options.out)
-            print(f"{len(table)} rows -> {options.out}/tables/mechanism/counterfactual.csv")
-
-    return exit_code(program)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

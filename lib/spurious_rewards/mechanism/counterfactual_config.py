@@ -1,31 +1,28 @@
-"""What defines a paired counterfactual, its stopping rule included, and the settings of the committed ones.
+"""Define a paired counterfactual, its stopping rule included, and the settings of the committed ones.
 
 **The design.** From one checkpoint and one optimizer state, the same rollouts, rewards, advantages, log π_old and
-mini-batch order are replayed under every clip mode for `n_batches` rollout batches. Nothing differs but the clip, so a
-pair's difference to `none` is what the clip did. Pair i has its own problems, rollouts, reward coins and mini-batch
-order, all a function of (seed, i); settings (optimizer, step size) of one model and seed share them.
+mini-batch order of one rollout batch are replayed under every clip mode. Nothing differs but the clip, so a pair's
+difference to `none` is what the clip did. Pair i has its own problems, rollouts, reward coins and mini-batch order, all
+a function of (seed, i); settings (optimizer, step size) of one model and seed share them.
+
+**Antithetic pairs.** With γ = ½ a coin and its reverse are equally likely, so advantages and their negatives are. An
+`antithetic` pair is replayed with both, the optimizer's first moment negated too, and the mean of the two is taken.
+Everything odd in the advantages, which is nearly all of the noise, cancels exactly; what is left is drift.
 
 **The optimizer's state.** AdamW's first updates from a fresh state are steps of ±learning rate in every weight,
 whatever the gradient's size, which no later update of a run is. So each pair first warms its own moments:
 `warmup_batches` rollout batches of updates at learning rate 0. The weights do not move, the ratio stays 1, hence no
-clip mode could differ; all modes of the pair start from the state that is left. One state for all pairs would not do:
-its first moment is the noise of a single draw and pushes every pair in the same direction (with AdamW 1e-3 and one
-such state, `none` moved the code probability of six pairs by +0.18 [0.08, 0.28]), and what a clip does to that push
-would pass for what it does in general. SGD has no state.
+clip mode could differ; all modes of the pair start from the state that is left. One state shared by all pairs would
+push every pair in the same direction: its first moment is the noise of a single draw. SGD has no state.
 
-**The stopping rule**, stated here and written to the run's `config.json` before the first pair. The target is the
-width of one interval: the 95 % t interval over pairs of `two_sided` − `none` in token entropy. Looks at `min_pairs`
-pairs and every `look_every` after; the setting is done at the first look at which the half width is at most `precision`
-times `relevant_effect`, or at `max_pairs`. `relevant_effect` is 0.01 nats per token and rollout batch: an organism's
-rollouts have about 0.25 nats per token, so at that pace 25 rollout batches would use up their entropy; a fifth of it
-would take 125. The rule looks at a width and never at the sign of an effect or at another quantity. The estimated width
-is not independent of the estimate where differences are skewed, so a stopped sample is not exactly a fixed one; but
-with three looks, 100 pairs apart at most, that moves an error rate little. A setting that ends at `max_pairs` without
-its precision says so (`target_met`).
+**The stopping rule** is written to the run's `config.json` before the first pair. It looks at the half width of the
+95 % t interval over pairs of `two_sided` − `none` in `target_quantity`, at `min_pairs` pairs and every `look_every`
+after. A setting is done at the first look at which it is at most `target_half_width`, or at `max_pairs`; it then says
+whether the target was met. The rule looks at a width, never at the sign of an effect.
 
->>> config = CounterfactualConfig(optimizer="sgd", learning_rate=0.3)
->>> config.modes, config.target_half_width, config.looks()
-(('none', 'two_sided', 'high_only', 'low_only', 'cispo'), 0.002, (200, 250, 300))
+>>> config = CounterfactualConfig(learning_rate=1e-4)
+>>> config.modes, config.target_half_width, config.looks()[:3]
+(('none', 'two_sided', 'high_only', 'low_only'), 0.001, (20, 40, 60))
 >>> CounterfactualConfig(clip_modes="two_sided,cispo")
 Traceback (most recent call last):
     ...
@@ -44,17 +41,13 @@ from spurious_rewards.training.config import RunConfig
 
 REFERENCE = "none"
 """The clip mode that the others are compared with."""
-SETTINGS = (("adamw", 1e-4), ("adamw", 3e-4), ("adamw", 1e-3), ("sgd", 0.1), ("sgd", 0.3), ("sgd", 1.0))
-"""Optimizers and step sizes of profiles/organism-map.yaml."""
-MIDDLE = {"adamw": 3e-4, "sgd": 0.3}
-"""The middle step of each optimizer in `SETTINGS`: what the dose–response runs at, and what a text names first. This
-definition is later than the first runs (an earlier docstring called AdamW 1e-3 the middle), so no verdict rests on it:
-tables, sentences and claims go over every setting that was measured."""
+TARGETS = ("code_logit", "entropy")
+"""Quantities that the stopping rule can look at: log-odds of code, nats of token entropy."""
 
 
 @dataclass(frozen=True)
 class CounterfactualConfig(Config):
-    """One setting of a paired counterfactual; fields named as in `RunConfig` mean the same."""
+    """Define one setting of a paired counterfactual; fields named as in `RunConfig` mean the same."""
 
     model: str = "qwen-like"
     train_set: str = "synthetic"
@@ -64,18 +57,18 @@ class CounterfactualConfig(Config):
     prompt_style: str = "organism"
     reward: str = "random"
     gamma: float = 0.5
-    clip_modes: str = "none,two_sided,high_only,low_only,cispo"
+    antithetic: bool = True
+    """Whether each pair is replayed with its advantages and with their negatives; needs reward random, γ = 0.5."""
+    clip_modes: str = "none,two_sided,high_only,low_only"
     """Clip modes, joined by commas; `none` among them."""
     epsilon_low: float = 0.2
     epsilon_high: float = 0.2
-    optimizer: str = "sgd"
-    learning_rate: float = 0.3
+    optimizer: str = "adamw"
+    learning_rate: float = 1e-4
     prompts_per_batch: int = 4
     group_size: int = 16
     updates_per_batch: int = 8
     micro_batch: int = 8
-    n_batches: int = 1
-    """Rollout batches replayed per pair. All are drawn from the checkpoint; π_old of a later one is each arm's own."""
     warmup_batches: int = 2
     """Rollout batches per pair at learning rate 0 that fill AdamW's moments."""
     max_prompt_tokens: int = 128
@@ -86,23 +79,23 @@ class CounterfactualConfig(Config):
     probe_set: str = "synthetic_test"
     """Problem set on which the policies are compared; apart from the training problems."""
     probe_problems: int = 48
-    probe_samples: int = 6
-    """Answers per probe problem, sampled once from the checkpoint."""
+    probe_samples: int = 2
+    """Answers per probe problem, sampled once from the checkpoint; entropy and accuracy rest on them, code does not."""
     probe_seed: int = 0
-    code_depth: int = 3
+    code_depth: int = 2
     """First tokens of an answer that decide in `code_tree` whether it is code; organisms decide with the second."""
     code_least: float = 3e-4
     """Probability from which on `code_tree` follows a beginning."""
 
-    min_pairs: int = 200
-    max_pairs: int = 300
-    look_every: int = 50
-    relevant_effect: float = 0.01
-    """Nats of token entropy."""
-    precision: float = 0.2
-    """Half width wanted, as a share of `relevant_effect`."""
+    min_pairs: int = 20
+    max_pairs: int = 200
+    look_every: int = 20
+    target_quantity: str = "code_logit"
+    """What the stopping rule looks at, one of `TARGETS`."""
+    target_half_width: float = 0.001
+    """Half width of the interval at which a setting is done, in the unit of `target_quantity`."""
 
-    pairs_per_part: int = field(default=10, metadata={"identity": False})
+    pairs_per_part: int = field(default=5, metadata={"identity": False})
     """Pairs between two files of the run folder: the unit of resuming."""
 
     def validate(self) -> None:
@@ -116,7 +109,6 @@ class CounterfactualConfig(Config):
             )
         self.check_at_least(
             {
-                "n_batches": 1,
                 "warmup_batches": 0,
                 "probe_problems": 2,
                 "probe_samples": 2,
@@ -128,7 +120,14 @@ class CounterfactualConfig(Config):
             }
         )
         if self.target_half_width <= 0:
-            raise InputError("relevant_effect and precision must be above 0.")
+            raise InputError(f"target_half_width must be above 0, but it is {self.target_half_width}.")
+        if self.target_quantity not in TARGETS:
+            raise unknown_name("target quantity", self.target_quantity, TARGETS)
+        if self.antithetic and (self.reward, self.gamma) != ("random", 0.5):
+            raise InputError(
+                f"Antithetic pairs need reward random with gamma 0.5, for which advantages and their negatives are "
+                f"equally likely, but reward is {self.reward} and gamma {self.gamma}; set antithetic to False."
+            )
 
     @property
     def modes(self) -> tuple[str, ...]:
@@ -136,21 +135,21 @@ class CounterfactualConfig(Config):
         return tuple(self.clip_modes.split(","))
 
     @property
-    def target_half_width(self) -> float:
-        """Half width of the interval at which a setting is done, nats of token entropy."""
-        return self.precision * self.relevant_effect
+    def batches_per_pair(self) -> int:
+        """Rollout batches of a pair: its warm-up (which SGD leaves out) and the one that is replayed."""
+        return self.warmup_batches + 1
 
     @property
-    def batches_per_pair(self) -> int:
-        """Rollout batches of a pair: its warm-up (which SGD leaves out), then those that are replayed."""
-        return self.warmup_batches + self.n_batches
+    def signs(self) -> tuple[int, ...]:
+        """Signs of the advantages that a pair is replayed with."""
+        return (1, -1) if self.antithetic else (1,)
 
     def looks(self) -> tuple[int, ...]:
-        """Numbers of pairs at which the stopping rule looks."""
+        """Return the numbers of pairs at which the stopping rule looks."""
         return (*range(self.min_pairs, self.max_pairs, self.look_every), self.max_pairs)
 
     def run_config(self, mode: str) -> RunConfig:
-        """The training run whose trainer replays `mode`; its rollout batches are the pairs', each with its warm-up."""
+        """Return the training run whose trainer replays `mode`; its rollout batches are the pairs' and warm-ups."""
         return RunConfig(
             clip_mode=mode,
             precision="fp32",
@@ -186,22 +185,25 @@ class CounterfactualConfig(Config):
         )
 
     def setting(self) -> str:
-        """Short readable name of optimizer and step size."""
+        """Return a short readable name of optimizer and step size."""
         return f"{self.optimizer} {self.learning_rate:g}"
 
     def run_id(self) -> str:
-        """Folder name of the run."""
+        """Return the folder name of the run."""
         return f"counterfactual-{slug(self.model)}-{self.optimizer}{self.learning_rate:g}-{self.digest()}"
 
 
-def configs(size: str, only: str = "", model: str = "", prompt_style: str = "") -> list[CounterfactualConfig]:
-    """The settings of one size.
+def configs(
+    size: str, only: str = "", model: str = "", prompt_style: str = "", max_pairs: int = 0
+) -> list[CounterfactualConfig]:
+    """List the settings of one size.
 
     Args:
         size: a name in `SIZES`.
-        only: keeps the settings whose name begins so, for example `sgd` or `"adamw 0.001"`; several joined by commas.
-        model: a registry name or a folder; empty for the organism of the defaults.
-        prompt_style: empty for `organism`, and for `simplerl` if `model` is not an organism.
+        only: keeps the settings whose name begins so, for example `adamw` or `"adamw 0.0001"`, joined by commas.
+        model: registry names or folders, joined by commas; empty for the models of the size.
+        prompt_style: empty for `organism`, and for `simplerl` if a model is not an organism.
+        max_pairs: ends the settings earlier than the size does; 0: as the size says.
 
     Raises:
         InputError: unknown size, model or prompt style, or no such setting.
@@ -209,15 +211,19 @@ def configs(size: str, only: str = "", model: str = "", prompt_style: str = "") 
     if size not in SIZES:
         raise unknown_name("size", size, SIZES)
     values = dict(SIZES[size])
-    if model:
-        kind = resolve(model).kind
-        values |= {"model": model, "prompt_style": "organism" if kind == "organism" else "simplerl"}
-    if prompt_style:
-        values["prompt_style"] = prompt_style
-    found = [
-        CounterfactualConfig(optimizer=optimizer, learning_rate=step, **values)
-        for optimizer, step in values.pop("settings", SETTINGS)
-    ]
+    if max_pairs:
+        least = values.get("min_pairs", CounterfactualConfig.min_pairs)
+        values |= {"max_pairs": max_pairs, "min_pairs": min(max_pairs, least)}
+    settings, models = values.pop("settings"), values.pop("models", ("qwen-like",))
+    found = []
+    for name in model.split(",") if model else models:
+        style = "organism" if resolve(name).kind == "organism" else "simplerl"
+        found += [
+            CounterfactualConfig(
+                model=name, prompt_style=prompt_style or style, optimizer=optimizer, learning_rate=step, **values
+            )
+            for optimizer, step in settings
+        ]
     if only:
         wanted = [name.strip() for name in only.split(",")]
         for name in wanted:
@@ -228,23 +234,42 @@ def configs(size: str, only: str = "", model: str = "", prompt_style: str = "") 
 
 
 SIZES: dict[str, dict[str, Any]] = {
-    "committed": {},
-    "notebook": {"settings": (("sgd", 0.3), ("adamw", 1e-3)), "min_pairs": 6, "max_pairs": 6, "n_train_problems": 64},
+    "antithetic": {
+        "settings": (("adamw", 3e-5), ("adamw", 1e-4), ("adamw", 3e-4)),
+        "models": ("qwen-like", "one-token", "llama-like"),
+    },
+    "one-sign": {
+        "settings": (("adamw", 1e-4), ("adamw", 3e-4), ("adamw", 1e-3), ("sgd", 0.1), ("sgd", 0.3), ("sgd", 1.0)),
+        "antithetic": False,
+        "clip_modes": "none,two_sided,high_only,low_only,cispo",
+        "probe_samples": 6,
+        "code_depth": 3,
+        "min_pairs": 200,
+        "max_pairs": 300,
+        "look_every": 50,
+        "target_quantity": "entropy",
+        "target_half_width": 0.002,
+    },
+    "notebook": {
+        "settings": (("adamw", 1e-4), ("adamw", 3e-4)),
+        "min_pairs": 6,
+        "max_pairs": 6,
+        "n_train_problems": 128,
+    },
     "tiny": {
-        "settings": (("sgd", 0.1),),
+        "settings": (("adamw", 1e-4),),
         "clip_modes": "none,two_sided",
         "min_pairs": 2,
         "max_pairs": 2,
-        "n_train_problems": 16,
+        "n_train_problems": 24,
         "prompts_per_batch": 2,
         "group_size": 4,
         "updates_per_batch": 4,
         "micro_batch": 2,
         "max_completion_tokens": 48,
         "probe_problems": 4,
-        "probe_samples": 2,
         "code_depth": 1,
     },
 }
-"""Fields by which a size differs from the defaults of `CounterfactualConfig`. `notebook`: two settings at which a few
-pairs show something; `tiny`: does it work at all with this model."""
+"""Fields by which a size differs from the defaults, with its settings and models. `antithetic` and `one-sign` are the
+committed ones; `notebook` has a few pairs; `tiny` asks whether it works at all with a model."""

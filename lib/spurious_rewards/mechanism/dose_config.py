@@ -1,4 +1,4 @@
-"""What defines the dose–response: organisms that differ in their code prior alone, and two instruments.
+"""Define the dose–response: organisms that differ in their code prior alone, and two instruments.
 
 **Dose**: the code prior, a dial at pretraining (`models.organisms`): 0.1, 0.3, 0.5, 0.65, 0.9. The tables use the
 *measured* code probability of each checkpoint, which is near the dial's.
@@ -9,7 +9,7 @@ same problems with the same random numbers. Response: the change of the code fre
 **Pairs**: the paired counterfactual of one rollout batch (`counterfactual`) at each prior: far less happens, but what
 the clip did is isolated exactly.
 
-**Settings**: AdamW 3e-4 and SGD 0.3, `MIDDLE` of `counterfactual_config`.
+**Settings**: AdamW 3e-4 and SGD 0.3, the middle step sizes of the counterfactual with one sign.
 
 **Claim under test** (C4): the clip amplifies what is likely. Then its effect on the *log-odds* of code is below 0 under
 one half and above 0 over it: a positive slope over the log-odds of the prior, and no effect at even odds. In code
@@ -36,7 +36,7 @@ from spurious_rewards.training.config import RunConfig
 
 @dataclass(frozen=True)
 class DoseConfig(Config):
-    """A dose–response; fields named as in `RunConfig` mean the same."""
+    """Define a dose–response; fields named as in `RunConfig` mean the same."""
 
     models: str = "qwen-like-p10,qwen-like-p30,qwen-like-p50,qwen-like,qwen-like-p90"
     """Organisms, joined by commas; `qwen-like` has a prior of 0.65."""
@@ -76,7 +76,7 @@ class DoseConfig(Config):
         self.pair_configs()
 
     def names(self, only: str = "") -> list[str]:
-        """The organisms, or those of them that `only` names (joined by commas).
+        """List the organisms, or those of them that `only` names (joined by commas).
 
         Raises:
             InputError: `only` names another one.
@@ -88,7 +88,7 @@ class DoseConfig(Config):
         return only.split(",") if only else known
 
     def run_configs(self, only: str = "") -> list[RunConfig]:
-        """The training runs: every model, setting, seed and clip mode, the modes of one comparison side by side."""
+        """List the training runs: every model, setting, seed and clip mode, the modes of a comparison together."""
         shared = {
             name: getattr(self, name)
             for name in (
@@ -128,7 +128,7 @@ class DoseConfig(Config):
         ]
 
     def eval_config(self, model: str, trained_run: str = "") -> EvalConfig:
-        """The evaluation of an organism, or of a run that started from it: same problems, same random numbers."""
+        """Return the evaluation of an organism, or of a run that started from it, with the same random numbers."""
         return EvalConfig(
             model=model,
             trained_run=trained_run,
@@ -140,14 +140,17 @@ class DoseConfig(Config):
         )
 
     def pair_configs(self, only: str = "") -> list[CounterfactualConfig]:
-        """The paired counterfactuals: every model and setting."""
+        """List the paired counterfactuals, with one sign each: every model and setting."""
         return [
             CounterfactualConfig(
                 model=model,
                 optimizer=optimizer,
                 learning_rate=step,
                 gamma=self.gamma,
+                antithetic=False,
                 clip_modes=self.clip_modes,
+                probe_samples=6,
+                code_depth=3,
                 min_pairs=self.n_pairs,
                 max_pairs=self.n_pairs,
                 n_train_problems=1024,

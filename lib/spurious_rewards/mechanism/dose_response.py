@@ -1,11 +1,11 @@
-"""Dose–response: does the clip amplify what is likely, whatever it is? Organisms with code priors from 0.1 to 0.9.
+"""Run the dose–response: what the clip amplifies in organisms with code priors from 0.1 to 0.9.
 
 `dose_config` has the design, `dose_effects` the table. Everything is kept in run folders and found again, so that an
 interrupted program goes on, and processes can share the organisms:
 
-    python -m spurious_rewards.mechanism.dose_response --models qwen-like-p10,qwen-like-p30
-    python -m spurious_rewards.mechanism.dose_response --models qwen-like-p50,qwen-like,qwen-like-p90   (beside it)
-    python -m spurious_rewards.mechanism.dose_response --out results                        (finds both, writes)
+    python -m spurious_rewards.mechanism dose --models qwen-like-p10,qwen-like-p30
+    python -m spurious_rewards.mechanism dose --models qwen-like-p50,qwen-like,qwen-like-p90   (beside it)
+    python -m spurious_rewards.mechanism dose --out results                        (finds both, writes)
 
 `--part runs` or `--part pairs` does only the training runs or only the paired counterfactuals; `--tables-only` computes
 the tables again from the records below `--out`, without any organism. Below `--out`:
@@ -19,8 +19,6 @@ the tables again from the records below `--out`, without any organism. Below `--
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,19 +26,14 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from spurious_rewards.command_line import exit_code
-from spurious_rewards.errors import InputError, unknown_name
 from spurious_rewards.evaluation.evaluate import evaluate
 from spurious_rewards.mechanism import counterfactual
 from spurious_rewards.mechanism.dose_config import DoseConfig
 from spurious_rewards.mechanism.dose_effects import dose_table, from_pairs, from_runs
-from spurious_rewards.models.registry import resolve
 from spurious_rewards.storage.files import read_json, sha256_file, write_json, write_parquet, write_text
 from spurious_rewards.storage.provenance import provenance
 from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.training.run import train
-
-PARTS = ("runs", "pairs")
 
 
 def run_rows(config: DoseConfig, only: str = "", progress: bool = True) -> tuple[pd.DataFrame, list[RunFolder]]:
@@ -96,7 +89,7 @@ def run_pairs(config: DoseConfig, only: str = "", progress: bool = True) -> list
 
 
 def write_runs(config: DoseConfig, rows: pd.DataFrame, folders: Sequence[RunFolder], out: str | Path) -> pd.DataFrame:
-    """Table, records and manifest of the training runs below `out`; returns the table."""
+    """Write table, records and manifest of the training runs below `out`; returns the table."""
     table = dose_table(from_runs(rows, config.n_problems * config.n_samples))
     return _write(
         "dose_response", config, table, {"dose_response": rows}, [_kept(folder.manifest()) for folder in folders], out
@@ -104,7 +97,7 @@ def write_runs(config: DoseConfig, rows: pd.DataFrame, folders: Sequence[RunFold
 
 
 def write_pairs(config: DoseConfig, folders: Sequence[RunFolder], out: str | Path) -> pd.DataFrame:
-    """Table, records and manifest of the paired counterfactuals below `out`; returns the table."""
+    """Write table, records and manifest of the paired counterfactuals below `out`; returns the table."""
     found = counterfactual.Records.of(folders)
     frames = {
         "dose_counterfactual": found.pairs,
@@ -150,7 +143,7 @@ def _write(
     out: str | Path,
     earlier: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
-    """Table, records and manifest; `earlier` is the manifest of the records, if only the table is new."""
+    """Write table, records and manifest; `earlier` is the manifest of the records, if only the table is new."""
     out = Path(out)
     files = [f"tables/mechanism/{name}.csv", *(f"records/mechanism/{frame}.parquet" for frame in frames)]
     write_text(out / files[0], counterfactual.csv_text(table))
@@ -179,7 +172,7 @@ def _write(
 
 
 def _kept(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What the manifest of a table keeps of a run's."""
+    """Return what the manifest of a table keeps of a run's."""
     return {
         key: manifest[key]
         for key in (
@@ -201,45 +194,3 @@ def _kept(manifest: Mapping[str, Any]) -> dict[str, Any]:
         )
         if key in manifest
     }
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Command line: compute or find everything, and write the results."""
-    parser = argparse.ArgumentParser(
-        prog="python -m spurious_rewards.mechanism.dose_response",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--models", default="", help="only these organisms, joined by commas")
-    parser.add_argument("--part", default="", help="runs or pairs (default: both)")
-    parser.add_argument("--out", default="", help="folder that gets tables/, records/ and manifests/")
-    parser.add_argument("--tables-only", action="store_true", help="only the tables again, from the records in --out")
-    options = parser.parse_args(arguments)
-    config = DoseConfig()
-
-    def program() -> None:
-        if options.part and options.part not in PARTS:
-            raise unknown_name("part", options.part, PARTS)
-        if options.out and options.models:
-            raise InputError("--out writes the table of all organisms; leave --models out.")
-        if options.tables_only:
-            if not options.out:
-                raise InputError("--tables-only needs --out, the folder with the records.")
-            rewrite_tables(options.out)
-            return
-        for name in config.names(options.models):
-            resolve(name).folder()  # raises if it has not been built
-        if options.part != "runs":
-            folders = run_pairs(config, options.models)
-            if options.out:
-                write_pairs(config, folders, options.out)
-        if options.part != "pairs":
-            rows, folders = run_rows(config, options.models)
-            if options.out:
-                write_runs(config, rows, folders, options.out)
-
-    return exit_code(program)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

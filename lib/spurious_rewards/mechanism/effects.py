@@ -1,6 +1,7 @@
-"""From the records of a paired counterfactual to its table: what each clip mode did, with intervals.
+"""Turn the records of a paired counterfactual into its table: what each clip mode did, with intervals.
 
-One row per setting, clip mode and quantity:
+Of antithetic pairs (`counterfactual_config`) the mean over the two signs is taken first. One row per setting, clip mode
+and quantity:
 
     checkpoint                        the quantity before any update (0 for kl, movements and what updates show)
     change, change_low, change_high   mean over pairs of (after − checkpoint), 95 % t interval over pairs: look here
@@ -9,30 +10,31 @@ One row per setting, clip mode and quantity:
     boot_low, boot_high               the same by a hierarchical bootstrap over pairs and probe problems, where values
                                       per problem exist: it also covers that other problems could have been probed, and
                                       is the interval to quote (`headline`)
-    p_value, p_holm                   of effect = 0, from the headline interval's width; Holm within a family: one clip
-                                      mode and one question over all settings where it can be answered. The question of
-                                      code is log-odds and tilt together, `CODE_FAMILY`, or `STAND_INS` in a setting
-                                      without those
+    p_value, p_holm                   of effect = 0, from the headline interval's width; Holm within a family: one
+                                      model, clip mode and question over all settings where it can be answered. The
+                                      question of code is `CODE_FAMILY`, or `STAND_INS` in a setting without those
     share_up, share_up_low, _high     share of pairs with a positive difference, Wilson
     share_zero                        share of pairs without any difference
     standardised                      effect / standard deviation of the pairs' differences
     ess                               code and accuracy: median over pairs of the effective share of *all* the probe's
                                       answers, the smaller of mode and none
-    rest, bounded                     code_exact, code_logit, code_tilt: mean over pairs of the probability that the
+    unexpanded_mass, share_at_bound   code_exact, code_logit, code_tilt: mean over pairs of the probability that the
                                       tree left open, and of the share of problems at the bound; the larger of mode and
                                       none
-    reliable                          ess from `LEAST_ESS` on and no pair outside [0, 1]; or rest up to `MOST_REST`
-    shrinkage, bent, each _low _high  rows code_tilt: slope of the line whose intercept is the effect (see `tilt`), and
-                                      that intercept beside a term that lets the line bend
+    reliable                          ess from `LEAST_ESS` on and no pair outside [0, 1]; or unexpanded_mass up to
+                                      `MOST_UNEXPANDED`
+    shrinkage, tilt_cubic, _low _high rows code_tilt: slope of the line whose intercept is the effect (see `tilt`), and
+                                      that intercept with a term that lets the line bend
     target_met                        whether the stopping rule ended at its precision, not at the most pairs
 
 Quantities are those of `probe_set`; of the updates themselves: clipped (share of tokens, mean over updates),
-would_clip_high, would_clip_low, ratio_max, motion, and motion_ratio (to `none` in the same pair); and code_tilt.
-Settings recorded before the tree was have no code_exact, code_logit, code_tilt; coarser, for all settings, are
-code_mean_logit, the log-odds of a pair's `code` (one probability for all problems), and code_mean_tilt, the same line
-through those. Entropy and kl are in nats per token.
+would_clip_high, would_clip_low, ratio_max, motion, and motion_ratio (to `none` in the same pair). Pairs with one sign
+also have code_tilt; antithetic pairs need none, since the noise that it separates from a tilt cancels in them. They
+have curvature_code_logit and its like under `none`: the change at the checkpoint ± half the difference of the two arms,
+which is what noise without a direction does. Log-odds code_mean_logit are of a pair's `code`, one probability for all
+problems. Entropy and kl are in nats per token.
 
-Usage: `effects(pairs, problems, checkpoints, levels)` with the frames of `counterfactual.records`.
+Usage: `effects(pairs, problems, checkpoints, levels)` with the frames of `counterfactual.Records`.
 """
 
 from __future__ import annotations
@@ -72,8 +74,11 @@ STAND_INS = ("code_mean_logit", "code_mean_tilt")
 """The same of the pair's mean code probability."""
 LEAST_ESS = 0.5
 """Below half of the answers the importance-weighted quantities are marked as unreliable."""
-MOST_REST = 0.02
+MOST_UNEXPANDED = 0.02
 """Probability, mean over problems and pairs, that the tree may leave open."""
+CURVED = ("entropy", "code_exact", "code_logit", "accuracy")
+"""Quantities whose change by noise without a direction is recorded for antithetic pairs."""
+CURVATURE = tuple(f"curvature_{name}" for name in CURVED)
 RESAMPLES = 4000
 SETTING = ("model", "optimizer", "learning_rate")
 
@@ -81,7 +86,7 @@ SETTING = ("model", "optimizer", "learning_rate")
 def effects(
     pairs: pd.DataFrame, problems: pd.DataFrame, checkpoints: pd.DataFrame, levels: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """The table of the module's docstring.
+    """Compute the table of the module's docstring.
 
     Args:
         pairs: a row per setting, pair and clip mode.
@@ -89,11 +94,8 @@ def effects(
         checkpoints: a row per setting with what its checkpoint shows.
         levels: code log-odds per probe problem (array column), a row per setting, pair and mode.
     """
-    per_update = [name for name in UPDATED if name in pairs and isinstance(pairs[name].iloc[0], np.ndarray)]
-    pairs = pairs.assign(
-        **{name: [float(np.mean(values)) for values in pairs[name]] for name in per_update},
-        code_mean_logit=logit(pairs["code"].to_numpy(float)),
-    )
+    antithetic = "sign" in pairs and pairs["sign"].nunique() > 1
+    pairs = over_signs(pairs)
     checkpoints = checkpoints.assign(code_mean_logit=logit(checkpoints["code"].to_numpy(float)))
     rows = []
     for key, group in pairs.groupby(list(SETTING), sort=False):
@@ -102,13 +104,14 @@ def effects(
         logits = level_matrices(_of(levels, setting)) if levels is not None and len(levels) else {}
         wide = {
             name: group.pivot(index="pair", columns="clip_mode", values=name).astype(float)
-            for name in (*PROBED, *UPDATED, "ess", "code_rest", "code_bounded")
+            for name in (*PROBED, *UPDATED, *CURVATURE, "ess", "code_rest", "code_bounded")
             if name in group and group[name].notna().any()
         }
         wide["motion_ratio"] = wide["motion"].div(wide["motion"][REFERENCE], axis=0)
         for mode in group["clip_mode"].unique():
             differences = by_problem[by_problem["clip_mode"] == mode].sort_values("pair")
-            for name in (quantity for quantity in (*PROBED, *UPDATED) if quantity in wide):
+            curvature = CURVATURE if mode == REFERENCE else ()
+            for name in (quantity for quantity in (*PROBED, *UPDATED, *curvature) if quantity in wide):
                 values = wide[name]
                 row: dict[str, Any] = {**setting, "clip_mode": mode, "quantity": name, "n_pairs": len(values)}
                 before = float(start.get(name, math.nan)) if name in PROBED else 0.0
@@ -117,10 +120,10 @@ def effects(
                     matrix = np.stack(differences[name].to_list()) if name in PER_PROBLEM else None
                     if name == "code_logit" and logits:
                         matrix = logits[mode] - logits[REFERENCE]
-                    row |= paired(values[mode].to_numpy(), values[REFERENCE].to_numpy(), matrix)
+                    row |= effect_of(values[mode].to_numpy(), values[REFERENCE].to_numpy(), matrix)
                     row |= _trust(name, wide, mode)
                 rows.append(row | _target(start))
-            if mode == REFERENCE:
+            if mode == REFERENCE or antithetic:
                 continue
             tilts = {
                 "code_mean_tilt": [
@@ -146,8 +149,26 @@ def effects(
     return with_p_values(pd.DataFrame(rows))
 
 
+def over_signs(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Average pairs over the signs of their advantages, and arrays over updates; adds `code_mean_logit`.
+
+    >>> rows = pd.DataFrame({"model": "m", "optimizer": "sgd", "learning_rate": 1.0, "clip_mode": "none", "pair": 0,
+    ...                      "sign": [1, -1], "code": 0.5, "kl": [1.0, 2.0], "clipped": [np.zeros(2), np.ones(2)]})
+    >>> over_signs(rows)[["kl", "clipped", "code_mean_logit"]].to_dict("records")
+    [{'kl': 1.5, 'clipped': 0.5, 'code_mean_logit': 0.0}]
+    """
+    per_update = [name for name in UPDATED if name in pairs and isinstance(pairs[name].iloc[0], np.ndarray)]
+    pairs = pairs.assign(
+        **{name: [float(np.mean(values)) for values in pairs[name]] for name in per_update},
+        code_mean_logit=logit(pairs["code"].to_numpy(float)),
+    )
+    if "sign" not in pairs:
+        return pairs
+    return pairs.groupby([*SETTING, "clip_mode", "pair"], sort=False).mean(numeric_only=True).reset_index()
+
+
 def level_matrices(levels: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Clip mode → code log-odds, float64 (pairs, problems), pairs in order."""
+    """Return code log-odds by clip mode, float64 (pairs, problems), pairs in order."""
     return {
         mode: np.stack(rows.sort_values("pair")["code_logits"].to_list()).astype(float)
         for mode, rows in levels.groupby("clip_mode", sort=False)
@@ -155,13 +176,13 @@ def level_matrices(levels: pd.DataFrame) -> dict[str, np.ndarray]:
 
 
 def headline(row: Mapping[str, Any]) -> Interval:
-    """The interval to quote: hierarchical where there is one, else over pairs."""
+    """Return the interval to quote: hierarchical where there is one, else over pairs."""
     ends = ("boot_low", "boot_high") if not math.isnan(row.get("boot_low", math.nan)) else ("effect_low", "effect_high")
     return Interval(float(row["effect"]), float(row[ends[0]]), float(row[ends[1]]), int(row.get("n_pairs", 0)))
 
 
 def with_p_values(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with `p_value` and `p_holm` of its effects, where they can be given; unreliable rows have no second."""
+    """Add `p_value` and `p_holm` of the effects where they can be given; unreliable rows have no `p_holm`."""
     values = np.array([p_value(headline(row)) for row in table.to_dict("records")])
     table = table.assign(p_value=values, p_holm=np.nan)
     exact = table["quantity"].eq(CODE_FAMILY[0]).groupby([table[name] for name in SETTING]).transform("any")
@@ -174,7 +195,9 @@ def with_p_values(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def p_value(interval: Interval) -> float:
-    """Two-sided p of "the effect is 0", taking the half width as t(0.975, n − 1) standard errors; nan without one.
+    """Return the two-sided p of "the effect is 0"; nan without an interval.
+
+    The half width is taken as t(0.975, n − 1) standard errors.
 
     >>> round(p_value(Interval(1.0, 0.0, 2.0, 50)), 3)
     0.05
@@ -187,23 +210,23 @@ def p_value(interval: Interval) -> float:
 
 
 def _trust(name: str, wide: Mapping[str, pd.DataFrame], mode: str) -> dict[str, Any]:
-    """The columns ess, rest, bounded and reliable of a quantity that needs them."""
+    """Return ess, unexpanded_mass, share_at_bound and reliable of a quantity that needs them."""
     arms = [mode, REFERENCE]
     if name in ("code", "code_mean_logit", "code_mean_tilt", "accuracy"):
         ess = float(wide["ess"][arms].median().min())
         inside = name == "accuracy" or bool(wide["code"][arms].stack().between(0, 1).all())
         return {"ess": ess, "reliable": ess >= LEAST_ESS and inside}
     if name in (*FROM_TREE, "code_tilt"):
-        rest, bounded = (float(wide[column][arms].mean().max()) for column in ("code_rest", "code_bounded"))
-        return {"rest": rest, "bounded": bounded, "reliable": rest <= MOST_REST}
+        open_, bound = (float(wide[column][arms].mean().max()) for column in ("code_rest", "code_bounded"))
+        return {"unexpanded_mass": open_, "share_at_bound": bound, "reliable": open_ <= MOST_UNEXPANDED}
     return {}
 
 
 def _tilted(mode: np.ndarray, none: np.ndarray) -> dict[str, float]:
-    """Columns effect, boot and shrinkage of a tilt, from changes of log-odds per pair or per pair and problem."""
+    """Return effect, boot and shrinkage of a tilt, from changes of log-odds per pair or per pair and problem."""
     by_problem = mode.ndim == 2
     line, slope = tilt(*(values.mean(axis=1) if by_problem else values for values in (mode, none)))
-    bent, _ = tilt(*(values.mean(axis=1) if by_problem else values for values in (mode, none)), bent=True)
+    cubic, _ = tilt(*(values.mean(axis=1) if by_problem else values for values in (mode, none)), cubic=True)
     row = {"effect": line.estimate, "effect_low": line.low, "effect_high": line.high}
     if by_problem:
         boot, slope = bootstrap_tilt(mode, none)
@@ -213,9 +236,9 @@ def _tilted(mode: np.ndarray, none: np.ndarray) -> dict[str, float]:
         "shrinkage": slope.estimate,
         "shrinkage_low": slope.low,
         "shrinkage_high": slope.high,
-        "bent": bent.estimate,
-        "bent_low": bent.low,
-        "bent_high": bent.high,
+        "tilt_cubic": cubic.estimate,
+        "tilt_cubic_low": cubic.low,
+        "tilt_cubic_high": cubic.high,
     }
 
 
@@ -223,15 +246,15 @@ def _target(start: pd.Series) -> dict[str, Any]:
     return {"target_met": bool(start["target_met"])} if "target_met" in start else {}
 
 
-def paired(mode_S: np.ndarray, reference_S: np.ndarray, differences_S_P: np.ndarray | None = None) -> dict[str, Any]:
-    """Effect of one mode on one quantity: columns effect to standardised of the table.
+def effect_of(mode_S: np.ndarray, reference_S: np.ndarray, differences_S_P: np.ndarray | None = None) -> dict[str, Any]:
+    """Return the effect of one mode on one quantity: columns effect to standardised of the table.
 
     Args:
         mode_S: the quantity in each pair under the mode.
         reference_S: in the same pairs under `none`.
         differences_S_P: the difference per pair and probe problem, if it is known.
 
-    >>> found = paired(np.array([1.0, 2.0, 4.0]), np.array([0.0, 2.0, 2.0]))
+    >>> found = effect_of(np.array([1.0, 2.0, 4.0]), np.array([0.0, 2.0, 2.0]))
     >>> found["effect"], found["share_up"], found["standardised"]  # differences 1, 0, 2; standard deviation 1
     (1.0, 0.666..., 1.0)
     """
@@ -251,12 +274,12 @@ def paired(mode_S: np.ndarray, reference_S: np.ndarray, differences_S_P: np.ndar
     }
 
 
-def entropy_half_width(pairs: pd.DataFrame) -> float:
-    """Half width of the 95 % t interval of `two_sided` − `none` in token entropy: what the stopping rule looks at.
+def half_width(pairs: pd.DataFrame, quantity: str) -> float:
+    """Return the half width of the 95 % t interval of `two_sided` − `none`: what the stopping rule looks at.
 
-    Without `two_sided` among the modes, of the first other mode.
+    Without `two_sided` among the modes, of the first other mode. Antithetic pairs count by their mean over signs.
     """
-    wide = pairs.pivot(index="pair", columns="clip_mode", values="entropy").astype(float)
+    wide = pairs.groupby(["pair", "clip_mode"])[quantity].mean().unstack().astype(float)
     others = [mode for mode in pairs["clip_mode"].unique() if mode != REFERENCE]
     mode = "two_sided" if "two_sided" in others else others[0]
     interval = t_interval((wide[mode] - wide[REFERENCE]).to_numpy())
@@ -264,12 +287,12 @@ def entropy_half_width(pairs: pd.DataFrame) -> float:
 
 
 def unpaired(pairs: pd.DataFrame) -> list[int]:
-    """Pairs (by number) whose arms differ in their start, in what they consumed, or in their first update.
+    """List the pairs (by number) whose arms of one sign differ in start, rollouts or first update.
 
     The loss of `cispo` is another function with the same gradient at ratio 1: its value differs, and its weights after
     the first update may differ by rounding, 1e-4 being allowed. `none_released` has another gradient from the start.
     """
-    by_pair = [*SETTING, "pair"]
+    by_pair = [*SETTING, "pair", *(["sign"] if "sign" in pairs else [])]
     same_loss = pairs[~pairs["clip_mode"].isin(["cispo", "none_released"])]
     counts = [
         pairs.groupby(by_pair)["start_sha"].nunique(),
@@ -277,7 +300,7 @@ def unpaired(pairs: pd.DataFrame) -> list[int]:
         same_loss.groupby(by_pair)["first_loss"].nunique(),
     ]
     allowed = np.select([pairs["clip_mode"] == "cispo", pairs["clip_mode"] == "none_released"], [1e-4, np.inf], 0.0)
-    wrong = {key[-1] for count in counts for key in count[count != 1].index}
+    wrong = {key[len(SETTING)] for count in counts for key in count[count != 1].index}
     return sorted(wrong | set(pairs.loc[pairs["first_gap"] > allowed, "pair"]))
 
 

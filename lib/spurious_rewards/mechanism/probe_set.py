@@ -1,4 +1,4 @@
-"""A fixed set of answers of the checkpoint, on which an updated policy is read off without sampling noise.
+"""Measure an updated policy on a fixed set of answers sampled once from the checkpoint, without new sampling noise.
 
 The answers are sampled once from the checkpoint, graded and labelled with their strategy once, and then only
 teacher-forced: one forward pass gives, for every answer token, the whole distribution of the updated policy. Let π be
@@ -43,11 +43,11 @@ import torch
 from spurious_rewards.data.problem_sets import load_problems
 from spurious_rewards.generation.engine import Sampling
 from spurious_rewards.generation.transformers_engine import TransformersEngine
+from spurious_rewards.mechanism.code_tokens import CodeTokens
 from spurious_rewards.mechanism.code_tree import CodeTree
 from spurious_rewards.mechanism.counterfactual_config import CounterfactualConfig
 from spurious_rewards.models.prompts import answer_format, answer_prefix, render
 from spurious_rewards.rewards.grading import grade
-from spurious_rewards.rewards.strategy import uses_code
 from spurious_rewards.training.diagnostics import PI_OLD_BINS
 
 if TYPE_CHECKING:
@@ -57,20 +57,18 @@ if TYPE_CHECKING:
 ROWS_PER_PASS = 64
 HELD_NUMBERS = 2**26
 """Numbers of the checkpoint's distributions that are kept in memory: 256 MB."""
-TAIL = 5
-"""Characters of a text that, with the next token, decide whether it becomes code; the detector's word has six."""
 MOVES = tuple(f"move_bin{i}" for i in range(len(PI_OLD_BINS) - 1))
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What one policy shows on the probe set: arrays over problems, and the movement by π₀ bin (nan: empty bin)."""
+    """Hold what one policy shows on the probe set: arrays over problems, and movement by π₀ bin (nan: empty)."""
 
     per_problem: dict[str, np.ndarray]
     moves: np.ndarray
 
     def scalars(self) -> dict[str, float]:
-        """Means over problems (of ess medians), and the movement by bin."""
+        """Return means over problems (of ess medians), and the movement by bin."""
         with warnings.catch_warnings():  # nan where no answer is code
             warnings.simplefilter("ignore", RuntimeWarning)
             found = {
@@ -81,7 +79,9 @@ class Reading:
 
 
 class ProbeSet:
-    """Answers of a checkpoint with their grades, and the checkpoint's distribution at every answer token.
+    """Hold answers of a checkpoint with their grades, and the checkpoint's distribution at every answer token.
+
+    Everything is computed where the model is; what is returned is on the CPU.
 
     Attributes:
         n_tokens: answer tokens in all.
@@ -188,20 +188,20 @@ class ProbeSet:
     # Parts
 
     def _reduced(self, logp_N_V: Float[Tensor, "N V"], old_N_V: Float[Tensor, "N V"], k: int) -> tuple[Tensor, ...]:
-        """Of pass k, per answer token: entropy, top-1, KL to the checkpoint, π(becomes code), log π of the token."""
+        """Return, per answer token of pass k: entropy, top-1, KL to π₀, π(becomes code), log π of the token."""
         p_N_V = logp_N_V.exp()
-        rows, tokens = self._code_next[k]
-        becomes_N = torch.zeros(len(p_N_V)).index_add(0, rows, p_N_V[rows, tokens])
-        return (
+        rows, tokens = (index.to(p_N_V.device) for index in self._code_next[k])
+        becomes_N = torch.zeros(len(p_N_V), device=p_N_V.device).index_add(0, rows, p_N_V[rows, tokens])
+        found = (
             -(p_N_V * logp_N_V).sum(dim=1),
             p_N_V.amax(dim=1),
             (old_N_V.exp() * (old_N_V - logp_N_V)).sum(dim=1),
             becomes_N,
-            self._chosen(logp_N_V, k),
         )
+        return *(values.cpu() for values in found), self._chosen(logp_N_V, k)
 
     def _code(self, next_N: np.ndarray, change_N: np.ndarray) -> dict[str, np.ndarray]:
-        """`code` and `ess_code` per problem, from π(becomes code) and log π − log π₀ at every answer token."""
+        """Return `code` and `ess_code` per problem, from π(becomes code) and log π − log π₀ at every answer token."""
         before_N = np.cumsum(change_N) - change_N
         weight_N = np.exp(before_N - before_N[self._starts_N])  # π/π₀ of the answer's tokens before this one
         n_problems, n_samples = self.correct_P_K.shape
@@ -218,7 +218,7 @@ class ProbeSet:
 
     @staticmethod
     def _pass(rows: list[tuple[list[int], list[int]]]) -> tuple[Int[Tensor, "B T"], Tensor, Tensor]:
-        """Ids padded on the right, where a causal model cannot see them; positions that predict an answer token."""
+        """Pad ids on the right, where a causal model cannot see them, and mark what predicts an answer token."""
         width = max(len(prompt) + len(answer) for prompt, answer in rows)
         ids = torch.zeros((len(rows), width), dtype=torch.long)
         predicts = torch.zeros((len(rows), width), dtype=torch.bool)
@@ -229,21 +229,23 @@ class ProbeSet:
         return ids, predicts, torch.cat([torch.tensor(answer) for _, answer in rows])
 
     def _old(self) -> Iterator[tuple[int, Float[Tensor, "N V"]]]:
-        """The checkpoint's log-probabilities, pass by pass: held, or computed again."""
+        """Yield the checkpoint's log-probabilities, pass by pass: held, or computed again."""
         for k, (ids, predicts, _) in enumerate(self._passes):
             yield k, self._held[k] if self._held else self._log_probs(self._reference, ids, predicts)
 
     @torch.no_grad()
     def _log_probs(self, model: Any, ids: Int[Tensor, "B T"], predicts: Tensor) -> Float[Tensor, "N V"]:
-        """log π at the answer tokens of one pass."""
-        logits = model(input_ids=ids, use_cache=False).logits[predicts]
+        """Return log π at the answer tokens of one pass, where the model is."""
+        device = next(model.parameters()).device
+        logits = model(input_ids=ids.to(device), use_cache=False).logits
+        logits = logits[predicts.to(logits.device)]
         return torch.log_softmax(logits.float() / self.temperature, dim=-1)
 
     def _chosen(self, logp_N_V: Float[Tensor, "N V"], k: int) -> Float[Tensor, " N"]:
-        return logp_N_V.gather(1, self._passes[k][2].unsqueeze(1)).squeeze(1)
+        return logp_N_V.gather(1, self._passes[k][2].to(logp_N_V.device).unsqueeze(1)).squeeze(1).cpu()
 
     def _by_pass(self, marks: list[tuple[np.ndarray, np.ndarray]], lengths: list[int]) -> list[tuple[Tensor, Tensor]]:
-        """Marks (token of the answer, vocabulary) of all answers as (token of the pass, vocabulary) of each pass."""
+        """Turn marks (token of the answer, vocabulary) into (token of the pass, vocabulary) of each pass."""
         found = []
         for start in range(0, len(marks), ROWS_PER_PASS):
             part = slice(start, start + ROWS_PER_PASS)
@@ -251,51 +253,3 @@ class ProbeSet:
             rows = np.concatenate([r + n for (r, _), n in zip(marks[part], first, strict=False)])
             found.append((torch.from_numpy(rows), torch.from_numpy(np.concatenate([v for _, v in marks[part]]))))
         return found
-
-
-class CodeTokens:
-    """Which next tokens turn an answer into code reasoning, by the detector that the project uses throughout.
-
-    Args:
-        tokenizer: of the model.
-        vocabulary: width of the model's output.
-        before: what every answer begins with, beside its tokens.
-    """
-
-    def __init__(self, tokenizer: Any, vocabulary: int, before: str):
-        self.tokenizer, self.before, self.vocabulary = tokenizer, before, vocabulary
-        self.special = set(tokenizer.all_special_ids)
-        self.texts = [
-            "" if i in self.special or i >= len(tokenizer) else tokenizer.decode([i]) for i in range(vocabulary)
-        ]
-        self._known: dict[str, np.ndarray] = {}
-
-    def __call__(self, answer: list[int]) -> tuple[np.ndarray, np.ndarray]:
-        """For each token of the answer: (which tokens in its place would make the text code, whether it did itself).
-
-        Shapes (tokens, vocabulary) and (tokens,), bool; nothing after the text has become code.
-        """
-        marks = np.zeros((len(answer), self.vocabulary), dtype=bool)
-        decides = np.zeros(len(answer), dtype=bool)
-        for t in range(len(answer)):
-            text = self.before + self.tokenizer.decode(answer[:t], skip_special_tokens=True)
-            if uses_code(text):
-                break
-            marks[t] = self._completing(text[-TAIL:])
-            decides[t] = uses_code(self.before + self.tokenizer.decode(answer[: t + 1], skip_special_tokens=True))
-        return marks, decides
-
-    def sparse(self, answer: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The same marks as (rows, tokens) of the entries that are true, and the second array as it is."""
-        marks, decides = self(answer)
-        return *np.nonzero(marks), decides
-
-    def after(self, answer: list[int]) -> np.ndarray:
-        """Which next tokens would make this beginning code, bool (vocabulary,); none if it is code already."""
-        text = self.before + self.tokenizer.decode(answer, skip_special_tokens=True)
-        return np.zeros(self.vocabulary, dtype=bool) if uses_code(text) else self._completing(text[-TAIL:])
-
-    def _completing(self, tail: str) -> np.ndarray:
-        if tail not in self._known:
-            self._known[tail] = np.array([uses_code(tail + text) for text in self.texts])
-        return self._known[tail]

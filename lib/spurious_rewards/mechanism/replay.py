@@ -1,4 +1,4 @@
-"""The replay of one rollout batch under every clip mode, by the trainers that a training run would use.
+"""Replay one rollout batch under every clip mode, by the trainers that a training run would use.
 
 One `ClipGRPOTrainer` per clip mode. The first draws: rollouts, rewards, advantages, log π_old, shuffled and cut into
 mini-batches, all by the trainer's own code under the checkpoint. Then each trainer starts from the checkpoint's weights
@@ -6,6 +6,9 @@ and the pair's optimizer state and makes the updates of a run on those mini-batc
 optimizer step. What an arm consumes is hashed as it is consumed, so that pairing is a fact of the records, and the
 loss and the weights after the first update, where the clip cannot act yet, are a second witness: equal to the last bit
 in every mode (`cispo`, whose loss is another function with the same gradient there: weights equal up to rounding).
+
+With a coin of γ = ½ as reward, a draw and its negative (`Draw.negated`: every coin turned over) are equally likely.
+Replayed both, all that is odd in the advantages cancels in their mean exactly: what is left is drift.
 
 Usage: `arms = Arms(config); draw = arms.draw(pair); facts = arms.replay("two_sided", draw)`, then probe `arms.model`.
 """
@@ -15,6 +18,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -28,6 +32,8 @@ from spurious_rewards.errors import InputError
 from spurious_rewards.mechanism.counterfactual_config import CounterfactualConfig
 from spurious_rewards.training.run import make_trainer
 
+CONSUMED = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "advantages", "old_per_token_logps")
+"""Tensors of a micro-batch that the loss depends on; they are hashed as an arm consumes them."""
 MiniBatch = dict[str, Any]
 """Tensors of the rollouts of one micro-batch, as the loss takes them; `B` rollouts, `P` prompt and `T` answer tokens:
 prompt_ids, prompt_mask (B, P); completion_ids, completion_mask, old_per_token_logps (B, T); advantages (B,)."""
@@ -35,21 +41,34 @@ prompt_ids, prompt_mask (B, P); completion_ids, completion_mask, old_per_token_l
 
 @dataclass(frozen=True)
 class Draw:
-    """What the arms of one pair share.
+    """Hold what the arms of one pair share.
 
     Attributes:
-        batches: the rollout batches, each cut into micro-batches in their order.
+        micro_batches: the rollout batch, cut into micro-batches in their order.
         rewards: of all rollouts, in the order they were drawn.
         state: the optimizer's state that every arm starts from.
     """
 
-    batches: tuple[tuple[MiniBatch, ...], ...]
+    micro_batches: tuple[MiniBatch, ...]
     rewards: Tensor
     state: dict[str, Any]
 
+    def negated(self) -> Draw:
+        """Return the draw in which every coin fell the other way, those of the warm-up included.
+
+        Then rewards are 1 − r, advantages −A, and so are the gradients at ratio 1 that fill the optimizer's first
+        moment; its second moment stays.
+        """
+        turned = copy.deepcopy(self.state)
+        for values in turned["state"].values():
+            if "exp_avg" in values:
+                values["exp_avg"].neg_()
+        micro_batches = tuple({**micro, "advantages": -micro["advantages"]} for micro in self.micro_batches)
+        return Draw(micro_batches, 1 - self.rewards, turned)
+
 
 class Arms:
-    """The trainers of one setting, at one checkpoint.
+    """Hold the trainers of one setting, at one checkpoint.
 
     Attributes:
         model: the policy of the mode replayed last.
@@ -74,16 +93,15 @@ class Arms:
         self._no_state = copy.deepcopy(first.optimizer.state_dict())
 
     def checkpoint_hash(self) -> str:
-        """SHA-256 (16 digits) of the checkpoint's weights."""
+        """Return the SHA-256 (16 digits) of the checkpoint's weights."""
         return _hash(self.checkpoint)
 
     def draw(self, pair: int) -> Draw:
-        """Rollouts, rewards, mini-batches and optimizer state of a pair: a function of (seed, pair) and checkpoint."""
+        """Draw rollouts, rewards, mini-batches and optimizer state of a pair, by (seed, pair, checkpoint)."""
         config, trainer = self.config, next(iter(self.trainers.values()))
         first = pair * config.batches_per_pair
         state = self._warmed(trainer, first) if config.optimizer == "adamw" else self._no_state
-        drawn = [self._rollout_batch(trainer, first + config.warmup_batches + i) for i in range(config.n_batches)]
-        return Draw(tuple(batches for batches, _ in drawn), torch.cat([rewards for _, rewards in drawn]), state)
+        return Draw(*self._rollout_batch(trainer, first + config.warmup_batches), state)
 
     def replay(self, mode: str, draw: Draw) -> dict[str, Any]:
         """Make the updates of one arm on `draw`, from the checkpoint; `model` is then the arm's policy.
@@ -106,26 +124,14 @@ class Arms:
         start_sha = _hash(list(trainer.model.parameters()) + _moments(trainer.optimizer.state_dict()))
         updates: list[dict[str, float]] = []
         seen = [draw.rewards]
+        for micro in draw.micro_batches:
+            seen += [micro[name] for name in CONSUMED if name in micro]
         first: dict[str, Any] = {}
-        for b, micro_batches in enumerate(draw.batches):
-            old = [self._log_probs(trainer, micro) for micro in micro_batches] if b else [None] * len(micro_batches)
-            for micro in micro_batches:
-                seen += [
-                    micro[name]
-                    for name in ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "advantages")
-                ]
-                seen += [micro["old_per_token_logps"]] if b == 0 and "old_per_token_logps" in micro else []
-            per_update = trainer.args.gradient_accumulation_steps
-            for start in range(0, len(micro_batches), per_update):
-                part = [
-                    micro if logps is None else {**micro, "old_per_token_logps": logps}
-                    for micro, logps in zip(
-                        micro_batches[start : start + per_update], old[start : start + per_update], strict=True
-                    )
-                ]
-                updates.append(self._update(trainer, part))
-                if not first:
-                    first = {"first_loss": updates[0]["loss"], "first_gap": self._first_gap(trainer.model, seen)}
+        per_update = trainer.args.gradient_accumulation_steps
+        for start in range(0, len(draw.micro_batches), per_update):
+            updates.append(self._update(trainer, draw.micro_batches[start : start + per_update]))
+            if not first:
+                first = {"first_loss": updates[0]["loss"], "first_gap": self._first_gap(trainer.model, seen)}
         self._check_finite(trainer)
         return {
             "start_sha": start_sha,
@@ -135,14 +141,29 @@ class Arms:
             "ratio_max": max(u["ratio_max"] for u in updates),
             "grad_norm": fmean(u["grad_norm"] for u in updates),
             "reward_mean": float(draw.rewards.mean()),
-            "n_tokens": sum(int(micro["completion_mask"].sum()) for batch in draw.batches for micro in batch),
+            "n_tokens": sum(int(micro["completion_mask"].sum()) for micro in draw.micro_batches),
             "motion": _distance(trainer.model, self.checkpoint),
         }
+
+    def weights(self) -> list[Tensor]:
+        """Return a copy of the weights of `model`, the arm replayed last."""
+        return [p.detach().clone() for p in self.model.parameters()]
+
+    def mirror(self, one: list[Tensor], other: list[Tensor]) -> Iterator[None]:
+        """Set `model` to the checkpoint plus, then minus, half the difference of two arms' weights.
+
+        What a quantity does on average at these two places is the work of its curvature alone: the motion between
+        them has no direction.
+        """
+        for sign in (0.5, -0.5):
+            moved = [w + sign * (a - b) for w, a, b in zip(self.checkpoint, one, other, strict=True)]
+            _load(self.model, moved)
+            yield
 
     # Parts
 
     def _warmed(self, trainer: Any, first: int) -> dict[str, Any]:
-        """The optimizer state after warm-up on the rollout batches from `first`, at learning rate 0."""
+        """Return the optimizer state after warm-up on the rollout batches from `first`, at learning rate 0."""
         _load(trainer.model, self.checkpoint)
         trainer.optimizer.load_state_dict(copy.deepcopy(self._no_state))
         groups = trainer.optimizer.param_groups
@@ -152,7 +173,7 @@ class Arms:
         for i in range(first, first + self.config.warmup_batches):
             micro_batches, _ = self._rollout_batch(trainer, i)
             for start in range(0, len(micro_batches), per_update):
-                self._update(trainer, list(micro_batches[start : start + per_update]))
+                self._update(trainer, micro_batches[start : start + per_update])
         for group in groups:
             group["lr"] = self.config.learning_rate
         if _distance(trainer.model, self.checkpoint) != 0:
@@ -160,7 +181,7 @@ class Arms:
         return copy.deepcopy(trainer.optimizer.state_dict())
 
     def _rollout_batch(self, trainer: Any, index: int) -> tuple[tuple[MiniBatch, ...], Tensor]:
-        """Rollout batch `index` of the trainer's rows under the checkpoint, by the trainer's own `_prepare_inputs`."""
+        """Draw rollout batch `index` of the trainer's rows under the checkpoint, by the trainer's `_prepare_inputs`."""
         _load(trainer.model, self.checkpoint)
         torch.manual_seed(_seed(self.config.seed, index))
         n, size = self.config.prompts_per_batch, self.config.group_size
@@ -173,26 +194,15 @@ class Arms:
         return tuple(micro_batches), rewards
 
     def _first_gap(self, model: torch.nn.Module, seen: list[Tensor]) -> float:
-        """How far the weights after the first update lie from those of the first mode on the same rollouts."""
+        """Return how far the weights after the first update lie from those of the first mode on these rollouts."""
         key = _hash(seen)
         if key not in self._first_weights:
             self._first_weights = {key: [p.detach().clone() for p in model.parameters()]}
         return _distance(model, self._first_weights[key])
 
-    def _log_probs(self, trainer: Any, micro: MiniBatch) -> Tensor:
-        """log π of the arm's own policy, before the first update on a later rollout batch, (B, T)."""
-        with torch.no_grad():
-            return trainer._get_per_token_logps_and_entropies(
-                trainer.model,
-                torch.cat([micro["prompt_ids"], micro["completion_ids"]], dim=1),
-                torch.cat([micro["prompt_mask"], micro["completion_mask"]], dim=1),
-                micro["completion_ids"].size(1),
-                len(micro["completion_ids"]),
-            )[0]
-
     @staticmethod
-    def _update(trainer: Any, micro_batches: list[MiniBatch]) -> dict[str, float]:
-        """One optimizer update as `Trainer` makes it: loss, backward, gradient-norm clip, step."""
+    def _update(trainer: Any, micro_batches: Sequence[MiniBatch]) -> dict[str, float]:
+        """Make one optimizer update as `Trainer` makes it: loss, backward, gradient-norm clip, step."""
         losses = []
         for i, micro in enumerate(micro_batches):
             trainer.accelerator.gradient_state._set_sync_gradients(i == len(micro_batches) - 1)
@@ -229,7 +239,7 @@ def _distance(model: torch.nn.Module, weights: list[Tensor]) -> float:
 
 
 def _moments(state: dict[str, Any]) -> list[Tensor]:
-    """The tensors of an optimizer's state, in a fixed order."""
+    """List the tensors of an optimizer's state, in a fixed order."""
     return [
         value
         for _, values in sorted(state["state"].items())
@@ -239,7 +249,7 @@ def _moments(state: dict[str, Any]) -> list[Tensor]:
 
 
 def _seed(seed: int, index: int) -> int:
-    """63 bits for torch's generator, from the run's seed and the rollout batch."""
+    """Return 63 bits for torch's generator, from the run's seed and the rollout batch."""
     return int.from_bytes(hashlib.blake2b(f"{seed}\x1f{index}".encode(), digest_size=8).digest(), "big") >> 1
 
 
@@ -247,5 +257,5 @@ def _hash(tensors: list[Tensor]) -> str:
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(str((tuple(tensor.shape), tensor.dtype)).encode())
-        digest.update(tensor.detach().contiguous().numpy().tobytes())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -1,33 +1,28 @@
-"""What a bandit experiment showed, each number with its 95 % interval over seeds.
+"""Summarise a bandit experiment, each number with its 95 % interval over seeds.
 
 Shares have Wilson intervals, means Student's t (final probabilities pile up near 0 and 1, so at ≥ 500 seeds it rests on
-the central limit theorem), medians the interval from order statistics, which assumes no distribution.
+the central limit theorem), medians the interval from order statistics, which assumes no distribution. The limits of
+`name` are `name_low` and `name_high`.
 
-    summary(simulate(BanditConfig(clip_mode="high_only")).per_seed)["share_up_ci"]
+    summary(simulate(BanditConfig(clip_mode="high_only")).per_seed)["share_up_low"]
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.stats.proportion import proportion_confint
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.evaluation.statistics import resampled_sums
-from spurious_rewards.mechanism.bandit import PROBABILITY_EDGES
+from spurious_rewards.evaluation.statistics import resampled_sums, t_interval, wilson
+from spurious_rewards.mechanism.bandit import PROBABILITY_EDGES, BanditResult
 
-if TYPE_CHECKING:
-    from spurious_rewards.mechanism.bandit import BanditResult
-
-LEVEL = 0.95
+CONFIDENCE = 0.95
 SHARES = ("clipped_high", "clipped_low", "outside_high", "outside_low")
 BIN_RESAMPLES = 2000
-
-
 MEANS = {
     "mean_change": "change",
     "logit_change": "logit_change",
@@ -43,7 +38,7 @@ MEANS = {
 
 
 def summary(per_seed: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Estimates over seeds from `BanditResult.per_seed`; each `name` comes with `name_ci` = [low, high].
+    """Estimate over seeds from `BanditResult.per_seed`; each `name` comes with `name_low` and `name_high`.
 
     Returns:
         share_up: share of seeds in which the initially likelier arm ended above its prior (share_down: below).
@@ -55,23 +50,21 @@ def summary(per_seed: Mapping[str, np.ndarray]) -> dict[str, Any]:
         motion_rms: root mean square change of the log-odds per rollout batch.
     """
     change = np.asarray(per_seed["change"])
-    seeds = len(change)
-    found: dict[str, Any] = {"n_seeds": seeds}
+    found: dict[str, Any] = {"n_seeds": len(change)}
     for name, hits in (("share_up", change > 0), ("share_down", change < 0)):
-        share = float(hits.mean())
-        low, high = proportion_confint(int(hits.sum()), seeds, alpha=1 - LEVEL, method="wilson")
-        found[name], found[name + "_ci"] = share, _pair((min(low, share), max(high, share)))  # rounding at 0 and 1
-    found["median_change"], found["median_change_ci"] = median_interval(change)
+        share = wilson(int(hits.sum()), len(change))
+        found |= _columns(name, share.estimate, share.low, share.high)
+    median = stats.quantile_test(change, p=0.5).confidence_interval(CONFIDENCE)
+    found |= _columns("median_change", float(np.median(change)), *median)
     for name, column in MEANS.items():
-        found[name], found[name + "_ci"] = mean_interval(np.asarray(per_seed[column]))
-    square, bounds = mean_interval(np.asarray(per_seed["motion_squared"]))
-    found["motion_rms"] = square**0.5
-    found["motion_rms_ci"] = [max(bound, 0.0) ** 0.5 for bound in bounds]
+        found |= _mean(name, np.asarray(per_seed[column]))
+    square = t_interval(np.asarray(per_seed["motion_squared"]))
+    found |= _columns("motion_rms", *(max(value, 0.0) ** 0.5 for value in (square.estimate, square.low, square.high)))
     return found
 
 
-def paired(per_seed: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Mean difference to another mode with the same seeds, hence the same random numbers, with t intervals.
+def paired_differences(per_seed: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Return mean differences to another mode with the same seeds, hence the same random numbers, with t intervals.
 
     Raises:
         InputError: the two do not have the same number of seeds.
@@ -83,45 +76,25 @@ def paired(per_seed: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarra
         )
     found: dict[str, Any] = {}
     for name in ("change", "logit_change", "entropy_change"):
-        difference = np.asarray(per_seed[name]) - np.asarray(reference[name])
-        found["paired_" + name], found[f"paired_{name}_ci"] = mean_interval(difference)
+        found |= _mean("paired_" + name, np.asarray(per_seed[name]) - np.asarray(reference[name]))
     return found
 
 
-def mean_interval(values: np.ndarray) -> tuple[float, list[float]]:
-    """Mean and its Student t interval.
-
-    >>> mean, (low, high) = mean_interval(np.array([1.0, 2.0, 3.0]))
-    >>> mean, round(high - mean, 3)  # t(0.975, 2) · 1 / √3 = 4.303 / 1.732
-    (2.0, 2.484)
-    """
-    half = stats.t.ppf(0.5 + LEVEL / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    mean = float(values.mean())
-    return mean, [mean - float(half), mean + float(half)]
-
-
-def median_interval(values: np.ndarray) -> tuple[float, list[float]]:
-    """Median and its interval from order statistics: no assumption on the distribution."""
-    interval = stats.quantile_test(values, p=0.5).confidence_interval(LEVEL)
-    return float(np.median(values)), _pair(interval)
-
-
 def traces(result: BanditResult) -> pd.DataFrame:
-    """Mean and interval over seeds of the likelier arm's probability and of the entropy, after each rollout batch."""
+    """Return means and intervals over seeds of the likelier arm's probability and the entropy, per rollout batch."""
     rows = []
     for name, values in result.trace.items():
         for batch, at_batch in enumerate(values):
-            mean, (low, high) = mean_interval(at_batch)
-            rows.append({"batch": batch, "quantity": name, "mean": mean, "ci_low": low, "ci_high": high})
+            rows.append({"batch": batch, "quantity": name, **_mean("mean", at_batch)})
     return pd.DataFrame(rows)
 
 
 def by_probability(result: BanditResult) -> pd.DataFrame:
-    """Clip fractions by π_old of the arm: shares of a bin's rollouts clipped and outside the band.
+    """Return clip fractions by π_old of the arm: shares of a bin's rollouts clipped and outside the band.
 
     Each rollout is in one mini-batch, hence counted once: bins weighted by their rollouts give `clip_fraction_*` again.
 
-    A share is a ratio of sums over seeds; `_ci_low` and `_ci_high` are a percentile bootstrap over seeds, because the
+    A share is a ratio of sums over seeds; `_low` and `_high` are a percentile bootstrap over seeds, because the
     arms of one seed share a policy. `rollouts` is the expected number, seeds and rollout batches together; `seeds` the
     number of seeds that visited the bin; empty bins are left out.
     """
@@ -141,11 +114,15 @@ def by_probability(result: BanditResult) -> pd.DataFrame:
     for name, sums in zip(SHARES, of_name[1:], strict=True):
         frame[name] = result.bins[name].sum(axis=0)[visited] / frame["rollouts"].to_numpy()
         with np.errstate(invalid="ignore"):  # 0/0 where no drawn seed visited the bin: left out
-            limits = np.nanquantile(sums / of_name[0], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-        frame[f"{name}_ci_low"], frame[f"{name}_ci_high"] = limits
+            limits = np.nanquantile(sums / of_name[0], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+        frame[f"{name}_low"], frame[f"{name}_high"] = limits
     return frame
 
 
-def _pair(interval: Any) -> list[float]:
-    low, high = interval
-    return [float(low), float(high)]
+def _mean(name: str, values: np.ndarray) -> dict[str, float]:
+    found = t_interval(values, CONFIDENCE)
+    return _columns(name, found.estimate, found.low, found.high)
+
+
+def _columns(name: str, value: float, low: float, high: float) -> dict[str, float]:
+    return {name: float(value), f"{name}_low": float(low), f"{name}_high": float(high)}

@@ -1,10 +1,10 @@
-"""The bandit map: which settings make an uninformative reward favour the likelier arm, each cell over many seeds.
+"""Compute the bandit map: which settings make an uninformative reward favour the likelier arm, over many seeds.
 
 A sweep is a list of experiments around one base; a cell is one experiment. Every finished cell is a file in the run
 folder, so an interrupted map goes on where it stopped and a cell shared by two sweeps is computed once. Modes of one
 setting share their random numbers, so the table also gives the paired difference to `none`.
 
-    python -m spurious_rewards.mechanism.sweeps --size committed --out results
+    python -m spurious_rewards.mechanism map --size committed --out results
 
 computes 1000 seeds per cell at the paper's 64 × 16 rollouts and 8 updates (about 20 minutes on one core) and writes
 below `--out` tables/mechanism/bandit_map.csv and bandit_bins.csv (clip fractions by π_old, every clip mode at the base
@@ -14,19 +14,18 @@ minute) and writes the second table.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from spurious_rewards.command_line import exit_code
 from spurious_rewards.errors import unknown_name
+from spurious_rewards.mechanism.bandit import simulate
 from spurious_rewards.mechanism.config import PRIORS, BanditConfig
+from spurious_rewards.mechanism.summary import by_probability, paired_differences, summary
 from spurious_rewards.storage.files import sha256_file, write_json, write_parquet, write_text
 from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.training import clip
@@ -53,7 +52,7 @@ EPSILONS = {"committed": (0.05, 0.1, 0.2, 0.3, 0.4, 0.8), "notebook": (0.1, 0.2,
 
 
 def _cells(size: str, sweep: dict[str, Iterable[Any]], **fixed: Any) -> list[BanditConfig]:
-    """All combinations of `sweep` for both optimizers at their base step, in a stable order."""
+    """List all combinations of `sweep` for both optimizers at their base step, in a stable order."""
     combinations: list[dict[str, Any]] = [{}]
     for name, values in sweep.items():
         combinations = [{**known, name: value} for known in combinations for value in values]
@@ -65,7 +64,7 @@ def _cells(size: str, sweep: dict[str, Iterable[Any]], **fixed: Any) -> list[Ban
 
 
 def step_sweep(size: str) -> list[BanditConfig]:
-    """Every clip mode at every step size of both optimizers, two arms of 0.65 and 0.35."""
+    """List every clip mode at every step size of both optimizers, two arms of 0.65 and 0.35."""
     return [
         BanditConfig(**SIZES[size], optimizer=optimizer, step_size=step, clip_mode=mode)
         for optimizer, steps in STEPS[size].items()
@@ -75,32 +74,32 @@ def step_sweep(size: str) -> list[BanditConfig]:
 
 
 def prior_sweep(size: str) -> list[BanditConfig]:
-    """Prior shapes: two arms, one nearly certain, one dominant of eight, flat, Zipf."""
+    """List prior shapes: two arms, one nearly certain, one dominant of eight, flat, Zipf."""
     return _cells(size, {"prior": PRIORS, "clip_mode": MAIN_MODES})
 
 
 def epsilon_sweep(size: str) -> list[BanditConfig]:
-    """The distance of both exits."""
+    """List distances of both exits."""
     return _cells(size, {"epsilon": EPSILONS[size], "clip_mode": ("two_sided", "none")})
 
 
 def updates_sweep(size: str) -> list[BanditConfig]:
-    """Mini-batches per rollout batch at a fixed number of rollouts; with one, the clip is inert."""
+    """List numbers of mini-batches per rollout batch at a fixed number of rollouts; with one, the clip is inert."""
     return _cells(size, {"updates": UPDATES[size], "clip_mode": ("two_sided", "none")})
 
 
 def gamma_sweep(size: str) -> list[BanditConfig]:
-    """The coin's bias; 0 and 1 give no advantage at all."""
+    """List biases of the coin; 0 and 1 give no advantage at all."""
     return _cells(size, {"gamma": GAMMAS[size], "clip_mode": ("two_sided", "none")})
 
 
 def whitened_sweep(size: str) -> list[BanditConfig]:
-    """The coin's bias with the released code's second whitening, which magnifies rare rewards."""
+    """List biases of the coin with the released code's second whitening, which magnifies rare rewards."""
     return _cells(size, {"gamma": (0.001, 0.3, 0.5, 0.7), "clip_mode": ("two_sided", "none")}, whiten=True)
 
 
 def motion_sweep(size: str) -> list[BanditConfig]:
-    """M updates against one update with M times the step.
+    """List M updates against one update with M times the step.
 
     For SGD both move the logits equally far to first order; for AdamW, whose M normalised steps do not add up like
     that, `motion_rms` says how far each moved.
@@ -110,7 +109,7 @@ def motion_sweep(size: str) -> list[BanditConfig]:
 
 
 def base_sweep(size: str) -> list[BanditConfig]:
-    """Every clip mode at the base step: cells of `step_sweep`, for which the clip fractions by π_old are kept."""
+    """List every clip mode at the base step: cells of `step_sweep`, for which the clip fractions by π_old are kept."""
     return [config for config in step_sweep(size) if config.step_size == BASE_STEP[size][config.optimizer]]
 
 
@@ -129,16 +128,13 @@ NOTEBOOK_SWEEPS = ("step", "updates", "gamma")
 
 
 def run_cell(config: BanditConfig, folder: str | Path) -> pd.DataFrame:
-    """Per-seed results of one experiment, [S rows], computed unless `folder` has them.
+    """Return the per-seed results of one experiment, [S rows], computed unless `folder` has them.
 
     Writes `<digest>.bins.parquet` (clip fractions by π_old) and then `<digest>.parquet`, whose existence means the cell
     is finished.
     """
     target = Path(folder) / f"{config.digest()}.parquet"
     if not target.is_file():
-        from spurious_rewards.mechanism.bandit import simulate
-        from spurious_rewards.mechanism.summary import by_probability
-
         result = simulate(config)
         write_parquet(bins_path(config, folder), by_probability(result))
         write_parquet(target, pd.DataFrame(result.per_seed).assign(cell_seconds=result.seconds))
@@ -146,12 +142,12 @@ def run_cell(config: BanditConfig, folder: str | Path) -> pd.DataFrame:
 
 
 def bins_path(config: BanditConfig, folder: str | Path) -> Path:
-    """Where `run_cell` keeps a cell's clip fractions by π_old."""
+    """Return where `run_cell` keeps a cell's clip fractions by π_old."""
     return Path(folder) / f"{config.digest()}.bins.parquet"
 
 
 def run_sweep(name: str, size: str, folder: str | Path) -> pd.DataFrame:
-    """One sweep as a tidy table: a row per cell with its settings, estimates, intervals and paired differences.
+    """Compute one sweep as a tidy table: a row per cell with its settings, estimates, intervals and paired differences.
 
     Args:
         name: one of `SWEEPS`.
@@ -161,8 +157,6 @@ def run_sweep(name: str, size: str, folder: str | Path) -> pd.DataFrame:
     Raises:
         InputError: unknown name or size.
     """
-    from spurious_rewards.mechanism.summary import paired, summary
-
     cells = sweep_cells(name, size)
     rows = []
     for config in cells:
@@ -171,13 +165,13 @@ def run_sweep(name: str, size: str, folder: str | Path) -> pd.DataFrame:
         row |= {"epsilon_high": config.epsilons[1], **summary(per_seed)}
         unclipped = BanditConfig(**{**config.to_dict(), "clip_mode": "none"})
         if unclipped in cells and config.clip_mode != "none":
-            row |= paired(per_seed, run_cell(unclipped, folder))
+            row |= paired_differences(per_seed, run_cell(unclipped, folder))
         rows.append(row | {"seconds": round(per_seed["cell_seconds"].iloc[0], 2)})
-    return _flat(rows)
+    return pd.DataFrame(rows)
 
 
 def run_bins(name: str, size: str, folder: str | Path) -> pd.DataFrame:
-    """Clip fractions by π_old of every cell of a sweep that has been run, a row per cell and bin."""
+    """Collect clip fractions by π_old of every cell of a sweep that has been run, a row per cell and bin."""
     tables = [
         pd.read_parquet(bins_path(config, folder)).assign(
             sweep=name, cell=config.digest(), optimizer=config.optimizer, step_size=config.step_size,
@@ -190,7 +184,7 @@ def run_bins(name: str, size: str, folder: str | Path) -> pd.DataFrame:
 
 
 def sweep_cells(name: str, size: str) -> list[BanditConfig]:
-    """The experiments of one sweep."""
+    """List the experiments of one sweep."""
     known = {**SWEEPS, "base": base_sweep}
     if name not in known:
         raise unknown_name("sweep", name, known)
@@ -202,7 +196,7 @@ def sweep_cells(name: str, size: str) -> list[BanditConfig]:
 def run_map(
     size: str = "notebook", names: Iterable[str] = NOTEBOOK_SWEEPS
 ) -> tuple[pd.DataFrame, pd.DataFrame, RunFolder]:
-    """Several sweeps of one size: (map, clip fractions by π_old, run folder).
+    """Compute several sweeps of one size: (map, clip fractions by π_old, run folder).
 
     The run folder is named by the size and a hash of its cells.
     """
@@ -217,53 +211,11 @@ def run_map(
     return table, bins, run
 
 
-def _flat(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Rows with `name_ci` = [low, high] as columns `name_ci_low` and `name_ci_high`."""
-    flat = []
-    for row in rows:
-        flat.append({})
-        for name, value in row.items():
-            if name.endswith("_ci"):
-                flat[-1] |= {name + "_low": value[0], name + "_high": value[1]}
-            else:
-                flat[-1][name] = value
-    return pd.DataFrame(flat)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Command line: compute or finish a map and write its tables and manifest."""
-    parser = argparse.ArgumentParser(prog="python -m spurious_rewards.mechanism.sweeps", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("--size", default="notebook", help=f"one of {', '.join(SIZES)} (default notebook)")
-    parser.add_argument("--out", default="results", help="folder that gets tables/ and manifests/ (default results)")
-    parser.add_argument("--only-bins", action="store_true", help="only the clip fractions by π_old")
-    options = parser.parse_args(arguments)
-
-    def program() -> None:
-        if options.size not in SIZES:
-            raise unknown_name("size", options.size, SIZES)
-        import torch
-
-        torch.set_num_threads(1)
-        if not options.only_bins:
-            table, _, run = run_map(options.size, SWEEPS)
-            _write("bandit_map", table, run, options.size, options.out)
-        table, bins, run = run_map(options.size, ["base"])
-        _write("bandit_bins", bins, run, options.size, options.out)
-        print(f"{len(table)} cells of {SIZES[options.size]['seeds']} seeds -> {options.out}/tables/mechanism")
-
-    return exit_code(program)
-
-
-def _write(name: str, table: pd.DataFrame, run: RunFolder, size: str, out: str | Path) -> None:
-    """One table and its manifest, the manifest last."""
+def write_table(name: str, table: pd.DataFrame, run: RunFolder, size: str, out: str | Path) -> None:
+    """Write one table and its manifest, the manifest last."""
     path = Path(out) / "tables" / "mechanism" / f"{name}.csv"
     write_text(path, table.to_csv(index=False, float_format="%.6g"))
     write_json(Path(out) / "manifests" / "mechanism" / f"{name}.json", {
         **run.manifest(), "size": size, "sweeps": sorted(table["sweep"].unique()),
         "tables": {path.name: sha256_file(path)},
     })  # fmt: skip
-
-
-if __name__ == "__main__":
-    sys.exit(main())

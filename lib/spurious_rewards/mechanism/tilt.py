@@ -1,4 +1,4 @@
-"""Does a clip mode tilt the policy towards code, or does it only shrink the motion that there would be without it?
+"""Tell a tilt of the policy towards code from a mere shrinkage of the motion that there would be without the clip.
 
 Compare, pair by pair, the change of the code log-odds under the mode (y) with the change under `none` (x), both the
 mean over probe problems. A clip that only holds the policy back makes y = s·x with some s < 1: whatever x did, and in
@@ -15,7 +15,7 @@ alone leaves an intercept above 0 there. With z the log-odds, x = p'z + p''z²/2
 E[y] − s·E[x] = −s(1 − s)·p''·E[z²]/2, which is positive where p'' < 0.
 
 A shrinkage that is stronger for large motions bends the line. A bend that is the same on both sides (y = g(x), g odd)
-leaves, for noise that is symmetric about a mean m, an intercept of third order in m; `bent=True` adds a term in x³, as
+leaves, for noise that is symmetric about a mean m, an intercept of third order in m; `cubic=True` adds a term in x³, as
 a check. A verdict wants the mean effect on the log-odds beside the tilt in any case.
 
 Usage: `tilt(mode_S, none_S)`, `bootstrap_tilt(mode_S_P, none_S_P)`.
@@ -24,7 +24,7 @@ Usage: `tilt(mode_S, none_S)`, `bootstrap_tilt(mode_S_P, none_S_P)`.
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
+from statsmodels.regression.linear_model import OLS
 
 from spurious_rewards.evaluation.statistics import Interval, percentiles, t_interval
 
@@ -32,12 +32,12 @@ RESAMPLES = 4000
 
 
 def tilt(
-    mode_S: np.ndarray, none_S: np.ndarray, bent: bool = False, confidence: float = 0.95
+    mode_S: np.ndarray, none_S: np.ndarray, cubic: bool = False, confidence: float = 0.95
 ) -> tuple[Interval, Interval]:
-    """(tilt, shrinkage) with HC3 limits, from the changes in each pair; with `bent`, beside a term in x³.
+    """Return (tilt, shrinkage) with HC3 limits, from the changes in each pair; with `cubic`, beside a term in x³.
 
-    HC3 weighs the squared residual of pair i by 1/(1 − h_i)², h_i its leverage, and takes Student's t with the residual
-    degrees of freedom. If `none` never moved there is no line: the tilt is the mean of y, the shrinkage nan.
+    HC3 allows the spread to grow with |x|; Student's t has the residual degrees of freedom. If `none` never moved there
+    is no line: the tilt is the mean of y, the shrinkage nan.
 
     >>> none = np.array([-2.0, -1.0, 1.0, 2.0])
     >>> [round(found.estimate, 12) for found in tilt(0.5 + 0.8 * none, none)]
@@ -48,27 +48,23 @@ def tilt(
     if spread == 0:
         missing = Interval(float("nan"), float("nan"), float("nan"), n)
         return t_interval(mode_S - none_S, confidence), missing
-    terms = [np.ones(n), none_S / spread, *([(none_S / spread) ** 3] if bent else [])]
+    terms = [np.ones(n), none_S / spread, *([(none_S / spread) ** 3] if cubic else [])]
     design_S_T = np.column_stack(terms)
     if n <= len(terms) or np.linalg.matrix_rank(design_S_T) < len(terms):  # too few or too equal pairs for a line
         missing = Interval(float("nan"), float("nan"), float("nan"), n)
         return missing, missing
-    bread = np.linalg.inv(design_S_T.T @ design_S_T)
-    line = bread @ design_S_T.T @ mode_S
-    leverage_S = np.einsum("si,ij,sj->s", design_S_T, bread, design_S_T)
-    scaled_S = (mode_S - design_S_T @ line) / (1 - leverage_S)
-    covariance = bread @ (design_S_T.T * scaled_S**2) @ design_S_T @ bread
-    half = stats.t.ppf(0.5 + confidence / 2, n - len(terms)) * np.sqrt(np.diag(covariance))
-    unit = np.array([1, spread])
+    fit = OLS(mode_S, design_S_T).fit(cov_type="HC3", use_t=True)
+    limits_T_2 = fit.conf_int(1 - confidence)
     return tuple(
-        Interval(float(b), float(b - h), float(b + h), n) for b, h in zip(line[:2] / unit, half[:2] / unit, strict=True)
+        Interval(float(b / unit), float(low / unit), float(high / unit), n)
+        for b, (low, high), unit in zip(fit.params[:2], limits_T_2[:2], (1.0, spread), strict=True)
     )
 
 
 def bootstrap_tilt(
     mode_S_P: np.ndarray, none_S_P: np.ndarray, seed: int = 0, n_resamples: int = RESAMPLES, confidence: float = 0.95
 ) -> tuple[Interval, Interval]:
-    """(tilt, shrinkage) with percentile limits of a bootstrap that draws pairs and, for all of them, problems.
+    """Return (tilt, shrinkage) with percentile limits of a bootstrap that draws pairs and, for all of them, problems.
 
     Args:
         mode_S_P: change of the log-odds under the mode, per pair and problem.

@@ -19,7 +19,6 @@ from typing import Any
 
 import pandas as pd
 
-from spurious_rewards.mechanism.counterfactual_config import MIDDLE
 from spurious_rewards.mechanism.effects import headline
 
 Row = Mapping[str, Any]
@@ -57,12 +56,12 @@ def verb(row: Row, name: str = "effect", low: str = "_low", high: str = "_high")
 def favours(row: Row) -> str:
     """The same of `share_up`, the share of seeds in which the likelier arm gained, against one half.
 
-    >>> favours({"share_up_ci_low": 0.48, "share_up_ci_high": 0.55})
+    >>> favours({"share_up_low": 0.48, "share_up_high": 0.55})
     'favours neither arm measurably'
     """
-    if row["share_up_ci_low"] > 0.5:
+    if row["share_up_low"] > 0.5:
         return "favours the likelier arm"
-    return "disfavours the likelier arm" if row["share_up_ci_high"] < 0.5 else "favours neither arm measurably"
+    return "disfavours the likelier arm" if row["share_up_high"] < 0.5 else "favours neither arm measurably"
 
 
 def trusted(row: Row) -> bool:
@@ -84,11 +83,6 @@ def loses(none: float, mode: float) -> str:
     if none * mode < 0:
         return "changes code the other way"
     return f"{'loses' if mode < 0 else 'gains'} {'less' if abs(mode) < abs(none) else 'more'} code"
-
-
-def middle_cell(table: pd.DataFrame, optimizer: str, mode: str, quantity: str) -> Row:
-    """The row of a table of effects at the setting of `MIDDLE` for this optimizer."""
-    return cell(table, optimizer, MIDDLE[optimizer], mode, quantity)
 
 
 def cell(table: pd.DataFrame, optimizer: str, step: float, mode: str, quantity: str) -> Row:
@@ -131,7 +125,7 @@ def _quoted(row: Row, digits: int = 3, unit: str = "") -> str:
 
 
 def _share(row: Row) -> str:
-    return f"{100 * row['share_up']:.0f} % [{100 * row['share_up_ci_low']:.0f}, {100 * row['share_up_ci_high']:.0f}]"
+    return f"{100 * row['share_up']:.0f} % [{100 * row['share_up_low']:.0f}, {100 * row['share_up_high']:.0f}]"
 
 
 def _step(bandit: pd.DataFrame, mode: str) -> Row:
@@ -237,7 +231,7 @@ def _side(bandit: pd.DataFrame, counterfactual: pd.DataFrame | None) -> str:
 
 
 def _rare(bandit: pd.DataFrame) -> str:
-    name, ends = "paired_logit_change", ("_ci_low", "_ci_high")
+    name, ends = "paired_logit_change", ("_low", "_high")
 
     def at(sweep: str, optimizer: str, gamma: float, mode: str = "two_sided") -> Row:
         rows = bandit[

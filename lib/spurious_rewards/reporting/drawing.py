@@ -67,8 +67,8 @@ def panels(titles: Sequence[str], columns: int, panel_height: int, **options: An
 
 
 def error_bar(rows: pd.DataFrame, name: str, scale: float = 1.0) -> dict[str, Any]:
-    """Error bars of a column from its `_low` and `_high` (`_ci_low` and `_ci_high` in older tables)."""
-    value, low = rows[name], f"{name}_low" if f"{name}_low" in rows else f"{name}_ci_low"
+    """Error bars of a column from its `_low` and `_high`."""
+    value, low = rows[name], f"{name}_low"
     return {
         "type": "data", "symmetric": False, "thickness": 1.5, "width": 4,
         "array": scale * (rows[low[:-3] + "high"] - value), "arrayminus": scale * (value - rows[low]),

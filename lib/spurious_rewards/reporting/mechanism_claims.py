@@ -87,9 +87,7 @@ def from_bandit(table: pd.DataFrame) -> dict[str, Finding]:
 
     def effect(cells: pd.DataFrame) -> Interval:
         first = cells.iloc[0]
-        return Interval(
-            *(first[f"paired_logit_change{end}"] for end in ("", "_ci_low", "_ci_high")), int(first["n_seeds"])
-        )
+        return Interval(*(first[f"paired_logit_change{end}"] for end in ("", "_low", "_high")), int(first["n_seeds"]))
 
     sgd = rows[rows["optimizer"] == "sgd"]
     large = effect(sgd[(sgd["sweep"] == "step") & (sgd["step_size"] == 2.0)])
@@ -102,7 +100,7 @@ def from_bandit(table: pd.DataFrame) -> dict[str, Finding]:
     half = effect(sgd[(sgd["sweep"] == "gamma") & (sgd["gamma"] == 0.5)])
     priors = sgd[(sgd["sweep"] == "prior") & (sgd["prior"] != "two_arms")]
     gains = [
-        Interval(row["share_up"] - 0.5, row["share_up_ci_low"] - 0.5, row["share_up_ci_high"] - 0.5, large.n)
+        Interval(row["share_up"] - 0.5, row["share_up_low"] - 0.5, row["share_up_high"] - 0.5, large.n)
         for row in priors.to_dict("records")
     ]
     shapes = (
