@@ -1,0 +1,150 @@
+"""Train and evaluate the jobs of a profile in one process: the same run folders as its notebooks, in less time.
+
+A profile of hundreds of short runs spends much of its time on starting notebooks. Here every job of `02_train_grpo` is
+trained and its jobs of `03_evaluate` follow at once, from the very configurations that the notebooks would build. Run
+folders are found again either way. Several processes may share the work: each takes the next run that nobody holds.
+`--seeds` and `--stages` choose what comes first; whatever is finished stays.
+
+Usage: python -m spurious_rewards.evaluation.study decide --stages first --seeds 0-3 [--minutes 50]
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from collections.abc import Collection, Iterator
+
+from spurious_rewards.command_line import exit_code
+from spurious_rewards.errors import InputError, LockedError
+from spurious_rewards.evaluation.config import EvalConfig
+from spurious_rewards.evaluation.evaluate import evaluate
+from spurious_rewards.evaluation.trained import labels_run
+from spurious_rewards.storage.paths import project_root
+from spurious_rewards.storage.runs import RunFolder
+from spurious_rewards.training import checkpoints
+from spurious_rewards.training.config import RunConfig
+from spurious_rewards.training.run import train
+from spurious_rewards.workflow.parameters import notebook_parameters
+from spurious_rewards.workflow.profiles import Profile, load_profile, notebook_path
+from spurious_rewards.workflow.stages import Job
+
+TRAINING, EVALUATION = "02_train_grpo", "03_evaluate"
+
+
+def training_config(job: Job) -> RunConfig:
+    """Build the configuration that notebook 02 would build from the parameters of a job.
+
+    Raises:
+        InputError: the parameters do not fit, or the job of labels that it names is not done.
+    """
+    values = notebook_parameters(notebook_path(job.notebook)) | job.parameters
+    values["labels"] = labels_run(values["labels"])
+    return RunConfig.from_namespace(values, values["options"])
+
+
+def evaluation_config(job: Job, trained: RunConfig | None) -> EvalConfig:
+    """Build the greedy evaluation that notebook 03 would make from the parameters of a job.
+
+    Args:
+        job: a job of notebook 03 that asks for no samples and one prompt style.
+        trained: the run that it evaluates; None for the model itself.
+    """
+    values = notebook_parameters(notebook_path(job.notebook)) | job.parameters
+    if values["n_samples"] or "," in values["prompt_style"] or values["prompt_style"] == "all":
+        raise InputError(f"Job {job.name} asks for samples or several prompt styles; run its notebook instead.")
+    model = {"model": trained.model, "trained_run": trained.run_id()} if trained else {}
+    return EvalConfig.from_namespace(values | {"n_samples": 1, "temperature": 0.0} | model)
+
+
+def units(
+    profile: Profile, stages: Collection[str] = (), seeds: Collection[int] = ()
+) -> Iterator[tuple[RunConfig | None, list[EvalConfig]]]:
+    """List the trainings of a profile with their evaluations, and the evaluations of untrained models, in its order.
+
+    Args:
+        profile: what is run.
+        stages: only jobs of these training or base stages; empty takes all.
+        seeds: only trainings of these seeds; empty takes all.
+    """
+    evaluations: dict[str, list[Job]] = {}
+    for job in profile.jobs:
+        if job.notebook == EVALUATION:
+            evaluations.setdefault(str(job.parameters.get("trained", "")), []).append(job)
+    for job in profile.jobs:
+        if stages and job.stage not in stages:
+            continue
+        if job.notebook == EVALUATION and "trained" not in job.parameters:
+            yield None, [evaluation_config(job, None)]
+        elif job.notebook == TRAINING and (not seeds or job.parameters.get("seed", 0) in seeds):
+            config = training_config(job)
+            yield config, [evaluation_config(one, config) for one in evaluations.get(job.reference, [])]
+
+
+def run_unit(config: RunConfig | None, evaluations: list[EvalConfig]) -> None:
+    """Train one run, evaluate it, and remove the checkpoints that nothing evaluates; what is finished is skipped.
+
+    Raises:
+        InputError: another process works on it, or the policy diverged.
+    """
+    run = train(config, progress=False) if config else None
+    for cell in evaluations:
+        evaluate(cell, progress=False)
+    wanted = {f"checkpoint-{cell.checkpoint}" for cell in evaluations}
+    for checkpoint in checkpoints.all_checkpoints(run.path("checkpoints")) if run else ():
+        if checkpoint.name not in wanted:
+            shutil.rmtree(checkpoint)
+
+
+def finished(config: RunConfig | None, evaluations: list[EvalConfig], committed: Collection[str]) -> bool:
+    """Tell whether a unit has all its manifests, on this machine or among the `committed` run ids."""
+    wanted = [*([config.run_id()] if config else []), *(cell.eval_id() for cell in evaluations)]
+    return all(run_id in committed or RunFolder.manifest_path(run_id).is_file() for run_id in wanted)
+
+
+def committed_ids(profile: str) -> set[str]:
+    """Read which runs of a profile have a committed manifest in `results/manifests`."""
+    return {path.stem for path in (project_root() / "results" / "manifests" / profile).glob("*.json")}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the units of a profile until all are done or the time is up; print one line for each."""
+    parser = argparse.ArgumentParser(prog="python -m spurious_rewards.evaluation.study", description=__doc__)
+    parser.add_argument("profile")
+    parser.add_argument("--stages", default="", help="names of training or base stages, by commas; empty takes all")
+    parser.add_argument("--seeds", default="", help="first-last, as in 0-7; empty takes all")
+    parser.add_argument("--minutes", type=float, default=0.0, help="begin nothing new after this long; 0 never stops")
+    parser.add_argument("--anew", action="store_true", help="also compute what has committed results")
+    options = parser.parse_args(arguments)
+
+    def program() -> None:
+        first, _, last = options.seeds.partition("-")
+        seeds = range(int(first), int(last or first) + 1) if options.seeds else ()
+        committed = set() if options.anew else committed_ids(options.profile)
+        todo = list(units(load_profile(options.profile), [name for name in options.stages.split(",") if name], seeds))
+        todo = [unit for unit in todo if not finished(*unit, committed)]
+        began = time.monotonic()
+        for number, (config, evaluations) in enumerate(todo, 1):
+            if options.minutes and time.monotonic() - began > 60 * options.minutes:
+                break
+            name = config.run_id() if config else evaluations[0].eval_id()
+            if finished(config, evaluations, committed):  # by another process, in the meantime
+                continue
+            started, cpu = time.monotonic(), time.process_time()
+            try:
+                run_unit(config, evaluations)
+            except LockedError:
+                continue
+            except InputError as error:
+                print(f"{number}/{len(todo)} {name}: {error}", flush=True)
+                continue
+            wall, cpu = time.monotonic() - started, time.process_time() - cpu
+            left = (time.monotonic() - began) / number * (len(todo) - number) / 60
+            print(f"{number}/{len(todo)} {name}: {wall:.0f} s, {cpu:.0f} CPU-s; {left:.0f} min left", flush=True)
+
+    return exit_code(program)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
