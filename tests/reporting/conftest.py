@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from spurious_rewards.reporting.collect import Records
+from spurious_rewards.reporting.images import browser_path
 from spurious_rewards.training.config import RunConfig
 
 # right answers per problem (greedy), by run
@@ -101,3 +102,40 @@ def records():
     samples = [row for run_id in CORRECT for row in sample_rows(run_id)]
     manifests = {run["run_id"]: {"kind": "training", "commit": "abc", "dirty": False} for run in runs}
     return Records("toy", pd.DataFrame(runs), pd.DataFrame(metrics), pd.DataFrame(samples), manifests)
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """The browser; `make test-browser` installs Playwright, and BROWSER_PATH or the PATH names a Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    path = browser_path()
+    assert path, "make test-browser needs a Chrome-family browser (BROWSER_PATH)"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium):
+    """A function (path, width, dark) → a loaded page; console errors and failed requests are in its `problems`."""
+    contexts = []
+
+    def opened(path, width=1280, dark=False):
+        context = chromium.new_context(
+            viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", offline=True
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.problems = []
+        page.on("console", lambda message: page.problems.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: page.problems.append(str(error)))
+        page.on("requestfailed", lambda request: page.problems.append(f"not loaded: {request.url}"))
+        page.goto(path.as_uri())
+        page.wait_for_load_state("load")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()

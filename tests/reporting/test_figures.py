@@ -5,7 +5,7 @@ import pytest
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.reporting import collect, figures, reasoning_figures
-from spurious_rewards.reporting.drawing import all_labels, panels, title_of
+from spurious_rewards.reporting.drawing import all_labels, panels, words_of
 from spurious_rewards.storage.paths import code_root
 
 RESULTS = code_root() / "results"
@@ -70,10 +70,19 @@ def test_committed_figures_have_short_legends_and_titles(profile):
     records = collect.load(profile, RESULTS)
     drawn = figures.all_figures(records) | reasoning_figures.all_figures(records)
     figures.check_legends(drawn)
-    assert all(0 < len(title_of(figure)) < 90 for figure in drawn.values())
+    assert all(0 < len(words_of(figure)[0]) < 90 for figure in drawn.values())
 
 
 def test_long_legends_are_refused():
     figure = go.Figure([go.Scatter(x=[0], y=[0], name=str(i)) for i in range(7)])
     with pytest.raises(InputError, match="7 entries"):
         figures.check_legends({"crowded": figure})
+
+
+def test_the_answer_in_one_figure(records):
+    figure = figures.clip_on_off(records)
+    with_clip, without, with_clip_code, without_code = figure.data
+    assert (list(with_clip.x), list(with_clip_code.x)) == ([37.5], [25.0])
+    assert (list(without.x), list(without_code.x)) == ([-12.5], [-12.5])  # code 2 and 3 of 4 against 3: −12.5
+    assert figure.layout.yaxis.ticktext == ("qwen-like",)
+    assert with_clip.y[0] == -0.15 and without.y[0] == 0.15, "side by side"

@@ -1,5 +1,6 @@
 """Every committed number leads back to a run: tables are recomputed from the committed records and compared."""
 
+import html
 import json
 import re
 
@@ -11,7 +12,7 @@ from spurious_rewards.reporting import collect, report
 from spurious_rewards.reporting.claims import claims_table
 from spurious_rewards.reporting.mechanism_claims import mechanism_tables
 from spurious_rewards.reporting.report import all_tables
-from spurious_rewards.reporting.site import page
+from spurious_rewards.reporting.site import render
 from spurious_rewards.storage.paths import code_root
 
 RESULTS = code_root() / "results"
@@ -80,15 +81,45 @@ def test_executed_notebooks_hold_text_and_figures_only():
                 assert output["output_type"] != "error", path
 
 
-def test_the_page_is_that_of_the_committed_files():
-    profiles = [collect.load(profile, RESULTS) for profile in PROFILES]
-    assert page(profiles, mechanism_tables(RESULTS), RESULTS) == (RESULTS / "index.html").read_text(encoding="utf-8")
+PAGES = render(RESULTS)
 
 
-def test_the_page_links_to_files_that_exist():
-    page = (RESULTS / "index.html").read_text()
-    links = re.findall(r"(?:href|src)='([^'#]+)'", page)
-    assert links and not [link for link in links if not (RESULTS / link).exists() and "plotly.min.js" not in link]
+def test_the_pages_are_those_of_the_committed_files():
+    assert {path.relative_to(RESULTS).as_posix() for path in (RESULTS / "site").iterdir()} <= set(PAGES)
+    for name, text in PAGES.items():
+        assert text == (RESULTS / name).read_text(encoding="utf-8"), name
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if name.endswith(".html")])
+def test_the_pages_link_to_files_that_exist(name):
+    links = re.findall(r'(?:href|src)="([^"#]+)', PAGES[name])
+    links = [link for link in links if not link.startswith(("http", "data:"))]
+    assert links and not [link for link in links if not ((RESULTS / name).parent / link).exists()]
+
+
+def test_the_first_page_is_small_enough_for_a_phone():
+    assert len(PAGES["index.html"].encode()) < 1_000_000
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if name.endswith(".html")])
+def test_sentences_of_the_pages_are_short(name):
+    for sentence in sentences(PAGES[name]):
+        assert len(sentence.split()) <= 40, sentence
+        assert len(re.findall(r"(?<![\w.])[+−-]?\d[\d.,]*", without_limits(sentence))) <= 3, sentence
+
+
+def sentences(page: str) -> list[str]:
+    """The sentences of a page's paragraphs, list items and captions; commands and what tables say are left out."""
+    page = re.sub(r"(?s)<(script|style|table|code|pre|a)\b.*?</\1>", " ", page)
+    blocks = re.findall(r"(?s)<(?:p|li|figcaption|h[123])\b[^>]*>(.*?)</", page)
+    texts = [re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", block))) for block in blocks]
+    return [part for text in texts for part in re.split(r"(?<=[.!?;])\s+(?=[A-Z“C])|;\s", text) if part.strip()]
+
+
+def without_limits(text: str) -> str:
+    """Cut the limits of numbers out of a sentence, the words "95 %", and names that hold digits."""
+    names = r"\[[^\]]*\]|95 %|γ = [\d.]+|[A-Za-z]+-?\d[\w-]*|step size \S+|learning_rate=\S+|[Ff]igs? [\d–, and]+"
+    return re.sub(names, "", text)
 
 
 def test_no_machine_path_is_committed():

@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import html
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,11 +68,13 @@ def panels(titles: Sequence[str], columns: int, panel_height: int, **options: An
 
 
 def error_bar(rows: pd.DataFrame, name: str, scale: float = 1.0) -> dict[str, Any]:
-    """Error bars of a column from its `_low` and `_high`."""
-    value, low = rows[name], f"{name}_low"
+    """Error bars of a column from its limits; none where those of a proportion are too wide to mean anything."""
+    value, low, high = rows[name], rows[f"{name}_low"], rows[f"{name}_high"]
+    if scale == 100:
+        low, high = low.mask(high - low > 1), high.mask(high - low > 1)
     return {
         "type": "data", "symmetric": False, "thickness": 1.5, "width": 4,
-        "array": scale * (rows[low[:-3] + "high"] - value), "arrayminus": scale * (value - rows[low]),
+        "array": scale * (high - value), "arrayminus": scale * (value - low),
     }  # fmt: skip
 
 
@@ -118,7 +121,8 @@ def write(figures: Mapping[str, go.Figure], folder: Path) -> str:
     for name, figure in figures.items():
         body = figure.to_html(full_html=False, include_plotlyjs=False, div_id=name)
         page, drawn = folder / f"{name}.html", folder / f"{name}.png"
-        text = PAGE.format(title=html.escape(title_of(figure)), image=f"{name}.png", body=body)
+        title, note = (html.escape(part) for part in words_of(figure))
+        text = PAGE.format(title=title, note=note, image=f"{name}.png", body=body)
         if page.is_file() and page.read_text(encoding="utf-8") == text:
             if drawn.is_file():
                 continue
@@ -148,18 +152,19 @@ def write(figures: Mapping[str, go.Figure], folder: Path) -> str:
     )
 
 
-def title_of(figure: go.Figure) -> str:
-    """Read the title of a figure, without its note and markup.
+def words_of(figure: go.Figure) -> tuple[str, str]:
+    """Read the title of a figure and its note, without markup.
 
-    >>> title_of(style(go.Figure(), "Share of code", 300, "n = 5 seeds"))
-    'Share of code'
+    >>> words_of(style(go.Figure(), "Share of code", 300, "n = 5 seeds"))
+    ('Share of code', 'n = 5 seeds')
     """
-    text = figure.layout.title.text or ""
-    return text.split("<br>")[0].replace("<b>", "").replace("</b>", "")
+    title, _, note = (figure.layout.title.text or "").partition("<br>")
+    return re.sub("<[^>]+>", "", title), re.sub("<[^>]+>", "", note)
 
 
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>
+<meta name="description" content="{note}">
 <script src="../plotly.min.js"></script></head><body>
 <main><h1 style="position:absolute;left:-9999px">{title}</h1>
 <noscript><img src="{image}" alt="{title}"></noscript>

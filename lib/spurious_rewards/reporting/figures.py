@@ -124,6 +124,55 @@ def outcomes(records: Records, decoding: str = "greedy") -> go.Figure | None:
     return style(figure, "What training changed, against the model before it", height, note)
 
 
+def clip_on_off(records: Records) -> go.Figure | None:
+    """Draw the answer in one figure: random reward with and without clip, by model; None without both.
+
+    Of several settings the one that most models share is shown.
+    """
+    if not {"two_sided", "none"} <= set(ablation_runs(records)["clip_mode"]):
+        return None
+    table = ablation(records)
+    models = list(dict.fromkeys(table["model"]))
+    titles = [f"<b>change of {words}</b>" for words in CHANGES.values()]
+    figure, height = panels(titles, 2, (ROW_PIXELS + 14) * len(models))
+    for column, name in enumerate(CHANGES, start=1):
+        all_labels(figure, models if column == 1 else [""] * len(models), 1, column)
+        for mode in ("two_sided", "none"):
+            some = table[table["clip_mode"] == mode]
+            figure.add_scatter(
+                x=100 * some[name], error_x=error_bar(some, name, 100), mode="markers", name=clip_words(mode),
+                y=[models.index(model) + beside(mode, ["two_sided", "none"]) for model in some["model"]],
+                marker={"color": clip_colour(mode), "size": 11, "symbol": reward_symbol("random")}, legendgroup=mode,
+                showlegend=column == 1, row=1, col=column,
+            )  # fmt: skip
+        figure.add_vline(0, line=ZERO, row=1, col=column)
+    figure.update_xaxes(zeroline=False)
+    settings = [setting_words(name, table[name].iloc[0]) for name in panel_columns(records) if name != "model"]
+    note = ", ".join([*settings, f"{_n(table)}; lines: 95 % limits; greedy answers"])
+    return style(figure, "GRPO with a random reward: what changes with and without the clip", height, note)
+
+
+def ablation_runs(records: Records) -> pd.DataFrame:
+    """The runs under the random reward with γ = 0.5, with and without clip."""
+    runs = records.runs
+    if runs.empty:
+        return runs.assign(clip_mode=[])
+    return runs[(runs["reward"] == "random") & (runs["gamma"] == 0.5) & runs["clip_mode"].isin(["two_sided", "none"])]
+
+
+def ablation(records: Records) -> pd.DataFrame:
+    """Greedy rows of the arms of `ablation_runs`, at the setting that most models share."""
+    rows = arm_rows(records)
+    rows = rows[(rows["temperature"] == 0) & (rows["reward"] == "random") & (rows["gamma"] == 0.5)]
+    rows = rows[rows["clip_mode"].isin(["two_sided", "none"])]
+    settings = [name for name in panel_columns(records) if name != "model"]
+    if settings:
+        best = rows.groupby(settings)["model"].nunique().idxmax()
+        best = best if isinstance(best, tuple) else (best,)
+        rows = rows[(rows[settings] == list(best)).all(axis=1)]
+    return rows.drop_duplicates(["model", "clip_mode"])
+
+
 def beside(mode: str, modes: list[str]) -> float:
     """Tell how far below its row's middle the point of a clip mode stands, in rows.
 
@@ -317,6 +366,7 @@ def all_figures(records: Records) -> dict[str, go.Figure]:
     """Name → figure, for a profile; what it cannot answer is left out."""
     sampled = (records.samples["temperature"] > 0).any()
     found = {
+        "clip_on_off": clip_on_off(records),
         "outcomes": outcomes(records),
         "outcomes_sampled": outcomes(records, "sampled") if sampled else None,
         "levels": levels(records) if records.runs.empty else None,

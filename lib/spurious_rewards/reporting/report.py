@@ -1,7 +1,9 @@
-"""From records to `results/`: tables (CSV and Markdown), figures, claims, and one static page that links them.
+"""From records to `results/`: tables (CSV and Markdown), figures, claims, and the pages that link them.
 
-Usage: `write_report("micro")` collects and writes all; `rebuild(results_dir())` rewrites tables and page
+Usage: `write_report("micro")` collects and writes all; `rebuild(results_dir())` rewrites tables, figures and pages
 from what is committed, without any run.
+
+    python -m spurious_rewards.reporting.report       # the pages alone, from the tables and figures as they are
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from spurious_rewards.reporting.claims import claims_table
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.mechanism_claims import mechanism_tables
 from spurious_rewards.reporting.mechanism_figures import mechanism_figures
-from spurious_rewards.reporting.site import page
+from spurious_rewards.reporting.site import render
 from spurious_rewards.reporting.text import CAPTIONS, markdown
 from spurious_rewards.storage.files import write_text
 
@@ -55,23 +57,40 @@ def write_report(profile: str, results: Path | None = None) -> Report:
     records = collect.collect(profile)
     collect.save(records, results)
     records = collect.load(profile, results)  # what a reader of the committed files would see
-    note = drawing.write(
-        figures.all_figures(records) | reasoning_figures.all_figures(records), results / "figures" / profile
-    )
-    return Report(rebuild(results), records, note)
+    page, note = _rebuild(results)
+    return Report(page, records, note)
 
 
 def rebuild(results: Path) -> Path:
-    """Write all tables and `index.html` again from the committed records of all profiles."""
+    """Write all tables, figures and pages again from the committed records of all profiles; returns the first page."""
+    return _rebuild(results)[0]
+
+
+def _rebuild(results: Path) -> tuple[Path, str]:
+    """The first page, and a sentence on the PNGs of the last figures drawn."""
     profiles = [collect.load(name, results) for name in collect.saved_profiles(results)]
+    note = ""
     for records in profiles:
         write_tables(all_tables(records), results / "tables" / records.profile)
+        drawn = figures.all_figures(records) | reasoning_figures.all_figures(records)
+        figures.check_legends(drawn)
+        note = drawing.write(drawn, results / "figures" / records.profile)
     mechanism = mechanism_tables(results)
     if mechanism:
         drawing.write(mechanism_figures(mechanism), results / "figures" / "mechanism")
     write_tables({"claims": claims_table(profiles, mechanism)}, results / "tables", alone=False)
-    write_text(results / "index.html", page(profiles, mechanism, results))
-    return results / "index.html"
+    write_site(results)
+    return results / "index.html", note
+
+
+def write_site(results: Path) -> None:
+    """Write the pages from the tables and figures as they are; pages of what is gone go too."""
+    pages = render(results)
+    for path in (results / "site").glob("*"):
+        if f"site/{path.name}" not in pages:
+            path.unlink()
+    for name, text in pages.items():
+        write_text(results / name, text)
 
 
 def write_tables(named: dict[str, pd.DataFrame], folder: Path, alone: bool = True) -> None:
@@ -82,3 +101,7 @@ def write_tables(named: dict[str, pd.DataFrame], folder: Path, alone: bool = Tru
     for name, table in named.items():
         write_text(folder / f"{name}.csv", table.to_csv(index=False))
         write_text(folder / f"{name}.md", f"{CAPTIONS[name]}\n\n{markdown(table)}")
+
+
+if __name__ == "__main__":
+    write_site(collect.results_dir())

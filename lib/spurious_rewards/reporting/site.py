@@ -1,255 +1,313 @@
-"""The static page `results/index.html`: the answer first, then claims, the clip alone, each profile, how to run more.
+"""The static pages in `results/`: the answer first, then claims, profiles, rollouts, answers, a bandit to play with.
 
-It is made from the committed tables, figures and manifests alone. Wide tables are folded; every one links its CSV.
+They are made from committed tables, records, figures and manifests alone, and open from disk without a network. The
+templates lie in `reporting/templates`; Jinja escapes whatever a model wrote.
 
-Usage: `page(profiles, mechanism, results_dir())`; `reporting.report.rebuild` writes it.
+Usage: `for path, text in render(results_dir()).items(): ...`; `reporting.report.rebuild` writes them.
 """
 
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from spurious_rewards.mechanism.verdict import sentences
-from spurious_rewards.reporting.collect import Records
-from spurious_rewards.reporting.text import BENCHMARKS, CAPTIONS, cell
+from spurious_rewards.reporting import bandit_grid, compare, rollout_record
+from spurious_rewards.reporting.answers import PROBLEMS, answers_script, script
+from spurious_rewards.reporting.collect import Records, load, saved_profiles
+from spurious_rewards.reporting.overview import ClaimView, answers, claim_views, clip_rows, study
+from spurious_rewards.reporting.provenance import Source, not_run, sources
+from spurious_rewards.reporting.readable import Table, readable
+from spurious_rewards.reporting.text import BENCHMARKS, CAPTIONS
+from spurious_rewards.reporting.words import arm_words, setting_words
 from spurious_rewards.storage.files import read_json
-from spurious_rewards.workflow.profiles import Profile, profile_names, read_profile
+from spurious_rewards.workflow.profiles import profile_names, read_profile
 
-SCALES = ("the clip alone", "small organisms", "real models here")
-"""Columns of the overview, as `scale_of` sorts findings into them."""
-OPEN = ("arms", "clip_effect")
-"""Tables that are not folded."""
-
-MECHANISM = (
-    "A softmax bandit with coin-flip rewards and the trainer's own surrogate and advantages; the paired "
-    "counterfactual, in which a language model replays the same rollouts with and without the clip; and "
-    "organisms that differ in their code prior alone. Notebook 05_clip_mechanism derives what to expect."
+PAGES = {"answers": "What models wrote", "rollouts": "A rollout batch", "bandit": "Play the bandit"}
+"""Pages beside those of the profiles, with their names in the menu."""
+SLIDERS = (
+    ("prior", "prior of the likelier arm"),
+    ("gamma", "γ, share of rewarded rollouts"),
+    ("epsilon", "ε, half width of the band"),
+    ("step_size", "step size"),
+    ("updates", "updates per rollout batch"),
+)
+MOST_ROWS = 400
+"""Rows up to which the page shows a table; larger ones are linked as CSV."""
+FIRST_TABLES = ("arms", "clip_effect", "bandit_map")
+"""Tables that are shown before others."""
+MODEL_NOTE = (
+    "The models are organisms, small Qwen2 models that we pretrained on sums: qwen-like prefers code, llama-like "
+    "hardly knows it, olmo-like does not."
 )
 
 
-def page(profiles: Sequence[Records], mechanism: Mapping[str, pd.DataFrame], results: Path) -> str:
-    """The page as HTML.
+@dataclass(frozen=True)
+class FigureView:
+    """A written figure: its file name without suffix, title, note, and whether it has a PNG."""
 
-    Args:
-        profiles: with committed records, in the order in which they are to be shown.
-        mechanism: from `mechanism_claims.mechanism_tables`.
-        results: the folder that the page lies in.
-    """
-    claims = pd.read_csv(results / "tables" / "claims.csv", keep_default_na=False)
-    names = ("bandit_map", "counterfactual", "dose_counterfactual")
-    verdict = sentences(*(mechanism.get(name) for name in names)) if "bandit_map" in mechanism else []
-    written = {name: results / "tables" / f"{name}.csv" for name in BENCHMARKS}
-    benchmarks = [section(path.stem, name, path, results) for name, path in written.items() if path.is_file()]
-    parts = {
-        "In short": ("short", in_short(claims, profiles, verdict)),
-        "Claims, one by one": ("claims", claims_section(claims)),
-        "The clip alone": ("mechanism", mechanism_section(mechanism, results) if mechanism else ""),
-        **{f"Profile {records.profile}": (records.profile, profile_section(records, results)) for records in profiles},
-        "Engines and speed": ("benchmarks", "".join(benchmarks)),
-        "Run it": ("run", run_section({records.profile for records in profiles})),
+    name: str
+    title: str
+    note: str
+    image: bool
+
+
+@dataclass(frozen=True)
+class TableView:
+    """A table of a page: its title, caption, path below tables/, and cells."""
+
+    title: str
+    caption: str
+    path: str
+    view: Table
+
+
+@cache
+def environment() -> Environment:
+    """Jinja, with all values escaped and an unknown name an error."""
+    return Environment(
+        loader=PackageLoader("spurious_rewards.reporting", "templates"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+
+
+def static(name: str) -> str:
+    """A file of the templates folder as it is."""
+    loader = environment().loader
+    assert loader is not None
+    return loader.get_source(environment(), name)[0]
+
+
+def render(results: Path) -> dict[str, str]:
+    """Path below results/ → text, of every page and the files beside them."""
+    profiles = [load(name, results) for name in saved_profiles(results)]
+    known = sources(results)
+    names = [records.profile for records in profiles]
+    menu = [("mechanism", "The clip alone")] if (results / "tables" / "mechanism").is_dir() else []
+    menu += [(f"profile-{name}", f"Profile {name}") for name in names]
+    record = results / "records" / "rollouts" / "rollouts.json"
+    grid = results / "tables" / "mechanism" / "bandit_grid.csv"
+    have = {
+        "answers": any("text" in records.samples for records in profiles),
+        "rollouts": record.is_file(),
+        "bandit": grid.is_file(),
     }
-    shown = {title: part for title, part in parts.items() if part[1]}
-    links = " · ".join(f"<a href='#{anchor}'>{html.escape(title)}</a>" for title, (anchor, _) in shown.items())
-    body = [f"<h2 id='{anchor}'>{html.escape(title)}</h2>\n{text}" for title, (anchor, text) in shown.items()]
-    return TEMPLATE.format(links=links, body="\n".join(body))
+    menu += [(name, words) for name, words in PAGES.items() if have[name]]
 
+    def page(template: str, title: str, up: str = "../", **values: Any) -> str:
+        values = {"title": title, "up": up, "pages": menu, **values}
+        return environment().get_template(template).render(values) + "\n"
 
-def scale_of(finding: str) -> str:
-    """The column of the overview in which a finding's scale belongs.
-
-    >>> scale_of("bandit, 1000 seeds"), scale_of("qwen-like (profile micro)")
-    ('the clip alone', 'small organisms')
-    """
-    if finding.startswith(("bandit", "organism")):
-        return SCALES[0]
-    return SCALES[1] if "-like" in finding else SCALES[2]
-
-
-def in_short(claims: pd.DataFrame, profiles: Sequence[Records], verdict: Sequence[str]) -> str:
-    """What the clip does, in the words of the verdict; every claim's verdicts by scale; what the numbers rest on."""
-    rows = []
-    for claim, findings in claims.groupby("claim", sort=False):
-        columns = findings.groupby(findings["scale"].map(scale_of))["verdict"].value_counts()
-        cells = "".join(f"<td>{badges(columns.get(scale))}</td>" for scale in SCALES)
-        rows.append(
-            f"<tr><td><a href='#{claim}'>{claim}</a></td><td>{html.escape(findings['says'].iloc[0])}</td>"
-            f"{cells}<td>{badges(None)}</td></tr>"
+    claims = claim_views(results)
+    written = {
+        "index.html": page("index.html.j2", "Answer", up="", **first_screen(results, profiles, claims, known)),
+        "site/style.css": static("style.css"),
+        "site/site.js": static("site.js"),
+        "REPRODUCE.md": reproduce_text(claims, known),
+    }
+    for records in profiles:
+        written |= profile_pages(records, results, known, page)
+    if menu and menu[0][0] == "mechanism":
+        written["site/mechanism.html"] = page("profile.html.j2", "The clip alone", **mechanism_view(results, known))
+        written["site/runs-mechanism.html"] = page("runs.html.j2", "Runs: mechanism", name="mechanism", one=None,
+                                                   runs=run_rows("mechanism", results))  # fmt: skip
+    if have["answers"]:
+        note = (
+            f"Greedy answers of one seed per arm to the first {PROBLEMS} problems of each profile; all others are in "
+            "results/records/."
         )
-    answers = sum(len(records.samples) for records in profiles)
-    trainings = sum(len(records.runs) for records in profiles)
-    head = "".join(f"<th>{name}</th>" for name in ("claim", "the paper says", *SCALES, "Qwen2.5-Math-7B"))
-    said = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in verdict)
-    return (
-        f"{said}<p>Verdicts by scale, one mark per finding: <i>consistent</i> or <i>against</i> where 95 % limits "
-        f"exclude no effect, else <i>undecided</i>. They rest on {trainings} training runs and {answers:,} answers "
-        "of the profiles below and on the tables of the clip alone. No GPU was used: what the paper measured "
-        f"on Qwen2.5-Math-7B was <b>not run</b> here.</p><table><tr>{head}</tr>{''.join(rows)}</table>"
-    )
+        written["site/answers.html"] = page("answers.html.j2", "What the models wrote", note=note)
+        written["site/answers-data.js"] = answers_script(profiles)
+        written["site/answers.js"] = static("answers.js")
+    if have["rollouts"]:
+        data = read_json(record)
+        rate = setting_words("learning_rate", data["learning_rate"])
+        note = (
+            f"Model {data['model']}, random reward with γ = 0.5, AdamW at {rate}; with and without the clip on the "
+            "same rollouts."
+        )
+        written["site/rollouts.html"] = page(
+            "rollouts.html.j2", "One rollout batch", note=note, command=rollout_record.COMMAND
+        )
+        written["site/rollouts-data.js"] = script("ROLLOUTS", data)
+        written["site/rollouts.js"] = static("rollouts.js")
+    if have["bandit"]:
+        cells = bandit_grid.data(pd.read_csv(grid))
+        note = f"Every position of the sliders was simulated beforehand with {bandit_grid.SEEDS} seeds."
+        written["site/bandit.html"] = page("bandit.html.j2", "The bandit, to play with", note=note, sliders=SLIDERS,
+                                           command=bandit_grid.COMMAND)  # fmt: skip
+        written["site/bandit-data.js"] = script("BANDIT", cells)
+        written["site/bandit.js"] = static("bandit.js")
+    return written
 
 
-def badges(counts: pd.Series | None) -> str:
-    """Verdicts with how often each occurs, coloured; a dash for none."""
-    found = {verdict: n for verdict, n in ({} if counts is None else counts).items() if verdict != "not run"}
-    return (
-        " ".join(f"<span class='{verdict}'>{verdict}{f' ×{n}' if n > 1 else ''}</span>" for verdict, n in found.items())
-        or "<span class='none'>not run</span>"
-    )
+def first_screen(
+    results: Path, profiles: Sequence[Records], claims: Sequence[ClaimView], known: Mapping[str, Source]
+) -> dict[str, Any]:
+    """What index.html shows."""
+    records = study(profiles)
+    rows, note = clip_rows(records) if records is not None else ([], "")
+    micro = known.get("micro")
+    return {
+        "answers": answers(results, profiles), "rows": rows, "figure_note": note[:1].upper() + note[1:],
+        "model_note": MODEL_NOTE, "study": records.profile if records is not None else "",
+        "study_source": known.get(records.profile) if records is not None else None, "missing": not_run(results),
+        "reproduce_minutes": math.ceil(micro.minutes * MICRO_FACTOR) if micro else 10, "claims": claims,
+    }  # fmt: skip
 
 
-def claims_section(claims: pd.DataFrame) -> str:
-    """The table of claims, one block per claim, each finding a row."""
-    rows = []
-    for claim, findings in claims.groupby("claim", sort=False):
-        first = findings.iloc[0]
-        for i, row in enumerate(findings.itertuples()):
-            left = (
-                "".join(
-                    f"<td rowspan='{len(findings)}'>{html.escape(text)}</td>"
-                    for text in (claim, first["says"], first["paper-reported"])
-                )
-                if i == 0
-                else ""
-            )
-            mark = f" id='{claim}'" if i == 0 else ""
-            rows.append(
-                f"<tr{mark}>{left}<td>{html.escape(row.scale)}</td><td>{html.escape(row.measured)}</td>"
-                f"<td><span class='{row.verdict.replace('not run', 'none')}'>{row.verdict}</span></td></tr>"
-            )
-    head = "".join(f"<th>{name}</th>" for name in ("claim", "says", "paper-reported", "scale", "measured", "verdict"))
-    return (
-        f"<p>{html.escape(CAPTIONS['claims'])} <a href='tables/claims.csv'>CSV</a></p>"
-        f"<div class='wide'><table><tr>{head}</tr>{''.join(rows)}</table></div>"
-    )
+MICRO_FACTOR = 1.1
+"""Minutes of `make reproduce` on two cores, notebooks and figures included, per core-minute of its runs."""
 
 
-def mechanism_section(mechanism: Mapping[str, pd.DataFrame], results: Path) -> str:
-    """What the tables of the mechanism are, and their figures."""
-    links = ", ".join(f"<a href='tables/mechanism/{name}.csv'>{name}.csv</a>" for name in mechanism)
-    manifests = map(read_json, sorted((results / "manifests" / "mechanism").glob("*.json")))
-    runs = [run for manifest in manifests for run in manifest.get("runs", [manifest])]
-    return (
-        f"<p>{MECHANISM} All cells: {links}. Manifests: <a href='manifests/mechanism/'>manifests/mechanism</a>; "
-        f"commit {commits(runs)}.</p>" + drawn(results / "figures" / "mechanism", results)
-    )
-
-
-def profile_section(records: Records, results: Path) -> str:
-    """A profile: what it is, figures, tables, and where its notebooks and manifests are."""
+def profile_pages(records: Records, results: Path, known: Mapping[str, Source], page: Any) -> dict[str, str]:
+    """The page of a profile and that of its runs."""
     name = records.profile
-    known = read_profile(name).description if name in profile_names() else ""
-    tables = sorted((results / "tables" / name).glob("*.csv"), key=lambda path: (path.stem not in OPEN, path.stem))
-    return "".join(
-        [
-            f"<p>{html.escape(known)} {html.escape(describe(records))}</p>",
-            drawn(results / "figures" / name, results),
-            *(section(path.stem, path.stem, path, results) for path in tables),
-            f"<p>Executed notebooks: <a href='notebooks/{name}/'>notebooks/{name}</a>. "
-            f"Manifests: <a href='manifests/{name}/'>manifests/{name}</a>.</p>",
-        ]
+    description = read_profile(name).description if name in profile_names() else ""
+    runs = run_rows(name, results)
+    values = {
+        "name": name, "folder": name, "description": description, "one": known.get(name),
+        "yours": sum(run["yours"] for run in runs),
+        "notebooks": sorted(path.stem for path in (results / "notebooks" / name).glob("*.ipynb")),
+        "figures": figure_views(results / "figures" / name), "tables": table_views(results / "tables" / name, name),
+    }  # fmt: skip
+    return {
+        f"site/profile-{name}.html": page("profile.html.j2", f"Profile {name}", **values),
+        f"site/runs-{name}.html": page("runs.html.j2", f"Runs: {name}", name=name, one=known.get(name), runs=runs),
+    }
+
+
+def mechanism_view(results: Path, known: Mapping[str, Source]) -> dict[str, Any]:
+    """What the page on the clip alone shows."""
+    text = (
+        "A bandit with coins for rewards under the trainer's own surrogate; language models that replay the same "
+        "rollouts with and without the clip; organisms that differ in their prior alone."
     )
-
-
-def run_section(measured: set[str]) -> str:
-    """The commands of every profile, and what has not been run."""
-
-    def item(profile: Profile) -> str:
-        state = "measured, above" if profile.name in measured else "<b>not run</b>"
-        return (
-            f"<li><code>make reproduce PROFILE={profile.name}</code> — {state}. {len(profile.jobs)} notebooks. "
-            f"{html.escape(profile.description)}</li>"
+    benchmarks = [
+        TableView(
+            name.split("/")[-1].replace("_", " "),
+            caption,
+            f"{name}.csv",
+            readable(pd.read_csv(results / "tables" / f"{name}.csv")),
         )
+        for name, caption in BENCHMARKS.items()
+        if (results / "tables" / f"{name}.csv").is_file()
+    ]
+    views = table_views(results / "tables" / "mechanism", "mechanism")
+    return {
+        "name": "mechanism", "folder": "mechanism", "description": text, "one": None, "yours": 0, "notebooks": [],
+        "figures": figure_views(results / "figures" / "mechanism"),
+        "tables": [view for view in views if len(view.view.rows) <= MOST_ROWS] + benchmarks,
+    }  # fmt: skip
 
-    items = "".join(item(read_profile(name)) for name in profile_names())
-    return f"<ul>{items}</ul><p>{GPU}</p>"
 
-
-GPU = (
-    "The paper's experiment on 8 GPUs (not run by us): <code>docker build -t spurious-rewards . &amp;&amp; docker "
-    'run --gpus all --ipc host -v "$PWD/runs:/artifact/runs" -v "$PWD/results:/artifact/results" '
-    "spurious-rewards make reproduce PROFILE=paper</code>"
-)
-
-
-def drawn(folder: Path, results: Path) -> str:
-    """Each figure of a folder: its PNG if there is one, else the interactive page in a frame."""
-    parts = []
-    for path in sorted(folder.glob("*.html")):
-        png = path.with_suffix(".png")
-        link = path.relative_to(results).as_posix()
-        shown = (
-            f"<img src='{png.relative_to(results).as_posix()}' alt='{path.stem}' loading='lazy'>"
-            if png.is_file()
-            else f"<iframe src='{link}' title='{path.stem}' loading='lazy'></iframe>"
+def figure_views(folder: Path) -> list[FigureView]:
+    """The figures of a folder, by the titles in their pages; those about outcomes first."""
+    order = (
+        "clip_on_off",
+        "outcomes",
+        "beside_the_paper",
+        "bandit_step_sgd",
+        "bandit_prior",
+        "counterfactual_code",
+        "dose_runs_accuracy",
+    )
+    found = []
+    for path in sorted(
+        folder.glob("*.html"), key=lambda path: (order.index(path.stem) if path.stem in order else 99, path.stem)
+    ):
+        text = path.read_text(encoding="utf-8")
+        title = text.split("<title>")[1].split("</title>")[0]
+        note = text.split('<meta name="description" content="')[1].split('">')[0]
+        found.append(
+            FigureView(path.stem, html.unescape(title), html.unescape(note), path.with_suffix(".png").is_file())
         )
-        parts.append(f"<figure>{shown}<figcaption><a href='{link}'>{path.stem} (interactive)</a></figcaption></figure>")
-    return "".join(parts)
+    return found
 
 
-def describe(records: Records) -> str:
-    """One sentence on what the numbers of a profile rest on."""
-    seeds = sorted({len(arm) for _, arm in records.runs.groupby(records.arm_columns())}) if len(records.runs) else []
-    several = " to ".join(map(str, dict.fromkeys(seeds[:1] + seeds[-1:])))
-    trained = f"{len(records.runs)} training runs ({several} seeds per arm)" if seeds else "No training runs"
-    samples = records.samples
-    return (
-        f"{trained}, {samples['run_id'].nunique()} evaluations of {samples['problem_id'].nunique()} problems, "
-        f"{len(samples)} answers; commit {commits(records.manifests.values())}."
-    )
+def table_views(folder: Path, name: str) -> list[TableView]:
+    """The tables of a folder, the outcomes first."""
+    paths = sorted(folder.glob("*.csv"), key=lambda path: (path.stem not in FIRST_TABLES, path.stem))
+    return [
+        TableView(
+            path.stem.replace("_", " "), CAPTIONS.get(path.stem, ""), f"{name}/{path.name}", readable(pd.read_csv(path))
+        )
+        for path in paths
+    ]
 
 
-def commits(manifests: Iterable[Mapping[str, Any]]) -> str:
-    """The commits that runs were made from, as text."""
-    return ", ".join(
-        sorted({str(m["commit"])[:10] + (" + uncommitted changes" if m["dirty"] is True else "") for m in manifests})
-    )
+def run_rows(name: str, results: Path) -> list[dict[str, Any]]:
+    """The runs of a profile, each with its manifest, in words."""
+    committed = compare.committed_manifests(name, results)
+    rows = []
+    for path in sorted((results / "manifests" / name).glob("*.json")):
+        manifest = read_json(path)
+        config = manifest.get("config") if isinstance(manifest.get("config"), dict) else {}
+        kind = str(manifest.get("kind", "mechanism")).replace("_", " ")
+        words = str(config.get("model", path.stem.replace("_", " ")))
+        if config.get("reward") and config.get("clip_mode"):
+            gamma = f" γ={config['gamma']:g}" if "random" in str(config["reward"]) else ""
+            arm = f"{config['reward']}{gamma}, {config['clip_mode']}"
+            words += f" under {arm_words(arm)}"
+        elif config.get("trained"):
+            words = f"{config['trained']}, {config.get('benchmark', '')}"
+        elif config.get("benchmark"):
+            words += f" before training, {config['benchmark']}, prompt {config.get('prompt_style', '')}"
+        runs = manifest.get("runs", [manifest])
+        rate = config.get("learning_rate")
+        rows.append(
+            {
+                "id": path.stem, "kind": kind, "words": words, "seed": config.get("seed"),
+                "rate": setting_words("learning_rate", rate).removeprefix("step size ") if rate else "–",
+                "minutes": float(manifest.get("seconds", 0)) / 60,
+                "commit": ", ".join(sorted({str(run["commit"])[:10] for run in runs if "commit" in run})) or "–",
+                "path": path.relative_to(results).as_posix(), "yours": compare.is_yours(path, committed),
+            }
+        )  # fmt: skip
+    return rows
 
 
-def section(title: str, name: str, path: Path, results: Path) -> str:
-    """A table of the page, read back from its CSV, with a link to it; folded unless it is one of `OPEN`."""
-    table = pd.read_csv(path)
-    head = "".join(f"<th>{html.escape(str(c))}</th>" for c in table.columns)
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell(v))}</td>" for v in row) + "</tr>"
-        for row in table.itertuples(index=False)
-    )
-    caption = html.escape((CAPTIONS | BENCHMARKS).get(name, ""))
-    return (
-        f"<details{' open' if title in OPEN else ''}><summary><b>{html.escape(title)}</b> ({len(table)} rows). "
-        f"{caption} <a href='{path.relative_to(results).as_posix()}'>CSV</a></summary>"
-        f"<div class='wide'><table><tr>{head}</tr>{rows}</table></div></details>"
-    )
+def reproduce_text(claims: Sequence[ClaimView], known: Mapping[str, Source]) -> str:
+    """REPRODUCE.md: per claim and measurement the command, its time and hardware, and the expected number."""
+    lines = [
+        "# Reproduce each number",
+        "",
+        "Made by `notebooks/07_report.ipynb` from the same tables and manifests as the page. Times are minutes of one "
+        "core, all runs of a command together. With pinned arithmetic numbers agree to the last bit on x86-64 "
+        "processors with AVX2; elsewhere the limits are the tolerance.",
+        "",
+        "| claim | measured on | command | minutes | hardware | expected, with 95 % limits | verdict |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for claim in claims:
+        for finding in claim.findings:
+            one = finding.source
+            cells = [
+                claim.id, finding.scale, f"`{one.command}`" if one else "–", str(one.minutes) if one else "–",
+                one.hardware if one else "–", finding.measured, finding.verdict,
+            ]  # fmt: skip
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        if not claim.findings:
+            lines.append(
+                f"| {claim.id} | – | `make reproduce PROFILE=paper` | – | 8 GPUs of 80 GB | {claim.paper} (paper) "
+                "| not run |"
+            )
+    return "\n".join(lines) + "\n"
 
 
-TEMPLATE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Spurious Rewards, reproduced</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; color: #222; }}
-nav {{ position: sticky; top: 0; background: #fff; padding: 6px 0; border-bottom: 1px solid #ddd; font-size: 13.5px; }}
-h2, tr[id] {{ scroll-margin-top: 3.5em; }}
-table {{ border-collapse: collapse; font-size: 12.5px; }}
-th, td {{ border-bottom: 1px solid #ddd; padding: 3px 8px; text-align: left; vertical-align: top; }}
-.wide {{ overflow-x: auto; }}
-details {{ margin: 0.6em 0; }}
-summary {{ cursor: pointer; }}
-figure {{ display: inline-block; margin: 0 0 1em 0; width: 100%; }}
-img {{ max-width: 100%; }}
-iframe {{ width: 100%; height: 460px; border: 0; }}
-.consistent, .against, .undecided, .none {{ border-radius: 3px; padding: 0 5px; white-space: nowrap; }}
-.consistent {{ background: #d8efdc; }} .against {{ background: #f6d9d5; }} .undecided {{ background: #eee; }}
-.none {{ color: #888; }}
-</style></head><body>
-<h1>Spurious Rewards, reproduced</h1>
-<p>Why does reinforcement learning with verifiable rewards improve some language models even when the reward is random?
-The paper of that name (arXiv 2506.10947) says: the clip term of GRPO amplifies what the model already likes to do.
-Every number below is computed from committed files by <code>notebooks/07_report.ipynb</code>, and every run has a
-manifest. Proportions are in [0, 1].</p>
-<nav>{links}</nav>
-{body}
-</body></html>
-"""
+def claims_overview(results: Path) -> pd.DataFrame:
+    """The claims as a table for a notebook: one row per claim, one verdict per scale."""
+    return pd.DataFrame([{"claim": f"{view.id} · {view.says}", **view.verdicts} for view in claim_views(results)])
+
+
+def table_list(profile: str, results: Path) -> pd.DataFrame:
+    """The tables of a profile for a notebook: name, rows and what they hold."""
+    views = table_views(results / "tables" / profile, profile)
+    return pd.DataFrame([{"table": view.path, "rows": len(view.view.rows), "holds": view.caption} for view in views])

@@ -1,0 +1,118 @@
+"""The cells behind the bandit that readers play with: a grid of priors, γ, ε, step sizes and updates per batch.
+
+Every cell is simulated with and without the clip on the same random numbers. Beside it stands the exact mean change
+after one rollout batch of four rollouts. Without the clip ε plays no part, so such a cell is simulated once.
+
+    python -m spurious_rewards.reporting.bandit_grid --out results
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from spurious_rewards.command_line import exit_code
+from spurious_rewards.evaluation.statistics import wilson
+from spurious_rewards.mechanism.bandit import simulate
+from spurious_rewards.mechanism.chain import logit_change, solve
+from spurious_rewards.mechanism.config import BanditConfig
+from spurious_rewards.storage.files import write_json, write_text
+from spurious_rewards.storage.provenance import provenance
+
+AXES: dict[str, tuple[float, ...]] = {
+    "prior": (0.5, 0.65, 0.8, 0.95),
+    "gamma": (0.1, 0.5),
+    "epsilon": (0.1, 0.2, 0.4),
+    "step_size": (0.5, 1.0, 2.0, 4.0),
+    "updates": (1, 2, 8),
+}
+"""Values of the sliders, in their order."""
+COMMAND = "python -m spurious_rewards.reporting.bandit_grid --out results"
+SEEDS, BATCHES, GROUPS = 200, 50, 16
+
+
+def config(cell: dict[str, float], mode: str, **changes: Any) -> BanditConfig:
+    """The experiment of a cell under a clip mode, small enough for hundreds of cells."""
+    values = {
+        "prior": f"{cell['prior']},{round(1 - cell['prior'], 6)}", "clip_mode": mode, "epsilon": cell["epsilon"],
+        "gamma": cell["gamma"], "step_size": cell["step_size"], "updates": int(cell["updates"]), "groups": GROUPS,
+        "batches": BATCHES, "seeds": SEEDS,
+    }  # fmt: skip
+    return BanditConfig(**{**values, **changes})
+
+
+def exact(cell: dict[str, float], mode: str) -> float:
+    """Mean change of the likelier arm's log-odds after one rollout batch of four rollouts, all outcomes enumerated."""
+    tiny = config(
+        cell, mode, groups=1, group_size=4, updates=min(int(cell["updates"]), 4), batches=1, order="grouped", seeds=2
+    )
+    return logit_change(solve(tiny))
+
+
+def simulated(cell: dict[str, float], mode: str) -> dict[str, float]:
+    """Share of seeds in which the first arm gained, with Wilson's limits."""
+    change = simulate(config(cell, mode)).per_seed["change"]
+    interval = wilson(int((change > 0).sum()), len(change))
+    return {"share": interval.estimate, "share_low": interval.low, "share_high": interval.high}
+
+
+def grid() -> pd.DataFrame:
+    """One row per cell and clip mode: share of seeds in which the likelier arm gained, and the exact first change."""
+    rows = []
+    kept: dict[tuple[float, ...], dict[str, float]] = {}
+    for values in itertools.product(*AXES.values()):
+        cell = dict(zip(AXES, values, strict=True))
+        for mode in ("two_sided", "none"):
+            key = tuple(value for name, value in cell.items() if name != "epsilon")
+            if mode == "two_sided" or key not in kept:
+                found = {**simulated(cell, mode), "exact_logit_change": exact(cell, mode)}
+                if mode == "none":
+                    kept[key] = found
+            rows.append({**cell, "clip_mode": mode, "n_seeds": SEEDS, **(found if mode == "two_sided" else kept[key])})
+    return pd.DataFrame(rows)
+
+
+def data(table: pd.DataFrame) -> dict[str, Any]:
+    """The cells as the page reads them: key of slider positions → shares with limits, and the exact changes."""
+    axes = {name: [f"{value:g}" for value in values] for name, values in AXES.items()}
+    cells: dict[str, dict[str, Any]] = {}
+    for row in table.to_dict("records"):
+        key = ",".join(str(axes[name].index(f"{row[name]:g}")) for name in AXES)
+        cell = cells.setdefault(key, {"exact": [0.0, 0.0]})
+        side = "clip" if row["clip_mode"] == "two_sided" else "none"
+        cell[side] = [round(row[name], 4) for name in ("share", "share_low", "share_high")]
+        cell["exact"][side == "none"] = round(row["exact_logit_change"], 6)
+    return {"axes": axes, "cells": cells}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line: compute the grid and write its table and manifest."""
+    parser = argparse.ArgumentParser(prog="python -m spurious_rewards.reporting.bandit_grid", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, help="results folder")
+    out = parser.parse_args(arguments).out
+
+    def program() -> None:
+        began = time.monotonic()
+        table = grid()
+        write_text(out / "tables" / "mechanism" / "bandit_grid.csv", table.round(6).to_csv(index=False))
+        manifest = {
+            **provenance(),
+            "command": COMMAND,
+            "seconds": round(time.monotonic() - began, 1),
+            "n_cells": len(table),
+        }
+        write_json(out / "manifests" / "mechanism" / "bandit_grid.json", manifest)
+        print(f"{len(table)} cells in {manifest['seconds']:.0f} s")
+
+    return exit_code(program)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,190 @@
+"""Your run against the committed one: how many numbers agree, and which runs are your own.
+
+`results/expected/<profile>.json` keeps the committed tables of a profile and the hashes of its manifests; only
+`--accept` rewrites it, so `make reproduce` can replace everything else in `results/` and still be compared.
+
+    python -m spurious_rewards.reporting.compare micro             # the comparison
+    python -m spurious_rewards.reporting.compare micro --accept    # these results are the committed ones from now on
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from spurious_rewards.command_line import exit_code
+from spurious_rewards.errors import InputError
+from spurious_rewards.reporting.collect import results_dir
+from spurious_rewards.reporting.words import arm_words
+from spurious_rewards.storage.files import read_json, sha256_file, write_json
+
+TOLERANCE = 1e-6
+"""Relative difference up to which a number counts as equal within tolerance: rounding of another processor's sums."""
+COST = ("runs",)
+"""Tables of times and memory, which no two runs share."""
+HEADLINES = (("accuracy_change", "accuracy"), ("code_change", "share of code"))
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many numbers of a profile's tables are equal to the committed ones.
+
+    Attributes:
+        equal: to the last bit.
+        near: within `TOLERANCE`.
+        other: further off.
+        missing: in one of the two only.
+    """
+
+    equal: int = 0
+    near: int = 0
+    other: int = 0
+    missing: int = 0
+
+
+def expected_path(profile: str, results: Path) -> Path:
+    """The file that keeps what is committed of a profile."""
+    return results / "expected" / f"{profile}.json"
+
+
+def accept(profile: str, results: Path) -> Path:
+    """Keep the present tables and manifests of a profile as the committed ones.
+
+    Raises:
+        InputError: the profile has no tables.
+    """
+    tables = {
+        path.stem: path.read_text(encoding="utf-8") for path in sorted((results / "tables" / profile).glob("*.csv"))
+    }
+    if not tables:
+        raise InputError(
+            f"{results} holds no tables of profile {profile}; run `make reproduce PROFILE={profile}` first."
+        )
+    manifests = {path.stem: sha256_file(path) for path in sorted((results / "manifests" / profile).glob("*.json"))}
+    path = expected_path(profile, results)
+    write_json(
+        path, {"manifests": manifests, "tables": {name: text for name, text in tables.items() if name not in COST}}
+    )
+    return path
+
+
+def committed_manifests(profile: str, results: Path) -> dict[str, str]:
+    """Run id → hash of its committed manifest; empty where nothing was accepted."""
+    path = expected_path(profile, results)
+    return dict(read_json(path)["manifests"]) if path.is_file() else {}
+
+
+def is_yours(manifest: Path, committed: dict[str, str]) -> bool:
+    """Whether a manifest is not the committed one of its run; False where nothing was accepted to compare with."""
+    return bool(committed) and committed.get(manifest.stem) != sha256_file(manifest)
+
+
+def count(mine: pd.DataFrame, theirs: pd.DataFrame) -> Counts:
+    """Compare two tables number by number; rows are matched by the values of their text columns.
+
+    >>> a = pd.DataFrame({"arm": ["x", "y"], "v": [1.0, 2.0]}); b = pd.DataFrame({"arm": ["y", "z"], "v": [2.1, 3.0]})
+    >>> count(a, b)
+    Counts(equal=0, near=0, other=1, missing=2)
+    """
+    numbers = [name for name in mine.select_dtypes("number") if name in theirs.select_dtypes("number")]
+    words = [name for name in theirs.select_dtypes(exclude="number") if name in mine.select_dtypes(exclude="number")]
+
+    def keyed(table: pd.DataFrame) -> pd.DataFrame:
+        nth = table.groupby(words, dropna=False).cumcount() if words else range(len(table))
+        return table[words + numbers].assign(nth=nth)
+
+    mine, theirs = keyed(mine), keyed(theirs)
+    both = mine.merge(theirs, on=[*words, "nth"], how="outer", suffixes=("_mine", "_theirs"), indicator=True)
+    equal = near = other = missing = 0
+    for name in numbers:
+        a, b = both[f"{name}_mine"], both[f"{name}_theirs"]
+        absent = both["_merge"] != "both"
+        same = (a == b) | (a.isna() & b.isna())
+        close = (a - b).abs() <= TOLERANCE * b.abs()
+        equal += int((same & ~absent).sum())
+        near += int((close & ~same & ~absent).sum())
+        other += int((~close & ~same & ~absent).sum())
+        missing += int(absent.sum())
+    return Counts(equal, near, other, missing)
+
+
+def comparison(profile: str, results: Path) -> str:
+    """The answer of a profile beside the committed one, and how many of its numbers agree, as text for a terminal.
+
+    Raises:
+        InputError: the profile has no tables, or nothing of it was ever committed.
+    """
+    path, folder = expected_path(profile, results), results / "tables" / profile
+    if not path.is_file():
+        raise InputError(f"Nothing of profile {profile} is committed to compare with; {path} is missing.")
+    if not any(folder.glob("*.csv")):
+        raise InputError(
+            f"{results} holds no tables of profile {profile}; run `make reproduce PROFILE={profile}` first."
+        )
+    expected = read_json(path)
+    total = [0, 0, 0, 0]
+    for name, text in expected["tables"].items():
+        theirs = pd.read_csv(io.StringIO(text))
+        mine = pd.read_csv(folder / f"{name}.csv") if (folder / f"{name}.csv").is_file() else theirs.iloc[:0]
+        counts = count(mine, theirs)
+        total = [a + b for a, b in zip(total, (counts.equal, counts.near, counts.other, counts.missing), strict=True)]
+    lines = [f"Profile {profile}: your run against the committed one", *answer_lines(folder, expected["tables"])]
+    equal, near, other, missing = total
+    lines += [
+        "",
+        f"  {equal + near + other + missing} numbers in {len(expected['tables'])} tables:",
+        f"  {equal:7} equal to the last bit",
+        f"  {near:7} within {TOLERANCE:g} of the committed value",
+        f"  {other:7} further off" + (": look whether the limits overlap" if other else ""),
+        f"  {missing:7} in one of the two only",
+    ]
+    return "\n".join(lines)
+
+
+def answer_lines(folder: Path, tables: dict[str, str]) -> list[str]:
+    """Per arm: change of accuracy and of code, yours and the committed one, in points."""
+    if "arms" not in tables or not (folder / "arms.csv").is_file():
+        return []
+    keys = ["arm", "benchmark", "prompt_style", "temperature"]
+    mine, theirs = pd.read_csv(folder / "arms.csv"), pd.read_csv(io.StringIO(tables["arms"]))
+    names = [name for name, _ in HEADLINES if name in mine and name in theirs]
+    if not names:
+        return []
+    both = mine[mine["temperature"] == 0].merge(theirs[[*keys, *names]], on=keys, suffixes=("", "_committed"))
+    both = both[both[names[0]].notna()]
+    lines = ["", f"  {'change in points, greedy':40} {'accuracy':>20} {'share of code':>20}"]
+    for row in both.to_dict("records"):
+        cells = [f"{100 * row[name]:+.1f} ({100 * row[f'{name}_committed']:+.1f})" for name in names]
+        lines.append(f"  {arm_words(row['arm'])[:40]:40} " + " ".join(f"{cell:>20}" for cell in cells))
+    return [*lines, "  (in brackets: committed)"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line: compare, or accept."""
+    parser = argparse.ArgumentParser(prog="python -m spurious_rewards.reporting.compare", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("profile")
+    parser.add_argument("--accept", action="store_true", help="keep the present results as the committed ones")
+    parser.add_argument(
+        "--if-committed", action="store_true", help="say nothing where there is nothing to compare with"
+    )
+    parser.add_argument("--results", type=Path, default=None, help="results folder (default: this project's)")
+    given = parser.parse_args(arguments)
+
+    def program() -> None:
+        results = given.results or results_dir()
+        if given.accept:
+            print(f"Written: {accept(given.profile, results)}")
+        elif expected_path(given.profile, results).is_file() or not given.if_committed:
+            print(comparison(given.profile, results))
+
+    return exit_code(program)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,287 @@
+"""What the first screen and the list of claims say: sentences and intervals filled from the committed tables.
+
+Every sentence is a template of at most thirty words with one number; which of its endings is taken is decided by the
+95 % limits.
+
+Usage: `answers(results, profiles)`, `clip_rows(profiles)`, `claim_views(results)`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from spurious_rewards.reporting.collect import Records
+from spurious_rewards.reporting.figures import ablation, ablation_runs, panel_columns
+from spurious_rewards.reporting.provenance import CLAIM_PLACES, Source, sources
+from spurious_rewards.reporting.readable import interval_text
+from spurious_rewards.reporting.words import clip_words, setting_words
+
+SCALES = ("clip alone", "organisms", "SmolLM2-135M", "Qwen2.5-Math-7B")
+STUDIES = ("decide", "organism", "micro")
+"""Profiles that can answer the question, the most decisive first."""
+OLD_VERDICTS = {"consistent": "supported", "against": "contradicted"}
+VERDICTS = ("supported", "contradicted", "equivalent to nothing", "undecided", "mixed", "not run")
+"""Of a claim at one scale; the first three also with "in part"."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """An interval on an axis, in percent of the axis, with its text."""
+
+    text: str
+    at: float
+    low: float
+    high: float
+    zero: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One arm of the first figure: its model, its words, and its bars of accuracy and code."""
+
+    model: str
+    words: str
+    bars: tuple[Bar, Bar]
+
+
+def study(profiles: Sequence[Records]) -> Records | None:
+    """The profile that the first screen shows: the first of `STUDIES` with both clip modes under the random reward."""
+    by_name = {records.profile: records for records in profiles}
+    for name in (*STUDIES, *by_name):
+        if name in by_name and len(by_name[name].runs):
+            if {"two_sided", "none"} <= set(ablation_runs(by_name[name])["clip_mode"]):
+                return by_name[name]
+    return None
+
+
+def clip_rows(records: Records) -> tuple[list[Row], str]:
+    """The rows of the first figure, and what they rest on, in words."""
+    table = ablation(records)
+    names = ("accuracy_change", "code_change")
+    axes = {name: _axis(table, name) for name in names}
+    rows = [
+        Row(row["model"], clip_words(row["clip_mode"]), tuple(
+            bar(row[name], row[f"{name}_low"], row[f"{name}_high"], axes[name], "points") for name in names))
+        for row in table.sort_values("clip_mode", ascending=False, kind="stable")
+        .sort_values("model", key=lambda names: names.map(list(dict.fromkeys(table["model"])).index), kind="stable")
+        .to_dict("records")
+    ]  # fmt: skip
+    settings = [name for name in panel_columns(records) if name != "model"]
+    where = "".join(f", {setting_words(name, table[name].iloc[0])}" for name in settings)
+    seeds = sorted({int(n) for n in table["n_seeds"]})
+    several = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
+    return rows, f"profile {records.profile}{where}; {several} seeds per arm, {int(table['n_problems'].max())} problems"
+
+
+def _axis(table: pd.DataFrame, name: str) -> tuple[float, float]:
+    wide = table[f"{name}_high"] - table[f"{name}_low"] > 1
+    low = min(0.0, table[f"{name}_low"].mask(wide, table[name]).min())
+    high = max(0.0, table[f"{name}_high"].mask(wide, table[name]).max())
+    room = 0.06 * (high - low or 1)
+    return low - room, high + room
+
+
+def bar(value: float, low: float, high: float, axis: tuple[float, float], unit: str) -> Bar:
+    """Place an interval on an axis; limits wider than a proportion can change by are none.
+
+    >>> bar(0.5, 0.0, 1.0, (-1.0, 1.0), "points").at
+    75.0
+    """
+    if unit == "points" and high - low > 1:
+        low = high = math.nan
+
+    def place(x: float) -> float:
+        x = value if math.isnan(x) else x
+        return round(float(min(max(100 * (x - axis[0]) / (axis[1] - axis[0]), 0), 100)), 2)
+
+    text = interval_text(value, low, high, unit) + (" (too few seeds for limits)" if math.isnan(low) else "")
+    return Bar(text, place(value), place(low), place(high), place(0.0))
+
+
+def ending(low: float, high: float, gain: str, loss: str) -> str:
+    """Say what the limits allow.
+
+    >>> ending(-1.0, 2.0, "a gain", "a loss"), ending(0.1, 2.0, "a gain", "a loss")
+    ('too little to tell from chance', 'a gain')
+    """
+    return gain if low > 0 else loss if high < 0 else "too little to tell from chance"
+
+
+def answers(results: Path, profiles: Sequence[Records]) -> list[str]:
+    """The answer in plain sentences, one number each; those whose tables are missing are left out."""
+    said = []
+    records = study(profiles)
+    if records is not None:
+        rows = ablation(records)
+        model = rows["model"].iloc[0]
+        clip = rows[(rows["model"] == model) & (rows["clip_mode"] == "two_sided")].iloc[0]
+        change = 100 * clip["accuracy_change"]
+        tail = ending(clip["accuracy_change_low"], clip["accuracy_change_high"], "a gain", "a loss")
+        said.append(
+            "In a small model that likes to reason in code, GRPO with a random reward changed accuracy by "
+            f"{change:+.1f} points, {tail}."
+        )
+        effect = _clip_effect(results, records.profile, clip, records)
+        if effect is not None:
+            tail = ending(
+                effect["code_difference_low"], effect["code_difference_high"], "towards code", "away from code"
+            )
+            said.append(
+                f"The clip moved that model's share of code by {100 * effect['code_difference']:+.1f} points, {tail}."
+            )
+    table = results / "tables" / "mechanism" / "bandit_map.csv"
+    if table.is_file():
+        cells = pd.read_csv(table)
+        cells = cells[(cells["sweep"] == "step") & (cells["optimizer"] == "sgd") & (cells["step_size"] == 2)]
+        cells = cells.drop_duplicates("clip_mode").set_index("clip_mode")
+        clip, none = cells.loc["two_sided"], cells.loc["none"]
+        more = clip["share_up_low"] > none["share_up_high"]
+        share = f"{100 * clip['share_up']:.0f} %"
+        said.append(
+            f"In a bandit with coins for rewards, the clip makes the likelier of two arms gain in {share} of runs, "
+            f"{'more often than' if more else 'no more often than'} without it."
+        )
+    return [sentence.replace("-", "−", 1) if re.search(r" -\d", sentence) else sentence for sentence in said]
+
+
+def _clip_effect(results: Path, profile: str, arm: pd.Series, records: Records) -> dict[str, Any] | None:
+    path = results / "tables" / profile / "clip_effect.csv"
+    if not path.is_file():
+        return None
+    table = pd.read_csv(path)
+    table = table[(table["reward"] == "random") & (table["clip_mode"] == "two_sided") & (table["temperature"] == 0)]
+    for name in ("gamma", *panel_columns(records)):
+        if name in table:
+            table = table[table[name] == arm[name]]
+    return None if table.empty else table.iloc[0].to_dict()
+
+
+# Claims
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One measurement that speaks to a claim, with where its number comes from."""
+
+    scale: str
+    column: str
+    measured: str
+    verdict: str
+    why: str
+    bar: Bar | None
+    notebook: str
+    section: str
+    table: str
+    source: Source | None
+    runs: str
+
+
+@dataclass(frozen=True)
+class ClaimView:
+    """A claim, the paper's figure, and what was found at each scale."""
+
+    id: str
+    says: str
+    paper: str
+    verdicts: dict[str, str]
+    why: str
+    bar: Bar | None
+    findings: tuple[Finding, ...]
+
+
+def scale_column(scale: str) -> str:
+    """Sort a finding's scale into a column of the list of claims.
+
+    >>> scale_column("bandit, 1000 seeds"), scale_column("qwen-like (profile micro)")
+    ('clip alone', 'organisms')
+    """
+    if scale.startswith(("bandit", "organism", "one rollout", "paired", "counterfactual", "antithetic")):
+        return SCALES[0]
+    return SCALES[1] if "-like" in scale or "one-token" in scale else SCALES[2]
+
+
+def joint(verdicts: Sequence[str]) -> str:
+    """Sum up the verdicts of one scale; "in part" says that others are undecided.
+
+    >>> joint(["undecided", "supported"]), joint(["supported", "contradicted"]), joint([])
+    ('supported in part', 'mixed', 'not run')
+    """
+    found = set(verdicts) - {"not run"}
+    if not found:
+        return "not run"
+    if len(found) == 1:
+        return found.pop()
+    decided = found - {"undecided"}
+    return "mixed" if len(decided) > 1 else f"{decided.pop()} in part"
+
+
+def claim_views(results: Path) -> list[ClaimView]:
+    """The claims in order, from `tables/claims.csv`."""
+    table = pd.read_csv(results / "tables" / "claims.csv", keep_default_na=False)
+    known = sources(results)
+    views = []
+    for claim, rows in table.groupby("claim", sort=False):
+        findings = tuple(
+            _finding(str(claim), row, known) for row in rows.to_dict("records") if row["verdict"] != "not run"
+        )
+        by_scale = {name: joint([f.verdict for f in findings if f.column == name]) for name in SCALES}
+        overall = next((verdict for verdict in by_scale.values() if verdict != "not run"), "not run")
+        agreeing = [finding for finding in findings if finding.verdict == overall.removesuffix(" in part")]
+        main = next((finding for finding in agreeing if finding.bar is not None), agreeing[0] if agreeing else None)
+        first = rows.iloc[0]
+        paper = first["paper-reported"] if "paper-reported" in first else f"{first['paper']}, {first['where']}"
+        why = main.why if main and main.verdict == overall else WHY[overall.removesuffix(" in part")]
+        if overall.endswith("in part"):
+            why += " That holds for some settings or models; the others are undecided."
+        views.append(ClaimView(str(claim), first["says"], paper, by_scale, why, main.bar if main else None, findings))
+    return views
+
+
+def _finding(claim: str, row: dict[str, Any], known: dict[str, Source]) -> Finding:
+    notebook, section, table = CLAIM_PLACES[claim]
+    verdict = OLD_VERDICTS.get(row["verdict"], row["verdict"])
+    column = scale_column(row["scale"])
+    profile = row.get("profile") or "".join(re.findall(r"\(profile ([\w-]+)\)", row["scale"]))
+    if column == SCALES[0]:
+        table = row.get("table") or _mechanism_table(row["scale"])
+        notebook, section, source = "05_clip_mechanism", "", known.get(table)
+        path, runs = f"tables/mechanism/{table}.csv", source.manifests if source else ""
+    else:
+        table, source = row.get("table") or table, known.get(profile)
+        path, runs = f"tables/{profile}/{table}.csv", f"site/runs-{profile}.html"
+    interval = None
+    if all(
+        isinstance(row.get(name), (int, float)) or str(row.get(name, "")).strip()
+        for name in ("estimate", "low", "high")
+    ):
+        value, low, high = (float(row[name]) for name in ("estimate", "low", "high"))
+        if all(map(math.isfinite, (value, low, high))):
+            edge = 1.1 * max(abs(low), abs(high), abs(value), 1e-9)
+            interval = bar(value, low, high, (-edge, edge), str(row.get("unit") or "points"))
+    why = str(row.get("why") or WHY[verdict])
+    return Finding(row["scale"], column, row["measured"], verdict, why, interval, notebook, section, path, source, runs)
+
+
+def _mechanism_table(scale: str) -> str:
+    for words, name in (("bandit", "bandit_map"), ("priors, one rollout batch", "dose_counterfactual"),
+                        ("priors", "dose_response")):  # fmt: skip
+        if words in scale:
+            return name
+    return "counterfactual"
+
+
+WHY = {
+    "supported": "The 95 % limits exclude no effect, on the side that the claim expects.",
+    "contradicted": "The 95 % limits exclude no effect, on the other side.",
+    "equivalent to nothing": "The effect lies inside the bounds below which it would not matter.",
+    "undecided": "The 95 % limits hold both an effect and none.",
+    "mixed": "Settings or models disagree; the details list them.",
+    "not run": "It needs models or prompts that were not run here.",
+}

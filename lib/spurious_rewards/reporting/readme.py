@@ -1,0 +1,107 @@
+"""The numbers of README.md, filled from the committed tables between markers.
+
+A block stands between `<!-- begin NAME -->` and `<!-- end NAME -->`; everything between the two is made here.
+
+    python -m spurious_rewards.reporting.readme     # rewrites README.md
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from spurious_rewards.command_line import exit_code
+from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.reporting.collect import load, results_dir, saved_profiles
+from spurious_rewards.reporting.overview import SCALES, answers, claim_views, study
+from spurious_rewards.reporting.provenance import CLAIM_PLACES, sources
+from spurious_rewards.storage.files import read_text, write_text
+from spurious_rewards.storage.paths import code_root
+from spurious_rewards.workflow.profiles import profile_names, read_profile
+
+BLOCK = re.compile(r"(?s)(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)")
+
+
+def filled(text: str, results: Path) -> str:
+    """Fill every block of a text.
+
+    Raises:
+        InputError: a block has a name that is not known, or lacks its end.
+    """
+    if text.count("<!-- begin ") != len(BLOCK.findall(text)):
+        raise InputError("README.md has a marker `<!-- begin … -->` without its `<!-- end … -->`.")
+
+    def fill(found: re.Match[str]) -> str:
+        if found[2] not in BLOCKS:
+            raise unknown_name("block of README.md", found[2], BLOCKS)
+        return f"{found[1]}{BLOCKS[found[2]](results).strip()}\n{found[3]}"
+
+    return BLOCK.sub(fill, text)
+
+
+def answer_block(results: Path) -> str:
+    """The three sentences of the first screen."""
+    profiles = [load(name, results) for name in saved_profiles(results)]
+    return "\n".join(f"- {sentence}" for sentence in answers(results, profiles))
+
+
+def figure_block(results: Path) -> str:
+    """The figure of the first screen."""
+    profiles = [load(name, results) for name in saved_profiles(results)]
+    records = study(profiles)
+    name = records.profile if records is not None else "micro"
+    return (
+        f"![Change of accuracy and of the share of code under a random reward, with and without the clip, by model]"
+        f"(results/figures/{name}/clip_on_off.png)"
+    )
+
+
+def claims_block(results: Path) -> str:
+    """The claims with one verdict per scale, notebook and table."""
+    rows = ["| claim | " + " | ".join(SCALES[:3]) + " | notebook → table |", "| --- " * 5 + "|"]
+    for view in claim_views(results):
+        notebook, _, table = CLAIM_PLACES[view.id]
+        verdicts = " | ".join(view.verdicts[scale] for scale in SCALES[:3])
+        rows.append(
+            f"| {view.id} {view.says} | {verdicts} | [{notebook[:2]}](notebooks/{notebook}.ipynb) → `{table}` |"
+        )
+    return "\n".join(rows)
+
+
+def profiles_block(results: Path) -> str:
+    """The profiles with what they are, what they need and how long they took."""
+    known = sources(results)
+    rows = ["| profile | what | one core, minutes | needs |", "| --- | --- | --- | --- |"]
+    for name in profile_names():
+        profile = read_profile(name)
+        time = str(known[name].minutes) if name in known else "**not run**"
+        what = profile.description.split(". ")[0].rstrip(".")
+        rows.append(f"| `{name}` | {what} | {time} | {', '.join(profile.requires) or 'nothing'} |")
+    return "\n".join(rows)
+
+
+BLOCKS: dict[str, Callable[[Path], str]] = {
+    "answer": answer_block,
+    "figure": figure_block,
+    "claims": claims_block,
+    "profiles": profiles_block,
+}
+
+
+def main() -> int:
+    """Command line: rewrite README.md."""
+
+    def program() -> None:
+        root = code_root()
+        if root is None:
+            raise InputError("README.md is not there; run this in a checkout.")
+        path = root / "README.md"
+        write_text(path, filled(read_text(path), results_dir()))
+
+    return exit_code(program)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""The record behind the page that plays one rollout batch: the ratio of every token after every update.
+
+The rollouts, rewards, advantages and mini-batches are those of the paired counterfactual, drawn and replayed by the
+trainer's own code (`mechanism.replay`).
+
+    python -m spurious_rewards.reporting.rollout_record --out results
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spurious_rewards.command_line import exit_code
+from spurious_rewards.mechanism.counterfactual_config import CounterfactualConfig
+from spurious_rewards.mechanism.replay import Arms, Draw, MiniBatch
+from spurious_rewards.reporting.words import clip_words
+from spurious_rewards.rewards.grading import grade
+from spurious_rewards.rewards.strategy import uses_code
+from spurious_rewards.storage.files import write_json, write_text
+from spurious_rewards.storage.provenance import provenance
+
+COMMAND = "python -m spurious_rewards.reporting.rollout_record --out results"
+MODES = ("two_sided", "none")
+
+
+def configuration() -> CounterfactualConfig:
+    """The rollout batch of the page: four problems with sixteen rollouts each, eight updates at micro's step size."""
+    return CounterfactualConfig(
+        clip_modes="none,two_sided", optimizer="adamw", learning_rate=3e-4, prompts_per_batch=4, group_size=16,
+        updates_per_batch=8, micro_batch=8,
+    )  # fmt: skip
+
+
+def record(config: CounterfactualConfig) -> dict[str, Any]:
+    """Draw one rollout batch and replay it under each mode.
+
+    Returns:
+        `groups`, each with `problem`, `gold` and `rollouts`; a rollout has `reward`, `advantage`, `code`, `right`,
+        `tokens` and `ratios`: mode → one list per update made (0 to all), of whole hundredths, one per token.
+    """
+    arms = Arms(config)
+    draw = arms.draw(0)
+    ratios = {mode: ratios_by_update(arms, mode, draw) for mode in MODES}
+    decode = arms.tokenizer.decode
+    rows_of = next(iter(arms.trainers.values())).train_dataset
+    known = {decode(arms.tokenizer(row["prompt"])["input_ids"], skip_special_tokens=True): row for row in rows_of}
+    groups: dict[str, dict[str, Any]] = {}
+    row = 0
+    for micro in draw.micro_batches:
+        for i in range(len(micro["completion_ids"])):
+            prompt = decode(micro["prompt_ids"][i][micro["prompt_mask"][i].bool()], skip_special_tokens=True)
+            ids = micro["completion_ids"][i][micro["completion_mask"][i].bool()].tolist()
+            problem = known[prompt]
+            text = decode(ids, skip_special_tokens=True)
+            group = groups.setdefault(prompt, {"problem": prompt, "gold": problem["answer"], "rollouts": []})
+            advantage = round(float(micro["advantages"][i]), 4)
+            group["rollouts"].append(
+                {
+                    "reward": int(advantage > 0) if advantage else None, "advantage": advantage,
+                    "code": uses_code(text),
+                    "right": bool(grade(text, problem["answer"]).correct), "tokens": [decode([token]) for token in ids],
+                    "ratios": {mode: [step[row][: len(ids)] for step in steps] for mode, steps in ratios.items()},
+                }
+            )  # fmt: skip
+            row += 1
+    for group in groups.values():
+        group["rollouts"].sort(key=lambda rollout: (-rollout["advantage"], not rollout["code"]))
+    return {
+        "model": config.model, "epsilon": config.epsilon_high, "updates": config.updates_per_batch,
+        "learning_rate": config.learning_rate, "modes": {mode: clip_words(mode) for mode in MODES},
+        "groups": list(groups.values()),
+    }  # fmt: skip
+
+
+def ratios_by_update(arms: Arms, mode: str, draw: Draw) -> list[list[list[int]]]:
+    """Ratios of all rollouts after 0, 1, … updates under a mode, in hundredths: update → rollout → token.
+
+    The arm is replayed from the checkpoint once per number of updates, which a batch of 64 short rollouts allows.
+    """
+    per_update = len(draw.micro_batches) // arms.config.updates_per_batch
+    steps = [[[100] * micro["completion_ids"].size(1) for micro in draw.micro_batches for _ in micro["completion_ids"]]]
+    for n in range(per_update, len(draw.micro_batches) + 1, per_update):
+        arms.replay(mode, dataclasses.replace(draw, micro_batches=draw.micro_batches[:n]))
+        rows: list[list[int]] = []
+        for micro in draw.micro_batches:
+            ratio_B_T = (log_probs(arms.model, micro) - micro["old_per_token_logps"]).exp()
+            rows += torch.round(100 * ratio_B_T).int().tolist()
+        steps.append(rows)
+    return steps
+
+
+@torch.no_grad()
+def log_probs(model: torch.nn.Module, micro: MiniBatch) -> torch.Tensor:
+    """log π of the answer tokens of a micro-batch at temperature 1, shape (B, T)."""
+    ids = torch.cat([micro["prompt_ids"], micro["completion_ids"]], dim=1)
+    mask = torch.cat([micro["prompt_mask"], micro["completion_mask"]], dim=1)
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    n_prompt = micro["prompt_ids"].size(1)
+    logits = model(input_ids=ids, attention_mask=mask, position_ids=positions).logits[:, n_prompt - 1 : -1]
+    return logits.float().log_softmax(dim=-1).gather(2, micro["completion_ids"].unsqueeze(2)).squeeze(2)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line: make the record and its manifest."""
+    parser = argparse.ArgumentParser(prog="python -m spurious_rewards.reporting.rollout_record", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, help="results folder")
+    out = parser.parse_args(arguments).out
+
+    def program() -> None:
+        torch.set_num_threads(1)
+        began, config = time.monotonic(), configuration()
+        folder = out / "records" / "rollouts"
+        text = json.dumps(record(config), ensure_ascii=False, separators=(",", ":"))
+        write_text(folder / "rollouts.json", text + "\n")
+        seconds = round(time.monotonic() - began, 1)
+        manifest = {**provenance(), "command": COMMAND, "seconds": seconds, "config": config.to_dict()}
+        write_json(out / "manifests" / "mechanism" / "rollouts.json", manifest)
+        print(f"One rollout batch in {seconds:.0f} s.")
+
+    return exit_code(program)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""The first screen and the claims: sentences, intervals and sums of verdicts."""
+
+import re
+
+import pandas as pd
+import pytest
+
+from spurious_rewards.reporting import collect, overview, report
+from spurious_rewards.storage.paths import code_root
+
+RESULTS = code_root() / "results"
+
+
+@pytest.fixture
+def results(records, tmp_path, monkeypatch):
+    monkeypatch.setattr(report.drawing, "browser_path", lambda: None)
+    collect.save(records, tmp_path)
+    report.rebuild(tmp_path)
+    return tmp_path
+
+
+def test_the_first_figure_shows_the_changes_of_both_arms(records):
+    rows, note = overview.clip_rows(records)
+    # with clip: (3 + 4)/2 right of 4 against 2 before: +37.5 points; code 4 and 4 against 3: +25
+    assert [(row.model, row.words) for row in rows] == [("qwen-like", "with clip"), ("qwen-like", "without clip")]
+    assert [bar.text.split(" ")[0] for bar in rows[0].bars] == ["+37.5", "+25.0"]
+    assert rows[1].bars[0].text.startswith("−12.5")
+    assert "2 seeds per arm" in note and "4 problems" in note
+    for row in rows:
+        for bar in row.bars:
+            assert 0 <= bar.low <= bar.at <= bar.high <= 100
+
+
+def test_sentences_are_short_and_hold_one_number(records, results):
+    said = overview.answers(results, [records])
+    assert len(said) == 2 and "+37.5 points" in said[0]
+    committed = [collect.load(name, RESULTS) for name in collect.saved_profiles(RESULTS)]
+    said += overview.answers(RESULTS, committed)
+    assert len(said) == 5
+    for sentence in said:
+        assert len(sentence.split()) <= 30 and len(re.findall(r"\d+(?:\.\d+)?", sentence)) == 1, sentence
+
+
+def test_endings_follow_the_limits():
+    assert overview.ending(-2, -1, "a gain", "a loss") == "a loss"
+    assert overview.ending(-2, 0.0, "a gain", "a loss") == "too little to tell from chance"
+
+
+def test_verdicts_of_one_scale_are_summed_up():
+    assert overview.joint(["supported", "supported"]) == "supported"
+    assert overview.joint(["undecided", "contradicted", "supported"]) == "mixed"
+    assert overview.joint(["undecided", "contradicted"]) == "contradicted in part"
+    assert overview.joint(["not run"]) == "not run"
+
+
+def test_claims_know_where_their_numbers_come_from():
+    views = overview.claim_views(RESULTS)
+    assert [view.id for view in views] == [f"C{i}" for i in range(1, 12)]
+    assert all(set(view.verdicts) == set(overview.SCALES) for view in views)
+    assert all(
+        {word.removesuffix(" in part") for word in view.verdicts.values()} <= set(overview.VERDICTS) for view in views
+    )
+    assert all(view.verdicts["Qwen2.5-Math-7B"] == "not run" for view in views), "no GPU was used"
+    findings = [finding for view in views for finding in view.findings]
+    assert len(findings) > 20
+    for finding in findings:
+        assert (RESULTS / finding.table).is_file(), finding.table
+        assert finding.source is not None and finding.source.commits != "unknown"
+        assert len(finding.why.split()) <= 30
+
+
+def test_a_claim_with_estimate_and_limits_has_an_interval(results):
+    path = results / "tables" / "claims.csv"
+    table = pd.read_csv(path, keep_default_na=False)
+    for name in ("estimate", "low", "high", "unit", "why"):
+        table[name] = ""
+    table = table.astype(object)
+    [first, *_] = table.index[table["claim"] == "C1"]
+    table.loc[first, ["scale", "verdict"]] = ["qwen-like (profile toy)", "supported"]
+    table.loc[first, ["estimate", "low", "high", "unit", "why"]] = [0.1, 0.05, 0.15, "points", "It gains."]
+    table.to_csv(path, index=False)
+    [claim] = [view for view in overview.claim_views(results) if view.id == "C1"]
+    assert claim.bar.text == "+10.0 [+5.0, +15.0]" and claim.bar.zero == 50 and claim.why == "It gains."
+    assert claim.verdicts["organisms"] == "supported"

@@ -1,0 +1,56 @@
+"""Tables for readers: limits beside their value, units, rounding, what all rows share."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from spurious_rewards.reporting.readable import interval_text, plain, readable
+
+
+@pytest.mark.parametrize(
+    "value, low, high, unit, text",
+    [
+        (0.1225, 0.0862, 0.1625, "points", "+12.2 [+8.6, +16.2]"),
+        (-0.0061, -0.0065, -0.0058, "", "−0.00610 [−0.00650, −0.00580]"),  # width 0.0007: two of its digits
+        (2.01, 1.766, 2.254, "log-odds", "2.01 [1.77, 2.25]"),
+        (0.0, 0.0, 0.0, "points", "+0.0 [+0.0, +0.0]"),
+        (0.818, math.nan, math.nan, "%", "81.8"),
+    ],
+)
+def test_values_are_rounded_to_what_their_limits_support(value, low, high, unit, text):
+    assert interval_text(value, low, high, unit) == text
+
+
+def test_a_table_for_readers():
+    table = pd.DataFrame(
+        {
+            "arm": ["base model", "random γ=0.5, two_sided"], "benchmark": ["synthetic_test"] * 2, "n_seeds": [0, 5],
+            "accuracy": [0.8175, 0.8463], "accuracy_low": [0.77, 0.81], "accuracy_high": [0.86, 0.88],
+            "accuracy_change": [math.nan, 0.0287], "losses": ["0x1p-3", "0x1p-4"],
+        }
+    )  # fmt: skip
+    view = readable(table)
+    assert view.heads == ("arm", "seeds", "accuracy, %", "change of accuracy, points")
+    assert view.constant == "benchmark: synthetic_test"
+    assert [cell.text for cell in view.rows[0]] == ["before training", "0", "81.8 [77.0, 86.0]", "–"]
+    assert [cell.text for cell in view.rows[1]] == ["random reward, with clip", "5", "84.6 [81.0, 88.0]", "+2.9"]
+    assert view.rows[1][2].sort == 0.8463 and view.rows[0][0].sort is None
+
+
+def test_wide_tables_show_ten_columns():
+    view = readable(pd.DataFrame({f"x{i}": [i, i + 1] for i in range(14)}))
+    assert len(view.heads) == 10 and view.n_hidden == 4
+
+
+def test_arms_with_equal_words_keep_their_setting():
+    arms = ["random γ=0.5, none, learning_rate=0.0001", "random γ=0.5, none, learning_rate=0.0003"]
+    view = readable(pd.DataFrame({"arm": arms, "k": [1, 2]}))
+    assert view.heads[:2] == ("arm", "setting")
+    assert [row[1].text for row in view.rows] == ["learning_rate=0.0001", "learning_rate=0.0003"]
+
+
+def test_plain_values():
+    assert plain("dirty", True).text == "yes" and plain("commit", "a" * 40).text == "a" * 10
+    assert plain("clip_mode", "none").text == "without clip" and plain("x", None).text == "–"
+    assert plain("clip_fraction", 0.00012).text == "0.012", "small shares keep their digits"
