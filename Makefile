@@ -31,7 +31,7 @@ export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 export MALLOC_TOP_PAD_ ?= 268435456
 
-.PHONY: help setup reproduce check test test-slow test-browser test-vllm test-vllm-here test-gpu lint lab organisms doctor lock clean distclean
+.PHONY: help setup reproduce control check test test-slow test-browser test-vllm test-vllm-here test-gpu lint lab organisms doctor lock clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,11 @@ test-gpu: $(READY) ## checks that need an NVIDIA GPU; skipped, with the reason, 
 lint: $(READY) ## style and unused code
 	$(PY) -m ruff check lib tests benchmarks notebooks
 	$(PY) -m ruff format --check lib tests benchmarks
+
+control: $(READY) ## controls of a gain: MODEL=name or folder, and maybe DATA= TEST= REWARD= PROMPT= SET="learning_rate: 1e-6"
+	@$(PY) -m spurious_rewards.reporting.control_run $(if $(MODEL),"$(MODEL)",$(error MODEL is missing: make control MODEL=qwen-like)) \
+	  $(if $(DATA),--data "$(DATA)") $(if $(TEST),--test "$(TEST)") $(if $(REWARD),--reward "$(REWARD)") \
+	  $(if $(PROMPT),--prompt "$(PROMPT)") $(if $(SET),--set "$(SET)") $(if $(CORES),--cores $(CORES)) $(if $(DRY_RUN),--dry-run)
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(PY) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" --ServerApp.preferred_dir="$(CURDIR)/notebooks" $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_FLAGS)

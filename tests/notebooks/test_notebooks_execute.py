@@ -102,7 +102,7 @@ def test_outputs_made_elsewhere_before_and_after(folders, tmp_path, name):
     done = execute(NOTEBOOKS / f"{name}.ipynb", tmp_path / "out.ipynb", files | more)
     assert [RunFolder.load(one).manifest()["summary"]["accuracy"] for one in done.run_ids] == [0.5, 1.0]
     said = (tmp_path / "out.ipynb").read_text()
-    assert "Accuracy rose by +50.0 points" in said and "without box → boxed" in said
+    assert "Accuracy rose by +50.0 [" in said and "without box → boxed" in said
 
 
 def test_code_reasoning_notebook_with_its_defaults_reads_the_committed_records(folders, tmp_path):

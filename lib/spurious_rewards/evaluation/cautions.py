@@ -38,7 +38,7 @@ def cautions(run: RunFolder) -> list[str]:
         InputError: the evaluation is not complete, or damaged.
     """
     config, manifest = run.config(), run.manifest()
-    return [*manifest.get("warnings", []), *_of_records(read_rows(run, "records.parquet")), *_of_choice(config)]
+    return [*manifest.get("warnings", []), *cautions_of(read_rows(run, "records.parquet")), *_of_choice(config)]
 
 
 def marked(text: pd.Series) -> pd.Series:
@@ -46,7 +46,8 @@ def marked(text: pd.Series) -> pd.Series:
     return text.str.contains(r"\boxed", regex=False) | text.str.contains("</answer>", regex=False)
 
 
-def _of_records(records: pd.DataFrame) -> list[str]:
+def cautions_of(records: pd.DataFrame) -> list[str]:
+    """The cautions that follow from an evaluation's records alone."""
     found = []
     in_box, cut = marked(records["text"]).mean(), (records["finish_reason"] == "length").mean()
     parsed = records["extracted"].notna().mean()

@@ -12,7 +12,9 @@ Usage: `print(before_after(before, after).text())`
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -20,7 +22,7 @@ from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.cautions import cautions, marked
 from spurious_rewards.evaluation.published import published_sentence
 from spurious_rewards.evaluation.records import compare, load_records, pass_curve, powers_of_two, summarise
-from spurious_rewards.evaluation.statistics import bootstrap_mean, bootstrap_ratio
+from spurious_rewards.evaluation.statistics import Interval, bootstrap_mean, bootstrap_ratio
 from spurious_rewards.storage.runs import RunFolder
 
 SPLITS = {"marked": ("without box", "boxed"), "uses_code": ("language", "code"), "cut_off": ("finished", "cut off")}
@@ -49,30 +51,29 @@ class BeforeAfter:
     """
 
     cells: pd.DataFrame
-    change: dict[str, object]
-    boxed_change: dict[str, object]
+    change: dict[str, Any]
+    boxed_change: dict[str, Any]
     splits: dict[str, pd.DataFrame]
     passes: pd.DataFrame
     warnings: list[str]
     published: str
 
     def verdict(self) -> str:
-        """Say in one sentence what was gained, and by whose doing."""
-        low, high = float(self.change["low"]), float(self.change["high"])
-        points = _points(float(self.change["difference"]), low, high)
-        if low <= 0 <= high:
-            return f"No change can be told from none: {points} on {self.change['n_problems']} problems."
-        return f"Accuracy {'rose' if low > 0 else 'fell'} by {points} on {self.change['n_problems']} problems."
+        """Say in one sentence what was gained, and whether it can be told from nothing."""
+        gain = _gain(self.change)
+        if gain.sign() == 0:
+            return f"No change can be told from none: {gain.text('points')}, n = {gain.n} problems."
+        return f"Accuracy {'rose' if gain.sign() > 0 else 'fell'} by {gain.text('points')}, n = {gain.n} problems."
 
     def parsability(self) -> str:
         """Say how much of the gain comes from answers that had no box before and have one after."""
-        row = self.splits["marked"].set_index("pair").loc["without box → boxed"]
-        total = float(self.change["difference"])
-        part = f"{_points(row['gain'], row['gain_low'], row['gain_high'])} of it come from answers without a box before"
-        share = f" ({row['gain'] / total:.0%} of the change)" if float(self.change["low"]) > 0 else ""
-        boxes = self.boxed_change
-        strict = _points(float(boxes["difference"]), float(boxes["low"]), float(boxes["high"]))
-        return f"{part} and with one after{share}. A grader that reads boxes only would report {strict}."
+        part = Interval.from_row(self.splits["marked"].set_index("pair").loc["without box → boxed"], "gain")
+        gain = _gain(self.change)
+        share = f" ({part.estimate / gain.estimate:.0%} of the change)" if gain.sign() > 0 else ""
+        return (
+            f"{part.text('points')} of it come from answers without a box before and with one after{share}. "
+            f"A grader that reads boxes only would report {_gain(self.boxed_change).text('points')}."
+        )
 
     def text(self) -> str:
         """The report for a terminal."""
@@ -169,8 +170,8 @@ def split_of_gain(before: pd.DataFrame, after: pd.DataFrame, column: str, seed: 
                 "share": float(share_P.mean()),
                 "accuracy_before": float(before_P.sum() / pairs) if pairs else float("nan"),
                 "accuracy_after": float(after_P.sum() / pairs) if pairs else float("nan"),
-                **{"gain": gain.estimate, "gain_low": gain.low, "gain_high": gain.high},
-                **{"contribution": part.estimate, "contribution_low": part.low, "contribution_high": part.high},
+                **gain.columns("gain"),
+                **part.columns("contribution"),
             }
         )
     return pd.DataFrame(rows)
@@ -208,9 +209,9 @@ def _check_golds(one: pd.DataFrame, two: pd.DataFrame) -> None:
         )
 
 
-def _points(value: float, low: float, high: float) -> str:
-    """A difference of proportions in points with its limits."""
-    return f"{100 * value:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]"
+def _gain(change: Mapping[str, Any]) -> Interval:
+    """The interval in a row of `records.compare`."""
+    return Interval(change["difference"], change["low"], change["high"], change["n_problems"])
 
 
 def _some_ids(records: pd.DataFrame) -> str:

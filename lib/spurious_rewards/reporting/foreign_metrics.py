@@ -61,7 +61,8 @@ def beside_log(records: Records, log: pd.DataFrame) -> go.Figure:
     titles = [title for name in names for title in (f"<b>{WORDS[name]}</b>, profile {records.profile}", "the log")]
     figure, height = panels(titles, 2, 120, shared_yaxes=True, shared_xaxes="columns")
     for i, name in enumerate(names, start=1):
-        for mode, rows in mine.groupby("clip_mode", sort=False) if name in mine else ():
+        known = mine[mine[name].notna()] if name in mine else mine.iloc[:0]  # some are logged once per rollout batch
+        for mode, rows in known.groupby("clip_mode", sort=False):
             figure.add_scatter(
                 x=rows["step"], y=rows[name].round(5), mode="lines", name=clip_words(mode), legendgroup=mode,
                 line={"color": clip_colour(mode), "width": 1.5}, showlegend=i == 1, row=i, col=1,

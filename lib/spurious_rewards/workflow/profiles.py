@@ -70,13 +70,19 @@ def profile_names() -> list[str]:
     return sorted(path.stem for path in (project_root() / "profiles").glob("*.yaml"))
 
 
+def profile_path(name: str) -> Path:
+    """The file of a profile: in `profiles/`, or a personal one (`make control`) in its folder of the runs folder."""
+    own = project_root() / "profiles" / f"{name}.yaml"
+    return own if own.is_file() else profile_folder(name) / "profile.yaml"
+
+
 def read_profile(name: str) -> Profile:
     """Read `profiles/<name>.yaml` and expand its stages into jobs, whose parameters are those of the file alone.
 
     Raises:
         InputError: no such profile, an unknown key, or a value of another type.
     """
-    path = project_root() / "profiles" / f"{name}.yaml"
+    path = profile_path(name)
     if not path.is_file():
         raise _no_profile(name)
     spec = checked_mapping(read_mapping(read_text(path), path.name), path.name, KEYS)

@@ -100,7 +100,8 @@ def reproduce(
     print(f"All {len(profile.jobs)} jobs of profile {name} are done ({duration(time.monotonic() - began)}).")
     for output in dict.fromkeys(output for job in profile.jobs for output in job.outputs):
         print(f"Written: {project_root() / output}")
-    copy_notebooks(profile, project_root() / "results" / "notebooks" / name)
+    if (project_root() / "profiles" / f"{name}.yaml").is_file():  # a personal profile leaves results/ alone
+        copy_notebooks(profile, project_root() / "results" / "notebooks" / name)
     print(f"Executed notebooks: {profile_folder(name) / 'notebooks'}")
 
 

@@ -95,7 +95,7 @@ def test_every_metric_has_words_and_no_name_two_meanings():
 def test_a_log_is_drawn_beside_ours(tmp_path):
     runs = pd.DataFrame({"run_id": ["r0", "r1", "n0"], "clip_mode": ["two_sided", "two_sided", "none"]})
     metrics = pd.DataFrame(
-        [{"run_id": run, "update": u, "reward_mean": reward, "entropy": 1.0, "clip_fraction": 0.0,
+        [{"run_id": run, "update": u, "reward_mean": reward if u == 1 else None, "entropy": 1.0, "clip_fraction": 0.0,
           "completion_tokens": 10.0, "ended_share": 0.75}
          for run, reward in (("r0", 0.2), ("r1", 0.4), ("n0", 0.6)) for u in (1, 2)]
     )  # fmt: skip
@@ -105,5 +105,6 @@ def test_a_log_is_drawn_beside_ours(tmp_path):
     assert mine["cut_off"].unique() == [0.25]
     log = pd.DataFrame({"run": [f"run {i}" for i in range(5)], "step": 1.0, "reward": 0.5, "tokens": 9.0})
     figure = foreign_metrics.beside_log(records, log)
+    assert list(figure.data[0].x) == [1]  # logged at the first update of a rollout batch only
     assert len(figure.data) == 2 * (2 + 4)  # two metrics: two clip modes of ours, the first four runs of the log
     assert "1 further runs of the log are not drawn" in figure.layout.title.text

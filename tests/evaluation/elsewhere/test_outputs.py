@@ -175,7 +175,7 @@ def test_the_gain_is_split_by_hand(tmp_path):
     assert split.loc["without box → boxed", ["share", "accuracy_before", "accuracy_after"]].tolist() == [0.5, 0.5, 1.0]
     # reading boxes only: 1 of 4 before (problem 3), 3 of 4 after
     assert report.boxed_change["difference"] == pytest.approx(0.5)
-    assert "A grader that reads boxes only would report +50.0 points" in report.parsability()
+    assert "A grader that reads boxes only would report +50.0 [" in report.parsability()
 
 
 def test_parts_add_up_to_the_gain_with_several_answers():
@@ -232,7 +232,7 @@ def test_one_line_prints_the_report(tmp_path, capsys):
     after = outputs(tmp_path / "b.jsonl", [BOX] * 40, finish_reason="stop")
     assert main([before, after]) == 0
     said = capsys.readouterr().out
-    assert "Accuracy rose by +75.0 points" in said and "(100% of the change)" in said
+    assert "Accuracy rose by +75.0 [" in said and "(100% of the change)" in said
     assert "The change by language or code" in said and "The change by finished or cut off" in said
     assert "Beware: before: Only 0% of the answers are in a box" in said
     assert "Beware: after: Every answer is right" in said

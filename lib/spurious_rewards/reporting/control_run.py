@@ -1,0 +1,164 @@
+"""Run the controls of one model and answer: how much of its gain would a coin have given?
+
+From a template of `profiles/` a profile for this model is written to the runs folder and run like any other, so that an
+interrupted report goes on where it stopped. Templates: `control` for the organisms, `control-lm` for models that know
+language where there is no GPU (small numbers: it shows the way), `control-gpu` where there is one.
+
+Usage: python -m spurious_rewards.reporting.control_run MODEL [--data mine.jsonl] [--reward ground_truth] [--dry-run]
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from spurious_rewards.command_line import exit_code
+from spurious_rewards.data.own import is_own, load_own
+from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.models.chat_templates import has_chat_template
+from spurious_rewards.models.registry import load_tokenizer, resolve
+from spurious_rewards.reporting.collect import collect
+from spurious_rewards.reporting.control import CLIPPED, control_report
+from spurious_rewards.reporting.control_page import PAGE
+from spurious_rewards.rewards.names import check_reward
+from spurious_rewards.storage.config import slug
+from spurious_rewards.storage.files import read_text, write_text
+from spurious_rewards.storage.paths import project_root
+from spurious_rewards.storage.provenance import hardware
+from spurious_rewards.storage.yaml_text import read_mapping
+from spurious_rewards.workflow.reproduce import reproduce
+from spurious_rewards.workflow.stages import profile_folder
+
+TEMPLATES = ("control", "control-lm", "control-gpu")
+ALL_PROMPTS = "base"
+"""The stage that asks the untrained model under every prompt, whatever the own prompt is."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line, run, print the answer, and return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m spurious_rewards.reporting.control_run",
+        description="Controls for a model of yours: every prompt, a coin, the format alone, memory, the verifier.",
+    )
+    parser.add_argument("model", help="registry name, hub id or folder")
+    parser.add_argument("--data", default="", help="training problems: a problem set or a .jsonl file")
+    parser.add_argument("--test", default="", help="test problems (default: a quarter of a .jsonl file)")
+    parser.add_argument("--reward", default="ground_truth", help="your reward (default: ground_truth)")
+    parser.add_argument("--prompt", default="", help="your prompt style (default: by the model)")
+    parser.add_argument("--set", default="", help="parameters of notebooks 02 and 03: 'learning_rate: 1e-6'")
+    parser.add_argument("--template", default="", choices=["", *TEMPLATES], help="default: by model and machine")
+    parser.add_argument("--cores", type=int, default=hardware()["cores"], help="default: all usable cores")
+    parser.add_argument("--dry-run", action="store_true", help="check everything and print the plan; nothing runs")
+    options = parser.parse_args(arguments)
+
+    def program() -> None:
+        settings = read_mapping(f"{{{options.set}}}", "--set")
+        template = options.template or template_for(options.model)
+        choices = (options.model, options.data, options.test, options.reward, options.prompt)
+        profile = personal(template, *choices, settings)
+        name = save(profile, options.model)
+        print(f"Profile {name}, from template {template}:", flush=True)
+        reproduce(name, options.cores, dry_run=True)
+        if options.dry_run:
+            return
+        reproduce(name, options.cores)
+        report = control_report(collect(name), options.reward)
+        print("\n".join(["", report.answer(), *report.others(), *(f"Beware: {line}" for line in report.warnings)]))
+        print(f"The page: {profile_folder(name) / PAGE}")
+
+    return exit_code(program)
+
+
+def template_for(model: str) -> str:
+    """The template for a model on this machine: by whether it knows only the synthetic task, and by the GPUs."""
+    if resolve(model).task == "synthetic":
+        return "control"
+    return "control-gpu" if hardware()["gpus"] else "control-lm"
+
+
+def personal(
+    template: str, model: str, data: str, test: str, reward: str, prompt: str, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The template with the user's choices in it, as the mapping of a profile.
+
+    Args:
+        template: one of `TEMPLATES`.
+        model: registry name, hub id or folder; a folder is kept by its whole path.
+        data, test: problem sets or files; empty takes the template's, or of a file its parts.
+        reward: the user's; if it is no control already, an arm is added for it.
+        prompt: style; empty takes the template's, or the raw problem for a model without a chat template.
+        settings: further parameters of the notebooks, by name.
+
+    Raises:
+        InputError: an unknown template, model or reward.
+    """
+    if template not in TEMPLATES:
+        raise unknown_name("template", template, TEMPLATES)
+    spec = resolve(model)
+    check_reward(reward, 0.5, "given")
+    profile = read_mapping(read_text(project_root() / "profiles" / f"{template}.yaml"), template)
+    name = str(Path(spec.name).resolve()) if spec.kind == "path" else model
+    data, test = (str(Path(path).resolve()) if is_own(path) and "#" not in path else path for path in (data, test))
+    if is_own(data) and not test and "#" not in data:
+        data, test = f"{data}#train", f"{data}#test"
+    for problems in filter(is_own, (data, test)):
+        load_own(problems)  # raises before anything runs
+    style = prompt or ("" if spec.task == "synthetic" or has_chat_template(load_tokenizer(model)) else "none")
+    chosen = {"model": name, "probe_model": name, "train_set": data, "benchmark": test, "prompt_style": style}
+    chosen = {key: value for key, value in chosen.items() if value}
+    if test:
+        chosen["probe_benchmarks"] = f"{test}, synthetic_test" if test != "synthetic_test" else test
+        chosen.setdefault("n_problems", 0)
+    if data:
+        chosen.setdefault("n_train_problems", 0)
+    stages = profile["stages"]
+    for stage in stages.values():
+        stage.setdefault("parameters", {})
+    _put({**chosen, **settings}, profile)
+    runs = stages["train"]["runs"]
+    if all(run["reward"] != reward for run in runs):
+        runs.insert(0, {"reward": reward, "clip_mode": CLIPPED})
+    stages["control"]["parameters"] = {"reward": reward}
+    profile["status"] = "not run"
+    profile["description"] = f"Controls of {model}: {profile['description']}"
+    return profile
+
+
+def save(profile: Mapping[str, Any], model: str) -> str:
+    """Write a profile to the runs folder and return its name, which is the same for the same content."""
+    text = json.dumps(profile, indent=1, ensure_ascii=False, allow_nan=False)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    name = f"control-{slug(model)[:40].strip('-.') or 'model'}-{digest}"
+    write_text(profile_folder(name) / "profile.yaml", text + "\n")  # JSON is YAML
+    return name
+
+
+def _put(values: Mapping[str, Any], profile: dict[str, Any]) -> None:
+    """Set parameters for all notebooks: in `common`, and wherever a stage sets them itself.
+
+    Raises:
+        InputError: a parameter that the template varies (`grid`, `runs`) cannot be set; `seed` is the exception.
+    """
+    for name, value in values.items():
+        found = False
+        for stage_name, stage in profile["stages"].items():
+            grid, runs = stage.get("grid", {}), stage.get("runs", [])
+            if name in grid and not (stage_name == ALL_PROMPTS and name == "prompt_style"):
+                if name != "seed":
+                    raise InputError(f"The controls vary {name} themselves; leave it out of --set.")
+                grid[name], found = [value], True
+            elif any(name in run for run in runs):
+                raise InputError(f"The controls vary {name} themselves; leave it out of --set.")
+            elif name in stage["parameters"]:
+                stage["parameters"][name], found = value, True
+        if not found:
+            profile["common"][name] = value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
