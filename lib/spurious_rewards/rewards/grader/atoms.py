@@ -19,6 +19,7 @@ import re
 from fractions import Fraction
 
 from spurious_rewards.rewards.grader.exact import Number, close, distance, magnitude, same_constant, value
+from spurious_rewards.rewards.grader.paper_spelling import SCALES, WORD_NUMBERS, words_to_number
 from spurious_rewards.rewards.grader.structure import split_top
 
 Verdict = tuple[bool, str]
@@ -44,13 +45,6 @@ _WORD = re.compile(r"(?=[A-Za-z]{3}|[A-Za-z]+[ '])[A-Za-z]+(?:[ '-][A-Za-z]{2,})
 _LETTER = re.compile(r"\(?([A-Ja-j])\)?\.?")
 _MARKED_LETTER = re.compile(r"\\text\{\([A-J]\)\}")
 _LETTER_WITH_CONTENT = re.compile(r"\(([A-Ja-j])\)[.:]?(.+)|([A-J])[.:)](.+)")
-_NUMBER_WORDS = {
-    word: str(n)
-    for n, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-        "seventeen eighteen nineteen twenty".split()
-    )
-}
 _TIME = re.compile(r"\d{1,2}:[0-5]\d")
 _DECIMAL = re.compile(r"-?\d*\.\d+")
 _FUNCTION_CALL = re.compile(r"[fghFGPQ]'*\(")  # f(x+1) is no product
@@ -92,7 +86,7 @@ def words(a: str, b: str) -> Outcome:
     found = [_as_words(text) for text in texts]
     if found[0] is None and found[1] is None:
         return None
-    numbers = [_NUMBER_WORDS.get(word, "") if word else text for word, text in zip(found, texts, strict=True)]
+    numbers = [_as_number(word) if word else text for word, text in zip(found, texts, strict=True)]
     if all(numbers):
         return numbers[0], numbers[1]
     plain = [_TEXT.sub(r"\1", text).lower() if word is None else word for word, text in zip(found, texts, strict=True)]
@@ -101,6 +95,12 @@ def words(a: str, b: str) -> Outcome:
     if not same and None in found and not any("\\text" in text for text in texts):
         return None
     return same, "text_equal" if same else "text_differs"
+
+
+def _as_number(words: str) -> str:
+    """Digits of a number in words (`twenty-five`, `one hundred and two`); "" for anything else."""
+    names = set(re.split(r"[\s-]+", words)) - {"and"}
+    return words_to_number(words) if names and names <= {*WORD_NUMBERS, *SCALES} else ""
 
 
 def _as_words(text: str) -> str | None:

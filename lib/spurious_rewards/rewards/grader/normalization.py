@@ -184,7 +184,9 @@ _PHRASE = re.compile(r"(?=.*[A-Za-z]{3})[A-Za-z]+(?:[ -]+[A-Za-z']+)+")
 _LEAD_IN = re.compile(r"^(?:\\text\s*\{)?\s*(?:[Tt]he\s+)?(?:[Ff]inal\s+)?[Aa]nswer(?:\s+is)?\s*[:=]?\s*\}?(?=.)")
 _POWERS = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _MILLIONS = re.compile(r"(?<=\d)\s*(\\text\s*\{)?\s*(thousand|million|billion|trillion)s?(?![A-Za-z])")
-_COUNTED = re.compile(r"^(.*[\d})])\s+([A-Za-z]{3,}(?:[ -][A-Za-z]+)*)$", re.DOTALL)  # 6 ways
+_COUNTED = re.compile(  # 6 ways, 5 kg of rice
+    r"^(.*[\d})])\s+((?:[A-Za-z]{3,}|(?:[kcm]?m|[km]?g|m?[lL]|lbs?|oz|ft)(?= of ))(?:[ -][A-Za-z]+)*)$", re.DOTALL
+)
 _FUNCTION_NAME = re.compile(r"\b(?:sin|cos|tan|cot|sec|csc|ln|log|exp|sqrt|pi|and|or|infinity)\b")
 _SPACE_KEPT = re.compile(r"(\\[A-Za-z]+)\s+(?=[A-Za-z])")
 _TEXT_PIECES = re.compile(r"(\\text\{[^{}]*\})")
@@ -204,11 +206,17 @@ def normalize(answer: str) -> str:
         return rf"\text{{{' '.join(answer.strip(' .').split())}}}"
     answer = _RECURRING.sub(_recurring, answer)
     text = _unwrap(_ascii(answer.replace(_THIN_SPACE, "").replace(_ROW_BREAK, "")))
-    text = _one_spelling(_spacing(_LEAD_IN.sub("", text)))
+    text = _one_spelling(_spacing(_without_lead_in(text)))
     text = _AND_OR.sub(" , ", _AND_OR_UNSPACED.sub(" , ", text))
     pieces = _TEXT_PIECES.split(text)
     pieces[::2] = [_plain(piece) for piece in pieces[::2]]
     return _unwrap(_canonical_math("".join(pieces)).replace(_ROW_BREAK, r"\\"))
+
+
+def _without_lead_in(text: str) -> str:
+    r"""Drop "the answer is" at the head, also inside `\text{…}`."""
+    rest = _LEAD_IN.sub("", text)
+    return rest.removesuffix("}") if rest != text and rest.count("}") > rest.count("{") else rest
 
 
 def _spacing(text: str) -> str:

@@ -25,14 +25,14 @@ _UNIT_WORDS = (
 ).split()
 _UNIT_FORMS = sorted({word + ending for word in _UNIT_WORDS for ending in ("", "s")}, key=len, reverse=True)
 _UNITS = re.compile(rf"(^|\W)(?:{'|'.join(_UNIT_FORMS)})(?=$|\W)")
-_WORD_NUMBERS = {
+WORD_NUMBERS = {
     word: n
     for n, word in enumerate(
         "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
         "seventeen eighteen nineteen".split()
     )
 } | {word: 10 * n for n, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)}
-_SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
+SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
 _LONG_UNITS = ("degree cm centimeter meter mile second minute hour day week month year foot feet inch yard").split()
 _SYMBOLS = {
     "pi": "pi",
@@ -84,7 +84,7 @@ def strip_prediction(text: str) -> str:
         text = _UNITS.sub(r"\1", text) or text
     for mark in ("^{\\circ}", "^\\circ", "\\$", "$", "\\(", "\\)"):
         text = text.replace(mark, "")
-    text = _words_to_number(text)
+    text = words_to_number(text)
     text = re.sub(r"\\text\{(.*?)\}", r"\1", text) if text != r"\text{}" else text
     for prefix in ("x=", "y=", "z=", "x\\in", "y\\in", "z\\in", "x\\to", "y\\to", "z\\to"):
         text = text.replace(prefix, "")
@@ -200,13 +200,13 @@ def _slash_to_fraction(text: str) -> str:
     return rf"\frac{{{match.group(1)}}}{{{match.group(2)}}}" if match else text
 
 
-def _words_to_number(text: str) -> str:
+def words_to_number(text: str) -> str:
     """Digits for a text that contains English number words; the other words are ignored."""
     total, current, found = 0, 0, False
     for word in re.split(r"[\s-]+", text.lower()):
-        if word in _WORD_NUMBERS:
-            current, found = current + _WORD_NUMBERS[word], True
-        elif word in _SCALES and found:
-            scale = _SCALES[word]
+        if word in WORD_NUMBERS:
+            current, found = current + WORD_NUMBERS[word], True
+        elif word in SCALES and found:
+            scale = SCALES[word]
             current, total = (current * scale, total) if scale == 100 else (0, total + current * scale)
     return str(total + current) if found else text

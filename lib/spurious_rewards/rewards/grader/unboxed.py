@@ -6,6 +6,7 @@ Places, first match wins:
 2. `#### 12`, anywhere in a line;
 3. a text that is nothing but an answer (`12`, `x=3`);
 4. what follows the last cue: "final answer", else "answer" or "option", else "solution" or "result";
+   (between the last two: an option that the last sentence chooses);
 5. the last sentence that holds a number or formula.
 
 The text stops where a new question begins after an answer ("Question:", "User:", "[Q]:"). In a sentence, what explains
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Sequence
 
 _TAIL = 4000  # characters looked at, from the end
 _MAX_CUES = 8  # of one kind, from the end
@@ -98,18 +100,24 @@ _EXPLANATION = re.compile(
     r"|,\s*(?:which|as|not|but|while|and not|with|i\.e|that is)\b|;\s|\s[-–—]+\s(?=[A-Za-z]{2})"
 )
 _COPULA = re.compile(r"\b(?:is|are|was|were|be|equals?|becomes|gives|yields|makes|totals)\b(?:\s+to\b)?|:(?=\s)")
+_COMPUTED = re.compile(r"\b(?:equals|gives|yields|makes)\b")  # 3 plus 4 equals 7
 _NO_EQUATION = re.compile(r"[<>!≤≥]=|==")
 _ASIDES = (  # words before a number, and how far they make it an aside
     (re.compile(r"(?i)\bnot\s+$"), 3),
-    (re.compile(r"(?i)\b(?:for|in|after|per|every|within|during|from|than|under|over|before|until)\s+(?:\w+\s+)?$"), 2),
-    (re.compile(r"(?i)\bto\s+\w+\s+$|\b(?:the|all|both|her|his|their|these|those|its|step)\s+$"), 1),
+    (re.compile(r"(?i)\b(?:for|in|with|after|per|every|within|during|from|than|under|over|before)\s+(?:\w+\s+)?$"), 2),
+    (re.compile(r"(?i)\bto\s+\w+\s+$|\b(?:the|all|both|her|his|their|these|those|its|step|on|at)\s+$"), 1),
 )
-_OPTION = re.compile(
+_OPTION = re.compile(  # "option C", "(C) 31.5 N", "C, since …"
     r"(?i:(?:the\s+)?(?:correct\s+)?(?:option|choice|letter)\s*(?:is\s*)?:?)\s*\(?([A-J])\)?(?:[.):]?\s*$|[.):]\s)"
+    r"|\(?([A-J])(?:\)?[.:]|\))\s+\S|([A-J])(?:,|\s+(?:since|because))\s"
 )
+_CHOSEN = re.compile(  # a last sentence like "So it is choice C" or "Thus (C) is the right option"
+    r"\b(?:[Oo]ption|[Cc]hoice)\s+\(?([A-J])\)?(?![A-Za-z(])|\(?\b([A-J])\)?\s+is\s+(?:the\s+)?(?:right|correct|best)\b"
+)
+_CUE_IN_TEXT = re.compile(r"(?i)\\(?:text|textbf|mathbf|mbox)\s*\{([^{}]*\b(?:answer|solution|result)\b[^{}]*)\}")
 _NO_ANSWER = re.compile(
     r"(?i)(?:as follows|in |the following|following|below|above|given|correct|incorrect|right|wrong|not "
-    r"|that |what |to |obtained|found|therefore|thus|shown|unknown|here|done|simple|clear)"
+    r"|that |what |to |obtained|found|therefore|thus|shown|unknown|unclear|here|done|simple|clear)"
 )
 
 
@@ -153,6 +161,8 @@ def tidy(answer: str) -> str:
             answer = re.sub(r"(?<!\\)[.,;:]+$", "", answer)
         if ("\\]" in answer and "\\[" not in answer) or ("\\)" in answer and "\\(" not in answer):
             answer = re.split(r"\\[\])]", answer)[0]
+        if answer.endswith("$") and len(re.findall(r"(?<!\\)\$", answer)) == 1:
+            answer = answer[:-1]
         math = _MATH.fullmatch(answer)
         if math:
             answer = _content(math)
@@ -170,14 +180,22 @@ def _answer(text: str, is_answer: bool) -> str | None:
             return marked(value) if value.strip() != text.strip() else tidy(value) or None
         if _JSON_OPENING.match(text):
             return None
-    text = _first_dialogue(text)
+    text = _first_dialogue(_CUE_IN_TEXT.sub(r" \1 ", text))
     hashes = [tidy(match.group(1)) for match in _HASHES.finditer(text) if _is_value(match.group(1))]
     if hashes:
         return _letter_of_option(hashes[-1]) or hashes[-1] or None
     if _is_nothing_but_answer(text, is_answer):
         answer = tidy(text)
         return _letter_of_option(answer) or _with_noun(answer) or None
-    return _after_cue(text) or _last_sentence(text) or (_in_words(text) if is_answer else None)
+    option = _letter_of_option(text) if is_answer else None
+    return (
+        option
+        or _after_cue(text, ((_CUES[0], _FINAL_HEADING), (_CUES[1],)))
+        or _chosen_letter(text)
+        or _after_cue(text, ((_CUES[2],),))
+        or _last_sentence(text)
+        or (_in_words(text) if is_answer else None)
+    )
 
 
 def _json_field(text: str) -> str | None:
@@ -224,9 +242,9 @@ def _is_nothing_but_answer(text: str, is_answer: bool) -> bool:
     return not _values(text) and (len(words) <= 3 or not _NUMBER_WORD.search(text)) and len(words) <= 5
 
 
-def _after_cue(text: str) -> str | None:
-    """The answer behind the last cue that has one."""
-    for patterns in ((_CUES[0], _FINAL_HEADING), (_CUES[1],), (_CUES[2],)):
+def _after_cue(text: str, patterns_in_turn: Sequence[tuple[re.Pattern[str], ...]]) -> str | None:
+    """The answer behind the last cue that has one, of the first group of cues that has any."""
+    for patterns in patterns_in_turn:
         ends = sorted({match.end() for pattern in patterns for match in pattern.finditer(text)})[-_MAX_CUES:]
         for end in reversed(ends):
             answer = _in_statement(text[end:])
@@ -329,7 +347,7 @@ def _in_sentence(sentence: str, stated: bool = False) -> str | None:
         value = sentence[masked.rindex("=") + 1 :]
         if _values(value):
             return _piece(value)
-    if stated and _values(sentence)[0].start() == 0:
+    if stated and _values(sentence)[0].start() == 0 and not _COMPUTED.search(masked):
         return _main_value(sentence, first=True)
     for copula in reversed(list(_COPULA.finditer(masked))):
         if _values(sentence[copula.end() :]):
@@ -380,7 +398,14 @@ def _content(math: re.Match[str]) -> str:
 
 def _letter_of_option(text: str) -> str | None:
     match = _OPTION.match(text)
-    return match.group(1) if match else None
+    return match.group(match.lastindex) if match else None
+
+
+def _chosen_letter(text: str) -> str | None:
+    """The letter that the last sentence chooses."""
+    lines = text.strip().rsplit("\n", 1)[-1][-300:]
+    match = _last_match(_CHOSEN, re.split(r"[.!?]\s+(?=[A-Z])", lines)[-1])
+    return match.group(match.lastindex) if match else None
 
 
 def _without_math(text: str) -> str:

@@ -134,7 +134,7 @@ def _named(words: str, power: str | None) -> Unit | None:
     words = words.lower()
     for short, long in _ABBREVIATIONS.items():
         words = words.replace(short, long)
-    words = words.strip(" .,")
+    words = re.sub(r"^([a-z. ]+?) of .*", r"\1", words.strip(" .,"))  # kg of rice
     exponent = int(power) if power else 1
     parts = words.split()
     parts = [part for part in parts if part not in ("of", "the", "in", "per")] if len(parts) > 1 else parts

@@ -1,0 +1,308 @@
+r"""Answers outside a box: many spellings of each kind, each right for its gold and wrong for another one.
+
+The tables are templates; numbers, names and nouns are drawn with a fixed seed, so that a rule that fits one example and
+not its kind fails here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from spurious_rewards.rewards.extraction import extract_answer
+from spurious_rewards.rewards.grader.unboxed import is_sentence, marked, unboxed
+from spurious_rewards.rewards.grading import grade
+
+WHO = ["Mia", "Tom", "The farmer", "Each student", "She", "The shop"]
+NOUNS = ["coins", "apples", "pages", "liters of milk", "square meters", "miles", "kg of rice", "students"]
+SENTENCES = """\
+{w} has {a} {n}.
+{w} needs {a} {n} in order to make {b} cakes.
+After {b} days, {w} has {a} {n}.
+{w} sold {a} {n} in {b} days.
+There are {a} {n} in the box
+{w} will have {a} {n} after {b} weeks
+{w} earns ${a}.
+{w} earns ${a} per week.
+{w} earned a total of ${a} from {b} jobs.
+The total number of {n} is {a}.
+The number of {n} left is {b} - {c} = {a}.
+{b} + {c} = {a}
+{b} * {c} = {a} {n}
+It takes {w} {a} minutes to walk {b} miles.
+The total weight of the {b} boxes is {a} {n}.
+{w} spent {a} dollars on {b} books.
+The final answer is {a} {n}.
+Therefore, {w} bought {a} {n}.
+{a} {n}
+{a}
+${a}
+{a}%
+Answer: {a}
+The price increased by {a}%.
+{w} will be {a} years old in {b} years.
+In {b} years, {w} will be {a} years old.
+Total {n}: {a}
+Total = {a} {n}
+x = {a}
+{w} drove at a speed of {a} miles per hour.
+Out of {b} {n}, {a} are red.
+For {b} people, {w} needs {a} {n}.
+{w} gets {a} {n} more than Tom.
+It will cost {w} ${a} to buy the {b} {n}.
+{w} can make {a} bags with {b} {n}.
+{w} has to pay {a} dollars each month for {b} months.
+All {b} of them together have {a} {n}.
+**{a} {n}**
+**The answer is {a}.**
+Since {b} + {c} = {a}, {w} has {a} {n}.
+{w} has {b} {n} and then {c} more, for a total of {a} {n}.
+The sum of {b} and {c} is {a}.
+{b} plus {c} equals {a}.
+{a} (that is, {b} + {c})
+{a} {n} out of {b}.
+{a} {n}, as {b} - {c} = {a}.
+{a}, which is {b} more than {c}.
+{w} paid ${b} + ${c} = ${a}
+They are on the {a}th floor.""".splitlines()
+PLACES = {
+    "answer tag": ("<think>We add {b} and {c}.</think> <answer> {s} </answer>", "r1"),
+    "answer tag over lines": ("<think>We add.</think>\n<answer>\n{s}\n</answer>", "r1"),
+    "answer tag, not closed": ("<think>We add.</think> <answer>{s}", "r1"),
+    "answer tag, other style": ("<think>We add.</think> <answer>{s}</answer>", "boxed"),
+    "final answer": ("We compute {b} first.\nFinal Answer: {s}", "boxed"),
+    "bold cue": ("We compute {b} first.\n\n**Answer:** {s}", "boxed"),
+    "heading": ("We compute {b} first.\n\n### Final Answer\n\n{s}", "boxed"),
+    "JSON": ('{{"reasoning": "We use {b} and {c}.", "answer": "{s}"}}', "boxed"),
+    "JSON in a fence": (
+        'Here it is:\n```json\n{{\n "reasoning": "The answer is {b}.",\n "answer": "{s}"\n}}\n```',
+        "r1",
+    ),
+    "last line": ("We compute {b} first, then {c}.\n{s}", "boxed"),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_sentence_is_read_alike_in_every_place(place):
+    generator = random.Random(place)
+    frame, style = PLACES[place]
+    wrong = []
+    for sentence in SENTENCES:
+        a, b, c = generator.sample(range(3, 400), 3)
+        stated = sentence.format(a=a, b=b, c=c, w=generator.choice(WHO), n=generator.choice(NOUNS))
+        text = frame.format(s=stated, b=b, c=c)
+        if not grade(text, str(a), style=style).correct or grade(text, str(a + 1), style=style).correct:
+            wrong.append((text, a, extract_answer(text, style)))
+    assert wrong == []
+
+
+FORMULAS = [  # gold, another answer
+    ("-7", "-8"),
+    (r"\frac{3}{4}", r"\frac{3}{5}"),
+    ("0.25", "0.35"),
+    (r"3\sqrt{2}", r"2\sqrt{3}"),
+    (r"2\pi", r"3\pi"),
+    ("(3,4)", "(4,3)"),
+    ("[2,5)", "(2,5)"),
+    ("x^2+1", "x^2-1"),
+    ("1,2,3", "1,2,4"),
+    (r"\{1,2\}", r"\{1,3\}"),
+    ("10^6", "10^5"),
+    ("12,500", "12,600"),
+    ("5+2i", "5-2i"),
+    (r"\log_2 5", r"\log_5 2"),
+    ("y=2x+1", "y=2x-1"),
+    (r"x\ge 3", "x>3"),
+    ("3:4", "4:3"),
+    (r"90^\circ", r"80^\circ"),
+    ("5!", "4!"),
+]
+FORMULA_PLACES = r"""
+The answer is $§$.
+Therefore, the final answer is $§$.
+Thus the result is \(§\).
+**Final Answer:** \[§\]
+The final answer is:@@$$§$$
+### Answer@@$§$
+Hence the value we want is $§$, as desired.
+The solution is $§$. I hope it is correct.
+Answer: $§$, because we did it right in 2 steps.
+We conclude that the answer must be $§$.
+<answer>$§$</answer>
+<answer> § </answer>
+<answer> The answer is $§$. </answer>
+<answer>@So, after 3 steps, we obtain $§$.@</answer>
+#### $§$
+#### §
+The steps give the desired quantity, so #### $§$
+Final answer: §
+Since $a=2$ and $b=3$, the answer is $§$.
+In conclusion, $§$ is the answer.
+Therefore, the expression simplifies to $§$.
+$\text{Answer: } §$
+\[ \text{The final answer is } § \]
+Final Answer:@The value of \(2003^{2002^{2001}}\) is:@\[Answer: §\]
+Finally, the required value is $$ § . $$
+{"answer": ¶}
+{"thought": "We try 3.", "answer" : ¶, "confidence": 0.9}
+```json@{"steps": ["a", "b"], "final_answer": ¶}@```""".strip().splitlines()
+
+
+@pytest.mark.parametrize("place", FORMULA_PLACES)
+def test_a_formula_is_read_alike_in_every_place(place):
+    wrong = []
+    for gold, other in FORMULAS:
+        if gold == "5!" and not any(quoted in place for quoted in ("$§$", r"\(§", r"\[§", "¶")):
+            continue  # an exclamation mark behind a number of a plain sentence ends the sentence
+        text = "We start with $a=2$ and 5 steps.\n" * ("¶" not in place)
+        text += place.replace("@", "\n").replace("¶", json.dumps(gold)).replace("§", gold)
+        style = "r1" if "<answer>" in place else "boxed"
+        if not grade(text, gold, style=style).correct or grade(text, other, style=style).correct:
+            wrong.append((text, gold, extract_answer(text, style)))
+    assert wrong == []
+
+
+LETTERS = """\
+#### L
+So our selection is option L. #### L
+The value 31.5 N is option L.@So our selection is option L. #### L
+The answer is L.
+The answer is (L).
+The answer is (L) 31.5 N.
+The correct answer is option L.
+The correct option is L.
+Answer: L
+Answer: L. 12 km
+**Answer: (L)**
+Final answer: Option L
+Therefore, the correct choice is L.
+The correct answer is **L**.
+The correct answer is: **L) 12**
+So the best answer is L, since 12 km is right.
+So it is choice L.
+Hence, option L is correct.
+Thus, (L) is the right option.
+<answer>L</answer>
+<answer>Option L</answer>
+<answer>(L)</answer>
+<answer>L. 12 km</answer>
+<answer>The answer is L</answer>
+{"answer": "L"}
+{"answer": "Option L"}
+{"answer": "(L) 12"}""".splitlines()
+
+
+@pytest.mark.parametrize("place", LETTERS)
+def test_a_choice_letter_is_read_alike_in_every_place(place):
+    for letter, other in zip("ABCDE", "BCDEA", strict=True):
+        text = "We see that 3 + 4 = 7 and the result is 31.5 N.\n" * ("{" not in place)
+        text += place.replace("@", "\n").replace("L", letter)
+        style = "r1" if "<answer>" in place else "boxed"
+        assert grade(text, letter, style=style).correct, text
+        assert not grade(text, other, style=style).correct, text
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("#### Step 1: add\nWe get 7.\n#### Step 2: double\nThe answer is 14.", "14"),  # headings are no answers
+        ("What's the final answer?\nReasoning: 3 * 10 = 30.\nAnswer: 45", "45"),  # a question is no cue
+        ("The final answer is as follows.\nWe get 12.", "12"),
+        ("The answer is 4.\n\n[Q]: Which is the least number?\n\n[A]: 9 animals", "4"),  # a new question
+        ("It is 4. #### 4\n\nQuestion: What is 3 + 4?\nAnswer: 7. #### 7", "4"),
+        ("The answer is 12. Wait, I forgot one. So there are 13 apples.", "13"),
+        ("The answer is 12. Wait, let me check: 3 * 4 = 12. Yes.", "12"),
+        ("The answers are $3$ and $-3$.", "3, -3"),
+        ("She has seven coins. The answer is seven.", "seven"),
+        ("The train arrives at 5:30 pm.", "5:30 pm"),
+        ("She needs 2 1/2 cups.", "2 1/2"),
+        ("I give up.", None),
+        ("The answer is unclear to me.", None),
+        ("", None),
+    ],
+)
+def test_where_the_answer_stands(text, answer):
+    assert unboxed(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("Saturday", "Saturday"),
+        ("It is Saturday.", "Saturday"),
+        ("no real solutions", "no real solutions"),
+        ("Mia has seven coins.", "seven"),
+        (r"$\frac{3}{4}$ of the cake", r"\frac{3}{4}\text{ of the cake}"),
+        ("", None),
+    ],
+)
+def test_words_count_where_the_answer_is_marked(text, answer):
+    assert marked(text) == answer
+
+
+@pytest.mark.parametrize("cut", range(14, 60, 3))
+def test_json_that_is_cut_off_has_a_reason_of_its_own(cut):
+    text = '{"reasoning": "We add 3 and 4, so we get 7 coins in total", "answer": "7"}'[:cut]
+    assert grade(text, "7") == (False, None, "no_json_answer")
+
+
+def test_a_sentence_in_a_box_is_read_too_but_a_list_of_numbers_is_not_searched():
+    assert grade(r"\boxed{\text{Mia has 70 coins.}}", "70").correct
+    assert grade(r"\boxed{The total is 30 + 40 = 70 coins}", "70").correct
+    assert not grade(r"\boxed{The total is 30 + 40 = 70 coins}", "40").correct
+    assert not is_sentence("1 or 2 or 3 or 4 or 70")
+    assert not grade(r"\boxed{1 or 2 or 3 or 4 or 70}", "70").correct
+
+
+def test_sentences_never_reach_the_symbolic_engine(monkeypatch):
+    from spurious_rewards.rewards import grading
+    from spurious_rewards.rewards.grader import worker_client
+
+    calls = []
+
+    def asked(gold, prediction):
+        calls.append((gold, prediction))
+        return False, "symbolic_differs"
+
+    grading.judge.cache_clear()
+    monkeypatch.setattr(worker_client, "equal", asked)
+    for sentence in SENTENCES:
+        stated = sentence.format(a=70, b=30, c=40, w="Mia", n="coins")
+        for text in (rf"\boxed{{{stated}}}", rf"\boxed{{\text{{{stated}}}}}"):
+            assert not grade(text, "71").correct, text
+    assert calls == []
+
+
+@pytest.mark.parametrize(
+    "text", ["the answer is (" * 20_000, "a is 1, " * 20_000, '{"answer": "' * 20_000, "1 to " * 50_000]
+)
+def test_long_texts_are_quick(text):
+    import time
+
+    started = time.perf_counter()
+    unboxed(text), marked(text)
+    assert time.perf_counter() - started < 3
+
+
+# ---------------------------------------------------------------- labelled cases
+
+KNOWN_MISSES = {  # position in the file: why we judge otherwise than expected
+    "(3,-3)": "policy: brackets around the one list of an answer do not count; its order does",
+    "11": "policy: digits without a base are taken in the base of the gold, which the problem asks for",
+}
+
+
+def test_labelled_cases():
+    folder = os.environ.get("SPURIOUS_DATA_DIR")
+    if not folder or not (Path(folder) / "grader_cases_unboxed.jsonl").exists():
+        pytest.skip("SPURIOUS_DATA_DIR is not set or has no grader_cases_unboxed.jsonl")
+    lines = (Path(folder) / "grader_cases_unboxed.jsonl").read_text(encoding="utf-8").splitlines()
+    cases = [json.loads(line) for line in lines]
+    results = [grade(case["prediction"], case["gold"], style=case.get("style", "boxed")) for case in cases]
+    missed = [one for one, case in zip(results, cases, strict=True) if one.correct is not case["expected"]]
+    assert len(missed) / len(cases) <= 0.05
+    assert {one.extracted for one in missed} <= set(KNOWN_MISSES)
