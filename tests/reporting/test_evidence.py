@@ -7,6 +7,8 @@ import pytest
 
 from spurious_rewards.reporting.claims import claims_table
 from spurious_rewards.reporting.evidence import MODEL, MODELS, SETTING, Evidence
+from spurious_rewards.reporting.protocol import Arm, Protocol, Rule
+from spurious_rewards.reporting.training_claims import claim_tests
 
 PROBLEMS = [f"p{i}" for i in range(40)]
 
@@ -44,9 +46,9 @@ def several(records):
     return profile(
         records,
         [
-            ("qwen-like", RANDOM, [30, 31, 32]),
-            ("qwen-like", RANDOM | {"learning_rate": 3e-4}, [10, 11, 12]),
-            ("llama-like", RANDOM, [20, 20, 20]),
+            ("qwen-like", RANDOM, [30, 31, 32, 31]),
+            ("qwen-like", RANDOM | {"learning_rate": 3e-4}, [10, 11, 11, 11]),
+            ("llama-like", RANDOM, [20, 20, 20, 20]),
         ],
         {"qwen-like": 20, "llama-like": 20, "olmo-like": 5},
     )
@@ -55,39 +57,127 @@ def several(records):
 def test_parts(several):
     whole = Evidence(several)
     assert [part.scale for part in whole.parts(SETTING)] == [
-        "qwen-like, learning_rate=0.0001 (profile toy)",
-        "qwen-like, learning_rate=0.0003 (profile toy)",
-        "llama-like, learning_rate=0.0001 (profile toy)",
+        "qwen-like, step size 1e-4 (profile toy)",
+        "qwen-like, step size 3e-4 (profile toy)",
+        "llama-like, step size 1e-4 (profile toy)",
         "olmo-like (profile toy)",
     ]
     assert [part.scale for part in whole.parts(MODEL)] == [
         f"{name} (profile toy)" for name in ("qwen-like", "llama-like", "olmo-like")
     ]
     assert [part.scale for part in whole.parts(MODELS)] == [
-        "llama-like, qwen-like, learning_rate=0.0001 (profile toy)",
-        "qwen-like, learning_rate=0.0003 (profile toy)",
+        "llama-like, qwen-like, step size 1e-4 (profile toy)",
+        "qwen-like, step size 3e-4 (profile toy)",
     ]
     for kind in (SETTING, MODEL):
         parts = list(whole.parts(kind))
-        assert sum(len(part.records.runs) for part in parts) == len(several.runs) == 9
+        assert sum(len(part.records.runs) for part in parts) == len(several.runs) == 12
         trained = pd.concat([part.records.samples for part in parts])
-        assert (trained["trained_run"] != "").sum() == 9 * 40, "no answer is lost or counted twice"
+        assert (trained["trained_run"] != "").sum() == 12 * 40, "no answer is lost or counted twice"
 
 
 def test_a_finding_per_setting(several):
     rows = claims_table([several]).set_index("claim").loc["C1"]
-    # (30 + 31 + 32)/3 − 20 = 11 of 40; (10 + 11 + 12)/3 − 20 = −9 of 40
+    # (30 + 31 + 32 + 31)/4 − 20 = 11 of 40; (10 + 3·11)/4 − 20 = −9.25 of 40
     assert [row["measured"].split(" [")[0] for _, row in rows.iterrows()] == [
-        "random +27.5",
-        "random -22.5",
-        "random +0.0",
+        "accuracy: random reward +27.5",
+        "accuracy: random reward -23.1",
+        "accuracy: random reward +0.0",
     ]
-    assert rows["verdict"].tolist() == ["consistent", "against", "undecided"]
+    assert rows["verdict"].tolist() == ["supported", "contradicted", "equivalent to nothing"]
+    assert rows["n"].unique() == ["4 seeds × 40 problems"]
     models = claims_table([several]).set_index("claim").loc["C3"]
-    assert models["scale"].startswith("llama-like, qwen-like, learning_rate=0.0001")
-    # by seed 10, 11, 12 of 40, by problem 1 (ten), 2/3, 1/3, 0: C/P = .184/39 = .0047, so about ± 2.02·√.0049 = ± 14
-    assert "largest minus smallest +27.5 [" in models["measured"] and models["verdict"] == "consistent"
-    assert "[+13.3, +41.7]" in models["measured"]
+    assert models["scale"].startswith("llama-like, qwen-like, step size 1e-4")
+    # by problem 1 (ten), 3/4, 1/4, 0: C/P = (10 + 5/8 − 11²/40)/39/40 = .0049, so about ± 2.02·√.0050 = ± 14
+    assert "qwen-like minus llama-like +27.5 [" in models["measured"] and models["verdict"] == "supported"
+    assert models["low"] == pytest.approx(0.275 - 0.143, abs=0.005)
+
+
+def test_tests_are_adjusted_within_the_family(several):
+    table = claim_tests(several)
+    family = table[table["claim"].isin(Protocol().family)]
+    assert len(family) == 7  # C1 and C5 in three parts, C3 once
+    p = family["p_value"].to_numpy()
+    smallest = p.argmin()
+    assert family["p_adjusted"].iloc[smallest] == pytest.approx(7 * p[smallest])
+    alone = claim_tests(several, dataclasses.replace(Protocol(), family=()))
+    assert alone["p_adjusted"].tolist() == alone["p_value"].tolist()
+
+
+def test_few_seeds_give_no_verdict(records):
+    few = profile(records, [("qwen-like", RANDOM, [30, 31, 32])], {"qwen-like": 20})
+    row = claims_table([few]).set_index("claim").loc["C1"]
+    assert (row["verdict"], row["why"]) == ("undecided", "3 seeds; a verdict takes 4.")
+
+
+def test_between_two_looks_further_seeds_wait(records):
+    arms = [("qwen-like", RANDOM, [30, 31, 32, 31, 0, 0])]
+    looked = dataclasses.replace(Protocol(), looks=(4, 8), collapse_share=0.5)
+    table = claim_tests(profile(records, arms, {"qwen-like": 20}), looked).set_index("claim")
+    assert table.loc["C1", "n_seeds"] == 4 and table.loc["C1", "estimate"] == pytest.approx(0.275)
+    waiting = claim_tests(profile(records, arms, {"qwen-like": 20}), dataclasses.replace(looked, looks=(8,)))
+    assert waiting.set_index("claim").loc["C1", "why"] == "6 of 8 planned seeds have run."
+
+
+def test_an_arm_of_which_some_seeds_collapse_takes_more_of_them(records):
+    some = profile(records, [("qwen-like", RANDOM, [20, 20, 20, 20, 0])], {"qwen-like": 20})
+    row = claim_tests(some).set_index("claim").loc["C1"]
+    assert row["verdict"] == "undecided" and "takes 32 seeds" in row["why"]
+    # all of them: −20/40 with no spread between seeds
+    every = profile(records, [("qwen-like", RANDOM, [0, 0, 0, 0, 0])], {"qwen-like": 20})
+    assert claim_tests(every).set_index("claim").loc["C1", "verdict"] == "contradicted"
+
+
+@pytest.mark.parametrize(
+    "without, verdict, word",
+    [
+        ([20, 20, 20, 20], "supported", "Nothing: the 90 %"),
+        ([12, 12, 12, 12], "contradicted", "Loss"),
+        ([0, 0, 0, 0], "contradicted", "Destruction"),
+        ([30, 30, 30, 30], "contradicted", "Gain"),
+        ([18, 20, 22, 24], "undecided", "The effect is told neither"),
+    ],
+)
+def test_without_the_clip(records, without, verdict, word):
+    arms = [("qwen-like", RANDOM, [20] * 4), ("qwen-like", RANDOM | {"clip_mode": "none"}, without)]
+    rows = claims_table([profile(records, arms, {"qwen-like": 20})]).set_index("says")
+    row = rows.loc["Without the clip a random reward does nothing"]
+    assert (row["claim"], row["verdict"]) == ("C4", verdict) and row["why"].startswith(word)
+    # code is the same with and without
+    paired = rows.loc[
+        "The clip term is the cause: it amplifies high-prior behaviour under a reward without information"
+    ]
+    assert paired["verdict"] == "equivalent to nothing" and "with minus without clip +0.0" in paired["measured"]
+
+
+def test_paired_by_seed_whatever_the_order(records):
+    """Seeds 0, 1, 2, 3 gain 5, 6, 7, 8 of 40 with the clip and the same less 4 without."""
+    arms = [("qwen-like", RANDOM, [25, 26, 27, 28]), ("qwen-like", RANDOM | {"clip_mode": "none"}, [21, 22, 23, 24])]
+    both = profile(records, arms, {"qwen-like": 20})
+    shuffled = dataclasses.replace(both, runs=both.runs.sample(frac=1, random_state=1))
+    rule = {"C4": Rule("accuracy", "paired", (Arm("random"),), {"clip_mode": "none"})}
+    for records_ in (both, shuffled):
+        row = claim_tests(records_, dataclasses.replace(Protocol(), claims=rule)).iloc[0]
+        assert row["estimate"] == pytest.approx(0.1)
+        # each seed's difference is exactly 4/40: only problems vary (which four, in each seed)
+        assert row["low"] > 0
+
+
+def test_recipes_have_checkpoints_as_units(records):
+    models = [f"qwen-like{suffix}" for suffix in ("", "-s1", "-s2", "-s3")]
+    arms = [(model, RANDOM, [base + 8, base + 10]) for model, base in zip(models, (18, 20, 22, 20), strict=True)]
+    many = profile(records, arms, dict(zip(models, (18, 20, 22, 20), strict=True)))
+    row = claim_tests(many, dataclasses.replace(Protocol(), per="recipe")).set_index("claim").loc["C1"]
+    assert row["estimate"] == pytest.approx(9 / 40) and row["n_seeds"] == 4
+    assert row["scale"].startswith("qwen-like, qwen-like-s1, qwen-like-s2, qwen-like-s3")
+    alone = claim_tests(many).set_index("claim").loc["C1"]
+    assert len(alone) == 4 and set(alone["why"]) == {"2 seeds; a verdict takes 4."}
+
+
+def test_only_the_protocols_settings_count(several):
+    small = dataclasses.replace(Protocol(), settings={"learning_rate": (1e-4,)})
+    assert not claim_tests(several, small)["scale"].str.contains("3e-4").any()
+    assert claim_tests(several)["scale"].str.contains("3e-4").any()
 
 
 def test_gammas(records):
@@ -98,13 +188,15 @@ def test_gammas(records):
         ]
         return claims_table([profile(records, arms, {"qwen-like": 20})]).set_index("claim").loc["C9"]
 
-    gains, flat, loses = [30, 30, 31], [20, 20, 20], [10, 10, 11]
-    assert rows(g0_5=gains, g0_001=gains, g0=flat)["verdict"] == "consistent"
-    assert rows(g0_5=gains, g0_001=flat, g0=flat)["verdict"] == "undecided"
-    assert rows(g0_5=gains, g0_001=gains, g0=gains)["verdict"] == "undecided", "a gain at γ = 0 needs another cause"
+    gains, flat, loses, wavers = [30, 30, 31, 31], [20] * 4, [10, 10, 11, 11], [18, 20, 22, 24]
+    assert rows(g0_5=gains, g0_001=gains, g0=flat)["verdict"] == "supported"
+    assert rows(g0_5=gains, g0_001=wavers, g0=flat)["verdict"] == "undecided"
+    assert rows(g0_5=gains, g0_001=flat, g0=flat)["verdict"] == "contradicted", "γ = 0.001 is shown to do nothing"
+    assert rows(g0_5=gains, g0_001=gains, g0=gains)["verdict"] == "contradicted", "a gain at γ = 0"
     row = rows(g0_5=loses, g0_001=gains, g0=flat)
-    assert row["verdict"] == "against"
-    assert [part.split(":")[0] for part in row["measured"].split("; ")] == ["γ = 0", "γ = 0.001", "γ = 0.5"]
+    assert row["verdict"] == "contradicted" and row["why"].startswith("γ = 0.5: The effect lies below 0")
+    assert row["measured"] == "accuracy: γ = 0.5 -23.8, γ = 0.001 +26.2, γ = 0 +0.0 points"
+    assert rows(g0_5=gains)["verdict"] == "not run", "one γ is no comparison"
 
 
 def test_compounds(records):
@@ -112,11 +204,17 @@ def test_compounds(records):
         arms = [("qwen-like", {"reward": "format"}, alone), ("qwen-like", {"reward": "format_and_no_python"}, compound)]
         return claims_table([profile(records, arms, {"qwen-like": 20})]).set_index("claim").loc["C10"]
 
-    assert row([30, 31, 32], [20, 20, 21])["verdict"] == "consistent"
-    assert row([30, 31, 32], [38, 38, 39])["verdict"] == "against"
-    assert row([20, 20, 21], [10, 10, 10])["verdict"] == "undecided", "no gain that code could have carried"
-    # 31/40 − 20/40 = 27.5; 20.33/40 − 20/40 = 0.8
-    assert "format +27.5 [" in (text := row([30, 31, 32], [20, 20, 21])["measured"]) and "without Python +0.8 [" in text
+    assert row([30, 31, 32, 31], [20, 20, 21, 21])["verdict"] == "supported"
+    assert row([30, 31, 32, 31], [38, 38, 39, 39])["verdict"] == "contradicted"
+    nothing = row([20, 20, 21, 21], [10, 10, 10, 10])
+    assert nothing["verdict"] == "undecided" and "does not gain" in nothing["why"]
+    # 31/40 − 20.5/40 = 26.25
+    assert "format reward +26.2 [" in row([30, 31, 32, 31], [20, 20, 21, 21])["measured"]
+
+
+def test_reasons_are_short(several):
+    for why in claim_tests(several)["why"]:
+        assert len(why.split()) <= 30
 
 
 def test_where_code_should_be_worse(records):
@@ -125,7 +223,7 @@ def test_where_code_should_be_worse(records):
     # code on 20 problems, 5 of them right; language on 20, 15 right
     samples = worse.samples.assign(uses_code=[i % 40 < 20 for i in range(len(worse.samples))])
     samples.loc[base, "correct"] = [i < 5 or i >= 25 for i in range(40)]
-    for model, verdict in (("llama-like", "consistent"), ("qwen-like", "against"), ("other", "undecided")):
+    for model, verdict in (("llama-like", "supported"), ("qwen-like", "contradicted"), ("other", "undecided")):
         renamed = dataclasses.replace(worse, samples=samples.assign(model=model), runs=worse.runs.assign(model=model))
         row = claims_table([renamed]).set_index("claim").loc["C6"]
         assert row["verdict"] == verdict and "with code 25.0 %, without 75.0 %" in row["measured"]

@@ -42,10 +42,10 @@ def effects(found: dict[str, tuple[float, float]], reliable: bool = True) -> pd.
 @pytest.mark.parametrize(
     "found, verdict",
     [
-        ({"adamw 0.001": (0.01, 0.02), "sgd 0.1": (0.3, -0.8)}, "consistent"),
+        ({"adamw 0.001": (0.01, 0.02), "sgd 0.1": (0.3, -0.8)}, "supported"),
         ({"adamw 0.001": (0.01, 0.06), "sgd 0.1": (0.3, -0.8)}, "undecided"),  # less lost, no tilt
         ({"adamw 0.001": (0.01, 0.02), "sgd 0.1": (0.3, -0.01)}, "undecided"),  # another setting says the opposite
-        ({"adamw 0.001": (-0.01, -0.02), "sgd 0.1": (0.3, -0.8)}, "against"),
+        ({"adamw 0.001": (-0.01, -0.02), "sgd 0.1": (0.3, -0.8)}, "contradicted"),
     ],
 )
 def test_counterfactual_verdict(found, verdict):
@@ -61,7 +61,7 @@ def test_what_cannot_be_measured_decides_nothing():
     assert finding["verdict"] == "undecided" and "not measurable at sgd 1" in finding["measured"]
 
 
-@pytest.mark.parametrize("p_holm, verdict", [(0.01, "against"), (0.2, "undecided")])
+@pytest.mark.parametrize("p_holm, verdict", [(0.01, "contradicted"), (0.2, "undecided")])
 def test_slope_of_the_dose_decides(p_holm, verdict):
     rows = [
         {
@@ -92,7 +92,7 @@ def test_bandit_needs_every_prior_and_c9_both_whitenings():
     assert found["C9"][0]["verdict"] == "undecided"
     assert "released whitening off" in found["C9"][0]["measured"] and "(on)" in found["C9"][0]["measured"]
     no_flat = table[~table["prior"].isin(["flat", "zipf"])]
-    assert mechanism_findings({"bandit_map": no_flat})["C4"][0]["verdict"] == "consistent"
+    assert mechanism_findings({"bandit_map": no_flat})["C4"][0]["verdict"] == "supported"
 
 
 def test_nothing_without_tables(tmp_path):

@@ -119,7 +119,7 @@ def test_contributions_of_arms_that_gained(records):
     assert row["gain"] == pytest.approx(38 / 80) and row["LC"] == 1.0 and row["CC"] == row["LL"] == row["CL"] == 0
     assert (row["n_arms"], row["arms"], row["n_problems"]) == (1, "random γ=0.5, two_sided", 40)
     table = claims_table([many(records)]).set_index("claim")
-    assert table.loc["C7", "verdict"] == "consistent" and "100.0 [100.0, 100.0] %" in table.loc["C7", "measured"]
+    assert table.loc["C7", "verdict"] == "supported" and "100.0 [100.0, 100.0] %" in table.loc["C7", "measured"]
 
 
 def test_behaviour_in_spans(records):
@@ -195,11 +195,11 @@ def test_claims_on_prompts(records):
     samples = cells({"organism": OWN * 3, "organism_python": FORCED * 3, "lipsum": [(0, 0)] * 60})
     samples["problem_id"] = [f"p{i}" for i in range(60)] * 3
     table = claims_table([base_only(records, samples)]).set_index("claim")
-    assert table.loc["C8", "verdict"] == "consistent" and "+40.0 [" in table.loc["C8", "measured"]
-    assert table.loc["C11", "verdict"] == "against" and "-55.0 [" in table.loc["C11", "measured"]
+    assert table.loc["C8", "verdict"] == "supported" and "+40.0 [" in table.loc["C8", "measured"]
+    assert table.loc["C11", "verdict"] == "contradicted" and "-55.0 [" in table.loc["C11", "measured"]
     hurt = samples.copy()  # forcing hurts although code answers are better: against the claim
     hurt.loc[hurt["prompt_style"] == "organism_python", "correct"] = False
-    assert claims_table([base_only(records, hurt)]).set_index("claim").loc["C8", "verdict"] == "against"
+    assert claims_table([base_only(records, hurt)]).set_index("claim").loc["C8", "verdict"] == "contradicted"
     assert (table.loc[["C1", "C3", "C7"], "verdict"] == "not run").all()
 
 
@@ -218,8 +218,7 @@ def test_the_gain_of_two_models(records):
         samples=pd.concat([records.samples, *twins], ignore_index=True),
     )
     row = claims_table([both]).set_index("claim").loc["C3"]
-    assert "qwen-like +37.5 [" in row["measured"] and "llama-like +0.0 [" in row["measured"]
-    assert "largest minus smallest +37.5 [" in row["measured"] and row["verdict"] == "undecided", "two seeds"
+    assert "qwen-like minus llama-like +37.5 [" in row["measured"] and row["verdict"] == "undecided", "two seeds"
 
 
 def probed(benchmark, matches, n=20, **columns):

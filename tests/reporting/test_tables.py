@@ -74,7 +74,8 @@ def test_clip_effect_is_paired_by_seed_and_problem(records):
     # variance .03125/2 + .229167/4 − .125/8 = .0572917, no less than C/P: the same
     # df = .0572917² / (.015625²/1 + .0572917²/3 + .015625²/3) = .00328234/.00141962 = 2.31212
     half = stats.t.ppf(0.975, 2.31212) * 0.0572917**0.5
-    assert row["code_difference_high"] == pytest.approx(0.375 + half, abs=1e-3) and row["n_problems"] == 4
+    assert row["code_difference_low"] == pytest.approx(0.375 - half, abs=1e-3) and row["n_problems"] == 4
+    assert row["code_difference_high"] == 1, "0.375 + 0.907, cut to what a difference of shares can be"
     assert (row["n_seeds"], row["seeds"], row["clip_mode"]) == (2, "0 1", "two_sided")
 
 
@@ -93,13 +94,13 @@ def test_clip_activity_and_control(records):
 
 def test_claims_follow_from_the_records(records):
     table = claims_table([records]).set_index("claim")
-    assert len(table) == 11
+    assert len(table) == 12, "eleven claims, and what happens without the clip"
     # base 0.5, random + clip 0.875: +37.5 points
-    assert table.loc["C1", "measured"].startswith("random +37.5 [")
-    assert table.loc["C4", "verdict"] == "undecided", "two seeds of four problems"
-    assert table.loc["C5", "measured"].endswith("to 100.0 %")
+    assert table.loc["C1", "measured"].startswith("accuracy: random reward +37.5 [")
+    assert (table.loc["C4", "verdict"] == "undecided").all(), "two seeds"
+    assert table.loc["C5", "measured"].startswith("code: random reward +25.0 [")
     assert table.loc["C6", "verdict"] == "undecided", "three code and one language answers are too few"
-    assert (table.loc[["C2", "C7", "C9", "C11"], "verdict"] == "not run").all()
+    assert (table.loc[["C2", "C3", "C7", "C9", "C10", "C11"], "verdict"] == "not run").all()
 
 
 def test_a_profile_without_training_has_the_base_model_only(records):

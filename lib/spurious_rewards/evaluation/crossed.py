@@ -21,6 +21,8 @@ from spurious_rewards.evaluation.statistics import CONFIDENCE, Effect, Interval,
 
 SEEDS_FOR_A_VERDICT = 4
 """Fewest seeds on which a verdict may rest: with 2 or 3 an effect's interval misses too often (`coverage`)."""
+MOST_SEEDS = 500
+"""More than this nobody trains: where so many do not decide, it takes more problems."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,16 @@ class Components:
         n_seeds, n_problems = np.shape(values_S_P)
         return cls(max(0.0, rows - residual / n_problems), max(0.0, columns - residual / n_seeds), residual)
 
+    @classmethod
+    def of_difference(cls, one_S_P: np.ndarray, two_S_P: np.ndarray) -> Components:
+        """Estimate them for the difference of two arms with seeds of their own, each with the same number of seeds."""
+        one_S_P, two_S_P = _matrix(one_S_P), _matrix(two_S_P)
+        one, two = cls.of(one_S_P), cls.of(two_S_P)
+        means_P = one_S_P.mean(axis=0) - two_S_P.mean(axis=0)
+        noise = one.residual / len(one_S_P) + two.residual / len(two_S_P)
+        problems = max(0.0, float(np.var(means_P, ddof=1)) - noise)
+        return cls(one.seeds + two.seeds, problems, one.residual + two.residual)
+
     def expected(self, n_seeds: int, n_problems: int) -> tuple[float, float]:
         """Return the standard error and degrees of freedom to expect of a mean over so many seeds and problems."""
         shared = self.residual / (n_seeds * n_problems)
@@ -48,7 +60,9 @@ class Components:
         )
         return float(np.sqrt(variance)), float(df)
 
-    def seeds_to_decide(self, smallest: float, n_problems: int, power: float = 0.8, most: int = 10_000) -> int | None:
+    def seeds_to_decide(
+        self, smallest: float, n_problems: int, power: float = 0.8, most: int = MOST_SEEDS
+    ) -> int | None:
         """Find the fewest seeds that decide about an effect of size `smallest` with the given power, either way.
 
         Enough means that an effect of this size is told from 0 (two-sided, 5 %) and that no effect is shown to be
@@ -69,7 +83,7 @@ class Components:
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if enough(middle) else (middle, high)
-        return max(high, SEEDS_FOR_A_VERDICT)
+        return max(high, SEEDS_FOR_A_VERDICT) if high <= most else None
 
 
 def effect(values_S_P: np.ndarray, confidence: float = CONFIDENCE) -> Effect:
@@ -115,8 +129,7 @@ def level(values_S_P: np.ndarray) -> Interval:
         return wilson(round(mean * n_problems), n_problems)
     if n_seeds == 1:
         return bootstrap_mean(values_S_P[0])
-    found = effect(values_S_P)
-    return Interval(mean, max(0.0, found.low), min(1.0, found.high), n_seeds)
+    return effect(values_S_P).cut(0.0, 1.0)
 
 
 def combined(

@@ -78,6 +78,11 @@ class Interval:
         """Return the interval moved by a constant."""
         return Interval(self.estimate + by, self.low + by, self.high + by, self.n)
 
+    def cut(self, least: float, most: float) -> Interval:
+        """Return the interval with its limits cut to the values that are possible; infinite limits stay."""
+        low, high = (limit if np.isinf(limit) else min(max(limit, least), most) for limit in (self.low, self.high))
+        return Interval(self.estimate, low, high, self.n)
+
     def __neg__(self) -> Interval:
         return Interval(-self.estimate, -self.high, -self.low, self.n)
 

@@ -1,24 +1,25 @@
-"""The records of a profile as the claims look at them: cut into parts that share model and setting, tables made once.
+"""Cut the records of a profile into parts that share model and setting, and lay out what the claims are judged by.
 
 A profile may hold several models and several step sizes. A claim about training is measured in each part in which only
 reward, γ and clip mode differ; a claim about an untrained model once per model; a claim about models over all of them.
 
-Usage: `for part in Evidence(load("organism", results_dir())).parts(SETTING): part.rows_of("random")`
+Usage: `for part in Evidence(load("organism", results_dir())).parts(SETTING): part.changes(Arm("random"), "correct")`
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 
-import numpy as np
 import pandas as pd
 
 from spurious_rewards.reporting import reasoning_tables
-from spurious_rewards.reporting.arms import BASE, arm_name, at_the_end, cell_columns, changes
+from spurious_rewards.reporting.arms import BASE, at_the_end, by_problem, cell_columns, changes
 from spurious_rewards.reporting.collect import Records
-from spurious_rewards.reporting.tables import arms, clip_effect
+from spurious_rewards.reporting.protocol import Arm
+from spurious_rewards.reporting.words import setting_words
 
 WITHIN = ("reward", "gamma", "clip_mode")
 """What differs between the arms of one part."""
@@ -26,39 +27,57 @@ SETTING, MODEL, MODELS = "setting", "model", "models"
 """Kinds of parts: one model and setting; one model; one setting of all models."""
 
 
+def recipe_of(model: str) -> str:
+    """Return the recipe of a model organism: its name without the seed of its pretraining.
+
+    >>> recipe_of("qwen-like-s2"), recipe_of("qwen-like")
+    ('qwen-like', 'qwen-like')
+    """
+    return re.sub(r"-s\d+$", "", model)
+
+
 class Evidence:
-    """One part of a profile's records, with the tables that the claims look at, each computed when first asked for.
+    """Hold one part of a profile's records, with the tables that the claims look at, each computed when asked for.
 
     Args:
         records: of the profile, or of a part of it.
-        setting: what tells the part from others, as text; empty where there are no others.
+        setting: what tells the part from others, in words; empty where there are no others.
     """
 
     def __init__(self, records: Records, setting: str = ""):
         self.records = records
         self.setting = setting
+        self._parts: dict[tuple[str, bool], list[Evidence]] = {}
+        self._changes: dict[tuple[Arm, str], pd.DataFrame] = {}
 
     @property
     def scale(self) -> str:
-        """What the numbers were measured on."""
+        """Say what the numbers were measured on."""
         models = ", ".join(sorted(self.records.samples["model"].unique()))
         return ", ".join(filter(None, [models, self.setting])) + f" (profile {self.records.profile})"
 
-    def parts(self, kind: str) -> Iterator[Evidence]:
-        """The parts of one kind, in the order of the records; models without training come last, one part each."""
+    def parts(self, kind: str, recipes: bool = False) -> list[Evidence]:
+        """Return the parts of one kind, in the order of the records; untrained models come last, one part each.
+
+        Args:
+            kind: `SETTING`, `MODEL` or `MODELS`.
+            recipes: whether the checkpoints of one recipe are one model.
+        """
+        if (kind, recipes) not in self._parts:
+            self._parts[kind, recipes] = list(self._cut(kind, recipes))
+        return self._parts[kind, recipes]
+
+    def _cut(self, kind: str, recipes: bool) -> Iterator[Evidence]:
         runs, samples = self.records.runs, self.records.samples
+        name_of = recipe_of if recipes else str
         settings = [name for name in self.records.arm_columns() if name not in (*WITHIN, "model")]
-        several = kind != MODELS and samples["model"].nunique() > 1
-        keys = [*(settings if kind != MODEL else []), *(["model"] if several else [])]
+        several = kind != MODELS and samples["model"].map(name_of).nunique() > 1
+        keys = settings if kind != MODEL else []
+        by = [*(runs[name] for name in keys), *([runs["model"].map(name_of)] if several else [])]
         trained = set()
-        for key, group in runs.groupby(keys, sort=False) if keys and len(runs) else [((), runs)]:
-            values = dict(zip(keys, key, strict=False))
+        for key, group in runs.groupby(by, sort=False) if by and len(runs) else [((), runs)]:
             trained |= set(group["model"]) if len(group) else set()
-            text = ", ".join(
-                f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
-                for name, value in values.items()
-                if name != "model"
-            )
+            text = ", ".join(setting_words(name, value) for name, value in zip(keys, key, strict=False))
             if len(group) or not several:
                 yield self._part(group, set(group["model"]) if len(group) else set(samples["model"]), text)
         for model in dict.fromkeys(samples["model"]):
@@ -76,20 +95,52 @@ class Evidence:
         return Evidence(replace(whole, runs=runs, metrics=metrics, samples=samples), setting)
 
     @cached_property
-    def arms(self) -> pd.DataFrame:
-        """Greedy rows of the table of arms, with the columns of `WITHIN` (and the model) of each arm."""
-        table = greedy(arms(self.records))
-        columns = self.records.arm_columns()
-        known = {arm_name(row, columns): row for _, row in self.records.runs.iterrows()}
-        for name in (*WITHIN, "model"):
-            table = table.assign(**{name: [known[arm][name] if arm in known else None for arm in table["arm"]]})
-        return table
+    def answers(self) -> pd.DataFrame:
+        """Greedy answers of the base models and at the end of training, in the first cell of trained models."""
+        samples = at_the_end(self.records)
+        samples = samples[samples["temperature"] == 0]
+        trained = samples[samples["arm"] != BASE]
+        for name in cell_columns(self.records) if len(trained) else ():
+            if name != "model":
+                samples = samples[samples[name] == trained[name].iloc[0]]
+        return samples
 
-    @cached_property
-    def clip_effect(self) -> pd.DataFrame:
-        """Greedy rows of the clip's effect, empty without an ablation."""
-        table = clip_effect(self.records)
-        return table if table.empty else greedy(table)
+    def runs_of(self, arm: Arm) -> pd.DataFrame:
+        """Select the training runs of an arm; γ counts where the reward is random."""
+        runs = self.records.runs
+        if runs.empty:
+            return runs
+        found = (runs["reward"] == arm.reward) & (runs["clip_mode"] == arm.clip_mode)
+        if "random" in arm.reward.split("_and_"):
+            found &= runs["gamma"] == arm.gamma
+        return runs[found]
+
+    def changes(self, arm: Arm, column: str) -> pd.DataFrame:
+        """Return the change of `column` from the base model: a row per (model, seed), a column per problem.
+
+        Empty if no run of the arm was evaluated, or its base model was not.
+
+        Raises:
+            InputError: base and trained models were not evaluated on the same problems.
+        """
+        key = replace(arm, expect="gain"), column
+        if key not in self._changes:
+            self._changes[key] = self._changed(arm, column)
+        return self._changes[key]
+
+    def _changed(self, arm: Arm, column: str) -> pd.DataFrame:
+        runs, found = self.runs_of(arm), []
+        for model, own in runs.groupby("model", sort=False) if len(runs) else ():
+            answers = self.answers[self.answers["model"] == model]
+            after = answers[answers["trained_run"].isin(set(own["run_id"]))]
+            before = answers[answers["trained_run"] == ""]
+            if after.empty or before.empty:
+                continue
+            problems = by_problem(after, column)  # rows in the order of `changes`
+            seeds = own.set_index("run_id")["seed"].reindex(problems.index)
+            index = pd.MultiIndex.from_arrays([[model] * len(seeds), seeds], names=["model", "seed"])
+            found.append(pd.DataFrame(changes(after, before, column), index, problems.columns).sort_index())
+        return pd.concat(found) if found else pd.DataFrame()
 
     @cached_property
     def contributions(self) -> pd.DataFrame:
@@ -105,29 +156,3 @@ class Evidence:
     def prompts(self) -> pd.DataFrame:
         """Base models under every prompt."""
         return reasoning_tables.prompts(self.records)
-
-    def rows_of(self, reward: str, clip_mode: str = "two_sided") -> pd.DataFrame:
-        """The greedy rows of the arms with this reward and clip mode that have a base model beside them."""
-        if "accuracy_change" not in self.arms:
-            return self.arms.iloc[:0]
-        return self.arms[(self.arms["reward"] == reward) & (self.arms["clip_mode"] == clip_mode)]
-
-    def row_of(self, reward: str, gamma: float = 0.5) -> pd.Series | None:
-        """The first of these rows (with that γ, for the random reward), None if there is none."""
-        found = self.rows_of(reward)
-        if reward == "random":
-            found = found[found["gamma"] == gamma]
-        return None if found.empty else found.iloc[0]
-
-    def changes_S_P(self, row: pd.Series) -> np.ndarray:
-        """Change of greedy correctness from the base model of an arm's row, shape (seeds, problems)."""
-        samples = at_the_end(self.records)
-        for name in cell_columns(self.records):
-            samples = samples[samples[name] == row[name]]
-        base = samples[samples["arm"] == BASE]
-        return changes(samples[samples["arm"] == row["arm"]], base, "correct")
-
-
-def greedy(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows at temperature 0."""
-    return table[table["temperature"] == 0]

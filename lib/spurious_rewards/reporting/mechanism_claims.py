@@ -5,8 +5,8 @@ Rules, none of which picks a setting:
 - *bandit*: SGD step 2, the base of the map, at every prior. With two arms what the clip adds to the log-odds decides,
   at the other priors whether the likelier arm gains more often than not; they must agree (`joint`).
 - *counterfactual*: at every setting where code can be measured, the effect of the two-sided clip on the log-odds of
-  code and its tilt (`mechanism.tilt`), Holm-adjusted together. `consistent` needs a setting at which both are resolved
-  above 0 and none at which either is resolved below; `against` the reverse. A smaller *loss* decides nothing.
+  code and its tilt (`mechanism.tilt`), Holm-adjusted together. `supported` needs a setting at which both are resolved
+  above 0 and none at which either is resolved below; `contradicted` the reverse. A smaller *loss* decides nothing.
 - *dose–response*: the slope of the two-sided clip's effect on the log-odds of code over the prior's, Holm-adjusted
   with those of the other modes and settings.
 - C9: γ = 0.001 with and without the released code's second whitening; `joint`.
@@ -16,13 +16,14 @@ Usage: `mechanism_findings(mechanism_tables(results_dir()))`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from spurious_rewards.evaluation.statistics import Interval
+from spurious_rewards.evaluation.verdicts import CONTRADICTED, SUPPORTED, UNDECIDED, agreed, judge
 from spurious_rewards.mechanism.effects import headline
 from spurious_rewards.mechanism.verdict import cell, code_rows, loses, resolved, settings_of, trusted
 
@@ -30,7 +31,7 @@ NAMES = ("bandit_map", "bandit_bins", "counterfactual", "dose_response", "dose_c
 """Tables in results/tables/mechanism that may be there."""
 Finding = dict[str, str]
 """scale, measured, verdict."""
-VERDICTS = {1: "consistent", 0: "undecided", -1: "against"}
+VERDICTS = {1: SUPPORTED, 0: UNDECIDED, -1: CONTRADICTED}
 
 
 def mechanism_tables(results: Path) -> dict[str, pd.DataFrame]:
@@ -54,31 +55,15 @@ def mechanism_findings(tables: Mapping[str, pd.DataFrame]) -> dict[str, list[Fin
     return found
 
 
-def sign(interval: Interval) -> str:
-    """Verdict of an interval that a claim expects above 0."""
-    return "consistent" if interval.low > 0 else "against" if interval.high < 0 else "undecided"
-
-
 def joint(intervals: Sequence[Interval]) -> str:
-    """Verdict of several settings: that of those whose interval excludes 0, if they agree; else undecided.
+    """Join the verdicts of several settings: that of those whose interval excludes 0, if they agree; else undecided.
 
     >>> joint([Interval(0.2, 0.1, 0.3, 9), Interval(0.0, -0.1, 0.1, 9)])
-    'consistent'
+    'supported'
     >>> joint([Interval(0.2, 0.1, 0.3, 9), Interval(-0.2, -0.3, -0.1, 9)])
     'undecided'
     """
-    return agreed(sign(interval) for interval in intervals)
-
-
-def agreed(verdicts: Iterable[str]) -> str:
-    """The verdict of those that are decided, if they agree; else undecided."""
-    decided = set(verdicts) - {"undecided"}
-    return decided.pop() if len(decided) == 1 else "undecided"
-
-
-def written(interval: Interval, digits: int = 3) -> str:
-    """An interval as text, signed."""
-    return f"{interval.estimate:+.{digits}f} [{interval.low:+.{digits}f}, {interval.high:+.{digits}f}]"
+    return agreed(judge(interval) for interval in intervals)
 
 
 def from_bandit(table: pd.DataFrame) -> dict[str, Finding]:
@@ -113,14 +98,14 @@ def from_bandit(table: pd.DataFrame) -> dict[str, Finding]:
     return {
         "C4": {
             "scale": scale,
-            "measured": f"the clip adds {written(large)} to the log-odds of the likelier of two "
-            f"arms (SGD, step 2) and {written(small)} with AdamW at step 0.01, where no ratio leaves the band" + shapes,
+            "measured": f"the clip adds {large.text()} to the log-odds of the likelier of two "
+            f"arms (SGD, step 2) and {small.text()} with AdamW at step 0.01, where no ratio leaves the band" + shapes,
             "verdict": joint([large, *gains]),
         },
         "C9": {
             "scale": scale,
-            "measured": f"the clip adds {written(half)} at γ = 0.5 and at γ = 0.001 (SGD) "
-            + ", ".join(f"{written(interval, 4)} ({name})" for name, interval in rare.items()),
+            "measured": f"the clip adds {half.text()} at γ = 0.5 and at γ = 0.001 (SGD) "
+            + ", ".join(f"{interval.text('', 4)} ({name})" for name, interval in rare.items()),
             "verdict": joint(list(rare.values())),
         },
     }
@@ -157,12 +142,12 @@ def tilted(found: Sequence[tuple[int, int]]) -> str:
     """Verdict from (resolved sign of the effect on the log-odds, of the tilt) at each setting.
 
     >>> tilted([(1, 1), (0, 0)]), tilted([(1, 0), (0, 1)]), tilted([(1, 1), (0, -1)])
-    ('consistent', 'undecided', 'undecided')
+    ('supported', 'undecided', 'undecided')
     """
     for direction in (1, -1):
         if (direction, direction) in found and not any(-direction in pair for pair in found):
             return VERDICTS[direction]
-    return "undecided"
+    return UNDECIDED
 
 
 def from_dose_pairs(table: pd.DataFrame) -> dict[str, Finding]:
@@ -187,11 +172,11 @@ def _slope(table: pd.DataFrame, scale: str) -> Finding:
         "scale": scale.format(n=" and ".join(sorted({str(int(row["n"])) for row in rows.values()}))),
         "measured": "effect of the clip on the log-odds of code per unit of the prior's log-odds (amplifying what "
         f"is likely needs it above 0; Holm over modes and settings): {text}",
-        "verdict": VERDICTS[signs.pop()] if len(signs) == 1 else "undecided",
+        "verdict": VERDICTS[signs.pop()] if len(signs) == 1 else UNDECIDED,
     }
 
 
 def _marked(row: Mapping[str, Any], digits: int = 3) -> str:
     """An effect with its headline interval, and a word if that is not resolved or not to be trusted."""
-    text = written(headline(row), digits)
+    text = headline(row).text("", digits)
     return text if resolved(row) else f"{text} ({'not resolved' if trusted(row) else 'weights too uneven'})"

@@ -13,7 +13,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from spurious_rewards.reporting import collect, drawing, figures, reasoning_figures, reasoning_tables, tables
+from spurious_rewards.reporting import (
+    collect,
+    drawing,
+    figures,
+    reasoning_figures,
+    reasoning_tables,
+    tables,
+    training_claims,
+)
 from spurious_rewards.reporting.claims import claims_table
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.mechanism_claims import mechanism_tables
@@ -33,6 +41,7 @@ def all_tables(records: Records) -> dict[str, pd.DataFrame]:
         "clip_activity": tables.clip_activity(records),
         "first_updates": tables.first_updates(records),
         "runs": tables.runs(records),
+        "tests": training_claims.claim_tests(records),
         **reasoning_tables.tables(records),
     }
     return {name: table for name, table in found.items() if len(table)}
@@ -69,16 +78,18 @@ def rebuild(results: Path) -> Path:
 def _rebuild(results: Path) -> tuple[Path, str]:
     """The first page, and a sentence on the PNGs of the last figures drawn."""
     profiles = [collect.load(name, results) for name in collect.saved_profiles(results)]
-    note = ""
+    note, tested = "", {}
     for records in profiles:
-        write_tables(all_tables(records), results / "tables" / records.profile)
+        found = all_tables(records)
+        tested[records.profile] = found.get("tests", pd.DataFrame())
+        write_tables(found, results / "tables" / records.profile)
         drawn = figures.all_figures(records) | reasoning_figures.all_figures(records)
         figures.check_legends(drawn)
         note = drawing.write(drawn, results / "figures" / records.profile)
     mechanism = mechanism_tables(results)
     if mechanism:
         drawing.write(mechanism_figures(mechanism), results / "figures" / "mechanism")
-    write_tables({"claims": claims_table(profiles, mechanism)}, results / "tables", alone=False)
+    write_tables({"claims": claims_table(profiles, mechanism, tested)}, results / "tables", alone=False)
     write_site(results)
     return results / "index.html", note
 

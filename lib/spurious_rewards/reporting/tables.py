@@ -35,7 +35,7 @@ def arms(records: Records) -> pd.DataFrame:
             for name, column in (("accuracy", "correct"), ("code", "uses_code")):
                 row |= level(matrix(group, column)).columns(name)
                 if len(base) and arm != BASE:
-                    row |= effect(changes(group, base, column)).columns(f"{name}_change")
+                    row |= effect(changes(group, base, column)).cut(-1, 1).columns(f"{name}_change")
             rows.append(row | over_answers(group))
     return pd.DataFrame(rows)
 
@@ -92,7 +92,7 @@ def clip_effect(records: Records) -> pd.DataFrame:
             for name, column in (("accuracy_difference", "correct"), ("code_difference", "uses_code")):
                 on, off = (by_problem(by_mode[side], column).loc[seeds] for side in (mode, "none"))
                 difference_S_P = (on - off).to_numpy()
-                row |= effect(difference_S_P).columns(name)
+                row |= effect(difference_S_P).cut(-1, 1).columns(name)
                 row[f"{name}_per_seed"] = " ".join(f"{value:+.4f}" for value in difference_S_P.mean(axis=1))
             rows.append(row)
     return pd.DataFrame(rows)

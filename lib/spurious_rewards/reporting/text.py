@@ -11,12 +11,14 @@ from typing import Any
 import pandas as pd
 
 CAPTIONS = {
-    "arms": "Accuracy and code frequency of every arm, with the change from the base model (95 % limits over problems "
-    "and seeds; `_seeds_` limits: over seeds alone).",
-    "clip_effect": "Each clip mode minus `none`, paired by seed (95 % t limits over seeds).",
+    "arms": "Accuracy and code frequency of every arm, with the change from the base model (95 % limits over seeds "
+    "and problems).",
+    "clip_effect": "Each clip mode minus `none`, paired by seed and problem (95 % limits over seeds and problems).",
     "clip_activity": "Where the clip acts: share of tokens clipped at update 1 of a rollout batch (must be 0) and "
     "later.",
     "first_updates": "Control: arms that differ in the clip alone have bit-equal losses at the first update.",
+    "tests": "Every test behind the claims about training: effect and limits, p-value before and after Holm's "
+    "adjustment, verdict and reason, and the seeds that would decide.",
     "runs": "What each training run cost, and the commit it came from.",
     "strategies": "Code reasoning (Table 1 of the paper): frequency of code, accuracy with and without it, agreement "
     "of two detectors (Cohen's kappa), the identity frequency × accuracy, which holds by construction "
@@ -38,7 +40,7 @@ CAPTIONS = {
     "`exact_match_numbers`: only rests that hold a number, since wording can be guessed; `…_minus_clean`: "
     "difference to freshly generated problems (Newcombe).",
     "pass_at_k": "Unbiased pass@k from n samples per problem (95 % limits over problems and seeds); k = 1 is avg@n.",
-    "claims": "The paper's claims beside what was measured here. Figures in the third column are paper-reported.",
+    "claims": "The paper's claims beside what was measured here. Figures in the column `paper` are paper-reported.",
 }
 
 BENCHMARKS = {

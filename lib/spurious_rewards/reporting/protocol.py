@@ -1,0 +1,201 @@
+"""Read the protocol of a study, fixed before its runs: what each claim is measured by and what counts as which verdict.
+
+A profile may carry it under the key `protocol` (docs/protocol.md explains the choices); a profile without one is judged
+by the same rules with the values of `Protocol()`.
+
+    protocol:
+      confidence: 0.95                        # of the intervals; 1 − confidence is the level of Holm's family
+      smallest: {accuracy: 0.03, code: 0.05}  # smallest effects that matter: the bounds of equivalence
+      destruction: 0.20                       # without the clip: a loss whose whole interval lies beyond this
+      seeds: {least: 8, looks: [8, 16, 32]}   # fewest seeds of a verdict; seeds at which the data are looked at
+      collapse: {loss: 0.20, share: 0.10, seeds: 32}   # arms of which only some seeds lose so much need so many seeds
+      per: model                              # or recipe: pretraining checkpoints are the units, not seeds
+      settings: {learning_rate: [0.0001]}     # only runs with these values count
+      family: [C1, C3, C4, C5]                # claims whose tests are adjusted together; the others stand alone
+      claims:
+        C1: {outcome: accuracy, effect: change, arms: [{reward: random}, {reward: ground_truth, expect: context}]}
+
+Usage: `protocol_of("decide").claims["C4"].effect`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.evaluation.crossed import SEEDS_FOR_A_VERDICT
+from spurious_rewards.evaluation.statistics import CONFIDENCE
+from spurious_rewards.evaluation.verdicts import EXPECTED, level_at
+from spurious_rewards.storage.files import read_text
+from spurious_rewards.storage.paths import project_root
+from spurious_rewards.storage.yaml_text import read_mapping
+
+OUTCOMES = {"accuracy": "correct", "code": "uses_code"}
+"""Outcome → column of the records."""
+EFFECTS = ("change", "paired", "apart", "spread")
+"""`change`: after minus before; `paired`: minus an arm with the same seeds; `apart`: minus an arm with seeds of its
+own, where the arm alone gains; `spread`: the largest minus the smallest change over models."""
+UNITS = ("model", "recipe")
+CONTEXT = "context"
+"""What a claim expects of an arm that stands beside the others for comparison and has no part in the verdict."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Name an arm that a claim speaks of, and what the claim expects of it."""
+
+    reward: str
+    gamma: float = 0.5
+    clip_mode: str = "two_sided"
+    expect: str = "gain"
+
+    def but(self, against: Mapping[str, str]) -> Arm:
+        """Return the arm to compare with: fields exchanged, or a `suffix` added to the reward."""
+        changed = {name: value for name, value in against.items() if name != "suffix"}
+        reward = self.reward + against.get("suffix", "")
+        return Arm(**{"reward": reward, "gamma": self.gamma, "clip_mode": self.clip_mode, **changed})
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Say what a claim is measured by: an outcome, a kind of effect, and the arms that have to show it."""
+
+    outcome: str
+    effect: str
+    arms: tuple[Arm, ...]
+    against: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_mapping(cls, values: Any, where: str) -> Rule:
+        """Build and check a rule of the YAML text."""
+        values = _mapping(values, where, [f.name for f in fields(cls)], ("outcome", "effect", "arms"))
+        _one_of(values["outcome"], f"outcome of {where}", OUTCOMES)
+        _one_of(values["effect"], f"effect of {where}", EFFECTS)
+        known = [f.name for f in fields(Arm)]
+        arms = tuple(Arm(**_mapping(arm, f"an arm of {where}", known, ("reward",))) for arm in values["arms"])
+        for arm in arms:
+            _one_of(arm.expect, f"expect of {where}", (*EXPECTED, CONTEXT))
+        against = _mapping(values.get("against", {}), f"against of {where}", ("reward", "gamma", "clip_mode", "suffix"))
+        if bool(against) != (values["effect"] in ("paired", "apart")):
+            raise InputError(f"{where}: `against` belongs to the effects paired and apart, and both need it.")
+        return cls(values["outcome"], values["effect"], arms, against)
+
+
+RANDOM = Arm("random")
+CLAIMS = {
+    "C1": Rule("accuracy", "change", (RANDOM, Arm("ground_truth", expect=CONTEXT))),
+    "C2": Rule("accuracy", "change", tuple(map(Arm, ("majority_vote", "one_shot", "incorrect", "format")))),
+    "C3": Rule("accuracy", "spread", (RANDOM,)),
+    "C4": Rule("code", "paired", (RANDOM,), {"clip_mode": "none"}),
+    "C5": Rule("code", "change", (RANDOM,)),
+    "C9": Rule(
+        "accuracy",
+        "change",
+        (*(Arm("random", g) for g in (0.7, 0.5, 0.3, 0.001)), Arm("random", 0.0, expect="nothing")),
+    ),
+    "C10": Rule("accuracy", "apart", (RANDOM, Arm("format")), {"suffix": "_and_no_python"}),
+}
+"""The claims about training, as the paper states them."""
+PRIMARY = ("C1", "C3", "C4", "C5")
+"""Those about the random reward and the clip, whose tests are adjusted together."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Hold the numbers and rules by which the claims about training are judged; effects are in proportions."""
+
+    confidence: float = CONFIDENCE
+    smallest: Mapping[str, float] = field(default_factory=lambda: {"accuracy": 0.03, "code": 0.05})
+    destruction: float = 0.20
+    least: int = SEEDS_FOR_A_VERDICT
+    looks: tuple[int, ...] = ()
+    collapse_loss: float = 0.20
+    collapse_share: float = 0.10
+    collapse_seeds: int = 32
+    per: str = "model"
+    settings: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    family: tuple[str, ...] = PRIMARY
+    claims: Mapping[str, Rule] = field(default_factory=lambda: CLAIMS)
+
+    @classmethod
+    def from_mapping(cls, values: Any, where: str = "protocol") -> Protocol:
+        """Build and check a protocol from the mapping in a profile.
+
+        Raises:
+            InputError: an unknown key, claim, outcome or effect, or a number that makes no sense.
+        """
+        known = ("confidence", "smallest", "destruction", "seeds", "collapse", "per", "settings", "family", "claims")
+        values = dict(_mapping(values, where, known))
+        seeds = _mapping(values.pop("seeds", {}), f"seeds of {where}", ("least", "looks"))
+        collapse = _mapping(values.pop("collapse", {}), f"collapse of {where}", ("loss", "share", "seeds"))
+        values |= {f"collapse_{name}": number for name, number in collapse.items()}
+        values |= {"least": seeds.get("least", SEEDS_FOR_A_VERDICT), "looks": tuple(seeds.get("looks", ()))}
+        settings = _mapping(values.get("settings", {}), f"settings of {where}")
+        values["settings"] = {k: tuple(v) if isinstance(v, list) else (v,) for k, v in settings.items()}
+        if "claims" in values:
+            rules = _mapping(values["claims"], f"claims of {where}", CLAIMS)
+            values["claims"] = {name: Rule.from_mapping(rule, f"{where}, claim {name}") for name, rule in rules.items()}
+        values["family"] = tuple(values.get("family", PRIMARY))
+        smallest = _mapping(values.get("smallest", {}), f"smallest of {where}", OUTCOMES)
+        values["smallest"] = {**cls().smallest, **smallest}
+        protocol = cls(**values)
+        protocol.check(where)
+        return protocol
+
+    def check(self, where: str = "protocol") -> None:
+        """Raise `InputError` for values that cannot work."""
+        for name in self.family:
+            _one_of(name, f"family of {where}", CLAIMS)
+        _one_of(self.per, f"per of {where}", UNITS)
+        for name, number in {"confidence": self.confidence, "destruction": self.destruction, **self.smallest}.items():
+            if not 0 < number < 1:
+                raise InputError(f"{name} of {where} must lie between 0 and 1, but it is {number!r}.")
+        if self.least < SEEDS_FOR_A_VERDICT:
+            raise InputError(
+                f"seeds of {where}: a verdict takes at least {SEEDS_FOR_A_VERDICT} seeds, because the interval of "
+                f"fewer misses too often, but `least` is {self.least}."
+            )
+        if list(self.looks) != sorted(set(self.looks)) or (self.looks and self.looks[0] < self.least):
+            raise InputError(f"looks of {where} must grow and start at `least` or above, but they are {self.looks}.")
+
+    def look(self, n_seeds: int) -> tuple[int, float]:
+        """Return the number of seeds to use of those there are, and the level of a test on them.
+
+        Between two planned looks the seeds beyond the earlier one wait; before the first, none can be used.
+        """
+        level = 1 - self.confidence
+        if not self.looks:
+            return n_seeds, level
+        reached = [look for look in self.looks if look <= n_seeds]
+        return (reached[-1], level_at(reached[-1], self.looks, level)) if reached else (0, level)
+
+
+def protocol_of(profile: str) -> Protocol:
+    """Read the protocol of a profile; the default one if the profile has none, or is not on this machine.
+
+    Raises:
+        InputError: the profile's protocol cannot be read.
+    """
+    path = project_root() / "profiles" / f"{profile}.yaml"
+    values = read_mapping(read_text(path), path.name) if path.is_file() else {}
+    return Protocol.from_mapping(values["protocol"], f"protocol of {path.name}") if "protocol" in values else Protocol()
+
+
+def _mapping(value: Any, where: str, known: Any = None, needed: tuple[str, ...] = ()) -> Mapping[str, Any]:
+    """`value`, checked to be a mapping with known keys that has the needed ones."""
+    if not isinstance(value, Mapping):
+        raise InputError(f"{where} must be a mapping, but it is {value!r}.")
+    for name in value if known is not None else ():
+        if name not in known:
+            raise unknown_name(f"key in {where}", name, known)
+    for name in needed:
+        if name not in value:
+            raise InputError(f"{where} lacks {name}.")
+    return value
+
+
+def _one_of(value: Any, what: str, known: Any) -> None:
+    if value not in known:
+        raise unknown_name(what, value, known)

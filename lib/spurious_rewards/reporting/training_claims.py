@@ -1,0 +1,267 @@
+"""Judge the claims about training (C1–C5, C9, C10): one effect, one interval and one verdict per arm, by the protocol.
+
+Each arm of each claim is a *test*: an effect over seeds and problems (`evaluation.crossed`), its p-value after Holm's
+adjustment within the protocol's family, and a verdict (`evaluation.verdicts`). A claim that speaks of several arms gets
+the verdict that theirs join to. C4 has a second row, about what happens without the clip.
+
+Usage: `claim_tests(records)`; `claim_rows(claim_tests(records))`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from spurious_rewards.evaluation.crossed import SEEDS_FOR_A_VERDICT, Components, effect, effect_difference
+from spurious_rewards.evaluation.significance import holm
+from spurious_rewards.evaluation.statistics import Effect, Interval
+from spurious_rewards.evaluation.verdicts import CONTRADICTED, NOTHING, SUPPORTED, UNDECIDED, every, judge, what_happens
+from spurious_rewards.reporting.collect import Records
+from spurious_rewards.reporting.evidence import MODELS, SETTING, Evidence, recipe_of
+from spurious_rewards.reporting.protocol import CONTEXT, OUTCOMES, Arm, Protocol, Rule, protocol_of
+from spurious_rewards.reporting.words import reward_words
+
+WITHOUT = "without the clip"
+"""What the second row of C4 is about."""
+
+
+@dataclass(frozen=True)
+class ClaimTest:
+    """Hold the effect of one arm of a claim and what it takes to judge it; effects are in proportions."""
+
+    claim: str
+    about: str
+    scale: str
+    outcome: str
+    kind: str
+    effect: Effect
+    expect: str
+    smallest: float
+    level: float
+    n_problems: int
+    n_pairs: int = 1
+    """Pairs of models among which the largest difference was picked."""
+    obstacle: str = ""
+    """Why no verdict may be given, whatever the effect; empty if one may."""
+    decide: int | None = None
+    """Seeds that would decide either way; None if more problems are needed."""
+
+    @property
+    def primary(self) -> bool:
+        """Whether the test is the claim's own: neither beside it for comparison nor about its second part."""
+        return self.expect != CONTEXT and WITHOUT not in self.about
+
+    def p_value(self) -> float:
+        """Return the p-value, widened for the choice among pairs."""
+        return min(1.0, self.n_pairs * p) if np.isfinite(p := self.effect.p_value()) else p
+
+    def shown(self) -> Interval:
+        """Return the effect with the limits that the verdict rests on."""
+        return self.effect.at(1 - self.level / self.n_pairs).cut(-1, 1)
+
+
+def claim_tests(records: Records, protocol: Protocol | None = None) -> pd.DataFrame:
+    """Tabulate every test of the claims about training: effect, limits, adjusted p-value, verdict and its reason."""
+    protocol = protocol or protocol_of(records.profile)
+    whole = Evidence(_counted(records, protocol))
+    found = [test for name, rule in protocol.claims.items() for test in _of_claim(name, rule, whole, protocol)]
+    adjusted = np.array([test.p_value() for test in found])
+    family = np.array([test.primary and test.claim in protocol.family for test in found], dtype=bool)
+    adjusted[family] = holm(adjusted[family])
+    rows = []
+    for test, p_value in zip(found, adjusted, strict=True):
+        verdict, why = _verdict(test, float(p_value), protocol)
+        rows.append(
+            {
+                "claim": test.claim,
+                "scale": test.scale,
+                "about": test.about,
+                "outcome": test.outcome,
+                "effect": test.kind,
+                "expect": test.expect,
+                "estimate": test.effect.estimate,
+                "low": test.shown().low,
+                "high": test.shown().high,
+                "n_seeds": test.effect.n,
+                "n_problems": test.n_problems,
+                "p_value": test.p_value(),
+                "p_adjusted": p_value,
+                "seeds_to_decide": test.decide,
+                "verdict": verdict,
+                "why": why,
+            }
+        )
+    table = pd.DataFrame(rows)
+    return table.astype({"seeds_to_decide": "Int64"}) if len(table) else table
+
+
+def claim_rows(table: pd.DataFrame) -> Iterator[dict[str, object]]:
+    """Yield one row per claim and scale from the table of tests: the arms' effects in words, the joint verdict."""
+    if table.empty:
+        return
+    second = table["about"].str.contains(WITHOUT, regex=False)
+    for (claim, scale, without), group in table.groupby(["claim", "scale", second], sort=False):
+        own = group[group["expect"] != CONTEXT]
+        if own.empty:
+            continue
+        verdict = every(own["verdict"])
+        decisive = own[own["verdict"] == verdict] if verdict in set(own["verdict"]) else own
+        row = decisive.iloc[0]
+        intervals = [Interval(r["estimate"], r["low"], r["high"], r["n_seeds"]) for r in group.to_dict("records")]
+        if len(group) <= 2:
+            effects = "; ".join(
+                f"{about} {i.text('points')}" for about, i in zip(group["about"], intervals, strict=True)
+            )
+        else:
+            effects = ", ".join(
+                f"{about} {100 * i.estimate:+.1f}" for about, i in zip(group["about"], intervals, strict=True)
+            )
+            effects = f"{effects} points"
+        yield {
+            "claim": claim,
+            "part": WITHOUT if without else "",
+            "scale": scale,
+            "outcome": row["outcome"],
+            **{name: row[name] for name in ("estimate", "low", "high")},
+            "unit": "points",
+            "n": f"{own['n_seeds'].min()} seeds × {own['n_problems'].min()} problems",
+            "measured": f"{row['outcome']}: {effects}",
+            "verdict": verdict,
+            "why": row["why"] if len(own) == 1 else f"{row['about']}: {row['why']}",
+        }
+
+
+def _counted(records: Records, protocol: Protocol) -> Records:
+    """The records of the runs that count for verdicts, and of the untrained models."""
+    runs = records.runs
+    for name, values in protocol.settings.items() if len(runs) else ():
+        runs = runs[runs[name].isin(values)]
+    if len(runs) == len(records.runs):
+        return records
+    own = set(runs["run_id"])
+    samples = records.samples[records.samples["trained_run"].isin(own | {""})]
+    return replace(records, runs=runs, samples=samples)
+
+
+def _of_claim(name: str, rule: Rule, whole: Evidence, protocol: Protocol) -> Iterator[ClaimTest]:
+    """The tests of one claim in every part of a profile that speaks to it."""
+    kind = MODELS if rule.effect == "spread" else SETTING
+    for part in whole.parts(kind, recipes=protocol.per == "recipe"):
+        if part.records.runs.empty:
+            continue
+        found = {arm: test for arm in rule.arms if (test := _test(name, rule, arm, part, protocol)) is not None}
+        if len(found) == 1 < len(rule.arms) and any(arm.expect == "nothing" for arm in rule.arms):
+            continue  # a claim about arms that work and one that does not needs more than one of them
+        for arm, test in found.items():
+            yield test
+            if name == "C4":
+                other = replace(arm.but(rule.against), expect="nothing")
+                without = _test(name, Rule("accuracy", "change", (other,)), other, part, protocol)
+                if without is not None:
+                    yield replace(without, about=f"{reward_words(arm.reward, arm.gamma)}, {WITHOUT}")
+
+
+def _test(name: str, rule: Rule, arm: Arm, part: Evidence, protocol: Protocol) -> ClaimTest | None:
+    """One arm's test in one part, or None if the part holds no such arm."""
+    column = OUTCOMES[rule.outcome]
+    groups = [_units(part.changes(arm, column), protocol)]
+    about, n_pairs, obstacle = reward_words(arm.reward, arm.gamma), 1, ""
+    if len({other.gamma for other in rule.arms}) > 1:
+        about = f"γ = {arm.gamma:g}"
+    if groups[0].empty:
+        return None
+    if rule.effect in ("paired", "apart"):
+        other = _units(part.changes(arm.but(rule.against), column), protocol)
+        if other.empty:
+            return None
+        if rule.effect == "paired":
+            common = groups[0].index.intersection(other.index, sort=True)
+            groups = [groups[0].loc[common] - other.loc[common]]
+            about = f"{about}, with minus without clip" if rule.against == {"clip_mode": "none"} else about
+        else:
+            groups.append(other)
+    elif rule.effect == "spread":
+        key = recipe_of if protocol.per == "recipe" else str
+        by_model = {m: g for m, g in groups[0].groupby(groups[0].index.get_level_values("model").map(key), sort=False)}
+        if len(by_model) < 2:
+            return None
+        n_pairs = len(by_model) * (len(by_model) - 1) // 2
+        order = sorted(by_model, key=lambda model: by_model[model].to_numpy().mean())
+        groups = [by_model[order[-1]], by_model[order[0]]]
+        about = f"{about}, {order[-1]} minus {order[0]}"
+    n_units = min(map(len, groups))
+    used, level = protocol.look(n_units) if protocol.per == "model" else (n_units, 1 - protocol.confidence)
+    least, unit = (protocol.least, "seeds") if protocol.per == "model" else (SEEDS_FOR_A_VERDICT, "checkpoints")
+    if n_units < least:
+        obstacle = f"{n_units} {unit}; a verdict takes {least}."
+    elif not used:
+        obstacle = f"{n_units} of {protocol.looks[-1]} planned seeds have run."
+    elif _mixed(part, arm, rule, protocol) and n_units < protocol.collapse_seeds:
+        obstacle = f"Some seeds collapsed and others did not; such an arm takes {protocol.collapse_seeds} seeds."
+    arrays = [group.to_numpy()[: used or n_units] for group in groups]
+    if rule.effect == "apart" and not obstacle:
+        if judge(effect(arrays[0]), protocol.smallest[rule.outcome], level=level) != SUPPORTED:
+            obstacle = "The reward alone does not gain, so there is nothing that its compound could remove."
+    found = effect(*arrays) if len(arrays) == 1 else effect_difference(*arrays)
+    parts = [Components.of(array) for array in arrays if min(array.shape) > 1]
+    decide = None
+    if len(parts) == len(arrays):
+        problems = parts[0] if len(parts) == 1 else Components.of_difference(*arrays)
+        decide = problems.seeds_to_decide(protocol.smallest[rule.outcome], arrays[0].shape[1])
+    return ClaimTest(
+        claim=name,
+        about=about,
+        scale=part.scale,
+        outcome=rule.outcome,
+        kind=rule.effect,
+        effect=found,
+        expect=arm.expect,
+        smallest=protocol.smallest[rule.outcome],
+        level=level,
+        n_problems=arrays[0].shape[1],
+        n_pairs=n_pairs,
+        obstacle=obstacle,
+        decide=decide,
+    )
+
+
+def _units(changes: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
+    """A row per unit: per seed, or per pretraining checkpoint where the protocol is about recipes."""
+    if protocol.per == "recipe" and len(changes):
+        return changes.groupby(level="model").mean()
+    return changes
+
+
+def _mixed(part: Evidence, arm: Arm, rule: Rule, protocol: Protocol) -> bool:
+    """Whether some but not all seeds of an arm, or of the one it is compared with, lost much accuracy."""
+    for one in [arm, *([arm.but(rule.against)] if rule.against else [])]:
+        changes = part.changes(one, OUTCOMES["accuracy"])
+        for _, seeds in changes.groupby(level="model") if len(changes) else ():
+            share = float((seeds.mean(axis=1) < -protocol.collapse_loss).mean())
+            if protocol.collapse_share < share < 1 - protocol.collapse_share:
+                return True
+    return False
+
+
+def _verdict(test: ClaimTest, p_value: float, protocol: Protocol) -> tuple[str, str]:
+    """Verdict on one arm, and the reason in a sentence of at most 30 words; neither for an arm beside the claim's."""
+    if test.expect == CONTEXT:
+        return "", ""
+    if test.obstacle:
+        return UNDECIDED, test.obstacle
+    bound = f"±{100 * test.smallest:g} points"
+    verdict = judge(test.effect, test.smallest, test.expect, p_value, test.level, test.n_pairs)
+    happens = (
+        what_happens(test.effect, test.smallest, protocol.destruction, test.level) if WITHOUT in test.about else ""
+    )
+    prefix = f"{happens.capitalize()}: t" if happens and happens != "undecided" else "T"
+    if verdict == NOTHING or (verdict == SUPPORTED and test.expect == "nothing"):
+        return verdict, f"{prefix}he {100 * (1 - 2 * test.level / test.n_pairs):.3g} % interval lies within {bound}."
+    if verdict in (SUPPORTED, CONTRADICTED):
+        side = "above" if test.effect.estimate > 0 else "below"
+        return verdict, f"{prefix}he effect lies {side} 0 (adjusted p = {p_value:.2g})."
+    more = f"about {test.decide} seeds would decide" if test.decide else "seeds alone would not decide"
+    return verdict, f"The effect is told neither from 0 nor from {bound}; {more}."
