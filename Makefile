@@ -31,7 +31,7 @@ export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 export MALLOC_TOP_PAD_ ?= 268435456
 
-.PHONY: help setup reproduce control check test test-slow test-browser test-vllm test-vllm-here test-gpu lint lab organisms doctor lock clean distclean
+.PHONY: help setup reproduce control plan check test test-slow test-browser test-vllm test-vllm-here test-gpu test-slurm lint lab organisms doctor lock clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,9 +40,12 @@ help: ## this list
 setup: $(READY) ## create or update .venv from the lock file
 	@echo "The environment is ready: $(PY)"
 
-reproduce: $(READY) ## run all jobs of PROFILE (default micro) that are not done; CORES=n limits it, DRY_RUN=1 only lists
-	@$(PY) -m spurious_rewards.workflow.reproduce $(PROFILE) $(if $(CORES),--cores $(CORES)) $(if $(DRY_RUN),--dry-run)
+reproduce: $(READY) $(if $(CLUSTER),.venv-slurm-ready) ## run all jobs of PROFILE (default micro) that are not done; CORES=n limits it, DRY_RUN=1 only lists, CLUSTER=profiles/slurm sends them there
+	@$(PY) -m spurious_rewards.workflow.reproduce $(PROFILE) $(if $(CORES),--cores $(CORES)) $(if $(DRY_RUN),--dry-run) $(if $(CLUSTER),--cluster $(CLUSTER) --snakemake .venv-slurm/bin/python)
 	$(if $(DRY_RUN),,@$(PY) -m spurious_rewards.reporting.compare $(PROFILE) --if-committed)
+
+plan: $(READY) ## memory, disk, hours and cost of every run of PROFILE; BUDGET_GPU_HOURS=n keeps what tells most, CARD=a100 PRICE=2
+	@$(PY) -m spurious_rewards.reporting.plan $(PROFILE) $(if $(CARD),--card $(CARD)) $(if $(PRICE),--price $(PRICE)) $(if $(BUDGET_GPU_HOURS),--budget $(BUDGET_GPU_HOURS))
 
 check: $(READY) ## validate every profile against the notebooks and configurations; nothing runs
 	@$(PY) -m spurious_rewards.workflow.profiles
@@ -70,6 +73,13 @@ test-vllm-here: $(READY)
 # The record goes to a file that is committed with the card's name in it, see docs.
 test-gpu: $(READY) ## checks that need an NVIDIA GPU; skipped, with the reason, where there is none
 	SPURIOUS_GPU_RECORD=results/tables/gpu/test_gpu.txt $(PY) -m pytest -m gpu tests/gpu
+
+test-slurm: $(READY) .venv-slurm-ready ## tests of the cluster path with a real Slurm of one node on this machine (root; see .ci/run)
+	SPURIOUS_SNAKEMAKE=$(CURDIR)/.venv-slurm/bin/python $(PY) -m pytest -m slurm tests/slurm
+
+.PHONY: .venv-slurm-ready
+.venv-slurm-ready: # Snakemake and Slurm's executor, in an environment of their own
+	@$(MAKE) --no-print-directory setup VENV=.venv-slurm LOCK=requirements/slurm.lock.txt
 
 lint: $(READY) ## style and unused code
 	$(PY) -m ruff check lib tests benchmarks notebooks
@@ -106,7 +116,7 @@ clean: ## remove caches; with RUNS=yes also runs/, that is, everything computed 
 	$(if $(filter yes,$(RUNS)),rm -rf runs,@echo "runs/ is kept; make clean RUNS=yes removes it too.")
 
 distclean: clean ## clean, and remove the environments
-	rm -rf $(VENV) .venv-vllm lib/*.egg-info
+	rm -rf $(VENV) .venv-vllm .venv-slurm lib/*.egg-info
 
 # Holds the hash of what it was made from: after a mere change of times (git checkout) nothing is installed again.
 $(VENV)/.ready-%: $(LOCK) pyproject.toml

@@ -117,3 +117,17 @@ def test_an_unreachable_hub_is_one_sentence(monkeypatch):
     monkeypatch.setattr(registry, "hub_reachable", lambda: False)
     with pytest.raises(InputError, match="cannot be loaded from the Hugging Face hub.*local copy"):
         load_tokenizer("allenai/OLMo-2-1124-7B")
+
+
+def test_a_hub_model_is_fetched_once_at_its_revision_and_used_by_path(monkeypatch):
+    asked = []
+
+    def download(name, **options):
+        asked.append((name, options["revision"], options["local_files_only"]))
+        return str(resolve("qwen-like").folder())
+
+    monkeypatch.setattr(registry, "hub_reachable", lambda: False)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    model, _ = load("Qwen/Qwen2.5-Math-7B")
+    assert model.name_or_path == str(resolve("qwen-like").folder())  # what TRL hands to vLLM
+    assert set(asked) == {("Qwen/Qwen2.5-Math-7B", "b101308fe89651ea5ce025f25317fea6fc07e96e", True)}

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spurious_rewards.data.hub import hub_reachable
 from spurious_rewards.errors import InputError, unknown_name
@@ -33,6 +33,8 @@ WEIGHT_FILES = (
 )  # fmt: skip
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 DEFAULT_MODEL = "qwen-like"
+HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja", "tokenizer.model")
+"""What is downloaded of a model; some folders also hold the same weights in a second format."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,30 @@ def checked_folder(folder: str | Path) -> Path:
     return path
 
 
+def fetch(name: str | Path) -> Path:
+    """Find the folder of a model; one of the hub is downloaded at its pinned revision if it is not there yet.
+
+    Everything that loads the model gets this folder, so that vLLM, Transformers and TRL see the same files. Without a
+    connection only an earlier download counts, so that failing is quick.
+
+    Raises:
+        InputError: as `ModelSpec.folder`, or the hub cannot be reached.
+    """
+    spec = resolve(name)
+    if spec.kind != "hub":
+        return Path(spec.folder())
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(
+                spec.name, revision=spec.revision, local_files_only=not hub_reachable(), allow_patterns=list(HUB_FILES)
+            )
+        )
+    except (OSError, ValueError) as error:
+        raise _unloadable(spec, error) from error
+
+
 def load(name: str | Path, dtype: str = "float32") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a model (in evaluation mode, on the CPU) and its tokenizer.
 
@@ -171,7 +197,7 @@ def load(name: str | Path, dtype: str = "float32") -> tuple[PreTrainedModel, Pre
     if dtype not in DTYPES:
         raise unknown_name("dtype", dtype, DTYPES)
     spec = resolve(name)
-    folder = spec.folder()
+    folder = fetch(name)
     tokenizer = load_tokenizer(name)
 
     import torch
@@ -180,9 +206,7 @@ def load(name: str | Path, dtype: str = "float32") -> tuple[PreTrainedModel, Pre
 
     kind = dtype if dtype == "auto" else getattr(torch, dtype)
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=kind, output_loading_info=True, **_hub_arguments(spec)
-        )
+        model, info = AutoModelForCausalLM.from_pretrained(folder, dtype=kind, output_loading_info=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise _unloadable(spec, error) from error
     if missing := sorted(info["missing_keys"]):  # Transformers would only warn, and fill them with random numbers
@@ -215,19 +239,12 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
 
     spec = resolve(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(spec.folder(), **_hub_arguments(spec))
+        tokenizer = AutoTokenizer.from_pretrained(fetch(name))
     except (OSError, ValueError, KeyError) as error:
         raise _unloadable(spec, error) from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
-
-
-def _hub_arguments(spec: ModelSpec) -> dict[str, Any]:
-    """Revision of a hub model; without a connection only earlier downloads are tried, so that failing is quick."""
-    if spec.kind != "hub":
-        return {}
-    return {"revision": spec.revision, "local_files_only": not hub_reachable()}
 
 
 def _is_organism(name: str) -> bool:

@@ -36,6 +36,7 @@ from spurious_rewards.training.arguments import grpo_arguments, world_size
 from spurious_rewards.training.config import RunConfig
 from spurious_rewards.training.digests import digests
 from spurious_rewards.training.divergence import check_weights
+from spurious_rewards.training.footprint import check_fits
 
 PARTIAL = "metrics.partial.parquet"
 REPRODUCIBLE = {
@@ -86,6 +87,7 @@ def is_main_process() -> bool:
 def _train(
     run: RunFolder, config: RunConfig, problems: list[Problem], on_batch: OnBatch | None, progress: bool
 ) -> None:
+    import torch
     from transformers import PrinterCallback
     from transformers.utils.logging import disable_progress_bar
 
@@ -99,6 +101,8 @@ def _train(
         _read_numbered_cpus()
     if checkpoint:
         checkpoints.check_processes(checkpoint, world_size())
+    if torch.cuda.is_available():
+        check_fits(config, world_size(), torch.cuda.mem_get_info()[1] / 1e9)
     trainer = make_trainer(config, problems, folder)
     notes = [*config.notes(), *_too_long(config, len(problems), trainer.n_problems)]
     for note in notes if is_main_process() else ():

@@ -1,0 +1,217 @@
+"""Plan a profile before anything runs: GPUs, memory, disk, tokens, hours and cost of every run, in order of execution.
+
+Formulas and assumptions stand in `training.footprint`. On GPUs the times are estimates that nobody here has measured;
+take them as right within a third. With a budget, jobs are kept in the order in which they tell most: the untrained
+model first, then seed 0 of each arm in the profile's order with its evaluations, then further seeds.
+
+Usage: python -m spurious_rewards.reporting.plan paper [--card a100] [--price 2.5] [--budget 100]     # or: make plan
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from spurious_rewards.command_line import exit_code
+from spurious_rewards.data.specs import SOURCES
+from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.models.shape import Shape, shape_of
+from spurious_rewards.storage.files import read_text
+from spurious_rewards.storage.yaml_text import read_mapping
+from spurious_rewards.training.config import RunConfig
+from spurious_rewards.training.footprint import (
+    CARDS,
+    Card,
+    disk_gb,
+    generation_gb,
+    generation_seconds,
+    memory_gb,
+    seconds,
+)
+from spurious_rewards.training.launch import hardware_files
+from spurious_rewards.workflow.parameters import notebook_parameters
+from spurious_rewards.workflow.profiles import Profile, load_profile, notebook_path
+from spurious_rewards.workflow.stages import Job
+
+PRICE = 2.5
+"""US dollars per GPU and hour: an assumption, near what clouds asked for an H100 in 2025 and 2026."""
+MEAN_SHARE = 0.28
+"""Mean length of an answer as a share of the longest: 850 of 3,072 tokens in the paper's runs."""
+PROMPT_TOKENS = 150
+START_HOURS = 0.05
+"""Per GPU job: loading the model and compiling vLLM's graphs, three minutes (an assumption)."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one job takes; memory per GPU, or of the process where there is none, in 10^9 bytes."""
+
+    job: Job
+    gpus: int
+    memory_gb: float
+    disk_gb: float
+    tokens: float  # generated
+    hours: float
+    writing_gb: float = 0.0  # disk of one checkpoint while it is written
+
+    @property
+    def gpu_hours(self) -> float:
+        """GPUs × hours."""
+        return self.gpus * self.hours
+
+
+def plan(profile: Profile, card: Card) -> list[Entry]:
+    """Compute the entry of every job, in the order in which they run."""
+    return [_entry(job, profile, card) for job in profile.jobs]
+
+
+def within_budget(entries: Sequence[Entry], gpu_hours: float) -> list[Entry]:
+    """Keep the most informative jobs that fit into `gpu_hours`, with all jobs that they need.
+
+    Seed 0 comes before seed 1, and within a seed the profile's order holds. Jobs that follow from all runs (the
+    report) take no GPU and stay.
+    """
+    by_name = {entry.job.name: entry for entry in entries}
+
+    def with_needs(entry: Entry, found: dict[str, Entry]) -> dict[str, Entry]:
+        for name in entry.job.needs:
+            if by_name[name].gpus:
+                with_needs(by_name[name], found)
+        found[entry.job.name] = entry
+        return found
+
+    def seed(entry: Entry) -> int:
+        return max((int(one.job.parameters.get("seed", 0)) for one in with_needs(entry, {}).values()), default=0)
+
+    collects_all = [entry for entry in entries if entry.gpus and len(entry.job.needs) > 10]
+    order = sorted((entry for entry in entries if entry.gpus and entry not in collects_all), key=seed)
+    kept: dict[str, Entry] = {entry.job.name: entry for entry in entries if not entry.gpus}
+    used = 0.0
+    for entry in [*order, *collects_all]:
+        wanted = {name: one for name, one in with_needs(entry, {}).items() if name not in kept}
+        cost = sum(one.gpu_hours for one in wanted.values())
+        if entry not in collects_all and used + cost <= gpu_hours:
+            kept |= wanted
+            used += cost
+        elif entry in collects_all and used + entry.gpu_hours <= gpu_hours:
+            kept[entry.job.name] = entry
+            used += entry.gpu_hours
+    return [entry for entry in entries if entry.job.name in kept]
+
+
+def table(entries: Sequence[Entry], price: float, card_name: str) -> str:
+    """Write the plan as text: one line per job, then the sums of each stage and of all."""
+    width = max(len(entry.job.name) for entry in entries)
+    head = f"{'job':<{width}}  GPUs  memory GB  disk GB  Mtokens    hours  GPU-hours      USD"
+    lines = [head, "-" * len(head), *(_line(entry.job.name, [entry], price, width) for entry in entries)]
+    stages = list(dict.fromkeys(entry.job.stage for entry in entries))
+    lines += ["-" * len(head)]
+    for stage in stages:
+        lines.append(_line(f"stage {stage}", [e for e in entries if e.job.stage == stage], price, width))
+    lines.append(_line("all", entries, price, width))
+    if newest := max((entry.writing_gb for entry in entries), default=0.0):
+        lines.append(f"While a run saves it takes up to {newest:.0f} GB more disk.")
+    if sum(entry.gpu_hours for entry in entries):
+        lines.append(
+            f"Estimated for {card_name}; memory is per GPU, with the largest of a stage in its line; "
+            f"{price:g} USD per GPU-hour is an assumption. Jobs of one GPU run side by side where there are several."
+        )
+    return "\n".join(lines)
+
+
+def _line(name: str, entries: Sequence[Entry], price: float, width: int) -> str:
+    gpu_hours = sum(entry.gpu_hours for entry in entries)
+    return (
+        f"{name:<{width}}  {max(e.gpus for e in entries):>4}  {max(e.memory_gb for e in entries):>9.1f}"
+        f"  {sum(e.disk_gb for e in entries):>7.1f}  {sum(e.tokens for e in entries) / 1e6:>7.1f}"
+        f"  {sum(e.hours for e in entries):>7.2f}  {gpu_hours:>9.1f}  {gpu_hours * price:>7.0f}"
+    )
+
+
+def _entry(job: Job, profile: Profile, card: Card) -> Entry:
+    values = notebook_parameters(notebook_path(job.notebook)) | job.parameters
+    gpus = job.resources["gpus"]
+    on = card if gpus else None
+    start = START_HOURS if gpus else 0.0
+    if job.config.endswith(".RunConfig"):
+        config = RunConfig.from_namespace(values, values.get("options", ""))
+        processes = max(_processes(values["hardware"]), 1)
+        memory = sum(memory_gb(config, processes, on, 0 if gpus else 64).values())
+        if on and config.engine == "vllm_colocate":
+            memory = max(memory, generation_gb(config, processes, on))
+        tokens = config.rollout_batches * config.prompts_per_batch * config.group_size
+        tokens *= MEAN_SHARE * config.max_completion_tokens
+        hours = start + seconds(config, processes, on) / 3600
+        writing = 16 * shape_of(config.model).parameters / 1e9
+        return Entry(job, gpus, memory, disk_gb(config), tokens, hours, writing)
+    shape, answers, longest = _generation(job, values, profile)
+    if not answers:
+        return Entry(job, gpus, 0.0, 0.0, 0.0, job.resources["minutes"] / 60)
+    mean = MEAN_SHARE * longest
+    if on:
+        hours = start + generation_seconds(shape, on, answers, mean, longest) / 3600
+        memory = 0.9 * on.memory_gb
+    else:  # as the profile's author measured it: decoding on a CPU waits for memory, in ways that differ
+        hours, memory = job.resources["minutes"] / 60, job.resources["memory_mb"] / 1000
+    return Entry(job, gpus, memory, answers * mean * 5e-9, answers * mean, hours)
+
+
+def _processes(hardware: str) -> int:
+    """Processes that a training starts: those of accelerate's file, 1 in the notebook itself."""
+    if not hardware:
+        return 1
+    return int(read_mapping(read_text(hardware_files()[hardware]), hardware)["num_processes"])
+
+
+def _generation(job: Job, values: dict[str, Any], profile: Profile) -> tuple[Shape, float, int]:
+    """Shape of the model, number of answers and longest answer of a job that only generates; 0 answers for none."""
+    if "benchmark" in values:
+        trained = str(values["trained"]).partition("/")[2]
+        model = profile.job(trained).parameters["model"] if trained else values["model"]
+        rows = values["n_problems"] or SOURCES[values["benchmark"]].n_rows
+        styles = 8 if values["prompt_style"] == "all" else len(str(values["prompt_style"]).split(","))
+        return shape_of(model), rows * styles * (1 + values["n_samples"]), values["max_new_tokens"]
+    if "label_problems" in values:
+        answers = values["label_problems"] * values["label_samples"]
+        return shape_of(values["label_model"]), answers, values["label_max_new_tokens"]
+    if "probe_problems" in values:
+        sets = len(str(values["probe_benchmarks"]).split(","))
+        answers = 3 * values["probe_problems"] * sets  # three lengths of the beginning
+        return shape_of(values["probe_model"]), answers, values["probe_max_new_tokens"]
+    return shape_of("qwen-like"), 0, 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the plan of a profile."""
+    parser = argparse.ArgumentParser(prog="python -m spurious_rewards.reporting.plan", description="Plan a profile.")
+    parser.add_argument("profile")
+    parser.add_argument("--card", default="h100", help=f"GPU: {', '.join(CARDS)}")
+    parser.add_argument("--price", type=float, default=PRICE, help="US dollars per GPU and hour")
+    parser.add_argument("--budget", type=float, default=0.0, metavar="GPU_HOURS", help="keep what fits; 0: everything")
+    options = parser.parse_args(arguments)
+
+    def program() -> None:
+        if options.card not in CARDS:
+            raise unknown_name("card", options.card, CARDS)
+        if options.budget < 0 or options.price < 0:
+            raise InputError("--budget and --price must not be negative.")
+        card = CARDS[options.card]
+        entries = plan(load_profile(options.profile), card)
+        kept = within_budget(entries, options.budget) if options.budget else entries
+        print(table(kept, options.price, options.card))
+        too_big = [e.job.name for e in kept if e.gpus and e.memory_gb > card.memory_gb]
+        if too_big:
+            print(f"Does not fit into {card.memory_gb:g} GB: {', '.join(too_big)}.")
+        if len(kept) < len(entries):
+            names = {entry.job.name for entry in kept}
+            left = ", ".join(entry.job.name for entry in entries if entry.job.name not in names)
+            print(f"Left out to stay within {options.budget:g} GPU-hours: {left}.")
+
+    return exit_code(program)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
