@@ -21,21 +21,20 @@ def main(mode, folder, name):
     import tiny
 
     from spurious_rewards.training import run as run_module
-    from spurious_rewards.training.trainer import ClipGRPOTrainer
 
     os.environ["SPURIOUS_RUNS_DIR"] = str(folder / name)
     stored = [] if mode == "draw" else torch.load(folder / "rollouts.pt")
-    generate = ClipGRPOTrainer._generate_single_turn
+    trainer = run_module.make_trainer(tiny.config(**CONFIG), tiny.problems(), folder / name / "trl")
+    generate = trainer._generate_single_turn
 
-    def single_turn(self, prompt_ids, *args, **kwargs):
+    def single_turn(prompt_ids, *args, **kwargs):
         if mode == "replay":
             return stored.pop(0), None
-        result = generate(self, prompt_ids, *args, **kwargs)
+        result = generate(prompt_ids, *args, **kwargs)
         stored.append([list(map(int, ids)) for ids in result[0]])
         return result
 
-    ClipGRPOTrainer._generate_single_turn = single_turn
-    trainer = run_module.make_trainer(tiny.config(**CONFIG), tiny.problems(), folder / name / "trl")
+    trainer._generate_single_turn = single_turn
     trainer.train()
     if mode == "draw":
         torch.save(stored, folder / "rollouts.pt")

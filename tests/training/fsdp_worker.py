@@ -9,7 +9,6 @@ itself. FOLDER/facts.json comes last, from the first process.
 import inspect
 import json
 import os
-import shutil
 import sys
 import textwrap
 from pathlib import Path
@@ -46,58 +45,71 @@ def main(config, folder):
         allow_gloo()
     from spurious_rewards.training import checkpoints
     from spurious_rewards.training import run as run_module
+    from spurious_rewards.training.callbacks import RunCallback
     from spurious_rewards.training.config import RunConfig
-    from spurious_rewards.training.trainer import ClipGRPOTrainer
 
-    facts = {"dtypes": set(), "reduce": set(), "shards": set()}
-    make = run_module.make_trainer
-    made = []
-    run_module.make_trainer = lambda *args: made.append(make(*args)) or made[-1]
-    scored = ClipGRPOTrainer._get_per_token_logps_and_entropies
+    dtypes, reduce, shards, made = set(), set(), set(), []
+    make, begin = run_module.make_trainer, RunCallback.on_step_begin
 
-    def noted(self, *args, **kwargs):
-        result = scored(self, *args, **kwargs)
-        facts["dtypes"] |= {str(x.dtype) for x in result[:2] if x is not None}
-        for module in self.model.modules():
-            if hasattr(module, "_get_fsdp_state"):
-                group = module._get_fsdp_state()._fsdp_param_group
-                facts["reduce"].add(str(group.mp_policy.reduce_dtype))
-                facts["shards"] |= {str(p.sharded_param.dtype) for p in group.fsdp_params}
-        return result
+    def noted_trainer(*args):
+        trainer = make(*args)
+        scored = trainer._get_per_token_logps_and_entropies
 
-    ClipGRPOTrainer._get_per_token_logps_and_entropies = noted
+        def noted(*args, **kwargs):
+            result = scored(*args, **kwargs)
+            dtypes.update(str(x.dtype) for x in result[:2] if x is not None)
+            for module in trainer.model_wrapped.modules():
+                group = module._get_fsdp_state()._fsdp_param_group if hasattr(module, "_get_fsdp_state") else None
+                if group is not None:
+                    reduce.add(str(group.mp_policy.reduce_dtype))
+                    shards.update(str(parameter.sharded_param.dtype) for parameter in group.fsdp_params)
+            return result
+
+        trainer._get_per_token_logps_and_entropies = noted
+        made.append(trainer)
+        return trainer
 
     def train(name):
         os.environ["SPURIOUS_RUNS_DIR"] = str(folder / name)
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
         run = run_module.train(RunConfig(**config), progress=False)
         dist.barrier()
         return run
 
+    def interrupt(self, args, state, control, **kwargs):
+        if state.global_step == stop_after:
+            raise KeyboardInterrupt
+        begin(self, args, state, control, **kwargs)
+
+    run_module.make_trainer = noted_trainer
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
     run = train("whole")
-    if torch.cuda.is_available():
-        facts["allocated"] = torch.cuda.memory_allocated()
-        facts["peak"] = torch.cuda.max_memory_allocated()
-    if dist.get_rank() == 0:
-        kept = checkpoints.all_checkpoints(run.path("checkpoints"))
-        facts["parameters"] = sum(p.numel() for p in made[0].model.parameters())
-        facts["type"] = made[0].accelerator.distributed_type.value
-        facts["checkpoints"] = {path.name: {f.name: f.stat().st_size for f in path.iterdir()} for path in kept}
-        copy = folder / "resumed" / run.run_id
-        shutil.copytree(run.folder, copy)
-        shutil.rmtree(copy / "model")
-        last = copy / "checkpoints" / kept[-1].name
-        shutil.copytree(folder / "before", copy / "checkpoints", dirs_exist_ok=True)
-        shutil.rmtree(last)
-        for name in ("manifest.json", "metrics.parquet", "rollouts.parquet"):
-            (copy / name).unlink()
-    dist.barrier()
+    memory = {"allocated": torch.cuda.memory_allocated(), "peak": torch.cuda.max_memory_allocated()} if on_gpu else {}
+    # the same run again, stopped one update after its first checkpoint, then started again
+    stop_after = config["save_every_batches"] * config["updates_per_batch"] + 1
+    RunCallback.on_step_begin = interrupt
+    try:
+        train("resumed")
+    except KeyboardInterrupt:
+        made[-1].accelerator.gradient_state._set_sync_gradients(True)  # as a new process begins
+        dist.barrier()
+    RunCallback.on_step_begin = begin
     resumed = train("resumed")
     if dist.get_rank() == 0:
-        facts |= {"run": str(run.folder), "again": str(resumed.folder)}
-        shown = {name: sorted(value) if isinstance(value, set) else value for name, value in facts.items()}
-        (folder / "facts.json").write_text(json.dumps(shown))
+        kept = checkpoints.all_checkpoints(run.path("checkpoints"))
+        facts = {
+            "run": str(run.folder),
+            "again": str(resumed.folder),
+            "launch": made[0].accelerator.distributed_type.value,
+            "parameters": sum(p.numel() for p in made[0].model.parameters()),
+            "dtypes": sorted(dtypes),
+            "reduce": sorted(reduce),
+            "shards": sorted(shards),
+            "checkpoints": {path.name: {f.name: f.stat().st_size for f in path.iterdir()} for path in kept},
+            **memory,
+        }
+        (folder / "facts.json").write_text(json.dumps(facts))
     dist.destroy_process_group()
 
 

@@ -19,15 +19,16 @@ from spurious_rewards.training import checkpoints
 from spurious_rewards.training.advantages import group_advantages, whiten
 from spurious_rewards.training.diagnostics import token_statistics
 
-# The worker: trains, checks that both processes hold the same weights, then takes the last checkpoint's mark and
-# everything that came after away from a copy, and goes on there as after a crash. A third run, with the second
+# The worker: trains, checks that both processes hold the same weights, then begins the same run elsewhere, stops it
+# after its second checkpoint and starts it again. A third run, with the second
 # whitening, writes down what each process feeds into advantages, diagnostics and projection.
 WORKER = """
-import json, os, shutil, sys
+import json, os, sys
 from pathlib import Path
 import torch
 import torch.distributed as dist
 from spurious_rewards.training import run as module, trainer as trainer_module
+from spurious_rewards.training.callbacks import RunCallback
 from spurious_rewards.training.clip_projection import ClipProjection
 from spurious_rewards.training.config import RunConfig
 from spurious_rewards.training.diagnostics import UpdateDiagnostics
@@ -49,13 +50,19 @@ def train(name, **changes):
     return run
 
 run = train("whole")
-if dist.get_rank() == 0:
-    copy = Path(sys.argv[2], "resumed", run.run_id)
-    shutil.copytree(run.folder, copy)
-    shutil.rmtree(copy / "model")
-    for name in ("manifest.json", "metrics.parquet", "rollouts.parquet", "checkpoints/checkpoint-12/complete.json"):
-        (copy / name).unlink()
-dist.barrier()
+begin = RunCallback.on_step_begin
+
+def stop(self, args, state, control, **kwargs):
+    if state.global_step == 9:
+        raise KeyboardInterrupt
+    begin(self, args, state, control, **kwargs)
+
+RunCallback.on_step_begin = stop
+try:
+    train("resumed")
+except KeyboardInterrupt:
+    dist.barrier()
+RunCallback.on_step_begin = begin
 train("resumed")
 
 seen = {"tokens": [], "losses": [], "pushes": [], "drawn": []}

@@ -140,5 +140,5 @@ class RunCallback(TrainerCallback):
             folder = Path(args.output_dir)
             metrics, rollouts = self.tables()
             checkpoints.seal(folder / f"checkpoint-{state.global_step}", metrics, rollouts, world_size())
-            checkpoints.prune(folder, self.config.keep_checkpoints)
+            checkpoints.prune(folder, self.config.keep_checkpoints, self.config.precision == "bf16")
         self._batch_began = time.perf_counter()

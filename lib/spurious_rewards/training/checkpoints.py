@@ -7,6 +7,10 @@ removed before the run resumes. Inside a rollout batch TRL's buffer of rollouts 
 Each process has random generators of its own, whose states lie in the checkpoint. A run therefore goes on with as many
 processes as wrote its checkpoint (`check_processes`): Trainer itself would go on without those states and say nothing.
 
+Only the newest checkpoint is needed to go on. Older ones are kept to be evaluated: once a newer one is sealed they shed
+what only a resume needs (optimizer, FSDP's second copy of the weights, random states), and a bf16 run's weights are
+kept in bf16. That is 2 bytes per parameter instead of 16.
+
 Usage: `latest(folder)` before training, `seal(checkpoint, metrics, rollouts)` after each save, `prune(folder, 2)`.
 """
 
@@ -18,9 +22,14 @@ from pathlib import Path
 import pandas as pd
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.storage.files import read_json, write_json, write_parquet
+from spurious_rewards.storage.files import atomic_path, read_json, write_json, write_parquet
 
 MARKER = "complete.json"
+STATE = (
+    "optimizer.*", "pytorch_model_fsdp.bin", "scheduler.pt", "scaler.pt", "rng_state*", "training_args.bin",
+    "global_step*",
+)  # fmt: skip
+"""Files and folders that only a resume needs; the last is DeepSpeed's."""
 
 
 def all_checkpoints(folder: str | Path) -> list[Path]:
@@ -30,14 +39,14 @@ def all_checkpoints(folder: str | Path) -> list[Path]:
 
 
 def latest(folder: str | Path) -> Path | None:
-    """The newest whole checkpoint, after removing every one that is not whole; None if there is none."""
-    whole = []
+    """The newest whole checkpoint, after removing every one that is not whole; None if none can be resumed from."""
+    found = None
     for checkpoint in all_checkpoints(folder):
-        if (checkpoint / MARKER).is_file():
-            whole.append(checkpoint)
-        else:
+        if not (checkpoint / MARKER).is_file():
             shutil.rmtree(checkpoint)
-    return whole[-1] if whole else None
+        elif read_json(checkpoint / MARKER).get("resumable", True):
+            found = checkpoint
+    return found
 
 
 def seal(checkpoint: Path, metrics: pd.DataFrame, rollouts: pd.DataFrame, processes: int = 1) -> None:
@@ -72,12 +81,50 @@ def load_tables(checkpoint: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.read_parquet(checkpoint / "metrics.parquet"), pd.read_parquet(checkpoint / "rollouts.parquet")
 
 
-def prune(folder: str | Path, keep: int) -> None:
-    """Remove all but the newest `keep` whole checkpoints; 0 keeps all.
+def prune(folder: str | Path, keep: int, bf16: bool = False) -> None:
+    """Remove all but the newest `keep` whole checkpoints (0 keeps all); all but the very newest shed their state.
 
-    The mark of a checkpoint goes first: a process that dies while removing leaves nothing that counts.
+    The mark of a checkpoint is changed or removed first: a process that dies meanwhile leaves nothing that counts as
+    more than it is, and the next call ends what it began.
+
+    Args:
+        folder: of the checkpoints.
+        keep: how many stay.
+        bf16: whether weights of older checkpoints are stored in bf16.
     """
-    if keep:
-        for checkpoint in [path for path in all_checkpoints(folder) if (path / MARKER).is_file()][:-keep]:
-            (checkpoint / MARKER).unlink()
-            shutil.rmtree(checkpoint)
+    whole = [path for path in all_checkpoints(folder) if (path / MARKER).is_file()]
+    for checkpoint in whole[:-keep] if keep else []:
+        (checkpoint / MARKER).unlink()
+        shutil.rmtree(checkpoint)
+    for checkpoint in (whole[-keep:] if keep else whole)[:-1]:
+        _shed(checkpoint, bf16)
+
+
+def _shed(checkpoint: Path, bf16: bool) -> None:
+    """Drop what only a resume needs, and store the weights in bf16 if asked; again on a second call if it was cut."""
+    marker = read_json(checkpoint / MARKER)
+    if marker.get("shed"):
+        return
+    write_json(checkpoint / MARKER, marker | {"resumable": False})
+    for leftover in checkpoint.glob(".*"):  # of a process that was killed while it wrote
+        leftover.unlink()
+    for weights in checkpoint.glob("*.safetensors") if bf16 else ():
+        with atomic_path(weights) as temporary:
+            _in_bf16(weights, temporary)
+    for path in (path for pattern in STATE for path in checkpoint.glob(pattern)):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    write_json(checkpoint / MARKER, marker | {"resumable": False, "shed": True})
+
+
+def _in_bf16(source: Path, target: Path) -> None:
+    """Copy a safetensors file with all floating-point tensors in bf16."""
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    with safe_open(source, framework="pt") as stored:
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}
+        metadata = stored.metadata()
+    save_file(
+        {name: x.to(torch.bfloat16) if x.is_floating_point() else x for name, x in tensors.items()}, target, metadata
+    )

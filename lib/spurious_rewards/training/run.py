@@ -128,7 +128,7 @@ def _train(
     write_parquet(run.path("metrics.parquet"), metrics)
     write_parquet(run.path("rollouts.parquet"), with_strategy(rollouts))
     run.path(PARTIAL).unlink(missing_ok=True)
-    checkpoints.prune(folder, config.keep_checkpoints)
+    checkpoints.prune(folder, config.keep_checkpoints, config.precision == "bf16")
     run.finish(
         {
             "kind": "training",
@@ -202,6 +202,7 @@ def make_trainer(config: RunConfig, problems: list[Problem], folder: str | Path)
     from spurious_rewards.models.registry import load, n_parameters
     from spurious_rewards.training.exact import with_exact_std
     from spurious_rewards.training.prompts import training_rows, within_limit
+    from spurious_rewards.training.sharded import full_precision
     from spurious_rewards.training.trainer import ClipGRPOTrainer
 
     args = grpo_arguments(config, folder)
@@ -221,6 +222,7 @@ def make_trainer(config: RunConfig, problems: list[Problem], folder: str | Path)
         peft_config=lora(config.lora_rank) if config.lora_rank else None,
     )
     trainer.n_problems = len(kept)
+    full_precision(trainer)
     trainer._generate_and_score_completions = with_exact_std(trainer._generate_and_score_completions)
     if config.lora_rank:
         refuse_sharded(trainer.accelerator, "lora_rank")
