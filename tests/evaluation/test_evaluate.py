@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -17,9 +18,12 @@ from spurious_rewards.evaluation import evaluate as ev
 from spurious_rewards.evaluation import parts
 from spurious_rewards.evaluation.config import EvalConfig
 from spurious_rewards.evaluation.evaluate import RECORD_COLUMNS, evaluate
+from spurious_rewards.evaluation.fit import context_length
 from spurious_rewards.evaluation.records import load_records
+from spurious_rewards.generation.engine import encode
 from spurious_rewards.generation.transformers_engine import TransformersEngine
 from spurious_rewards.models import prompts
+from spurious_rewards.models.registry import load_tokenizer
 from spurious_rewards.rewards.grading import grade
 from spurious_rewards.storage.files import read_json, write_json
 from spurious_rewards.storage.runs import RunFolder
@@ -334,3 +338,27 @@ def test_importing_the_configuration_does_not_import_torch():
 
 def test_parts_are_cut_by_length():
     assert parts.cut([3, 1, 4, 1, 5], 2) == [[4, 2], [0, 1], [3]]
+
+
+def test_long_problems_are_left_out_only_if_asked_and_said(tiny, runs):
+    config = cell(tiny, n_samples=1, temperature=0.0)
+    tokenizer, problems = load_tokenizer(str(tiny)), load_problems("synthetic_test", 10, 0, order="first")
+    tokens = sorted(len(ids) for ids in encode(tokenizer, [p.problem for p in problems]))
+    assert tokens[0] < tokens[-1]
+    room = context_length(str(tiny)) - tokens[1]  # the two shortest fit
+    with pytest.raises(InputError, match="leave_out_long"):
+        evaluate(replace(config, max_new_tokens=room), progress=False)
+    run = evaluate(replace(config, max_new_tokens=room, leave_out_long=True), progress=False)
+    fitting = sum(n <= tokens[1] for n in tokens)
+    assert len(records_of(run)) == fitting
+    (warning,) = run.manifest()["warnings"]
+    assert warning.startswith(f"{10 - fitting} of 10 problems do not fit the model's context and are left out (")
+    assert config.eval_id() == replace(config, leave_out_long=False).eval_id()
+
+
+def test_fewer_answers_than_asked_for_are_an_error(tiny, runs):
+    run = evaluate(cell(tiny, n_problems=2, n_samples=8, batch_size=16), progress=False)
+    records = records_of(run)
+    records.drop(records.index[[1, 2, 3]]).to_parquet(run.path("records.parquet"))
+    with pytest.raises(InputError, match="asked for 8 answers per problem, and its records hold 5 of problem"):
+        load_records([run])

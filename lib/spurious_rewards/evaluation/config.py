@@ -26,6 +26,8 @@ from spurious_rewards.models.prompts import style_named
 from spurious_rewards.storage.config import Config, slug
 
 ORDERS = ("first", "shuffled")
+LATER = ("batch_invariant", "leave_out_long")
+"""Fields that came after the first committed evaluations, whose ids must stay."""
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -63,12 +65,12 @@ class GenerationConfig(Config):
     """Kernels whose result does not depend on the batch (vLLM on recent GPUs); part of the identity only if true."""
 
     def identity(self) -> dict[str, Any]:
-        """The fields that change what is computed; without `batch_invariant` where it is off, as before there was one.
+        """Return the fields that change what is computed; `LATER` only where they are on, as before there were such.
 
         >>> "batch_invariant" in EvalConfig().identity()
         False
         """
-        return {name: value for name, value in super().identity().items() if name != "batch_invariant" or value}
+        return {name: value for name, value in super().identity().items() if name not in LATER or value}
 
     def validate(self) -> None:
         """Raise `InputError` for values that cannot work, before anything is loaded."""
@@ -100,6 +102,9 @@ class EvalConfig(GenerationConfig):
     """Optimizer update of the checkpoint to evaluate; 0 is the end of training."""
     benchmark: str = "synthetic_test"
     """Problem set, see `data.problem_sets`."""
+    leave_out_long: bool = False
+    """Leave out problems whose prompt and longest answer exceed the model's context, in place of an error; part of the
+    identity only if true."""
 
     def validate(self) -> None:
         """Raise `InputError` for values that cannot work, before anything is loaded."""

@@ -20,10 +20,12 @@ import pandas as pd
 from spurious_rewards.data.problem import Problem
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.config import EvalConfig
+from spurious_rewards.evaluation.fit import context_length, fitting
 from spurious_rewards.evaluation.parts import generate_in_parts, opened, problems_of, remove_parts
 from spurious_rewards.evaluation.records import jsonable, summarise
 from spurious_rewards.generation.engine import Sample
 from spurious_rewards.models.prompts import answer_format, answer_prefix
+from spurious_rewards.models.registry import load_tokenizer
 from spurious_rewards.rewards.grading import grade
 from spurious_rewards.rewards.strategy import strategy, uses_code
 from spurious_rewards.storage.files import write_parquet
@@ -68,7 +70,7 @@ def evaluate(config: EvalConfig, progress: bool = True) -> RunFolder:
             cell; or its problems, model files or prompt have changed since it was started.
     """
     model = evaluated_model(config)
-    problems = problems_of(config, config.benchmark)
+    problems, warnings = asked_problems(config, model)
     run = opened(config.eval_id(), config, model, problems)
     if run.complete:
         return run
@@ -87,11 +89,32 @@ def evaluate(config: EvalConfig, progress: bool = True) -> RunFolder:
                     "seed": config.seed,
                     "n_records": len(frame),
                     **facts,
+                    "warnings": warnings,
                     "summary": jsonable(summarise(frame)),
                 }
             )
         remove_parts(run)
     return run
+
+
+def asked_problems(config: EvalConfig, model: str) -> tuple[list[Problem], list[str]]:
+    """Return the problems that a cell asks, and a sentence on those that `leave_out_long` leaves out.
+
+    Raises:
+        InputError: unknown benchmark, or none of its problems fits the context.
+    """
+    problems = problems_of(config, config.benchmark)
+    if not config.leave_out_long:
+        return problems, []
+    room = (load_tokenizer(model), config.max_new_tokens, context_length(model))
+    kept = fitting(config.prompt_style, problems, *room)
+    if len(kept) == len(problems):
+        return problems, []
+    left_out = [problem.id for problem in problems if problem not in kept]
+    return kept, [
+        f"{len(left_out)} of {len(problems)} problems do not fit the model's context and are left out "
+        f"({', '.join(left_out[:3])}{', …' if len(left_out) > 3 else ''}): the accuracy is that of the shorter ones."
+    ]
 
 
 def evaluated_model(config: EvalConfig) -> str:

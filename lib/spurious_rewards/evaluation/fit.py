@@ -23,6 +23,26 @@ def check_fit(
     check_request(encode(tokenizer, prompts), [problem.id for problem in problems], max_new_tokens, context)
 
 
+def fitting(
+    style: str, problems: Sequence[Problem], tokenizer: Any, max_new_tokens: int, context: int | None
+) -> list[Problem]:
+    """Return the problems whose prompt and longest answer fit the context, in their order.
+
+    Raises:
+        InputError: none does, or a prompt cannot be rendered.
+    """
+    if context is None or not problems:
+        return list(problems)
+    lengths = [len(ids) for ids in encode(tokenizer, [render(style, p.problem, tokenizer) for p in problems])]
+    kept = [p for p, length in zip(problems, lengths, strict=True) if length + max_new_tokens <= context]
+    if not kept:
+        raise InputError(
+            f"None of the {len(problems)} prompts in style {style!r} leaves room for {max_new_tokens} tokens in the "
+            f"model's context of {context}: lower max_new_tokens or use a shorter prompt style."
+        )
+    return kept
+
+
 def context_length(model: str) -> int | None:
     """Most tokens that a model was made for (`max_position_embeddings`), None if its configuration does not say.
 

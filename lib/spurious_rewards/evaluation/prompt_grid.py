@@ -17,11 +17,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from spurious_rewards.data.problem import Problem
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.config import EvalConfig
-from spurious_rewards.evaluation.fit import check_fit, context_length
+from spurious_rewards.evaluation.fit import check_fit, context_length, fitting
 from spurious_rewards.evaluation.parts import problems_of
 from spurious_rewards.models.prompts import PROMPT_STYLES, style_named
 from spurious_rewards.models.registry import load_tokenizer
@@ -73,7 +74,7 @@ def usable_styles(names: str, cell: EvalConfig) -> tuple[list[str], dict[str, st
     refused = {
         style: sentence
         for style in styles
-        if (sentence := refusal(style, problems, tokenizer, cell.max_new_tokens, context))
+        if (sentence := refusal(style, problems, tokenizer, cell.max_new_tokens, context, cell.leave_out_long))
     }
     return [style for style in styles if style not in refused], refused
 
@@ -88,6 +89,8 @@ def note_refused(cell: EvalConfig, refused: Mapping[str, str]) -> list[RunFolder
     if not refused:
         return []
     config = cell.to_dict() | {"prompt_style": ALL}
+    if not cell.leave_out_long:
+        del config["leave_out_long"]  # the ids of such runs are older than the field
     known = {**config, "refused": dict(refused)}
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:10]
     run = RunFolder.open("-".join(("refused", cell.subject(), slug(cell.benchmark), digest)), known)
@@ -97,10 +100,17 @@ def note_refused(cell: EvalConfig, refused: Mapping[str, str]) -> list[RunFolder
     return [run]
 
 
-def refusal(style: str, problems: Sequence[Problem], tokenizer, max_new_tokens: int, context: int | None) -> str:
-    """Why these problems cannot be asked in this style, as one sentence; empty if they can."""
+def refusal(
+    style: str,
+    problems: Sequence[Problem],
+    tokenizer: Any,
+    max_new_tokens: int,
+    context: int | None,
+    leave_out_long: bool = False,
+) -> str:
+    """Say in one sentence why these problems (or, with `leave_out_long`, any of them) cannot be asked; else nothing."""
     try:
-        check_fit(style, problems, tokenizer, max_new_tokens, context)
+        (fitting if leave_out_long else check_fit)(style, problems, tokenizer, max_new_tokens, context)
     except InputError as error:
         return str(error)
     return ""

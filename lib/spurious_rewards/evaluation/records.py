@@ -61,12 +61,30 @@ def load_records(runs: Iterable[str | RunFolder]) -> pd.DataFrame:
         cell = {"run_id": folder.run_id, **{name: config[name] for name in CELL_COLUMNS}}
         trained = RunFolder.load(config["trained_run"]).config() if config["trained_run"] else {}
         arm = {column: trained.get(name) for name, column in ARM_COLUMNS.items()}
-        frames.append(read_rows(folder, "records.parquet").assign(**cell, **arm))
+        rows = read_rows(folder, "records.parquet")
+        check_complete(folder, rows)
+        frames.append(rows.assign(**cell, **arm))
     if not frames:
         raise InputError("There are no evaluations to load: run notebook 03_evaluate first.")
     frame = pd.concat(frames, ignore_index=True)
     dtypes = {"reward": "str", "clip_mode": "str", "gamma": "float64", "train_seed": "Int64", "batch": "Int64"}
     return frame.astype({name: dtype for name, dtype in dtypes.items() if name in frame})
+
+
+def check_complete(run: RunFolder, rows: pd.DataFrame) -> None:
+    """Check that an evaluation holds as many answers per problem as were asked for: avg@k of fewer is another number.
+
+    Raises:
+        InputError: answers are missing or doubled; the sentence names a problem.
+    """
+    asked = run.config()["n_samples"]
+    found = rows.groupby("problem_id", sort=False).size()
+    odd = found[found != asked]
+    if len(odd):
+        raise InputError(
+            f"Evaluation {run.run_id} asked for {asked} answers per problem, and its records hold {odd.iloc[0]} of "
+            f"problem {odd.index[0]}: they were changed; delete the folder {run.folder} and run again."
+        )
 
 
 def read_rows(run: RunFolder, name: str) -> pd.DataFrame:

@@ -189,12 +189,12 @@ def check_request(
         if context is not None and len(ids) >= context:
             raise InputError(
                 f"The prompt of {key} has {len(ids)} tokens; with a single new one that exceeds the "
-                f"model's context of {context}: use another, shorter prompt style or leave the problem "
-                "out."
+                f"model's context of {context}: use another, shorter prompt style, or leave such "
+                "problems out (leave_out_long of notebook 03)."
             )
         if context is not None and len(ids) + max_new_tokens > context:
             raise InputError(
                 f"The prompt of {key} has {len(ids)} tokens; with max_new_tokens={max_new_tokens} that "
                 f"exceeds the model's context of {context}: lower max_new_tokens to at most "
-                f"{context - len(ids)} or leave the problem out."
+                f"{context - len(ids)}, or leave such problems out (leave_out_long of notebook 03)."
             )
