@@ -2,7 +2,8 @@ r"""Speed of the grader: robust, paper and plain math-verify on the same outputs
 
 The outputs are solutions of MATH-500 problems: the problem's own text and formulas as working, then a final answer that
 is the gold as it stands, the gold in another spelling, a wrong answer, a sentence without a box, or a box cut off at
-the token limit, in fixed proportions. If evaluation records of a real model are given (`--records`, a parquet file with
+the token limit, in fixed proportions. A second set are answers in sentences, in an answer tag, after a cue or in the
+box, as base models write them. If evaluation records of a real model are given (`--records`, a parquet file with
 columns text and gold), they are measured as well.
 
 Cold means that no pair was seen before (every cache emptied; the math-verify process already runs); warm is the second
@@ -43,6 +44,21 @@ KINDS = {  # percent
     "no box": 5,
     "cut off": 5,
 }
+SENTENCES = (
+    "Mia has {a} coins.",
+    "It takes {a} bolts of cloth in total",
+    "So, he scored a total of {b} + {c} = {a} points.",
+    "The share of spotted cats is {a}%.",
+    "The total cost for {b} scoops is ${a}.",
+    "They sell {a} books in {b} days and keep the rest",
+    "{a} students, as {b} - {c} = {a}.",
+)
+PLACES = (
+    "<think>We add.</think> <answer> SENTENCE </answer>",
+    "We compute it.\nThe answer is: SENTENCE",
+    "We compute it.\nSENTENCE",
+    "so \\boxed{SENTENCE}",
+)
 COLUMNS = ("outputs", "n_pairs", "grader", "cache", "pairs_per_second", "share_correct", "times_math_verify")
 
 
@@ -77,6 +93,18 @@ def _ending(kind: str, gold: str, golds: list[str], generator: random.Random) ->
         "no box": f"Therefore, the final answer is ${gold}$.",
         "cut off": rf"Therefore the answer is $\boxed{{{gold}",
     }[kind]
+
+
+def sentences(n: int, seed: int = 0) -> list[Pair]:
+    """Answers in whole sentences, seven of ten with the gold that they state."""
+    generator = random.Random(seed)
+    pairs = []
+    for _ in range(n):
+        a, b = generator.sample(range(2, 5000), 2)
+        stated = generator.choice(SENTENCES).format(a=a, b=b, c=a - b)
+        text = generator.choice(PLACES).replace("SENTENCE", stated)
+        pairs.append((text, str(a if generator.random() < 0.7 else a + 1)))
+    return pairs
 
 
 def read_records(path: str) -> list[Pair]:
@@ -151,7 +179,10 @@ def main() -> None:
         raise InputError("No math500.jsonl: set SPURIOUS_DATA_DIR to the folder with the benchmark files.")
     lines = (Path(folder) / "math500.jsonl").read_text(encoding="utf-8").splitlines()
     problems = [json.loads(line) for line in lines]
-    sets = {"MATH-500-like": solutions(problems[:100], 1) if options.quick else solutions(problems, 4)}
+    sets = {
+        "MATH-500-like": solutions(problems[:100], 1) if options.quick else solutions(problems, 4),
+        "sentences": sentences(100 if options.quick else 1000),
+    }
     if options.records:
         sets[Path(options.records).parent.name] = read_records(options.records)[: 100 if options.quick else None]
     rows = [row for name, pairs in sets.items() for row in measure(name, pairs)]

@@ -7,9 +7,8 @@ not its kind fails here.
 from __future__ import annotations
 
 import json
-import os
 import random
-from pathlib import Path
+import time
 
 import pytest
 
@@ -281,28 +280,6 @@ def test_sentences_never_reach_the_symbolic_engine(monkeypatch):
     "text", ["the answer is (" * 20_000, "a is 1, " * 20_000, '{"answer": "' * 20_000, "1 to " * 50_000]
 )
 def test_long_texts_are_quick(text):
-    import time
-
     started = time.perf_counter()
     unboxed(text), marked(text)
     assert time.perf_counter() - started < 3
-
-
-# ---------------------------------------------------------------- labelled cases
-
-KNOWN_MISSES = {  # position in the file: why we judge otherwise than expected
-    "(3,-3)": "policy: brackets around the one list of an answer do not count; its order does",
-    "11": "policy: digits without a base are taken in the base of the gold, which the problem asks for",
-}
-
-
-def test_labelled_cases():
-    folder = os.environ.get("SPURIOUS_DATA_DIR")
-    if not folder or not (Path(folder) / "grader_cases_unboxed.jsonl").exists():
-        pytest.skip("SPURIOUS_DATA_DIR is not set or has no grader_cases_unboxed.jsonl")
-    lines = (Path(folder) / "grader_cases_unboxed.jsonl").read_text(encoding="utf-8").splitlines()
-    cases = [json.loads(line) for line in lines]
-    results = [grade(case["prediction"], case["gold"], style=case.get("style", "boxed")) for case in cases]
-    missed = [one for one, case in zip(results, cases, strict=True) if one.correct is not case["expected"]]
-    assert len(missed) / len(cases) <= 0.05
-    assert {one.extracted for one in missed} <= set(KNOWN_MISSES)

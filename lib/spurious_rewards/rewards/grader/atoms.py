@@ -1,7 +1,7 @@
-r"""Comparing two single answers: words, choice letters, number bases, ratios, constants, expressions with unknowns.
+r"""Compare two single answers: words, choice letters, number bases, ratios, constants, expressions with unknowns.
 
 Each step takes two canonical strings and returns a verdict (equal or not, reason code), a rewritten pair that is to be
-compared instead, or None for "not my business". `compare` runs them in order.
+compared instead, or None if it does not apply. `compare` runs them in order.
 
 >>> words(r"\text{East}", "east"), words(r"\text{four}", "4"), choices("(A)", r"\text{A}")
 ((True, 'text_equal'), ('4', '4'), (True, 'text_equal'))
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from typing import NamedTuple
 
 from spurious_rewards.rewards.grader.exact import Number, close, distance, magnitude, same_constant, value
 from spurious_rewards.rewards.grader.paper_spelling import SCALES, WORD_NUMBERS, words_to_number
@@ -52,36 +53,41 @@ _POINTS = (Fraction(7393, 10007), Fraction(13577, 10009))  # where expressions w
 _MAX_UNKNOWNS = 6
 
 
+class _Option(NamedTuple):
+    letter: str
+    has_content: bool
+    in_brackets: bool
+
+
 def choices(a: str, b: str) -> Outcome:
-    """Multiple choice: a letter, in brackets or not, followed by the option's content or not."""
-    bracketed = "(" in a + b or "\\text" in a + b
-    marked = any(_MARKED_LETTER.fullmatch(text) for text in (a, b))
-    a, b = (_TEXT.sub(r"\1", text).replace(" ", "") for text in (a, b))
-    letters = [match.group(1) if (match := _LETTER.fullmatch(text)) else None for text in (a, b)]
-    full = [_letter_with_content(text) for text in (a, b)]
-    if letters[0] and letters[1]:
-        options = all(letter in "ABCDEabcde" for letter in letters)
-        same = letters[0] == letters[1] or ((bracketed or options) and letters[0].upper() == letters[1].upper())
-        return same, "text_equal" if same else "text_differs"
-    if full[0] and full[1] and a[0] == b[0] == "(" and "," not in a + b:
-        pair = full
-    elif full[0] and letters[1]:
-        pair = [full[0], letters[1]]
-    elif letters[0] and full[1]:
-        pair = [letters[0], full[1]]
-    else:
-        return (False, "text_differs") if marked else None
-    same = pair[0].upper() == pair[1].upper()
+    """Compare options of multiple choice: a letter, in brackets or not, followed by the option's content or not."""
+    first, second = _option(a), _option(b)
+    if first is None or second is None or not _comparable(first, second, a + b):
+        return (False, "text_differs") if _MARKED_LETTER.fullmatch(a) or _MARKED_LETTER.fullmatch(b) else None
+    same = first.letter == second.letter
+    if not same and first.letter.upper() == second.letter.upper():  # a and A: options, or two unknowns
+        same = first.has_content or second.has_content or "(" in a + b or "\\text" in a + b
+        same = same or {first.letter.upper()} <= set("ABCDE")
     return same, "text_equal" if same else "text_differs"
 
 
-def _letter_with_content(text: str) -> str | None:
-    match = _LETTER_WITH_CONTENT.fullmatch(text)
-    return (match.group(1) or match.group(3)) if match else None
+def _option(text: str) -> _Option | None:
+    text = _TEXT.sub(r"\1", text).replace(" ", "")
+    letter, full = _LETTER.fullmatch(text), _LETTER_WITH_CONTENT.fullmatch(text)
+    if letter:
+        return _Option(letter.group(1), False, text.startswith("("))
+    return _Option(full.group(1) or full.group(3), True, text.startswith("(")) if full else None
+
+
+def _comparable(first: _Option, second: _Option, both: str) -> bool:
+    """Whether the letters decide: one stands alone, or both stand in brackets before their contents."""
+    if not (first.has_content and second.has_content):
+        return True
+    return first.in_brackets and second.in_brackets and "," not in both
 
 
 def words(a: str, b: str) -> Outcome:
-    """Answers in words: compared without case, punctuation and articles; number words are numbers."""
+    """Compare answers in words, without case, punctuation and articles; number words are numbers."""
     texts = (a, b)
     found = [_as_words(text) for text in texts]
     if found[0] is None and found[1] is None:
@@ -114,7 +120,7 @@ def _as_words(text: str) -> str | None:
 
 
 def bases(a: str, b: str) -> Outcome:
-    """Digits with a base as subscript: the bases must agree if both sides give one; a base on one side is dropped."""
+    """Compare digits with a base as subscript: two bases must agree, a base on one side is dropped."""
     (digits_a, base_a), (digits_b, base_b) = _split_base(a), _split_base(b)
     if base_a and base_b:
         same_digits = digits_a.upper() == digits_b.upper()
@@ -133,7 +139,7 @@ def _split_base(text: str) -> tuple[str, str | None]:
 
 
 def ratios(a: str, b: str) -> Outcome:
-    """Ratios `a:b` (proportional, or equal to a fraction) and times of day (the same hour and minute)."""
+    """Compare ratios `a:b` (proportional, or equal to a fraction) and times of day (the same hour and minute)."""
     if ":" not in a + b:
         return None
     parts = [split_top(text, ":") for text in (a, b)]
@@ -156,7 +162,7 @@ def ratios(a: str, b: str) -> Outcome:
 
 
 def constants(a: str, b: str) -> Outcome:
-    """Rational values exactly, other constants to many digits, long decimals as the rounded value."""
+    """Compare rational values exactly, other constants to many digits, long decimals as the rounded value."""
     x, y = value(a), value(b)
     if x is None or y is None:
         return None
@@ -168,7 +174,7 @@ def constants(a: str, b: str) -> Outcome:
 
 
 def is_decimal(text: str) -> bool:
-    """Whether the text is a decimal literal."""
+    """Return whether the text is a decimal literal."""
     return _DECIMAL.fullmatch(text) is not None
 
 
@@ -191,7 +197,7 @@ def _rounded(a: str, b: str, x: Number, y: Number) -> bool:
 
 
 def unknowns(a: str, b: str) -> Outcome:
-    """Expressions with unknowns at two arbitrary points: exactly where they are rational, else to many digits."""
+    """Compare expressions with unknowns at two arbitrary points, exactly if they are rational, else to many digits."""
     both = f"{a} {b}"
     letters = sorted(set(re.findall(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", " ", both))) - {"e", "i"})
     if not letters or len(letters) > _MAX_UNKNOWNS or "=" in both or "\\text" in both or _FUNCTION_CALL.search(both):

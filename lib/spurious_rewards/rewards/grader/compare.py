@@ -1,4 +1,4 @@
-r"""Are two canonical answers the same? String, structure, exact value, and only then the symbolic engine.
+r"""Compare two canonical answers: string, structure, exact value, and only then the symbolic engine.
 
 `compare(prediction, gold)` takes canonical strings (`normalization.normalize`) and returns a verdict with its reason
 code. Structure is compared by its kind: bare lists and `\{…\}` without order, tuples and intervals with order and
@@ -16,8 +16,9 @@ Usage: `from spurious_rewards.rewards.grader.compare import compare`
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
+from typing import NamedTuple
 
 from spurious_rewards.rewards.grader import atoms, structure, worker_client
 from spurious_rewards.rewards.grader.atoms import Outcome, Verdict
@@ -57,61 +58,71 @@ _MODULUS = re.compile(
 _UNDECIDED = (False, "structure_differs")
 
 
+class Rule(NamedTuple):
+    """A step of the comparison with an example: an answer, another one, and whether they are equal.
+
+    `apply(a, b, depth)` takes canonical strings and returns a verdict, a pair that is to be compared instead, or None
+    if the rule does not apply.
+    """
+
+    apply: Callable[[str, str, int], Outcome]
+    example: tuple[str, str, bool]
+
+
 def compare(prediction: str, gold: str, depth: int = 0) -> Verdict:
-    """Whether the canonical answers are equal, and the reason code (`grading.REASONS`)."""
+    """Return whether two canonical answers are equal and the reason code, by the first of `RULES` that applies."""
     if prediction == gold:
         return True, "string_equal"
     if depth > MAX_DEPTH:
         return False, "guard_nesting"
-    for step in (_simplified, atoms.choices, atoms.words, atoms.bases):
-        outcome = step(prediction, gold)
+    for rule in RULES:
+        outcome = rule.apply(prediction, gold, depth)
         if outcome is not None:
-            return _settle(outcome, depth)
-    with_units = _with_units(prediction, gold, depth)
-    if with_units is not None:
-        return with_units
-    for step in (atoms.ratios, atoms.constants, atoms.unknowns):
-        outcome = step(prediction, gold)
-        if outcome is not None:
-            return _settle(outcome, depth)
-    for compound in (_relations, _groups, _matrices):
-        verdict = compound(prediction, gold, depth)
-        if verdict is not None:
-            return verdict
+            return outcome if isinstance(outcome[0], bool) else compare(*outcome, depth + 1)
     return _symbolic(prediction, gold)
-
-
-def _settle(outcome: Verdict | tuple[str, str], depth: int) -> Verdict:
-    """A verdict as it is; a rewritten pair compared."""
-    return outcome if isinstance(outcome[0], bool) else compare(*outcome, depth + 1)
 
 
 # ---------------------------------------------------------------- simplification
 
 
-def _simplified(a: str, b: str) -> Outcome:
-    """Drop brackets around single values; settle named sets, approximate equalities and chains of constants."""
-    for simplify in (structure.unwrap_single, _chain_value):
-        pair = simplify(a), simplify(b)
-        if pair != (a, b):
-            return pair
+def _unwrapped(a: str, b: str, _: int) -> Outcome:
+    """Drop brackets around single values."""
+    pair = structure.unwrap_single(a), structure.unwrap_single(b)
+    return None if pair == (a, b) else pair
+
+
+def _chains(a: str, b: str, _: int) -> Outcome:
+    """Take the value of a chain of constants."""
+    pair = _chain_value(a), _chain_value(b)
+    return None if pair == (a, b) else pair
+
+
+def _moduli(a: str, b: str, _: int) -> Outcome:
+    """Drop a modulus that one side names; compare residues if both name the same one."""
     (residue_a, modulus_a), (residue_b, modulus_b) = _split_modulus(a), _split_modulus(b)
-    if modulus_a and modulus_b:
-        x, y = value(residue_a), value(residue_b)
-        if modulus_a == modulus_b and isinstance(x, Fraction) and isinstance(y, Fraction):
-            same = (x - y) % modulus_a == 0
-            return same, "number_equal" if same else "number_differs"
-    elif modulus_a or modulus_b:
+    if (modulus_a is None) != (modulus_b is None):
         return residue_a, residue_b
-    for names in _NAMED_SETS:
-        if all(re.sub(r"\s+", "", text[:40].lower()).replace("{r}", "{R}") in names for text in (a, b)):
-            return True, "structure_equal"
-    if "\\approx" in a + b:
-        sides = [[part for part in re.split(r"\\approx(?![A-Za-z])", text) if part] for text in (a, b)]
-        values = [[part for part in side if not structure.is_name(part)] or side for side in sides]
-        pairs = [(x, y) for x in values[0] for y in values[1]]
-        return next((pair for pair in pairs if compare(*pair, MAX_DEPTH - 1)[0]), pairs[0] if pairs else None)
-    return None
+    x, y = value(residue_a), value(residue_b)
+    if modulus_a is None or modulus_a != modulus_b or not isinstance(x, Fraction) or not isinstance(y, Fraction):
+        return None
+    same = (x - y) % modulus_a == 0
+    return same, "number_equal" if same else "number_differs"
+
+
+def _named_sets(a: str, b: str, _: int) -> Outcome:
+    """Names of one set or result are equal."""
+    keys = {re.sub(r"\s+", "", text[:40].lower()).replace("{r}", "{R}") for text in (a, b)}
+    return (True, "structure_equal") if any(keys <= names for names in _NAMED_SETS) else None
+
+
+def _approximations(a: str, b: str, _: int) -> Outcome:
+    r"""Of `x\approx2.3` any side may be meant."""
+    if "\\approx" not in a + b:
+        return None
+    sides = [[part for part in re.split(r"\\approx(?![A-Za-z])", text) if part] for text in (a, b)]
+    values = [[part for part in side if not structure.is_name(part)] or side for side in sides]
+    pairs = [(x, y) for x in values[0] for y in values[1]]
+    return next((pair for pair in pairs if compare(*pair, MAX_DEPTH - 1)[0]), pairs[0] if pairs else None)
 
 
 def _split_modulus(text: str) -> tuple[str, int | None]:
@@ -131,34 +142,46 @@ def _chain_value(text: str) -> str:
     return parts[0] if atoms.is_decimal(parts[-1]) and close(values[0], values[-1], 0.05) else parts[-1]
 
 
-def _with_units(a: str, b: str, depth: int) -> Verdict | None:
-    """Percent signs and units: dropped if one side has none, converted if both have one of the same dimension."""
+# ---------------------------------------------------------------- units
+
+
+def _angles(a: str, b: str, _: int) -> Outcome:
+    """Compare degrees with radians in radians."""
     (core_a, unit_a), (core_b, unit_b) = split_unit(a), split_unit(b)
-    percents = [_percent(core) for core in (core_a, core_b)]
-    if (core_a, core_b) == (a, b) and percents == [None, None]:
+    if not (_is_angle(unit_a, core_b, unit_b) or _is_angle(unit_b, core_a, unit_a)):
         return None
-    if _is_angle(unit_a, core_b, unit_b) or _is_angle(unit_b, core_a, unit_a):
-        radians = [
-            rf"\frac{{({core})\pi}}{{180}}" if unit == KNOWN["degree"] else core
-            for core, unit in ((core_a, unit_a), (core_b, unit_b))
-        ]
-        return compare(*radians, depth + 1)
-    if not compatible(unit_a, unit_b):
-        x, y = value(core_a), value(core_b)
-        if unit_a[0] == unit_b[0] and isinstance(x, Fraction) and isinstance(y, Fraction):
-            same = x * unit_a[1] == y * unit_b[1]
-            return same, "number_equal" if same else "unit_differs"
+    return _radians(core_a, unit_a), _radians(core_b, unit_b)
+
+
+def _radians(core: str, unit: Unit | None) -> str:
+    return rf"\frac{{({core})\pi}}{{180}}" if unit == KNOWN["degree"] else core
+
+
+def _units(a: str, b: str, _: int) -> Outcome:
+    """Drop a unit that one side names; convert two of one dimension; tell others apart."""
+    (core_a, unit_a), (core_b, unit_b) = split_unit(a), split_unit(b)
+    if (core_a, core_b) == (a, b):
+        return None
+    if (unit_b and _percent(core_a)) or (unit_a and _percent(core_b)):
         return False, "unit_differs"
-    if (percents[0] and unit_b) or (percents[1] and unit_a):
+    if compatible(unit_a, unit_b):
+        return core_a, core_b
+    x, y = value(core_a), value(core_b)
+    if unit_a[0] != unit_b[0] or not isinstance(x, Fraction) or not isinstance(y, Fraction):
         return False, "unit_differs"
-    plain = [core if percent is None else percent for core, percent in zip((core_a, core_b), percents, strict=True)]
-    verdict = compare(*plain, depth + 1)
-    if verdict[0] or percents.count(None) != 1:
+    same = x * unit_a[1] == y * unit_b[1]
+    return same, "number_equal" if same else "unit_differs"
+
+
+def _percents(a: str, b: str, depth: int) -> Outcome:
+    r"""Drop a percent sign, or take it as hundredths where one side has it: `28\%` equals 28 and 0.28."""
+    percent_a, percent_b = _percent(a), _percent(b)
+    if percent_a is None and percent_b is None:
+        return None
+    verdict = compare(percent_a or a, percent_b or b, depth + 1)
+    if verdict[0] or (percent_a and percent_b):
         return verdict
-    x, y = (
-        value(text if percent is None else rf"\frac{{{text}}}{{100}}")
-        for text, percent in zip(plain, percents, strict=True)
-    )
+    x, y = (value(rf"\frac{{{part}}}{{100}}" if part else text) for part, text in ((percent_a, a), (percent_b, b)))
     return (True, "number_equal") if x is not None and x == y else verdict
 
 
@@ -175,26 +198,29 @@ def _percent(text: str) -> str | None:
 # ---------------------------------------------------------------- relations
 
 
-def _relations(a: str, b: str, depth: int) -> Verdict | None:
-    """Assignments, memberships, inequalities in one unknown."""
+def _inequalities(a: str, b: str, _: int) -> Outcome:
+    """Compare inequalities in one unknown as the intervals that they describe."""
     interval_a, interval_b = _solution_set(a), _solution_set(b)
     if interval_a and interval_b:
-        if unknown_of(a) != unknown_of(b):
-            return False, "structure_differs"
-        return compare(interval_a, interval_b, depth + 1)
+        return (interval_a, interval_b) if unknown_of(a) == unknown_of(b) else (False, "structure_differs")
     if interval_a and not structure.has_relation(b):
-        return compare(interval_a, structure.strip_assignment(b), depth + 1)
+        return interval_a, structure.strip_assignment(b)
     if interval_b and not structure.has_relation(a):
-        return compare(structure.strip_assignment(a), interval_b, depth + 1)
+        return structure.strip_assignment(a), interval_b
+    return None
+
+
+def _assignments(a: str, b: str, _: int) -> Outcome:
+    """Compare what is assigned (`x=5`, `x\\in S`), if both sides name the same or one names nothing."""
     if structure.parse_group(a) or structure.parse_group(b):
         return None
     split_a, split_b = structure.split_assignment(a), structure.split_assignment(b)
     if split_a and split_b:
-        return compare(split_a[1], split_b[1], depth + 1) if _same_name(split_a[0], split_b[0]) else None
+        return (split_a[1], split_b[1]) if _same_name(split_a[0], split_b[0]) else None
     if split_a and not structure.has_relation(b):
-        return compare(split_a[1], b, depth + 1)
+        return split_a[1], b
     if split_b and not structure.has_relation(a):
-        return compare(a, split_b[1], depth + 1)
+        return a, split_b[1]
     if ("=" in a) != ("=" in b) and not structure.has_relation(b if "=" in a else a):
         return False, "structure_differs"
     return None
@@ -226,15 +252,19 @@ def _solution_set(text: str) -> str | None:
 # ---------------------------------------------------------------- lists, sets, tuples, intervals, matrices
 
 
-def _groups(a: str, b: str, depth: int) -> Verdict | None:
-    """Lists, sets, tuples, intervals, unions, ±."""
-    union_a, union_b = _split_union(a), _split_union(b)
-    if len(union_a) > 1 and len(union_a) == len(union_b):
-        verdict = _unordered(union_a, union_b, depth)
-        return verdict if verdict[0] else None
-    if max(len(union_a), len(union_b)) > 1:
-        single = a if len(union_a) == 1 else b
-        return (False, "structure_differs") if _is_no_set(single) else None
+def _unions(a: str, b: str, depth: int) -> Outcome:
+    """Compare unions of intervals part by part, in any order."""
+    parts_a, parts_b = _split_union(a), _split_union(b)
+    if len(parts_a) == len(parts_b) == 1:
+        return None
+    if len(parts_a) == len(parts_b) and (verdict := _unordered(parts_a, parts_b, depth))[0]:
+        return verdict
+    single = a if len(parts_a) == 1 else b if len(parts_b) == 1 else ""
+    return (False, "structure_differs") if single and _is_no_set(single) else _symbolic(a, b)
+
+
+def _groups(a: str, b: str, depth: int) -> Outcome:
+    """Compare lists, sets, tuples and intervals by their entries."""
     group_a, group_b = _group_of(a), _group_of(b)
     if group_a and group_b:
         return _compare_groups(group_a, group_b, depth)
@@ -243,7 +273,7 @@ def _groups(a: str, b: str, depth: int) -> Verdict | None:
         return None
     items = _distinct(group.items)
     if group.is_set and len(items) == 1:
-        return compare(*((items[0], single) if group_a else (single, items[0])), depth + 1)
+        return (items[0], single) if group_a else (single, items[0])
     if single.startswith(("\\begin{pmatrix}", "\\emptyset")):
         return None
     return None if structure.has_relation(structure.strip_assignment(single)) else (False, "structure_differs")
@@ -256,17 +286,18 @@ def _compare_groups(a: Group, b: Group, depth: int) -> Verdict:
     if named_a and named_b:
         return _unordered(list(a.items), list(b.items), depth)
     brackets = {a.open + a.close, b.open + b.close}
-    named = named_a or named_b
-    if not named and ((a.is_set and b.is_set) or brackets == {"", "[]"}):
+    if not (named_a or named_b) and ((a.is_set and b.is_set) or brackets == {"", "[]"}):
         return _unordered(_distinct(items_a), _distinct(items_b), depth)
-    if "\\{" in (a.open, b.open) and not (a.is_set and b.is_set):
-        return False, "structure_differs"
-    if len(items_a) != len(items_b):
-        return False, "structure_differs"
-    an_interval = len(items_a) == 2 and not (a.is_set or b.is_set) and "\\langle" not in (a.open, b.open)
-    if an_interval and len(brackets) > 1:
+    if len(items_a) != len(items_b) or _other_kind(a, b):
         return False, "structure_differs"
     return _all(compare(x, y, depth + 1) for x, y in zip(items_a, items_b, strict=True))
+
+
+def _other_kind(a: Group, b: Group) -> bool:
+    """Whether a set stands against a tuple, or a pair of brackets against another around two entries: an interval."""
+    if a.is_set or b.is_set:
+        return "\\{" in (a.open, b.open) and not (a.is_set and b.is_set)
+    return len(a.items) == 2 and "\\langle" not in (a.open, b.open) and a.open + a.close != b.open + b.close
 
 
 def _is_no_set(text: str) -> bool:
@@ -337,8 +368,8 @@ def _all(verdicts: Iterable[Verdict]) -> Verdict:
     return next(((False, reason) for equal, reason in verdicts if not equal), (True, "structure_equal"))
 
 
-def _matrices(a: str, b: str, depth: int) -> Verdict | None:
-    """Matrices entry by entry; a column against a tuple."""
+def _matrices(a: str, b: str, depth: int) -> Outcome:
+    """Compare matrices entry by entry, and a column with a tuple."""
     rows_a, rows_b = structure.parse_matrix(a), structure.parse_matrix(b)
     if rows_a and rows_b:
         if [len(row) for row in rows_a] != [len(row) for row in rows_b]:
@@ -359,3 +390,31 @@ def _matrices(a: str, b: str, depth: int) -> Verdict | None:
 def _symbolic(a: str, b: str) -> Verdict:
     refusal = refuse(a) or refuse(b)
     return (False, refusal) if refusal else worker_client.equal(b, a)
+
+
+def _of_two(step: Callable[[str, str], Outcome]) -> Callable[[str, str, int], Outcome]:
+    return lambda a, b, _: step(a, b)
+
+
+RULES = (
+    Rule(_unwrapped, ("(5)", "{5}", True)),
+    Rule(_chains, ("3+4=7", "7", True)),
+    Rule(_moduli, (r"x\equiv 3\pmod{7}", r"10\pmod 7", True)),
+    Rule(_named_sets, (r"\mathbb{R}", r"(-\infty,\infty)", True)),
+    Rule(_approximations, (r"x\approx 2.3", "2.3", True)),
+    Rule(_of_two(atoms.choices), ("(A)", r"\text{A}", True)),
+    Rule(_of_two(atoms.words), (r"\text{East}", "west", False)),
+    Rule(_of_two(atoms.bases), (r"101_{\text{two}}", "101_3", False)),
+    Rule(_angles, (r"45^\circ", r"\frac{\pi}{4}", True)),
+    Rule(_units, (r"1\text{ m}", r"100\text{ cm}", True)),
+    Rule(_percents, (r"28\%", "0.28", True)),
+    Rule(_of_two(atoms.ratios), ("16:3", r"\frac{16}{3}", True)),
+    Rule(_of_two(atoms.constants), ("0.5", r"\frac{1}{2}", True)),
+    Rule(_of_two(atoms.unknowns), ("(a+5)(b+2)", "ab+2a+5b+10", True)),
+    Rule(_inequalities, (r"3<x\le4", "(3,4]", True)),
+    Rule(_assignments, ("x=5", "6", False)),
+    Rule(_unions, (r"(1,2)\cup(3,4)", r"(3,4)\cup(1,2)", True)),
+    Rule(_groups, ("(1,2)", "(2,1)", False)),
+    Rule(_matrices, (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}1\\3\end{pmatrix}", False)),
+)
+"""The comparison, first rule first; what no rule settles goes to math-verify. Each example is run as a test."""
