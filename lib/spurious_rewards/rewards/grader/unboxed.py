@@ -164,7 +164,7 @@ def tidy(answer: str) -> str:
         if answer.endswith("$") and len(re.findall(r"(?<!\\)\$", answer)) == 1:
             answer = answer[:-1]
         math = _MATH.fullmatch(answer)
-        if math:
+        if math and not _content(math).startswith("$"):
             answer = _content(math)
         if answer == before:
             return answer
