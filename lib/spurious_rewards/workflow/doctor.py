@@ -1,4 +1,4 @@
-"""What this machine has and what it lacks, in one screen; nothing is changed and nothing heavy is imported.
+"""Print what this machine has and lacks, in one screen; nothing is changed and nothing heavy is imported.
 
 Usage: python -m spurious_rewards.workflow.doctor        # or: make doctor
 """
@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 
@@ -19,6 +20,9 @@ from spurious_rewards.storage.provenance import git_state, hardware, versions
 BROWSERS = (
     "chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable",
 )  # fmt: skip
+
+DRIVER = 580
+"""NVIDIA's first driver for CUDA 13; compatibility does not cross major versions of CUDA."""
 
 
 def browser() -> str | None:
@@ -70,7 +74,7 @@ def report() -> list[tuple[str, str]]:
         ("Packages", ", ".join(f"{name} {version}" for name, version in versions().items())),
         ("Lock file", "; ".join(differences) or "installed versions agree with cpu.lock.txt"),
         ("Processor", f"{machine['cpu']}, {machine['cores']} usable cores, {machine['memory_gb']} GB of memory"),
-        ("GPUs", ", ".join(machine["gpus"]) or "none (nvidia-smi lists no GPU): use the profiles that run on a CPU"),
+        ("GPUs", _gpus(machine)),
         ("Threads", f"OMP_NUM_THREADS {threads}"),
         ("Runs", f"{runs_dir()}, {free_gb:.1f} GB free"),
         ("Data", data_line),
@@ -78,6 +82,17 @@ def report() -> list[tuple[str, str]]:
                                  "elsewhere set BROWSER_PATH to a Chrome or Chromium"),
     ]  # fmt: skip
     return rows
+
+
+def _gpus(machine: dict[str, Any]) -> str:
+    if not machine["gpus"]:
+        return "none (nvidia-smi lists no GPU): use the profiles that run on a CPU"
+    driver = machine["gpu_driver"]
+    major = driver.partition(".")[0]
+    note = ""
+    if major.isdigit() and int(major) < DRIVER:
+        note = f", TOO OLD: PyTorch of the lock is built for CUDA 13, which needs driver {DRIVER} or newer"
+    return f"{', '.join(machine['gpus'])}; {machine['gpu_memory_gb']:g} GB each, driver {driver}{note}"
 
 
 def _about_commit(root: Path | None, commit: str, dirty: bool | str) -> str:
