@@ -1,4 +1,4 @@
-"""The errors a user of this project should ever have to read.
+"""Define the errors that a user of this project may have to read.
 
 Bad input ends with an `InputError`: a sentence that names the cause and the fix. Programs print the sentence without
 a traceback and exit with code 2; notebooks show the sentence alone.

@@ -1,1 +1,1 @@
-"""What lies on disk: run folders, manifests, whole-file writes, locks, paths, and the configuration behind a run id."""
+"""Keep what lies on disk: run folders, manifests, whole-file writes, locks, paths, configurations behind run ids."""

@@ -1,4 +1,4 @@
-"""Frozen configurations: an unknown or mistyped field is an error, and equal configurations share one run id.
+"""Define configurations whose fields are checked, and from which a run gets its id.
 
 A configuration is a frozen dataclass deriving from `Config`. Fields marked `metadata={"identity": False}` (for example
 where to write, how many rows per batch in evaluation) do not change what is computed and stay out of the run id.
@@ -77,15 +77,15 @@ class Config:
                 raise InputError(f"{name} must be at least {smallest}, but it is {getattr(self, name)}.")
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, in their order."""
+        """Return all fields, in their order."""
         return asdict(self)
 
     def identity(self) -> dict[str, Any]:
-        """The fields that change what is computed."""
+        """Return the fields that change what is computed."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.metadata.get("identity", True)}
 
     def digest(self) -> str:
-        """Ten hex digits of the SHA-256 of the identity; equal configurations, equal digest."""
+        """Compute ten hex digits of the SHA-256 of the identity; equal configurations have equal ones."""
         text = json.dumps(self.identity(), sort_keys=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
@@ -103,7 +103,7 @@ def checked(name: str, value: Any, kind: type) -> Any:
 
 
 def slug(text: str) -> str:
-    """A name fit for a folder: lower case letters, digits, dot and hyphen.
+    """Make a name fit for a folder: lower case letters, digits, dot and hyphen.
 
     >>> slug("Qwen/Qwen2.5-Math-7B")
     'qwen2.5-math-7b'

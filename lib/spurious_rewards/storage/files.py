@@ -1,4 +1,4 @@
-"""Writing so that a reader never sees half a file: write to a temporary name beside the target, then rename.
+"""Write files so that a reader never sees half of one: under a temporary name first, then renamed.
 
 >>> import tempfile, pathlib
 >>> target = pathlib.Path(tempfile.mkdtemp()) / "sub" / "a.json"
@@ -97,6 +97,6 @@ def write_parquet(target: str | Path, frame: pd.DataFrame) -> None:
 
 
 def sha256_file(source: str | Path) -> str:
-    """Hex SHA-256 of a file's bytes."""
+    """Compute the SHA-256 of a file's bytes, in hex."""
     with open(source, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

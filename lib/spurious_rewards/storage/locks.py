@@ -1,4 +1,4 @@
-"""One process at a time, by `flock`: the lock vanishes with its process, so a killed run leaves no stale lock behind.
+"""Let one process at a time work on something, by a lock that vanishes with its process.
 
 The lock file itself stays; it names the last holder, and only for the error message. A second process does not wait:
 it gets an `InputError` that names what is locked and who holds it.

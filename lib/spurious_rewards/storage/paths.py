@@ -36,7 +36,7 @@ def _above(here: Path) -> Path | None:
 
 
 def runs_dir() -> Path:
-    """The folder that holds one folder per run (it need not exist yet)."""
+    """Find the folder that holds one folder per run (it need not exist yet)."""
     given = os.environ.get("SPURIOUS_RUNS_DIR")
     return Path(given).expanduser().resolve() if given else project_root() / "runs"
 

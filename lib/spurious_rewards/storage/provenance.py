@@ -1,4 +1,4 @@
-"""What a number depends on besides its configuration: commit, lock files, versions, hardware, time and memory.
+"""Record what a number depends on besides its configuration: commit, locks, versions, hardware, time, memory.
 
 Nothing heavy is imported: versions come from package metadata. Whatever cannot be found out is "unknown", so that the
 project also works from a downloaded archive without git.
@@ -36,7 +36,7 @@ NOTEBOOK_VARIABLE = "SPURIOUS_NOTEBOOK"
 
 
 def provenance() -> dict[str, Any]:
-    """Commit, lock-file hashes, versions and hardware of this process, JSON-ready."""
+    """Collect commit, lock-file hashes, versions and hardware of this process, JSON-ready."""
     commit, dirty = git_state()
     return {
         "commit": commit,
@@ -52,7 +52,7 @@ def provenance() -> dict[str, Any]:
 
 
 def git_state() -> tuple[str, bool | str]:
-    """Commit of the code and whether it was changed since; both "unknown" without git or outside a repository.
+    """Find the commit of the code and whether it was changed since; both "unknown" without git or outside a repository.
 
     `results/` does not count as a change: the report rewrites it, and it is no input of any run.
     """
@@ -69,13 +69,13 @@ def git_state() -> tuple[str, bool | str]:
 
 
 def lock_hashes() -> dict[str, str]:
-    """SHA-256 of each `requirements/*.lock.txt` of the checkout, by file name."""
+    """Compute the SHA-256 of each `requirements/*.lock.txt` of the checkout, by file name."""
     root = code_root()
     return {path.name: sha256_file(path) for path in sorted(root.glob("requirements/*.lock.txt"))} if root else {}
 
 
 def versions() -> dict[str, str]:
-    """Installed version of each package of `PACKAGES` that is installed."""
+    """Find the installed version of each package of `PACKAGES` that is installed."""
     found = {}
     for name in PACKAGES:
         try:
@@ -96,7 +96,7 @@ class Gpu(NamedTuple):
 
 
 def hardware() -> dict[str, Any]:
-    """Host, CPU model, usable cores, usable memory in GB, and the GPUs that this process may use.
+    """Describe the host: CPU model, usable cores, usable memory in GB, and the GPUs that this process may use.
 
     Containers and schedulers limit cores and memory by control groups, and GPUs by CUDA_VISIBLE_DEVICES.
     """
@@ -113,7 +113,7 @@ def hardware() -> dict[str, Any]:
 
 
 def visible_gpus() -> list[Gpu]:
-    """The GPUs that nvidia-smi lists and CUDA_VISIBLE_DEVICES allows, in its order.
+    """List the GPUs that nvidia-smi knows and CUDA_VISIBLE_DEVICES allows, in its order.
 
     A device that only CUDA_VISIBLE_DEVICES names (nvidia-smi is missing, or it is a slice of a GPU) is listed by that
     name.
@@ -137,13 +137,13 @@ def visible_gpus() -> list[Gpu]:
 
 
 def peak_memory_mb() -> float:
-    """Largest resident memory of this process so far, in MB (10^6 bytes)."""
+    """Measure the largest resident memory of this process so far, in MB (10^6 bytes)."""
     unit_bytes = 1 if sys.platform == "darwin" else 1024
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes / 1e6, 1)
 
 
 def peak_gpu_memory_mb() -> dict[str, float]:
-    """Largest memory that PyTorch held on a GPU in this process, in MB, as a manifest entry; empty without a GPU."""
+    """Measure the largest memory that PyTorch held on a GPU, in MB, as a manifest entry; empty without a GPU."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
         return {}

@@ -1,4 +1,4 @@
-"""The run folder: `config.json` first, data files between, `manifest.json` last; a manifest means the run is whole.
+"""Keep a run in one folder: `config.json` first, data files between, `manifest.json` last, when the run is whole.
 
 A run whose manifest exists is never computed again; one without is resumed by its owner. Only one process at a time
 works in a run folder.
@@ -74,7 +74,7 @@ class RunFolder:
 
     @classmethod
     def load(cls, run_id: str) -> Self:
-        """The existing run of that id.
+        """Find the existing run of that id.
 
         Raises:
             InputError: there is no such run.
@@ -86,7 +86,7 @@ class RunFolder:
 
     @staticmethod
     def manifest_path(run_id: str) -> Path:
-        """Where the manifest of that run is or would be."""
+        """Say where the manifest of that run is or would be."""
         return _folder(run_id) / "manifest.json"
 
     def __repr__(self) -> str:
@@ -103,15 +103,15 @@ class RunFolder:
         return self.path("manifest.json").is_file()
 
     def path(self, name: str) -> Path:
-        """The path of a file of the run (it need not exist)."""
+        """Return the path of a file of the run (it need not exist)."""
         return self.folder / name
 
     def config(self) -> dict[str, Any]:
-        """The configuration the run was opened with first."""
+        """Read the configuration the run was opened with first."""
         return _read(self.path("config.json"))
 
     def manifest(self) -> dict[str, Any]:
-        """The manifest of a complete run.
+        """Read the manifest of a complete run.
 
         Raises:
             InputError: the run is not complete.
@@ -178,7 +178,7 @@ class RunFolder:
 
 
 def all_runs() -> list[RunFolder]:
-    """Every run of the runs folder, complete or not, sorted by id."""
+    """List every run of the runs folder, complete or not, sorted by id."""
     return [RunFolder(path.parent) for path in sorted(runs_dir().glob("*/config.json"))]
 
 

@@ -1,4 +1,4 @@
-"""YAML without its two traps: `5e-7` is a number, and a key given twice is an error.
+"""Read YAML without its two traps: `5e-7` is a number, and a key given twice is an error.
 
 >>> read_mapping("learning_rate: 5e-7\\nname: a", "demo")
 {'learning_rate': 5e-07, 'name': 'a'}
@@ -40,7 +40,7 @@ _Loader.add_implicit_resolver(
 
 
 def read_mapping(text: str, where: str) -> dict[str, Any]:
-    """The mapping in a YAML (or JSON) text.
+    """Read the mapping in a YAML (or JSON) text.
 
     Args:
         text: the YAML text.

@@ -1,1 +1,1 @@
-"""Strict notebook execution and profiles. Knows nothing of reinforcement learning."""
+"""Execute notebooks strictly, one by one or all of a profile. Knows nothing of reinforcement learning."""

@@ -1,4 +1,4 @@
-"""The completion marker: the last code cell of every notebook says that the notebook ran to its end.
+"""Mark that a notebook ran to its end, by a line that its last code cell prints.
 
 `papermill` takes a notebook that calls `sys.exit(0)` half-way for a success; the marker does not.
 
@@ -38,7 +38,7 @@ def completed(name: str, run_id: str = "", run_ids: Iterable[str] = ()) -> None:
 
 
 def find_marker(text: str, name: str) -> list[str] | None:
-    """The run ids of the marker of notebook `name` in a cell's printed output, or None if there is no marker."""
+    """Find the run ids of the marker of notebook `name` in a cell's printed output; None if there is no marker."""
     found = re.search(rf"^{MARKER} {re.escape(name)}(?: runs: (.+))?$", text, flags=re.MULTILINE)
     if found is None:
         return None

@@ -26,7 +26,7 @@ DRIVER = 580
 
 
 def browser() -> str | None:
-    """The Chrome-family browser that static figures would be drawn with: `$BROWSER_PATH`, else one on the PATH."""
+    """Find the Chrome-family browser that static figures would be drawn with: `$BROWSER_PATH`, else one on the PATH."""
     given = os.environ.get("BROWSER_PATH")
     if given:
         return given if os.access(given, os.X_OK) else None
@@ -34,7 +34,7 @@ def browser() -> str | None:
 
 
 def lock_differences(lock: Path) -> list[str]:
-    """Packages whose installed version is not the one in a lock file, as `name: installed, lock wants x`.
+    """List packages whose installed version is not the one in a lock file, as `name: installed, lock wants x`.
 
     Only the packages that a manifest lists are looked at.
     """
@@ -53,7 +53,7 @@ def lock_differences(lock: Path) -> list[str]:
 
 
 def report() -> list[tuple[str, str]]:
-    """Label and finding of every line."""
+    """Collect label and finding of every line."""
     machine = hardware()
     commit, dirty = git_state()
     free_gb = shutil.disk_usage(next(path for path in (runs_dir(), *runs_dir().parents) if path.exists())).free / 1e9

@@ -1,4 +1,4 @@
-"""Command line of the strict execution of one notebook.
+"""Execute one notebook strictly, from the command line.
 
 Usage: python -m spurious_rewards.workflow.execute notebooks/02_train_grpo.ipynb out.ipynb -p reward random -p seed 1
 

@@ -55,7 +55,7 @@ def held(count: int, wait_seconds: float = WAIT_SECONDS) -> Iterator[list[int]]:
 
 
 def lock_folder() -> Path:
-    """The folder of this user's GPU locks on this machine."""
+    """Find the folder of this user's GPU locks on this machine."""
     return Path(tempfile.gettempdir()) / f"spurious-rewards-gpus-{os.getuid()}"
 
 

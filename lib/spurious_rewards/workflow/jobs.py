@@ -76,7 +76,7 @@ def run_job(job: Job, verbose: bool = False) -> None:
 
 
 def _report(job: Job, run_ids: list[str], seconds: float, devices: str) -> list[str]:
-    """What a finished job did: five lines for its log."""
+    """Say what a finished job did: five lines for its log."""
     manifests = {run_id: RunFolder.load(run_id).manifest() for run_id in run_ids}
     peak_mb = max((manifest["peak_memory_mb"] for manifest in manifests.values()), default=0)
     shown = ", ".join(
@@ -94,7 +94,7 @@ def _report(job: Job, run_ids: list[str], seconds: float, devices: str) -> list[
 
 
 def identity(job: Job) -> dict[str, Any]:
-    """Everything that defines a job before it runs; a job done with another identity runs again.
+    """Collect everything that defines a job before it runs; a job done with another identity runs again.
 
     A needed job that is not done has the digest "".
     """

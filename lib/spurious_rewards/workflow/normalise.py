@@ -1,4 +1,4 @@
-"""Executed notebooks that differ only if their results differ, and sources that carry no results.
+"""Remove what changes from run to run, so that a git diff of a notebook shows only changed results.
 
 `normalise` drops what changes from one execution to the next (papermill's metadata, times, random cell ids, progress
 bars except their last state, memory addresses, the place of the checkout) and what is not worth keeping in git: of the
@@ -42,7 +42,7 @@ _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
 
 
 def normalise(notebook: NotebookNode) -> NotebookNode:
-    """An executed notebook without its volatile parts; equal executions give equal notebooks.
+    """Remove the volatile parts of an executed notebook, so that equal executions give equal notebooks.
 
     Paths below the project's root become relative to it, and the place of the Python environment is left out.
 
@@ -60,7 +60,7 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
 
 
 def source_only(notebook: NotebookNode) -> NotebookNode:
-    """A source notebook as it is committed: no outputs, no counts, stable ids, no metadata but tags."""
+    """Make a source notebook as it is committed: no outputs, no counts, stable ids, no metadata but tags."""
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
@@ -68,7 +68,7 @@ def source_only(notebook: NotebookNode) -> NotebookNode:
 
 
 def with_outputs(paths: Iterable[str | Path]) -> list[str]:
-    """The names of those source notebooks that carry outputs or execution counts."""
+    """List those source notebooks that carry outputs or execution counts."""
     return [
         Path(path).name
         for path in paths
@@ -77,7 +77,7 @@ def with_outputs(paths: Iterable[str | Path]) -> list[str]:
 
 
 def last_state(text: str) -> str:
-    """Printed text as a terminal would show it in the end: of a line rewritten with carriage returns, the last state.
+    """Keep of printed text what a terminal shows in the end: of a rewritten line its last state.
 
     The times in a tqdm bar are removed, since they differ between equal runs; so are colours.
     """

@@ -1,4 +1,4 @@
-"""What a notebook can be given: its `parameters` cell, read without executing anything.
+"""Read what a notebook can be given, its `parameters` cell, without executing anything.
 
 The cell holds only lines `name: type = literal` with type str, int, float or bool. Papermill alone would take a
 misspelt name for a warning; here names and types are checked before anything runs.
@@ -33,7 +33,7 @@ Defaults = dict[str, Any]
 
 
 def source_cells(path: str | Path) -> list[dict[str, Any]]:
-    """The cells of a notebook file as they are in its JSON, except that `source` is one string.
+    """Read the cells of a notebook file as they are in its JSON, except that `source` is one string.
 
     Read as plain JSON: importing nbformat takes longer than planning all jobs of a profile.
 
@@ -51,13 +51,13 @@ def source_cells(path: str | Path) -> list[dict[str, Any]]:
 
 
 def source_digest(path: str | Path) -> str:
-    """SHA-256 of a notebook's source: types, texts and tags of its cells, not its outputs, ids or other metadata."""
+    """Compute the SHA-256 of a notebook's source: types, texts and tags of its cells, and nothing else of them."""
     cells = [[cell["cell_type"], cell["source"], cell["metadata"].get("tags", [])] for cell in source_cells(path)]
     return hashlib.sha256(json.dumps(cells).encode()).hexdigest()
 
 
 def notebook_parameters(path: str | Path) -> Defaults:
-    """Names and defaults of a notebook's parameters.
+    """Read names and defaults of a notebook's parameters.
 
     Raises:
         InputError: there is not exactly one cell tagged `parameters`, or it holds anything but parameter lines.
@@ -69,7 +69,7 @@ def notebook_parameters(path: str | Path) -> Defaults:
 
 
 def parse_parameters(source: str, name: str) -> Defaults:
-    """Names and defaults in the source of a `parameters` cell.
+    """Read names and defaults in the source of a `parameters` cell.
 
     Raises:
         InputError: a line is not `name: type = literal`, or repeats a name; the sentence names the line.
@@ -104,7 +104,7 @@ def parse_parameters(source: str, name: str) -> Defaults:
 
 
 def check_parameters(given: Mapping[str, Any], defaults: Defaults, name: str) -> dict[str, Any]:
-    """`given` with each value checked against the type of its default (an int passes for a float).
+    """Check each value of `given` against the type of its default (an int passes for a float).
 
     Raises:
         InputError: a name is unknown or a value has another type.
@@ -121,7 +121,7 @@ def check_parameters(given: Mapping[str, Any], defaults: Defaults, name: str) ->
 
 
 def from_text(given: Mapping[str, str], defaults: Defaults, name: str) -> dict[str, Any]:
-    """Values from a command line, read as the type of each parameter.
+    """Read values from a command line as the type of each parameter.
 
     Raises:
         InputError: a name is unknown or a text cannot be read as the parameter's type.

@@ -1,4 +1,4 @@
-"""Profiles: which notebooks run with which parameters, from one YAML file to a list of jobs and their results.
+"""Read profiles: which notebooks run with which parameters, from a YAML file to jobs and their results.
 
     description: What this profile is for.
     status: measured                  # or "not run", the default
@@ -66,12 +66,12 @@ class Profile:
 
 
 def profile_names() -> list[str]:
-    """The names of the profiles of this project."""
+    """List the names of the profiles of this project."""
     return sorted(path.stem for path in (project_root() / "profiles").glob("*.yaml"))
 
 
 def profile_path(name: str) -> Path:
-    """The file of a profile: in `profiles/`, or a personal one (`make control`) in its folder of the runs folder."""
+    """Find the file of a profile: in `profiles/`, or a personal one (`make control`) below the runs folder."""
     own = project_root() / "profiles" / f"{name}.yaml"
     return own if own.is_file() else profile_folder(name) / "profile.yaml"
 
@@ -153,12 +153,12 @@ def load_profile(name: str) -> Profile:
 
 
 def notebook_path(name: str) -> Path:
-    """The source of a notebook of this project."""
+    """Find the source of a notebook of this project."""
     return project_root() / "notebooks" / f"{name}.ipynb"
 
 
 def job_result(reference: str) -> dict[str, Any]:
-    """The result of one finished job.
+    """Read the result of one finished job.
 
     Args:
         reference: `<profile>/<job>`, as a parameter filled by `each` holds it.
@@ -181,7 +181,7 @@ def job_result(reference: str) -> dict[str, Any]:
 
 
 def job_results(profile: str, stage: str | None = None) -> list[dict[str, Any]]:
-    """The results of all finished jobs of a profile (of one stage), in the profile's order.
+    """Read the results of all finished jobs of a profile (of one stage), in the profile's order.
 
     Raises:
         InputError: there is no such profile or stage.
@@ -195,7 +195,7 @@ def job_results(profile: str, stage: str | None = None) -> list[dict[str, Any]]:
 
 
 def table(profile: Profile) -> str:
-    """The jobs of a profile as text, one per line."""
+    """Write the jobs of a profile as text, one per line."""
     width = max((len(job.name) for job in profile.jobs), default=0)
     lines = [f"Profile {profile.name} ({profile.status}): {profile.description}".rstrip(": ")]
     for job in profile.jobs:

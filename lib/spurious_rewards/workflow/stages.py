@@ -1,4 +1,4 @@
-"""From the stages of a profile to its jobs: one job is one execution of one notebook.
+"""Expand the stages of a profile into jobs: one job is one execution of one notebook.
 
     train:
       notebook: 02_train_grpo
@@ -85,12 +85,12 @@ class Job:
 
 
 def profile_folder(profile: str) -> Path:
-    """Where the executed notebooks, job results and logs of a profile are."""
+    """Find the folder of a profile's executed notebooks, job results and logs."""
     return runs_dir() / "profiles" / profile
 
 
 def expand(profile: str, stages: Mapping[str, Any]) -> list[Job]:
-    """All jobs of the stages, in an order in which they could run one by one.
+    """List all jobs of the stages, in an order in which they could run one by one.
 
     Raises:
         InputError: an unknown key, a wrong type, an unknown stage in `needs` or `each`, or two jobs of one name.
@@ -111,7 +111,7 @@ def expand(profile: str, stages: Mapping[str, Any]) -> list[Job]:
 
 
 def checked_mapping(value: Any, where: str, keys: tuple[str, ...] | None = None) -> dict[str, Any]:
-    """`value` if it is a mapping, of known keys only when `keys` is given.
+    """Return `value` if it is a mapping, of known keys only when `keys` is given.
 
     Raises:
         InputError: it is no mapping, or has another key.
@@ -125,7 +125,7 @@ def checked_mapping(value: Any, where: str, keys: tuple[str, ...] | None = None)
 
 
 def checked_names(value: Any, where: str) -> tuple[str, ...]:
-    """`value` as a tuple if it is a list of strings.
+    """Return `value` as a tuple if it is a list of strings.
 
     Raises:
         InputError: it is something else.
