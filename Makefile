@@ -90,7 +90,7 @@ lint: $(READY) ## style and unused code
 control: $(READY) ## controls of a gain: MODEL=name or folder, and maybe DATA= TEST= REWARD= PROMPT= SET="learning_rate: 1e-6"
 	@$(PY) -m spurious_rewards.reporting.control_run $(if $(MODEL),"$(MODEL)",$(error MODEL is missing: make control MODEL=qwen-like)) \
 	  $(if $(DATA),--data "$(DATA)") $(if $(TEST),--test "$(TEST)") $(if $(REWARD),--reward "$(REWARD)") \
-	  $(if $(PROMPT),--prompt "$(PROMPT)") $(if $(SET),--set "$(SET)") $(if $(CORES),--cores $(CORES)) $(if $(DRY_RUN),--dry-run)
+	  $(if $(PROMPT),--prompt "$(PROMPT)") $(if $(SET),--set "$(SET)") $(if $(CARD),--card $(CARD)) $(if $(CORES),--cores $(CORES)) $(if $(DRY_RUN),--dry-run)
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(PY) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" --ServerApp.preferred_dir="$(CURDIR)/notebooks" $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_FLAGS)

@@ -25,13 +25,16 @@ from spurious_rewards.models.registry import load_tokenizer, resolve
 from spurious_rewards.reporting.collect import collect
 from spurious_rewards.reporting.control import CLIPPED, control_report
 from spurious_rewards.reporting.control_page import PAGE
+from spurious_rewards.reporting.plan import PRICE, plan, table
 from spurious_rewards.rewards.names import check_reward
 from spurious_rewards.storage.config import slug
 from spurious_rewards.storage.files import read_text, write_text
 from spurious_rewards.storage.paths import project_root
 from spurious_rewards.storage.provenance import hardware
 from spurious_rewards.storage.yaml_text import read_mapping
-from spurious_rewards.workflow.reproduce import reproduce
+from spurious_rewards.training.footprint import CARDS
+from spurious_rewards.workflow.profiles import load_profile
+from spurious_rewards.workflow.reproduce import missing_requirements, reproduce
 from spurious_rewards.workflow.stages import profile_folder
 
 TEMPLATES = ("control", "control-lm", "control-gpu")
@@ -52,6 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--prompt", default="", help="your prompt style (default: by the model)")
     parser.add_argument("--set", default="", help="parameters of notebooks 02 and 03: 'learning_rate: 1e-6'")
     parser.add_argument("--template", default="", choices=["", *TEMPLATES], help="default: by model and machine")
+    parser.add_argument("--card", default="h100", help=f"GPU of the plan: {', '.join(CARDS)}")
     parser.add_argument("--cores", type=int, default=hardware()["cores"], help="default: all usable cores")
     parser.add_argument("--dry-run", action="store_true", help="check everything and print the plan; nothing runs")
     options = parser.parse_args(arguments)
@@ -62,9 +66,10 @@ def main(arguments: list[str] | None = None) -> int:
         choices = (options.model, options.data, options.test, options.reward, options.prompt)
         profile = personal(template, *choices, settings)
         name = save(profile, options.model)
-        print(f"Profile {name}, from template {template}:", flush=True)
-        reproduce(name, options.cores, dry_run=True)
+        print(f"Profile {name}, from template {template}. What it takes:\n{cost(name, options.card)}", flush=True)
+        missing = missing_requirements(load_profile(name))
         if options.dry_run:
+            print("\n".join(f"To run it here: {line}" for line in missing) or "This machine can run it.")
             return
         reproduce(name, options.cores)
         report = control_report(collect(name), options.reward)
@@ -72,6 +77,23 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"The page: {profile_folder(name) / PAGE}")
 
     return exit_code(program)
+
+
+def cost(name: str, card: str) -> str:
+    """The plan of a profile as text: memory, disk, hours and cost of its stages, and what does not fit.
+
+    Raises:
+        InputError: an unknown card.
+    """
+    if card not in CARDS:
+        raise unknown_name("card", card, CARDS)
+    entries = plan(load_profile(name), CARDS[card])
+    lines = table(entries, PRICE, card).split("\n")
+    too_big = [entry.job.name for entry in entries if entry.gpus and entry.memory_gb > CARDS[card].memory_gb]
+    if too_big:
+        lines.append(f"{len(too_big)} jobs do not fit into {CARDS[card].memory_gb:g} GB, the first is {too_big[0]}.")
+    rules = [i for i, line in enumerate(lines) if line.startswith("---")]
+    return "\n".join([lines[0], *lines[rules[-1] :]])
 
 
 def template_for(model: str) -> str:
