@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spurious_rewards.command_line import exit_code
+from spurious_rewards.data.problem_sets import load_problems
 from spurious_rewards.data.specs import SOURCES
 from spurious_rewards.errors import InputError, unknown_name
 from spurious_rewards.models.shape import Shape, shape_of
@@ -171,7 +172,7 @@ def _generation(job: Job, values: dict[str, Any], profile: Profile) -> tuple[Sha
     if "benchmark" in values:
         trained = str(values["trained"]).partition("/")[2]
         model = profile.job(trained).parameters["model"] if trained else values["model"]
-        rows = values["n_problems"] or SOURCES[values["benchmark"]].n_rows
+        rows = values["n_problems"] or _n_problems(values["benchmark"])
         styles = 8 if values["prompt_style"] == "all" else len(str(values["prompt_style"]).split(","))
         return shape_of(model), rows * styles * (1 + values["n_samples"]), values["max_new_tokens"]
     if "label_problems" in values:
@@ -182,6 +183,11 @@ def _generation(job: Job, values: dict[str, Any], profile: Profile) -> tuple[Sha
         answers = 3 * values["probe_problems"] * sets  # three lengths of the beginning
         return shape_of(values["probe_model"]), answers, values["probe_max_new_tokens"]
     return shape_of("qwen-like"), 0, 0
+
+
+def _n_problems(name: str) -> int:
+    """Problems of a whole problem set; only the user's own files and the synthetic task are read for it."""
+    return SOURCES[name].n_rows if name in SOURCES else len(load_problems(name))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
