@@ -75,7 +75,7 @@ def test_a_coin_that_gives_nothing():
     (row,) = report.controls.to_dict("records")
     assert (row["verdict"], row["n_seeds"]) == ("nothing", 4)
     assert row["yours_minus_it"] == pytest.approx(0.3)
-    assert report.answer().startswith("true reward changed the accuracy of m by +30.0 [")
+    assert report.answer().startswith("True reward changed the accuracy of m by +30.0 [")
     assert "A coin would have given you nothing of it" in report.answer()
 
 
@@ -84,9 +84,9 @@ def test_a_coin_that_gives_a_part_and_a_prompt_that_gives_more():
     report = control_report(records(shares, prompts=[("none", 0.2), ("simplerl", 0.95)]))
     verdicts = dict(zip(report.controls["control"], report.controls["verdict"], strict=True))
     assert verdicts == {
-        "a coin, with clip,": "a part",
-        "format reward, without clip,": "a loss",
-        "prompt simplerl without training, the best of 2,": "more",
+        "a coin, with clip": "a part",
+        "format reward, without clip": "a loss",
+        "prompt simplerl without training, the best of 2": "more",
     }
     assert "A coin would have given you a part of it (50%)" in report.answer()
     assert report.others() == [
@@ -99,6 +99,17 @@ def test_without_a_gain_there_is_nothing_to_explain():
     report = control_report(records({("ground_truth", "two_sided"): 0.5, ("random", "two_sided"): 0.5}))
     assert "no gain that could be explained" in report.answer() and report.others() == []
     assert set(report.controls["verdict"]) == {"no gain"}
+
+
+def test_one_seed_decides_nothing(tmp_path):
+    one = records({("ground_truth", "two_sided"): 0.8, ("random", "two_sided"): 0.5})
+    first = one.runs["seed"] == 0
+    kept = set(one.runs.loc[first, "run_id"]) | {""}
+    few = Records("x", one.runs[first], one.metrics, one.samples[one.samples["trained_run"].isin(kept)], {})
+    report = control_report(few)
+    assert "one seed allows no limits, so nothing is decided" in report.answer()
+    assert set(report.controls["verdict"]) == {"undecided"}
+    assert "(no interval)" in write_page(report, tmp_path).read_text()
 
 
 def test_what_is_missing_is_said():

@@ -34,7 +34,7 @@ RULE = (
     "Another prompt is the best of those tried on these very problems, so its accuracy is somewhat too high.",
 )
 """How the verdicts on the controls come about, sentence by sentence."""
-NO_GAIN = "no gain"
+NO_GAIN, UNDECIDED = "no gain", "undecided"
 WORDS = {
     "nothing": "would have given you nothing of it that could be measured",
     "a loss": "would have cost you accuracy",
@@ -42,6 +42,7 @@ WORDS = {
     "as much": "cannot be told apart from it",
     "more": "would have given you more",
     NO_GAIN: "has nothing to explain",
+    UNDECIDED: "is undecided: one seed allows no limits",
 }
 """Verdict on a control → how a sentence goes on."""
 CELL = ("model", "benchmark", "prompt_style", "max_new_tokens", "engine", "dtype")
@@ -91,7 +92,9 @@ class Control:
 
     def answer(self) -> str:
         """Answer in one or two sentences: how much of the gain would a coin have given?"""
-        mine = f"{reward_words(self.reward)} changed the accuracy of {self.model} by {self.gain.text('points')}"
+        mine = (
+            f"{_capital(reward_words(self.reward))} changed the accuracy of {self.model} by {self.gain.text('points')}"
+        )
         coin = self.controls[self.controls["control"] == _control_words("random", 0.5, CLIPPED)]
         if coin.empty:
             return f"{mine}. There is no training with a coin to compare it with."
@@ -110,7 +113,8 @@ class Control:
         if self.gain.low <= 0:
             return []
         rows = self.controls[self.controls["control"] != coin]
-        return [f"{_capital(row['control'])} {WORDS[row['verdict']]}." for _, row in rows.iterrows()]
+        ends = [(_capital(row["control"]), WORDS[row["verdict"]]) for _, row in rows.iterrows()]
+        return [f"{name}{',' if ',' in name else ''} {end}." for name, end in ends]
 
 
 def control_report(records: Records, reward: str = "ground_truth", where: str = "") -> Control:
@@ -271,11 +275,12 @@ def _controls(
     if len(others):
         best = others.groupby("prompt_style", sort=False)["correct"].mean().idxmax()
         change_1_P = changes(others[others["prompt_style"] == best], base, "correct")
-        label = f"prompt {best} without training, the best of {others['prompt_style'].nunique()},"
+        label = f"prompt {best} without training, the best of {others['prompt_style'].nunique()}"
         rows.append(_control_row(label, 0, bootstrap_mean(change_1_P[0]), effect(mine_S_P - change_1_P)))
     table = pd.DataFrame(rows)
-    if effect(mine_S_P).low <= 0 and len(table):
-        table["verdict"] = NO_GAIN
+    gain = effect(mine_S_P)
+    if gain.low <= 0 and len(table):
+        table["verdict"] = NO_GAIN if np.isfinite(gain.low) else UNDECIDED
     return table
 
 
@@ -300,16 +305,16 @@ def _control_words(reward: str, gamma: float, mode: str) -> str:
     """A training as a control, in words.
 
     >>> _control_words("random", 0.5, "two_sided"), _control_words("format", 0.5, "none")
-    ('a coin, with clip,', 'format reward, without clip,')
+    ('a coin, with clip', 'format reward, without clip')
     """
     name = "a coin" if reward == "random" and gamma == 0.5 else reward_words(reward, gamma)
-    return f"{name}, {clip_words(mode)},"
+    return f"{name}, {clip_words(mode)}"
 
 
 def _arm_rows(arms: Mapping[tuple[str, float, str], pd.DataFrame], base: pd.DataFrame) -> pd.DataFrame:
     """Accuracy and form of the answers of every arm, the untrained model first."""
     rows = []
-    named = [("before training", base)] + [(_control_words(*key).rstrip(","), group) for key, group in arms.items()]
+    named = [("before training", base)] + [(_control_words(*key), group) for key, group in arms.items()]
     for name, samples in named:
         if samples.empty:
             continue

@@ -6,6 +6,7 @@ Usage: `write_page(control_report(records), folder)`
 from __future__ import annotations
 
 import base64
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -54,7 +55,7 @@ def controls_figure(control: Control) -> go.Figure:
             "gain_low": control.gain.low, "gain_high": control.gain.high}  # fmt: skip
     rows = pd.concat([pd.DataFrame([mine]), control.controls], ignore_index=True)
     figure, height = panels([""], 1, ROW_PIXELS * len(rows) + 14)
-    all_labels(figure, [name.rstrip(",") for name in rows["control"]], 1, 1)
+    all_labels(figure, list(rows["control"]), 1, 1)
     figure.add_scatter(
         x=100 * rows["gain"], y=list(range(len(rows))), mode="markers", error_x=error_bar(rows, "gain", 100),
         showlegend=False, marker={"size": 10, "color": ["#0072b2", *[BASE_COLOUR] * (len(rows) - 1)]},
@@ -67,8 +68,8 @@ def controls_figure(control: Control) -> go.Figure:
 def tables(control: Control) -> list[tuple[str, str, list[list[str]]]]:
     """The tables of the page: title, what to look for, rows of texts with the head first (no rows where none)."""
     return [
-        ("Your gain and the controls", "Seeds 0: no training.", rows_of(control.controls, CONTROLS)),
-        ("The answers before and after", "Fewer boxes before than after: the gain is partly form.",
+        ("Your gain and the controls", "Gains in points; 0 seeds: no training.", rows_of(control.controls, CONTROLS)),
+        ("The answers before and after", "In per cent. Fewer boxes before than after: the gain is partly form.",
          rows_of(control.arms, ARMS)),
         ("The untrained model under every prompt", "The spread is the real \"before\".",
          rows_of(control.prompts, PROMPTS)),
@@ -105,7 +106,9 @@ def cell(row: pd.Series, name: str) -> str:
         return f"{value:.0f}"
     form = "+.1f" if name in DIFFERENCES else ".1f"
     low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
-    limits = f" [{100 * low:{form}}, {100 * high:{form}}]" if low is not None and pd.notna(low) else ""
+    limits = ""
+    if low is not None and pd.notna(low):
+        limits = f" [{100 * low:{form}}, {100 * high:{form}}]" if math.isfinite(low) else " (no interval)"
     return f"{100 * value:{form}}{limits}"
 
 
