@@ -8,6 +8,9 @@ import torch
 from peft import get_peft_model
 from trl.trainer.utils import add_fused_lm_head
 
+from spurious_rewards.models.shape import shape_from
+from spurious_rewards.training.config import RunConfig
+from spurious_rewards.training.footprint import CARDS, memory_gb
 from spurious_rewards.training.head import CompletionHead
 from spurious_rewards.training.run import lora
 
@@ -62,3 +65,13 @@ def test_update(size, checkpointing, record):
     record(f"{name}: peak memory", peak / 1e9, "GB")
     record(f"{name}: tokens per second of an update", ROWS * TOKENS / seconds)
     assert 0.9 * state < peak < state + (25e9 if checkpointing else 75e9)
+    # What `make plan` computes for this update; CUDA's context is not among what torch allocates.
+    config = RunConfig(micro_batch=ROWS, gradient_checkpointing=checkpointing, lora_rank=0 if full else 16)
+    shape, card = shape_from(model.config.to_dict()), CARDS["h200" if total > 100e9 else "h100"]
+    parts = memory_gb(config, 1, card, shape=shape)
+    computed = sum(parts.values()) - parts["process"]
+    record(f"{name}: peak memory, computed", computed, "GB")
+    passes = 3 + checkpointing - (not full)  # frozen weights have no gradient of their own
+    operations = passes * shape.flops_per_token * ROWS * TOKENS / seconds
+    record(f"{name}: share of the card's operations per second", operations / card.flops)
+    assert 0.75 < computed / (peak / 1e9) < 1.25

@@ -13,7 +13,7 @@ from cluster import Cluster, missing
 from spurious_rewards.storage.paths import code_root
 from spurious_rewards.storage.runs import RunFolder
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
 SNAKEMAKE = os.environ.get("SPURIOUS_SNAKEMAKE", "")
 """The Python of the environment with Snakemake and Slurm's executor; `make test-slurm` gives it."""
@@ -42,7 +42,7 @@ def first_jobs(project):
     stages["train"] |= {
         "grid": {"seed": [0]},
         "parameters": {
-            "reward": "random", "rollout_batches": 12, "save_every_batches": 1, "options": "keep_checkpoints: 0",
+            "reward": "random", "rollout_batches": 6, "save_every_batches": 1, "options": "keep_checkpoints: 0",
         },
         "resources": {"minutes": 2, "gpus": 1},
     }  # fmt: skip
@@ -82,7 +82,7 @@ def test_jobs_run_on_the_cluster_and_a_cancelled_training_goes_on(cluster, first
     assert "All 3 jobs of profile first are done" in printed
     result = json.loads((runs / "profiles" / "first" / "jobs" / "train-seed0.json").read_text())
     manifest = RunFolder.load(result["run_ids"][0]).manifest()
-    assert manifest["n_rollout_batches"] == 12
+    assert manifest["n_rollout_batches"] == 6
     assert first.stat().st_mtime_ns == written, "the training began anew"
     log = (runs / "profiles" / "first" / "logs" / "train-seed0.log").read_text()
     assert "Used: 1 thread(s), GPU 0," in log or "Used: 1 thread(s), GPU 1," in log

@@ -4,9 +4,11 @@ With N parameters, W processes, T = micro_batch × (prompt + completion) tokens 
 
     state           16 N / W bytes: weights, gradients and two Adam moments in fp32 (LoRA: 2 N, and 16 per adapter's)
     accumulation    4 N bytes where gradients add up over micro-batches before they are shared out (W > 1)
+    casts           2 N bytes where autocast keeps bf16 copies of fp32 weights (one process)
     activations     per layer and token 8 · feed-forward + 31 · hidden bytes under bf16, 16 · and 38 · in fp32; with
                     checkpointing 4 · hidden per layer and token, and one layer in full
-    head            8 bytes per weight of head or embedding (bf16 copy, gradient, fp32 buffer), or the logits in fp32
+    head            8 bytes per weight of head or embedding (bf16 copy, gradient, fp32 buffer), or, where the head is
+                    frozen, a piece of the logits; on a CPU all logits in fp32, three times
     generation      12 N / W beside vLLM's share of the card, which sleeps during the updates
 
 The factors of the activations are what autograd keeps of a layer of Qwen or Llama's kind. How they compare with what
@@ -25,6 +27,8 @@ LIBRARIES_GB = 0.7
 """Resident memory of a process with PyTorch and TRL loaded, before any model."""
 CONTEXT_GB = 4.0
 """CUDA context, NCCL and the graphs of a sleeping vLLM, per GPU."""
+LOGITS_GB = 1.0
+"""Of the head's logits that exist at once on a GPU (an assumption)."""
 PADDING = 1.3
 """Tokens computed per token of a completion, as micro-batches are as wide as their longest row."""
 
@@ -58,7 +62,7 @@ BATCH_SECONDS = 8.0
 
 
 def memory_gb(
-    config: RunConfig, processes: int = 1, card: Card | None = None, prompt_tokens: int = 0
+    config: RunConfig, processes: int = 1, card: Card | None = None, prompt_tokens: int = 0, shape: Shape | None = None
 ) -> dict[str, float]:
     """Compute the memory of one process (one GPU) in 10^9 bytes, part by part; the parts of an update add up.
 
@@ -67,8 +71,9 @@ def memory_gb(
         processes: among which the weights are shared out.
         card: the GPU; None for a CPU, where the process itself takes memory too.
         prompt_tokens: of the longest prompt; 0 takes `max_prompt_tokens`.
+        shape: the model's; None looks it up by name.
     """
-    shape, lora = shape_of(config.model), config.lora_rank > 0
+    shape, lora = shape or shape_of(config.model), config.lora_rank > 0
     n = shape.parameters
     trained = _adapter_parameters(shape, config.lora_rank) if lora else n
     state = (2 * n * lora + (16 if config.optimizer == "adamw" else 8) * trained) / processes
@@ -77,10 +82,11 @@ def memory_gb(
     parts = {
         "state": state,
         "accumulation": 4 * trained if accumulates else 0,
+        "casts": 2 * n if config.precision == "bf16" and processes == 1 and not lora else 0,
         "activations": _activation_bytes(
             shape, tokens, config, checkpointed=config.gradient_checkpointing or processes > 1
         ),
-        "head": 8 * shape.head_parameters if card and not lora else 3 * 4 * tokens * shape.vocabulary,
+        "head": _head_bytes(shape, tokens, lora, on_gpu=card is not None),
         "process": (CONTEXT_GB if card else LIBRARIES_GB) * 1e9,
     }
     return {name: round(size / 1e9, 2) for name, size in parts.items()}
@@ -180,10 +186,17 @@ def check_fits(config: RunConfig, processes: int, free_gb: float) -> None:
     )
 
 
+def _head_bytes(shape: Shape, tokens: int, lora: bool, on_gpu: bool) -> float:
+    if not on_gpu:
+        return 3 * 4 * tokens * shape.vocabulary
+    return LOGITS_GB * 1e9 if lora else 8 * shape.head_parameters
+
+
 def _activation_bytes(shape: Shape, tokens: int, config: RunConfig, checkpointed: bool) -> float:
     inner, outer = (8, 31) if config.precision == "bf16" else (16, 38)
     layer = tokens * (inner * shape.feed_forward + outer * shape.hidden)
-    return shape.layers * tokens * 4 * shape.hidden + layer if checkpointed else shape.layers * layer
+    residual = tokens * shape.hidden * (2 if config.lora_rank else 4)  # a frozen base is in bf16
+    return shape.layers * residual + layer if checkpointed else shape.layers * layer
 
 
 def _adapter_parameters(shape: Shape, rank: int) -> int:
