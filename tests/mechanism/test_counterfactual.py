@@ -277,6 +277,23 @@ def test_antithetic_run_averages_over_the_signs_and_keeps_the_noise(runs_dir):
     counterfactual.write_results("antithetic", records, runs_dir / "out")
     again = counterfactual.Records.committed("antithetic", runs_dir / "out").effects()
     pd.testing.assert_frame_equal(table, again, rtol=1e-5)
+    drift = pd.read_csv(runs_dir / "out/tables/mechanism/drift.csv").set_index(["quantity", "part"])["value"]
+    assert drift["code_logit", "none"] == pytest.approx((mean["none"] - start).mean(), abs=1e-5)
+    assert drift["code_logit", "two_sided"] == pytest.approx(row["effect"], abs=1e-5)
+    assert drift["code_logit", "curvature"] == pytest.approx(curvature["change"].iloc[0], abs=1e-5)
+
+
+@pytest.mark.skipif(not (RESULTS / "manifests/mechanism/antithetic.json").is_file(), reason="not run yet")
+def test_committed_antithetic_tables_follow_from_their_records():
+    manifest = read_json(RESULTS / "manifests/mechanism/antithetic.json")
+    for path, digest in manifest["files"].items():
+        assert sha256_file(RESULTS / path) == digest, path
+    records = counterfactual.Records.committed("antithetic", RESULTS)
+    assert unpaired(records.pairs) == [] and set(records.pairs["sign"]) == {1, -1}
+    assert (records.pairs.loc[records.pairs["clip_mode"] == "none", "clipped"].map(max) == 0).all()
+    for name, table in records.tables("antithetic").items():
+        committed = pd.read_csv(RESULTS / f"tables/mechanism/{name}.csv")
+        pd.testing.assert_frame_equal(table, committed, rtol=1e-4, atol=1e-9, check_dtype=False)
 
 
 def test_antithetic_pairs_need_a_fair_coin():
@@ -383,7 +400,7 @@ def test_interrupted_run_ends_with_the_same_records(runs_dir, monkeypatch):
     row = table[(table["clip_mode"] == "two_sided") & (table["quantity"] == "entropy")].iloc[0]
     wide = expected.pivot(index="pair", columns="clip_mode", values="entropy")
     assert row["effect"] == pytest.approx((wide["two_sided"] - wide["none"]).mean())
-    assert row["boot_low"] <= row["effect"] <= row["boot_high"]
+    assert row["effect_low"] <= row["effect"] <= row["effect_high"]
     assert list(manifest["target_met"].values()) == [False]  # three pairs are no precision, and the table says so
     assert not table["target_met"].any()
 

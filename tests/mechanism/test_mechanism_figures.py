@@ -86,9 +86,9 @@ def test_dose_figures():
     assert set(dose_figures(None, table)) == {"dose_pairs_code_logit"} and dose_figures(None, None) == {}
 
 
-def test_figures_leave_out_what_is_not_reliable_and_prefer_hierarchical_limits(effects):
+def test_figures_leave_out_what_is_not_reliable(effects):
     effects["reliable"] = [False if step == 1.0 else True for step in effects["learning_rate"]]
-    effects["boot_low"], effects["boot_high"] = effects["effect"] - 3, effects["effect"] + 3
+    effects["effect_low"], effects["effect_high"] = effects["effect"] - 3, effects["effect"] + 3
     sgd = effects_by_setting(effects, "code").data[1]
     assert list(sgd.x) == ["0.1", "0.3"] and list(sgd.error_y.array) == [3, 3]
 

@@ -6,7 +6,7 @@ import pytest
 import statsmodels.api as sm
 
 from spurious_rewards.evaluation.statistics import Interval
-from spurious_rewards.mechanism.effects import headline, p_value, with_p_values
+from spurious_rewards.mechanism.effects import p_of_width, with_holm
 from spurious_rewards.mechanism.tilt import bootstrap_tilt, tilt
 
 
@@ -69,43 +69,24 @@ def test_bootstrap_draws_pairs_and_problems(moved):
     assert (exact.low, exact.high) == pytest.approx((0.5, 0.5))
 
 
-def test_headline_prefers_the_hierarchical_interval_and_holm_counts_a_family():
-    shared = {
-        "model": "m",
-        "optimizer": "sgd",
-        "learning_rate": 0.1,
-        "clip_mode": "two_sided",
-        "n_pairs": 200,
-        "effect": 1.0,
-        "effect_low": 0.5,
-        "effect_high": 1.5,
-    }
+def test_holm_counts_a_family_and_leaves_out_what_is_not_reliable():
+    shared = {"model": "m", "optimizer": "sgd", "learning_rate": 0.1, "clip_mode": "two_sided", "reliable": True}
     rows = [
-        {**shared, "quantity": name, "boot_low": low, "boot_high": 2 - low}
-        for name, low in (("code_logit", 0.0), ("code_tilt", 0.1), ("entropy", np.nan))
+        {**shared, "quantity": name, "p_value": p}
+        for name, p in (("code_logit", 0.05), ("code_tilt", 0.04), ("entropy", 0.01))
     ]
-    assert headline(rows[0]) == Interval(1.0, 0.0, 2.0, 200) and headline(rows[2]) == Interval(1.0, 0.5, 1.5, 200)
-    table = with_p_values(pd.DataFrame(rows))
-    assert table["p_value"].iloc[0] == pytest.approx(0.05) and table["p_value"].iloc[1] < 0.05
-    assert table["p_holm"].tolist()[:2] == pytest.approx([max(0.05, 2 * table["p_value"].iloc[1])] * 2)
-    assert table["p_holm"].iloc[2] == table["p_value"].iloc[2]  # another question
-    assert np.isnan(p_value(Interval(0.0, 0.0, 0.0, 200)))
-
-    # another setting without the tree: its stand-ins join the family, those of the first setting do not; what is not
-    # reliable is not tested at all
+    # log-odds and tilt are one question: 2 · 0.04 and then max(0.08, 0.05); entropy is another
+    assert with_holm(pd.DataFrame(rows))["p_holm"].tolist() == pytest.approx([0.08, 0.08, 0.01])
+    # another setting without the tree: its stand-ins join the family, those of the first setting do not
     coarse = [
-        {
-            **row,
-            "quantity": "code_mean_logit",
-            "learning_rate": step,
-            "boot_low": np.nan,
-            "boot_high": np.nan,
-            "reliable": step < 1,
-        }
-        for row in rows[:1]
+        {**shared, "quantity": "code_mean_logit", "p_value": 0.001, "learning_rate": step, "reliable": step < 1}
         for step in (0.1, 0.3, 1.0)
     ]
-    table = with_p_values(pd.DataFrame([*rows, *coarse]))
-    small = table["p_value"].iloc[3]
-    assert table["p_holm"].tolist()[3:5] == pytest.approx([small, 3 * small]) and np.isnan(table["p_holm"].iloc[5])
-    assert table["p_holm"].iloc[0] == pytest.approx(max(0.05, 2 * table["p_value"].iloc[1]))
+    found = with_holm(pd.DataFrame([*rows, *coarse]))["p_holm"]
+    assert found[4] == pytest.approx(3 * 0.001) and np.isnan(found[5]) and found[3] == pytest.approx(0.001)
+    assert found[0] == found[1] == pytest.approx(max(2 * 0.04, 0.05))
+
+
+def test_p_of_an_interval_that_is_no_t_interval():
+    assert p_of_width(Interval(1.0, 0.0, 2.0, 200)) == pytest.approx(0.05)
+    assert np.isnan(p_of_width(Interval(0.0, 0.0, 0.0, 200))) and np.isnan(p_of_width(Interval(1.0, 0.0, 2.0, 1)))

@@ -1,6 +1,7 @@
 """Run the experiments on the clip alone: a bandit, its map, the paired counterfactual, the dose–response.
 
-Usage: `python -m spurious_rewards.mechanism COMMAND --help` with COMMAND one of bandit, map, counterfactual, dose.
+Usage: `python -m spurious_rewards.mechanism COMMAND --help`; COMMAND is bandit, map, counterfactual, dose, decision or
+questions.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ COMMANDS = {
     "map": ("the bandit map: tables bandit_map and bandit_bins", "sweeps"),
     "counterfactual": ("the paired counterfactual of language models", "counterfactual"),
     "dose": ("the dose–response over code priors", "dose_response"),
+    "decision": ("over how many tokens models choose their strategy: table decision", "decision"),
+    "questions": ("what the tables below --out say on each question: table questions", "questions"),
 }
 """Command: (what it makes, module whose docstring has the details)."""
 DOSE_PARTS = ("runs", "pairs")
@@ -56,6 +59,9 @@ def parser() -> argparse.ArgumentParser:
     made["dose"].add_argument("--part", default="", help="runs or pairs (default: both)")
     made["dose"].add_argument("--out", default="", help="folder that gets tables/, records/ and manifests/")
     made["dose"].add_argument("--tables-only", action="store_true", help="only the tables, from the records in --out")
+    made["decision"].add_argument("--models", default="", help="registry names or folders, joined by commas")
+    for name in ("decision", "questions"):
+        made[name].add_argument("--out", default="results", help="folder that has or gets tables/ (default results)")
     return top
 
 
@@ -131,7 +137,43 @@ def dose(options: argparse.Namespace) -> None:
             dose_response.write_runs(config, rows, folders, options.out)
 
 
-PROGRAMS = {"bandit": bandit, "map": bandit_map, "counterfactual": counterfactual, "dose": dose}
+def decision(options: argparse.Namespace) -> None:
+    """Measure where models decide on their strategy and write the table with its manifest."""
+    from spurious_rewards.mechanism.decision import MODELS, decision_table
+    from spurious_rewards.storage.files import sha256_file, write_json, write_text
+    from spurious_rewards.storage.provenance import provenance
+
+    out = Path(options.out)
+    path = out / "tables" / "mechanism" / "decision.csv"
+    table = decision_table(options.models.split(",") if options.models else MODELS)
+    write_text(path, table.to_csv(index=False, float_format="%.6g"))
+    facts = {"kind": "decision", **provenance(), "tables": {path.name: sha256_file(path)}}
+    write_json(out / "manifests" / "mechanism" / "decision.json", facts)
+    print(table.round(3).to_string(index=False))
+
+
+def questions(options: argparse.Namespace) -> None:
+    """Write the table of questions and what the tables that are there say on them."""
+    import pandas as pd
+
+    from spurious_rewards.mechanism.questions import questions_table
+    from spurious_rewards.storage.files import write_text
+
+    folder = Path(options.out) / "tables" / "mechanism"
+    tables = {path.stem: pd.read_csv(path) for path in sorted(folder.glob("*.csv"))}
+    table = questions_table(tables)
+    write_text(folder / "questions.csv", table.to_csv(index=False, float_format="%.6g"))
+    print(f"{len(table)} rows -> {folder / 'questions.csv'}")
+
+
+PROGRAMS = {
+    "bandit": bandit,
+    "map": bandit_map,
+    "counterfactual": counterfactual,
+    "dose": dose,
+    "decision": decision,
+    "questions": questions,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -13,7 +13,7 @@ is 200 to 300 pairs at six settings, without negatives; `notebook` is six pairs 
 modes. A model that is not an organism gets a plain prompt unless `--prompt-style` says otherwise. NAME below `--out` is
 the size, and `counterfactual` for `one-sign`:
 
-    tables/mechanism/NAME.csv                      see `effects`
+    tables/mechanism/NAME.csv                      see `effects`; for antithetic pairs also drift.csv, see `drift`
     records/mechanism/NAME.parquet                 a row per setting, pair, sign of the advantages and clip mode
     records/mechanism/NAME_problems.parquet        differences to `none` per probe problem, mean over signs
     records/mechanism/NAME_levels.parquet          code log-odds per probe problem, mean over signs, `none` included
@@ -37,6 +37,7 @@ from tqdm import tqdm
 from spurious_rewards.errors import InputError
 from spurious_rewards.mechanism.code_tree import bounded_share
 from spurious_rewards.mechanism.counterfactual_config import REFERENCE, CounterfactualConfig, configs
+from spurious_rewards.mechanism.drift import drift_table
 from spurious_rewards.mechanism.effects import CURVED, PER_PROBLEM, effects, half_width, unpaired
 from spurious_rewards.mechanism.probe_set import ProbeSet, Reading
 from spurious_rewards.mechanism.replay import Arms, Draw
@@ -301,6 +302,11 @@ class Records:
         """Compute the table (see `effects`)."""
         return effects(self.pairs, self.problems, self.checkpoints, self.levels)
 
+    def tables(self, name: str) -> dict[str, pd.DataFrame]:
+        """Compute the tables of these records: `name` (see `effects`) and, of antithetic pairs, `drift`."""
+        drift = {"drift": drift_table(self.levels, self.checkpoints, self.pairs)} if "code_noise" in self.levels else {}
+        return {name: self.effects(), **drift}
+
 
 def target_met(manifest: Mapping[str, Any]) -> bool:
     """Tell whether a run stopped because its interval was narrow enough, not at its largest number of pairs."""
@@ -329,11 +335,15 @@ def write_results(name: str, records: Records, out: str | Path) -> pd.DataFrame:
         "_checkpoints": records.checkpoints,
         **({"_levels": records.levels} if len(records.levels) else {}),
     }
-    files = [f"tables/mechanism/{name}.csv", *(f"records/mechanism/{name}{part}.parquet" for part in frames)]
-    table = records.effects()
-    write_text(out / files[0], csv_text(table))
-    for path, frame in zip(files[1:], frames.values(), strict=True):
-        write_parquet(out / path, frame)
+    tables = records.tables(name)
+    for file, table in tables.items():
+        write_text(out / "tables" / "mechanism" / f"{file}.csv", csv_text(table))
+    for part, frame in frames.items():
+        write_parquet(out / "records" / "mechanism" / f"{name}{part}.parquet", frame)
+    files = [
+        *(f"tables/mechanism/{file}.csv" for file in tables),
+        *(f"records/mechanism/{name}{part}.parquet" for part in frames),
+    ]
     manifests = records.manifests
     write_json(
         out / "manifests" / "mechanism" / f"{name}.json",
@@ -350,7 +360,7 @@ def write_results(name: str, records: Records, out: str | Path) -> pd.DataFrame:
             "runs": manifests,
         },
     )
-    return table
+    return tables[name]
 
 
 def csv_text(table: pd.DataFrame) -> str:

@@ -1,4 +1,4 @@
-"""The table of a dose–response: what each clip mode did at each prior, and how that depends on the prior.
+"""Compute the table of a dose–response: what each clip mode did at each prior, and how that depends on the prior.
 
 From a tidy frame with a row per (setting, clip mode, model, unit, quantity), a unit being a training seed or a pair:
 
@@ -17,8 +17,8 @@ positive (see `dose_config`). `none` has a change only, and is to be read first.
 Limits. Units carry the intervals because their priors share problems and reward draws; so an interval is about these
 models. For slopes `models_low` and `models_high` are 95 % t limits about the line through the models' mean effects (as
 many degrees of freedom as models less two): they also cover that models of one prior differ. `p_holm` is Holm's over
-the slopes of one quantity, all settings and modes. `boot_low` and `boot_high` (hierarchical, pairs and problems) are
-there where differences per problem were kept. Of shares, limits are cut to what is possible: a change cannot leave
+the slopes of one quantity, all settings and modes. Where differences per problem were kept, the interval of a model's
+effect is over pairs and problems crossed. Of shares, limits are cut to what is possible: a change cannot leave
 [−before, 1 − before], nor an effect [−1, 1]; no coverage is lost by that.
 
 Usage: `dose_table(from_runs(rows, n_answers=600))`, `dose_table(from_pairs(pairs, checkpoints))`.
@@ -32,11 +32,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from spurious_rewards.evaluation.crossed import effect
 from spurious_rewards.evaluation.significance import holm
-from spurious_rewards.evaluation.statistics import Interval, hierarchical_bootstrap, t_interval
+from spurious_rewards.evaluation.statistics import Effect, Interval, t_interval
 from spurious_rewards.mechanism.code_tree import logit
 from spurious_rewards.mechanism.counterfactual_config import REFERENCE
-from spurious_rewards.mechanism.effects import LEAST_ESS, p_value
+from spurious_rewards.mechanism.effects import LEAST_ESS, p_of_width
 from spurious_rewards.mechanism.tilt import tilt
 
 SETTING = ("optimizer", "learning_rate")
@@ -48,8 +49,9 @@ SHARES = ("code", "accuracy", "ended")
 
 
 def from_runs(rows: pd.DataFrame, n_answers: int) -> pd.DataFrame:
-    """Tidy frame of training runs: columns of `dose_response.run_rows`, quantities code, code_logit, accuracy, ended.
+    """Make the tidy frame of training runs, with quantities code, code_logit, accuracy and ended.
 
+    `rows` has the columns of `dose_response.run_rows`.
     Log-odds of a frequency of k among `n_answers` sampled answers: log((k + ½) / (n − k + ½)), finite at 0 and n.
 
     >>> row = {"seed": 0, "code_before": 0.5, "code_after": 1.0}
@@ -78,8 +80,10 @@ def from_runs(rows: pd.DataFrame, n_answers: int) -> pd.DataFrame:
 
 
 def from_pairs(pairs: pd.DataFrame, checkpoints: pd.DataFrame, problems: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Tidy frame of paired counterfactuals: quantities code, code_logit, entropy, accuracy, with their effective share
-    `ess`, and for those of `problems` the difference to `none` per probe problem, `by_problem`.
+    """Make the tidy frame of paired counterfactuals, one sign each.
+
+    Quantities are code, code_logit, entropy and accuracy, with their effective share `ess`, and for those of `problems`
+    the difference to `none` per probe problem, `by_problem`.
 
     `code_logit` is the log-odds, bounded as in `code_tree`, of the pair's code probability, one for all probe problems.
     """
@@ -109,7 +113,7 @@ def from_pairs(pairs: pd.DataFrame, checkpoints: pd.DataFrame, problems: pd.Data
 
 
 def dose_table(tidy: pd.DataFrame) -> pd.DataFrame:
-    """The table of the module's docstring; models in the order of their priors."""
+    """Compute the table of the module's docstring; models in the order of their priors."""
     rows = []
     for key, group in tidy.groupby([*SETTING, "quantity"], sort=False):
         name = dict(zip((*SETTING, "quantity"), key, strict=True))
@@ -128,7 +132,7 @@ def dose_table(tidy: pd.DataFrame) -> pd.DataFrame:
                         "statistic": "prior",
                         **_trust(here, mode),
                         **_both(change_U_D[model], effect_U_D[model], mode, start),
-                        **_boot(here, mode),
+                        **_crossed(here, mode),
                     }
                 )
                 if name["quantity"] == "code_logit" and mode != REFERENCE and len(reference) >= LEAST_UNITS:
@@ -139,8 +143,8 @@ def dose_table(tidy: pd.DataFrame) -> pd.DataFrame:
                             "statistic": "tilt",
                             "n": line.n,
                             **_trust(here, mode),
-                            **_limits("effect", line),
-                            **_limits("shrinkage", slope),
+                            **line.columns("effect"),
+                            **slope.columns("shrinkage"),
                         }
                     )
             if len(priors) > 1:
@@ -156,68 +160,65 @@ def dose_table(tidy: pd.DataFrame) -> pd.DataFrame:
                     }
                     row |= _trust(group, mode)
                     if statistic == "slope" and mode != REFERENCE and len(priors) > 2:
-                        row |= _limits("models", about_line(effect_U_D.mean().to_numpy(), odds), estimate=False)
+                        among = about_line(effect_U_D.mean().to_numpy(), odds)
+                        row |= {"models_low": among.low, "models_high": among.high}
                     rows.append(row)
     return _with_holm(pd.DataFrame(rows))
 
 
 def lines_of(values_U_D: np.ndarray, odds_D: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Least-squares slope and value at log-odds 0 for each unit.
+    """Fit a least-squares line over the log-odds to each unit: return its slope and its value at log-odds 0.
 
-    >>> slope, even = lines_of(np.array([[0.0, 1.0, 2.0], [1.0, 1.0, 1.0]]), np.array([-1.0, 0.0, 1.0]))
+    >>> slope, even = lines_of(np.array([[0.0, 1.0, 2.0], [3.0, 1.0, -1.0]]), np.array([-1.0, 0.0, 1.0]))
     >>> slope.round(12).tolist(), even.round(12).tolist()
-    ([1.0, 0.0], [1.0, 1.0])
+    ([1.0, -2.0], [1.0, 1.0])
     """
-    centred_D = odds_D - odds_D.mean()
-    slope_U = values_U_D @ centred_D / (centred_D @ centred_D)
-    return slope_U, values_U_D.mean(axis=1) - slope_U * odds_D.mean()
+    even_U, slope_U = np.polynomial.polynomial.polyfit(odds_D, values_U_D.T, 1)
+    return slope_U, even_U
 
 
-def about_line(means_D: np.ndarray, odds_D: np.ndarray) -> Interval:
-    """Slope through the models' means with t limits from their scatter about it, D − 2 degrees of freedom.
+def about_line(means_D: np.ndarray, odds_D: np.ndarray) -> Effect:
+    """Estimate the slope through the models' means from their scatter about it, with D − 2 degrees of freedom.
 
     >>> found = about_line(np.array([0.0, 0.0, 3.0, 3.0]), np.array([-3.0, -1.0, 1.0, 3.0]))
-    >>> found.estimate, round(found.high - found.estimate, 3)  # 12/20; residuals ±0.3, ±0.9: 4.303 · √(1.8/2/20)
+    >>> round(found.estimate, 12), round(found.high - found.estimate, 3)  # 12/20; ±0.3, ±0.9: 4.303 · √(1.8/2/20)
     (0.6, 0.913)
     """
-    slope_1, even_1 = lines_of(means_D[None], odds_D)
-    residual_D = means_D - even_1[0] - slope_1[0] * odds_D
-    centred_D, freedom = odds_D - odds_D.mean(), len(odds_D) - 2
-    error = np.sqrt(residual_D @ residual_D / freedom / (centred_D @ centred_D))
-    half = float(stats.t.ppf(0.975, freedom) * error)
-    return Interval(float(slope_1[0]), float(slope_1[0]) - half, float(slope_1[0]) + half, len(odds_D))
+    line = stats.linregress(odds_D, means_D)
+    return Effect.of(line.slope, line.stderr, len(odds_D) - 2, len(odds_D))
 
 
 def _wide(group: pd.DataFrame, mode: str, models: pd.Index) -> pd.DataFrame:
-    """Changes under one mode, a row per unit that every model has, a column per model."""
+    """Return the changes under one mode, a row per unit that every model has, a column per model."""
     rows = group[group["clip_mode"] == mode]
     return rows.pivot(index="unit", columns="model", values="change")[models].dropna()
 
 
 def _both(change_U: Any, effect_U: Any, mode: str, before: float | None = None) -> dict[str, float]:
-    """Columns n, change and effect; `before` of a share cuts their limits to what is possible."""
+    """Return n, change and effect; `before` of a share cuts their limits to what is possible."""
     change = t_interval(np.asarray(change_U))
-    row: dict[str, float] = {"n": change.n, **_limits("change", change)}
+    row: dict[str, float] = {"n": change.n, **change.columns("change")}
     if before is not None:
         row |= {"change_low": max(change.low, -before), "change_high": min(change.high, 1 - before)}
     if mode != REFERENCE:
-        effect = t_interval(np.asarray(effect_U))
-        row |= _limits("effect", effect)
+        found = t_interval(np.asarray(effect_U))
+        row |= found.columns("effect")
         if before is not None:
-            row |= {"effect_low": max(effect.low, -1.0), "effect_high": min(effect.high, 1.0)}
+            row |= {"effect_low": max(found.low, -1.0), "effect_high": min(found.high, 1.0)}
     return row
 
 
-def _boot(here: pd.DataFrame, mode: str) -> dict[str, float]:
+def _crossed(here: pd.DataFrame, mode: str) -> dict[str, float]:
+    """Return the limits of an effect over pairs and problems crossed, where differences per problem were kept."""
     rows = here[here["clip_mode"] == mode].sort_values("unit")
     if mode == REFERENCE or "by_problem" not in rows or rows["by_problem"].isna().any():
         return {}
-    found = hierarchical_bootstrap(np.stack(rows["by_problem"].to_list()))
-    return {"boot_low": found.low, "boot_high": found.high}
+    found = effect(np.stack(rows["by_problem"].to_list()))
+    return {"effect_low": found.low, "effect_high": found.high}
 
 
 def _trust(here: pd.DataFrame, mode: str) -> dict[str, Any]:
-    """Columns ess (the smallest median of mode, none and models) and reliable, of what rests on importance weights."""
+    """Return ess (the smallest median of mode, none and models) and reliable, of what rests on importance weights."""
     if "ess" not in here or here["ess"].isna().all():
         return {}
     arms = here[here["clip_mode"].isin([mode, REFERENCE])]
@@ -227,19 +228,12 @@ def _trust(here: pd.DataFrame, mode: str) -> dict[str, Any]:
 
 
 def _with_holm(table: pd.DataFrame) -> pd.DataFrame:
-    """Columns p_value and p_holm of the slopes of effects."""
+    """Add p_value and p_holm of the slopes of effects."""
     slopes = table[(table["statistic"] == "slope") & table.get("effect", pd.Series(np.nan, table.index)).notna()]
     table = table.assign(p_value=np.nan, p_holm=np.nan)
     for _, family in slopes.groupby("quantity", sort=False):
-        found = np.array(
-            [p_value(Interval(row.effect, row.effect_low, row.effect_high, int(row.n))) for row in family.itertuples()]
-        )
+        found = np.array([p_of_width(Interval.from_row(row, "effect", row["n"])) for row in family.to_dict("records")])
         known = family.index[np.isfinite(found)]
         table.loc[known, "p_value"] = found[np.isfinite(found)]
         table.loc[known, "p_holm"] = holm(found[np.isfinite(found)])
     return table
-
-
-def _limits(name: str, interval: Interval, estimate: bool = True) -> dict[str, float]:
-    found = {f"{name}_low": interval.low, f"{name}_high": interval.high}
-    return {name: interval.estimate, **found} if estimate else found

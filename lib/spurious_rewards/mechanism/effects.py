@@ -6,11 +6,11 @@ and quantity:
     checkpoint                        the quantity before any update (0 for kl, movements and what updates show)
     change, change_low, change_high   mean over pairs of (after − checkpoint), 95 % t interval over pairs: look here
                                       first, at `none` and at the mode, for an effect may be a smaller loss
-    effect, effect_low, effect_high   mean over pairs of (mode − none), 95 % t interval over pairs: the clip's doing
-    boot_low, boot_high               the same by a hierarchical bootstrap over pairs and probe problems, where values
-                                      per problem exist: it also covers that other problems could have been probed, and
-                                      is the interval to quote (`headline`)
-    p_value, p_holm                   of effect = 0, from the headline interval's width; Holm within a family: one
+    effect, effect_low, effect_high   mean over pairs of (mode − none), 95 % interval: the clip's doing. Over pairs and
+                                      probe problems crossed (`evaluation.crossed`) where values per problem exist, so
+                                      that it also covers other problems; else Student's t over pairs; of a tilt, see
+                                      `tilt`
+    p_value, p_holm                   of effect = 0; Holm within a family: one
                                       model, clip mode and question over all settings where it can be answered. The
                                       question of code is `CODE_FAMILY`, or `STAND_INS` in a setting without those
     share_up, share_up_low, _high     share of pairs with a positive difference, Wilson
@@ -47,8 +47,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from spurious_rewards.evaluation.crossed import effect
 from spurious_rewards.evaluation.significance import holm
-from spurious_rewards.evaluation.statistics import Interval, hierarchical_bootstrap, t_interval, wilson
+from spurious_rewards.evaluation.statistics import Effect, Interval, t_interval, wilson
 from spurious_rewards.mechanism.code_tree import logit
 from spurious_rewards.mechanism.counterfactual_config import REFERENCE
 from spurious_rewards.mechanism.tilt import bootstrap_tilt, tilt
@@ -79,7 +80,6 @@ MOST_UNEXPANDED = 0.02
 CURVED = ("entropy", "code_exact", "code_logit", "accuracy")
 """Quantities whose change by noise without a direction is recorded for antithetic pairs."""
 CURVATURE = tuple(f"curvature_{name}" for name in CURVED)
-RESAMPLES = 4000
 SETTING = ("model", "optimizer", "learning_rate")
 
 
@@ -115,7 +115,7 @@ def effects(
                 values = wide[name]
                 row: dict[str, Any] = {**setting, "clip_mode": mode, "quantity": name, "n_pairs": len(values)}
                 before = float(start.get(name, math.nan)) if name in PROBED else 0.0
-                row |= {"checkpoint": before, **_interval("change", values[mode].to_numpy() - before)}
+                row |= {"checkpoint": before, **t_interval(values[mode].to_numpy() - before).columns("change")}
                 if mode != REFERENCE:
                     matrix = np.stack(differences[name].to_list()) if name in PER_PROBLEM else None
                     if name == "code_logit" and logits:
@@ -146,7 +146,7 @@ def effects(
                         **_target(start),
                     }
                 )
-    return with_p_values(pd.DataFrame(rows))
+    return with_holm(pd.DataFrame(rows))
 
 
 def over_signs(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -175,38 +175,30 @@ def level_matrices(levels: pd.DataFrame) -> dict[str, np.ndarray]:
     }
 
 
-def headline(row: Mapping[str, Any]) -> Interval:
-    """Return the interval to quote: hierarchical where there is one, else over pairs."""
-    ends = ("boot_low", "boot_high") if not math.isnan(row.get("boot_low", math.nan)) else ("effect_low", "effect_high")
-    return Interval(float(row["effect"]), float(row[ends[0]]), float(row[ends[1]]), int(row.get("n_pairs", 0)))
-
-
-def with_p_values(table: pd.DataFrame) -> pd.DataFrame:
-    """Add `p_value` and `p_holm` of the effects where they can be given; unreliable rows have no `p_holm`."""
-    values = np.array([p_value(headline(row)) for row in table.to_dict("records")])
-    table = table.assign(p_value=values, p_holm=np.nan)
+def with_holm(table: pd.DataFrame) -> pd.DataFrame:
+    """Add `p_holm` to the effects that have a `p_value` and can be relied on."""
+    table = table.assign(p_holm=np.nan)
     exact = table["quantity"].eq(CODE_FAMILY[0]).groupby([table[name] for name in SETTING]).transform("any")
     of_code = table["quantity"].isin(CODE_FAMILY) | (table["quantity"].isin(STAND_INS) & ~exact)
     question = table["quantity"].where(~of_code, "code family")
-    known = np.isfinite(values) & (table["reliable"].ne(False) if "reliable" in table else True)
+    known = table["p_value"].notna() & (table["reliable"].ne(False) if "reliable" in table else True)
     for _, family in table[known].groupby(["model", "clip_mode", question], sort=False):
         table.loc[family.index, "p_holm"] = holm(family["p_value"].to_numpy())
     return table
 
 
-def p_value(interval: Interval) -> float:
-    """Return the two-sided p of "the effect is 0"; nan without an interval.
+def p_of_width(interval: Interval) -> float:
+    """Return the two-sided p of "the effect is 0" for an interval that is not of Student's t form.
 
-    The half width is taken as t(0.975, n − 1) standard errors.
+    Its half width is taken as t(0.975, n − 1) standard errors; nan without an interval.
 
-    >>> round(p_value(Interval(1.0, 0.0, 2.0, 50)), 3)
+    >>> round(p_of_width(Interval(1.0, 0.0, 2.0, 50)), 3)
     0.05
     """
     half = (interval.high - interval.low) / 2
     if interval.n < 2 or not half > 0:
         return math.nan
-    freedom = interval.n - 1
-    return float(2 * stats.t.sf(abs(interval.estimate) / half * stats.t.ppf(0.975, freedom), freedom))
+    return Effect.of(interval.estimate, half / stats.t.ppf(0.975, interval.n - 1), interval.n - 1, interval.n).p_value()
 
 
 def _trust(name: str, wide: Mapping[str, pd.DataFrame], mode: str) -> dict[str, Any]:
@@ -223,22 +215,17 @@ def _trust(name: str, wide: Mapping[str, pd.DataFrame], mode: str) -> dict[str, 
 
 
 def _tilted(mode: np.ndarray, none: np.ndarray) -> dict[str, float]:
-    """Return effect, boot and shrinkage of a tilt, from changes of log-odds per pair or per pair and problem."""
+    """Return effect, p and shrinkage of a tilt, from changes of log-odds per pair or per pair and problem."""
     by_problem = mode.ndim == 2
     line, slope = tilt(*(values.mean(axis=1) if by_problem else values for values in (mode, none)))
     cubic, _ = tilt(*(values.mean(axis=1) if by_problem else values for values in (mode, none)), cubic=True)
-    row = {"effect": line.estimate, "effect_low": line.low, "effect_high": line.high}
     if by_problem:
-        boot, slope = bootstrap_tilt(mode, none)
-        row |= {"boot_low": boot.low, "boot_high": boot.high}
+        line, slope = bootstrap_tilt(mode, none)
     return {
-        **row,
-        "shrinkage": slope.estimate,
-        "shrinkage_low": slope.low,
-        "shrinkage_high": slope.high,
-        "tilt_cubic": cubic.estimate,
-        "tilt_cubic_low": cubic.low,
-        "tilt_cubic_high": cubic.high,
+        **line.columns("effect"),
+        "p_value": p_of_width(line),
+        **slope.columns("shrinkage"),
+        **cubic.columns("tilt_cubic"),
     }
 
 
@@ -259,10 +246,11 @@ def effect_of(mode_S: np.ndarray, reference_S: np.ndarray, differences_S_P: np.n
     (1.0, 0.666..., 1.0)
     """
     difference_S = mode_S - reference_S
-    row = _interval("effect", difference_S)
+    found = t_interval(difference_S)
     if differences_S_P is not None:
-        boot = hierarchical_bootstrap(differences_S_P, n_resamples=RESAMPLES)
-        row |= {"boot_low": boot.low, "boot_high": boot.high}
+        crossed = effect(differences_S_P)
+        found = crossed.shifted(found.estimate - crossed.estimate)  # the differences per problem may be rounded
+    row = found.columns("effect") | {"p_value": found.p_value()}
     up, spread = wilson(int((difference_S > 0).sum()), len(difference_S)), difference_S.std(ddof=1)
     return {
         **row,
@@ -307,8 +295,3 @@ def unpaired(pairs: pd.DataFrame) -> list[int]:
 def _of(frame: pd.DataFrame, setting: dict[str, Any]) -> pd.DataFrame:
     keep = np.logical_and.reduce([frame[name] == value for name, value in setting.items()])
     return frame[keep]
-
-
-def _interval(name: str, values: np.ndarray) -> dict[str, float]:
-    found = t_interval(values)
-    return {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}

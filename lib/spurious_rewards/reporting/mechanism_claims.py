@@ -24,10 +24,18 @@ import pandas as pd
 
 from spurious_rewards.evaluation.statistics import Interval
 from spurious_rewards.evaluation.verdicts import CONTRADICTED, SUPPORTED, UNDECIDED, agreed, judge
-from spurious_rewards.mechanism.effects import headline
-from spurious_rewards.mechanism.verdict import cell, code_rows, loses, resolved, settings_of, trusted
+from spurious_rewards.mechanism.questions import code_rows, resolved, row_of, settings_of, trusted
 
-NAMES = ("bandit_map", "bandit_bins", "counterfactual", "dose_response", "dose_counterfactual")
+NAMES = (
+    "bandit_map",
+    "bandit_bins",
+    "counterfactual",
+    "antithetic",
+    "drift",
+    "decision",
+    "dose_response",
+    "dose_counterfactual",
+)
 """Tables in results/tables/mechanism that may be there."""
 Finding = dict[str, str]
 """scale, measured, verdict."""
@@ -46,6 +54,7 @@ def mechanism_findings(tables: Mapping[str, pd.DataFrame]) -> dict[str, list[Fin
     for name, read in (
         ("bandit_map", from_bandit),
         ("counterfactual", from_counterfactual),
+        ("antithetic", from_antithetic),
         ("dose_response", from_dose_runs),
         ("dose_counterfactual", from_dose_pairs),
     ):
@@ -119,12 +128,12 @@ def from_counterfactual(table: pd.DataFrame) -> dict[str, Finding]:
         if not logit or not trusted(logit):
             left.append(f"{optimizer} {step:g}")
             continue
-        name = "code_exact" if cell(table, optimizer, step, "none", "code_exact") else "code"
-        none, mode = (cell(table, optimizer, step, arm, name)["change"] for arm in ("none", "two_sided"))
+        name = "code_exact" if row_of(table, optimizer, step, "none", "code_exact") else "code"
+        none, mode = (row_of(table, optimizer, step, arm, name)["change"] for arm in ("none", "two_sided"))
         found.append((resolved(logit), resolved(tilt)))
         counts.add(int(logit["n_pairs"]))
         texts.append(
-            f"{optimizer} {step:g}: {none:+.4f} without, {mode:+.4f} with the clip ({loses(none, mode)}), "
+            f"{optimizer} {step:g}: {none:+.4f} without, {mode:+.4f} with the clip, "
             f"log-odds {_marked(logit)}, tilt {_marked(tilt)}"
         )
     text = "; ".join(texts) + (f"; not measurable at {', '.join(left)}" if left else "")
@@ -134,6 +143,29 @@ def from_counterfactual(table: pd.DataFrame) -> dict[str, Finding]:
             f"{' and '.join(map(str, sorted(counts)))} pairs per setting",
             "measured": f"change of code probability, and clip minus no clip in log-odds (Holm): {text}",
             "verdict": tilted(found),
+        }
+    }
+
+
+def from_antithetic(table: pd.DataFrame) -> dict[str, Finding]:
+    """Judge what the clip does to the log-odds of code in antithetic pairs, where all odd noise cancels.
+
+    Supported if the two-sided clip's effect is resolved above 0 at a setting (Holm) and below 0 at none.
+    """
+    rows = table[(table["clip_mode"] == "two_sided") & (table["quantity"] == "code_logit")].to_dict("records")
+    none = table[(table["clip_mode"] == "none") & (table["quantity"] == "code_logit")]
+    drifts = {(row["model"], row["learning_rate"]): Interval.from_row(row, "change") for row in none.to_dict("records")}
+    text = "; ".join(
+        f"{row['model']} {row['optimizer']} {row['learning_rate']:g}: clip {_marked(row, 4)}, without a clip "
+        f"{drifts[row['model'], row['learning_rate']].text('', 4)}"
+        for row in rows
+    )
+    pairs = sorted({int(row["n_pairs"]) for row in rows})
+    return {
+        "C4": {
+            "scale": f"organisms, one rollout batch, {' and '.join(map(str, pairs))} antithetic pairs per setting",
+            "measured": f"change of the log-odds of code per rollout batch: {text}",
+            "verdict": agreed([VERDICTS[resolved(row)] for row in rows]),
         }
     }
 
@@ -163,7 +195,7 @@ def from_dose_runs(table: pd.DataFrame) -> dict[str, Finding]:
 def _slope(table: pd.DataFrame, scale: str) -> Finding:
     lines = table[(table["statistic"] == "slope") & (table["quantity"] == "code_logit")]
     rows = {
-        f"{optimizer} {step:g}": cell(lines, optimizer, step, "two_sided", "code_logit")
+        f"{optimizer} {step:g}": row_of(lines, optimizer, step, "two_sided", "code_logit")
         for optimizer, step in settings_of(lines)
     }
     signs = {resolved(row) for row in rows.values()} - {0}
@@ -177,6 +209,6 @@ def _slope(table: pd.DataFrame, scale: str) -> Finding:
 
 
 def _marked(row: Mapping[str, Any], digits: int = 3) -> str:
-    """An effect with its headline interval, and a word if that is not resolved or not to be trusted."""
-    text = headline(row).text("", digits)
+    """Write an effect with its interval, and a word if that is not resolved or not to be trusted."""
+    text = Interval.from_row(row, "effect").text("", digits)
     return text if resolved(row) else f"{text} ({'not resolved' if trusted(row) else 'weights too uneven'})"

@@ -184,7 +184,7 @@ def effects_by_setting(table: pd.DataFrame, quantity: str) -> go.Figure:
         table: counterfactual.csv.
         quantity: a value of its column `quantity`.
     """
-    rows = _bounded(table[(table["quantity"] == quantity) & table["effect"].notna()])
+    rows = table[(table["quantity"] == quantity) & table["effect"].notna()]
     if "reliable" in rows:
         rows = rows[rows["reliable"].ne(False)]
     optimizers = list(rows["optimizer"].unique())
@@ -204,13 +204,11 @@ def effects_by_setting(table: pd.DataFrame, quantity: str) -> go.Figure:
 
 def movement_by_bin(table: pd.DataFrame, optimizer: str, learning_rate: float) -> go.Figure:
     """Draw the mean change of log π of the probe's tokens by their π_old: under each mode, and mode − without clip."""
-    rows = _bounded(
-        table[
-            (table["optimizer"] == optimizer)
-            & np.isclose(table["learning_rate"], learning_rate)
-            & table["quantity"].str.startswith("move_bin")
-        ]
-    )
+    rows = table[
+        (table["optimizer"] == optimizer)
+        & np.isclose(table["learning_rate"], learning_rate)
+        & table["quantity"].str.startswith("move_bin")
+    ]
     labels = [f"{low:.2g}–{high:.2g}" for low, high in itertools.pairwise(PI_OLD_BINS)]
     x = [labels[int(name.removeprefix("move_bin"))] for name in rows["quantity"]]
     figure, height = panels(
@@ -234,7 +232,7 @@ def dose_response(table: pd.DataFrame, quantity: str, unit: str) -> go.Figure:
         quantity: a value of its column `quantity`.
         unit: what the interval is over ("seeds", "pairs").
     """
-    rows = _bounded(table[(table["quantity"] == quantity) & (table["statistic"] == "prior") & table["effect"].notna()])
+    rows = table[(table["quantity"] == quantity) & (table["statistic"] == "prior") & table["effect"].notna()]
     settings = list(rows[["optimizer", "learning_rate"]].drop_duplicates().itertuples(index=False, name=None))
     titles = [f"<b>{OPTIMIZERS[name]}, step size {step:g}</b>" for name, step in settings]
     figure, height = panels(titles, len(settings), 240, horizontal_spacing=0.1)
@@ -283,16 +281,6 @@ def mechanism_figures(tables: Mapping[str, pd.DataFrame]) -> dict[str, go.Figure
         found |= {"bandit_bins_sgd": clipped_by_probability(tables["bandit_bins"], "sgd")}
     found |= counterfactual_figures(tables["counterfactual"]) if "counterfactual" in tables else {}
     return found | dose_figures(tables.get("dose_response"), tables.get("dose_counterfactual"))
-
-
-def _bounded(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with the hierarchical limits of the effect where there are any."""
-    if "boot_low" not in rows:
-        return rows
-    return rows.assign(
-        effect_low=rows["boot_low"].fillna(rows["effect_low"]),
-        effect_high=rows["boot_high"].fillna(rows["effect_high"]),
-    )
 
 
 def _pairs_of(rows: pd.DataFrame) -> str:

@@ -1,0 +1,175 @@
+"""Collect what the mechanism's tables answer: one row per question and setting, with effect, interval and p.
+
+Questions, and what an effect is a difference of:
+
+    bandit: clip on the likelier arm        log-odds of the likelier of two arms, clip − no clip, after 100 batches
+    bandit: share of seeds that gain        share of seeds in which the likelier arm gains, minus ½, by prior and mode
+    rare rewards                            log-odds as above at γ = 0.001 and 0.5, with and without second whitening
+    clip on code                            log-odds of code after one rollout batch, clip − no clip, one sign
+    tilt towards code                       the same where no clip makes no change (see `tilt`)
+    antithetic: clip on code                log-odds of code after one rollout batch, clip − no clip, both signs
+    antithetic: drift without a clip        change of the log-odds of code without any clip, both signs
+    dose: slope                             effect on the log-odds of code per unit of the prior's log-odds
+
+Holm's adjustment is within a question of the bandit; language rows carry that of their own table. `sign` is the sign of
+a resolved effect (p_holm below 0.05), 0 if it is not resolved, and empty where code cannot be measured.
+
+Usage: `questions_table({"bandit_map": bandit, "antithetic": antithetic})`
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from spurious_rewards.evaluation.significance import holm
+from spurious_rewards.evaluation.statistics import Interval
+from spurious_rewards.mechanism.effects import CODE_FAMILY, STAND_INS, p_of_width
+
+Row = Mapping[str, Any]
+SIGNIFICANCE = 0.05
+BASE_STEP = 2.0
+"""SGD's step size in the bandit questions: the base of the map's sweeps."""
+COLUMNS = (
+    "question",
+    "model",
+    "setting",
+    "clip_mode",
+    "unit",
+    "n",
+    "effect",
+    "effect_low",
+    "effect_high",
+    "p_holm",
+    "sign",
+)
+
+
+def questions_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Compute the table of the module's docstring from those of the mechanism's tables that are there.
+
+    Args:
+        tables: name of a table in results/tables/mechanism → the table.
+    """
+    rows: list[dict[str, Any]] = []
+    if "bandit_map" in tables:
+        rows += _of_bandit(tables["bandit_map"])
+    for name in ("counterfactual", "antithetic"):
+        if name in tables:
+            rows += _of_pairs(tables[name], antithetic=name == "antithetic")
+    for name, unit in (("dose_response", "seeds"), ("dose_counterfactual", "pairs")):
+        if name in tables:
+            rows += _of_doses(tables[name], unit)
+    return pd.DataFrame([{**dict.fromkeys(COLUMNS), **row} for row in rows], columns=list(COLUMNS))
+
+
+def trusted(row: Row) -> bool:
+    """Tell whether a row is not marked as unreliable."""
+    return row.get("reliable") is None or pd.isna(row["reliable"]) or bool(row["reliable"])
+
+
+def resolved(row: Row) -> int:
+    """Return the sign of an effect that is resolved after Holm's adjustment and can be trusted, else 0."""
+    return int(math.copysign(1, row["effect"])) if trusted(row) and row["p_holm"] < SIGNIFICANCE else 0
+
+
+def row_of(table: pd.DataFrame, optimizer: str, step: float, mode: str, quantity: str) -> Row:
+    """Find the row of one setting, clip mode and quantity; an empty mapping if there is none."""
+    keep = (
+        (table["optimizer"] == optimizer)
+        & (table["clip_mode"] == mode)
+        & (table["quantity"] == quantity)
+        & ((table["learning_rate"] - step).abs() < 1e-9)
+    )
+    return table[keep].iloc[0].to_dict() if keep.any() else {}
+
+
+def settings_of(table: pd.DataFrame) -> list[tuple[str, float]]:
+    """List optimizers and step sizes of a table of effects, in its order."""
+    return list(table[["optimizer", "learning_rate"]].drop_duplicates().itertuples(index=False, name=None))
+
+
+def code_rows(table: pd.DataFrame, optimizer: str, step: float, mode: str) -> tuple[Row, Row]:
+    """Find (effect on the code log-odds, tilt): per problem where recorded, else of the pair's probability."""
+    for names in (CODE_FAMILY, STAND_INS):
+        rows = tuple(row_of(table, optimizer, step, mode, name) for name in names)
+        if all(rows):
+            return rows
+    return {}, {}
+
+
+def _of_bandit(table: pd.DataFrame) -> list[dict[str, Any]]:
+    sgd = table[(table["optimizer"] == "sgd") & table["clip_mode"].isin(["two_sided", "none", "high_only", "low_only"])]
+    step = sgd[(sgd["sweep"] == "step") & (sgd["step_size"] == BASE_STEP)]
+    priors = sgd[(sgd["sweep"] == "prior") & (sgd["prior"] != "two_arms")]
+    rare = sgd[sgd["sweep"].isin(["gamma", "whitened"]) & sgd["gamma"].isin([0.001, 0.5])]
+    found = [
+        ("bandit: clip on the likelier arm", step, "paired_logit_change", "two arms"),
+        ("bandit: share of seeds that gain", pd.concat([step, priors]), "share_up", None),
+        ("rare rewards", rare, "paired_logit_change", None),
+    ]
+    rows: list[dict[str, Any]] = []
+    for question, cells, column, setting in found:
+        at = cells[cells[column].notna()].to_dict("records")
+        effects = [Interval.from_row(row, column, row["n_seeds"]) for row in at]
+        if column == "share_up":
+            effects = [effect.shifted(-0.5) for effect in effects]
+        adjusted = holm(np.nan_to_num([p_of_width(effect) for effect in effects], nan=1.0)) if at else []
+        for row, effect, p in zip(at, effects, adjusted, strict=True):
+            named = f"γ {row['gamma']:g}, {row['sweep']}" if question == "rare rewards" else row["prior"]
+            rows.append(
+                {
+                    "question": question,
+                    "model": "bandit",
+                    "setting": f"sgd {row['step_size']:g}, {setting or named}",
+                    "clip_mode": row["clip_mode"],
+                    "unit": "share of seeds" if column == "share_up" else "log-odds",
+                    **_numbers(effect, p),
+                }
+            )
+    return rows
+
+
+def _of_pairs(table: pd.DataFrame, antithetic: bool) -> list[dict[str, Any]]:
+    rows = []
+    for (model, optimizer, step), cells in table.groupby(["model", "optimizer", "learning_rate"], sort=False):
+        setting = {"model": model, "setting": f"{optimizer} {step:g}", "unit": "log-odds"}
+        if antithetic and (none := row_of(cells, optimizer, step, "none", "code_logit")):
+            drift = Interval.from_row(none, "change", none["n_pairs"])
+            row = {"question": "antithetic: drift without a clip", **setting, "clip_mode": "none"}
+            rows.append(row | _numbers(drift, p_of_width(drift)))
+        for mode in ("two_sided", "high_only", "low_only"):
+            logit, tilt = code_rows(cells, optimizer, step, mode)
+            if antithetic:
+                logit = row_of(cells, optimizer, step, mode, "code_logit")
+            question = "antithetic: clip on code" if antithetic else "clip on code"
+            for text, found in ((question, logit), ("tilt towards code", {} if antithetic else tilt)):
+                if found:
+                    effect = Interval.from_row(found, "effect", found["n_pairs"])
+                    row = {"question": text, **setting, "clip_mode": mode, **_numbers(effect, found["p_holm"])}
+                    rows.append(row if trusted(found) else row | {"sign": None})
+    return rows
+
+
+def _of_doses(table: pd.DataFrame, unit: str) -> list[dict[str, Any]]:
+    lines = table[(table["statistic"] == "slope") & (table["quantity"] == "code_logit") & table["effect"].notna()]
+    return [
+        {
+            "question": f"dose: slope, {unit}",
+            "model": "five priors",
+            "setting": f"{row['optimizer']} {row['learning_rate']:g}",
+            "clip_mode": row["clip_mode"],
+            "unit": "log-odds per log-odds",
+            **_numbers(Interval.from_row(row, "effect", row["n"]), row["p_holm"]),
+        }
+        for row in lines.to_dict("records")
+    ]
+
+
+def _numbers(effect: Interval, p_holm: float) -> dict[str, Any]:
+    sign = int(math.copysign(1, effect.estimate)) if p_holm < SIGNIFICANCE else 0
+    return {"n": effect.n, **effect.columns("effect"), "p_holm": p_holm, "sign": sign}
