@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spurious_rewards.mechanism.questions import questions_table, code_rows, resolved, trusted
+from spurious_rewards.mechanism.questions import code_rows, questions_table, resolved, trusted
 from spurious_rewards.reporting.mechanism_claims import mechanism_tables
 
 RESULTS = Path(__file__).parents[2] / "results"

@@ -54,6 +54,43 @@ def test_counterfactual_verdict(found, verdict):
     assert "[+0.050, +0.350]" in finding["measured"] or "[-0.350, -0.050]" in finding["measured"]
 
 
+@pytest.mark.parametrize(
+    "p_holm, verdict",
+    [
+        ((0.01, 0.3), "supported"),
+        ((-0.01, 0.3), "contradicted"),
+        ((0.01, -0.01), "undecided"),
+        ((0.3, 0.3), "undecided"),
+    ],
+)
+def test_antithetic_pairs_judge_by_what_is_resolved(p_holm, verdict):
+    rows = []
+    for step, signed in zip((1e-4, 3e-4), p_holm, strict=True):
+        shared = {
+            "model": "one-token",
+            "optimizer": "adamw",
+            "learning_rate": step,
+            "n_pairs": 40,
+            "quantity": "code_logit",
+        }
+        rows.append({**shared, "clip_mode": "none", "change": 0.01, "change_low": 0.0, "change_high": 0.02})
+        effect = 0.2 if signed > 0 else -0.2
+        rows.append(
+            {
+                **shared,
+                "clip_mode": "two_sided",
+                "effect": effect,
+                "effect_low": effect - 0.1,
+                "effect_high": effect + 0.1,
+                "p_holm": abs(signed),
+                "reliable": True,
+            }
+        )
+    (finding,) = mechanism_findings({"antithetic": pd.DataFrame(rows)})["C4"]
+    assert finding["verdict"] == verdict and "40 antithetic pairs" in finding["scale"]
+    assert "without a clip +0.0100 [+0.0000, +0.0200]" in finding["measured"]
+
+
 def test_what_cannot_be_measured_decides_nothing():
     (finding,) = mechanism_findings({"counterfactual": effects({"sgd 1": (0.01, 0.01)}, reliable=False)})["C4"]
     assert finding["verdict"] == "undecided" and "not measurable at sgd 1" in finding["measured"]
