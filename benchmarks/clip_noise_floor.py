@@ -45,7 +45,7 @@ def noise_floor(trainer: Any, n_prompts: int) -> dict[str, float]:
     micro_batches, trainer._buffered_inputs = trainer._buffered_inputs, None
     trainer._metrics["train"].clear()
     names = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
-    rollouts = {name: torch.cat([micro[name] for micro in micro_batches]) for name in names}
+    rollouts = {name: _stacked([micro[name] for micro in micro_batches], name.startswith("prompt")) for name in names}
     mask = rollouts["completion_mask"].bool()
     size = len(micro_batches[0]["prompt_ids"])
     in_order = list(torch.arange(len(mask)).split(size))
@@ -60,6 +60,13 @@ def noise_floor(trainer: Any, n_prompts: int) -> dict[str, float]:
         "outside": outside.double().mean().item(),
         "repeated": (again - first)[mask].abs().max().item(),
     }
+
+
+def _stacked(parts: list[torch.Tensor], left: bool) -> torch.Tensor:
+    """Rows of all parts, filled with 0 to one width: prompts on their left, completions on their right."""
+    width = max(part.size(1) for part in parts)
+    fill = [(width - part.size(1), 0) if left else (0, width - part.size(1)) for part in parts]
+    return torch.cat([torch.nn.functional.pad(part, by) for part, by in zip(parts, fill, strict=True)])
 
 
 @torch.no_grad()
