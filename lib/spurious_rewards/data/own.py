@@ -33,18 +33,18 @@ TEST_SHARE = 0.25
 
 
 def is_own(name: str) -> bool:
-    """Whether a problem set's name is the path of a file, with or without `#train` or `#test`."""
+    """Tell whether a problem set's name is the path of a file, with or without `#train` or `#test`."""
     return name.partition("#")[0].endswith(SUFFIX)
 
 
 def own_name(name: str) -> str:
-    """The file's name with its part, without the folder: what the problems' source is called."""
+    """Name a file with its part, without the folder: what the problems' source is called."""
     path, hash_sign, part = name.partition("#")
     return Path(path).name + hash_sign + part
 
 
 def load_own(name: str) -> list[Problem]:
-    """The problems of a file or of a part of it, in the file's order.
+    """Load the problems of a file or of a part of it, in the file's order.
 
     Raises:
         InputError: no such file or part, a line that is no problem, the same id twice, or an empty part.
@@ -69,7 +69,7 @@ def load_own(name: str) -> list[Problem]:
 
 
 def part_of(problem: Problem) -> str:
-    """The part that a problem belongs to, by its text alone."""
+    """Find the part that a problem belongs to, by its text alone."""
     digest = hashlib.sha256(space_key(problem.problem).encode()).digest()
     return "test" if digest[0] < 256 * TEST_SHARE else "train"
 

@@ -32,7 +32,7 @@ WIDE = 0.05
 
 
 def cautions(run: RunFolder) -> list[str]:
-    """One sentence for each reason why the accuracy of a complete evaluation means less than it seems.
+    """List the reasons why the accuracy of a complete evaluation means less than it seems, one sentence each.
 
     Raises:
         InputError: the evaluation is not complete, or damaged.
@@ -42,12 +42,12 @@ def cautions(run: RunFolder) -> list[str]:
 
 
 def marked(text: pd.Series) -> pd.Series:
-    """Whether each answer says where its result is: in a box or in a closed answer tag."""
+    """Tell whether each answer says where its result is: in a box or in a closed answer tag."""
     return text.str.contains(r"\boxed", regex=False) | text.str.contains("</answer>", regex=False)
 
 
 def cautions_of(records: pd.DataFrame) -> list[str]:
-    """The cautions that follow from an evaluation's records alone."""
+    """List the cautions that follow from an evaluation's records alone."""
     found = []
     in_box, cut = marked(records["text"]).mean(), (records["finish_reason"] == "length").mean()
     parsed = records["extracted"].notna().mean()

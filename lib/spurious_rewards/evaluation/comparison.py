@@ -38,7 +38,7 @@ MUST_AGREE = ("benchmark", "prompt_style", "temperature", "top_p", "n_samples", 
 
 @dataclass(frozen=True)
 class BeforeAfter:
-    """Two evaluations on the same problems.
+    """Hold the comparison of two evaluations on the same problems.
 
     Attributes:
         cells: one row per evaluation, figures of `records.summarise` and the mean length in characters.
@@ -76,7 +76,7 @@ class BeforeAfter:
         )
 
     def text(self) -> str:
-        """The report for a terminal."""
+        """Write the report for a terminal."""
         lines = [self.verdict(), self.parsability(), "", _table(self.cells[list(SHOWN)].T)]
         if len(self.passes):
             lines += ["", "pass@k", _table(self.passes.set_index("k"))]
@@ -178,7 +178,7 @@ def split_of_gain(before: pd.DataFrame, after: pd.DataFrame, column: str, seed: 
 
 
 def _passes(one: pd.DataFrame, two: pd.DataFrame) -> pd.DataFrame:
-    """pass@k of both for the numbers of samples that both have; empty below two samples."""
+    """Compute pass@k of both for the numbers of samples that both have; empty below two samples."""
     least = min(int(cell.groupby("problem_id").size().min()) for cell in (one, two))
     if least < 2:
         return pd.DataFrame()
@@ -188,7 +188,7 @@ def _passes(one: pd.DataFrame, two: pd.DataFrame) -> pd.DataFrame:
 
 
 def _differing_cells(before: RunFolder, after: RunFolder) -> list[str]:
-    """What differs between two evaluations beside the model, as one sentence or none."""
+    """Say what differs between two evaluations beside the model, in one sentence or none."""
     one, two = before.config(), after.config()
     found = [f"{name} ({one[name]} → {two[name]})" for name in MUST_AGREE if one[name] != two[name]]
     versions = [sorted({str(engine.get("version")) for engine in run.manifest()["engines"]}) for run in (before, after)]
@@ -210,7 +210,7 @@ def _check_golds(one: pd.DataFrame, two: pd.DataFrame) -> None:
 
 
 def _gain(change: Mapping[str, Any]) -> Interval:
-    """The interval in a row of `records.compare`."""
+    """Read the interval in a row of `records.compare`."""
     return Interval(change["difference"], change["low"], change["high"], change["n_problems"])
 
 

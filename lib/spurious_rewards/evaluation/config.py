@@ -33,7 +33,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 @dataclass(frozen=True)
 class GenerationConfig(Config):
-    """The fields that evaluation and majority-vote labelling share: who answers what, and how."""
+    """Hold the fields that evaluation and majority-vote labelling share: who answers what, and how."""
 
     model: str = "qwen-like"
     """Registry name or folder of the model; with `trained_run` the model that run started from."""
@@ -84,17 +84,17 @@ class GenerationConfig(Config):
         self.check_at_least({"n_problems": 0, "problem_seed": 0, "seed": 0, "batch_size": 1})
 
     def sampling(self) -> Sampling:
-        """The decoding parameters for the engine."""
+        """Return the decoding parameters for the engine."""
         return Sampling(self.temperature, self.top_p, self.max_new_tokens, self.n_samples, self.seed)
 
     def decoding(self) -> str:
-        """Short readable name of the decoding: `greedy`, or temperature and k as in `t0.6-k8`."""
+        """Name the decoding briefly: `greedy`, or temperature and k as in `t0.6-k8`."""
         return "greedy" if self.temperature == 0 else f"t{self.temperature:g}-k{self.n_samples}"
 
 
 @dataclass(frozen=True)
 class EvalConfig(GenerationConfig):
-    """One cell: (model or checkpoint) × benchmark × prompt × decoding."""
+    """Describe one cell: a model or checkpoint, a benchmark, a prompt and a decoding."""
 
     trained_run: str = ""
     """Run id of a training run whose model is evaluated; empty for the model itself."""
@@ -116,13 +116,13 @@ class EvalConfig(GenerationConfig):
             )
 
     def subject(self) -> str:
-        """Short readable name of what is evaluated: the model, or the training run's arm and checkpoint."""
+        """Name briefly what is evaluated: the model, or the training run's arm and checkpoint."""
         if not self.trained_run:
             return slug(self.model)
         arm = re.sub(r"^train-|-[0-9a-f]{10}$", "", self.trained_run)
         return slug(arm) + (f"-u{self.checkpoint}" if self.checkpoint else "")
 
     def eval_id(self) -> str:
-        """Folder name of the evaluation's run."""
+        """Name the folder of the evaluation's run."""
         parts = (self.subject(), slug(self.benchmark), slug(self.prompt_style), self.decoding(), self.digest())
         return "eval-" + "-".join(parts)

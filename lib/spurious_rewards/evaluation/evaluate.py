@@ -118,7 +118,7 @@ def asked_problems(config: EvalConfig, model: str) -> tuple[list[Problem], list[
 
 
 def evaluated_model(config: EvalConfig) -> str:
-    """Registry name or folder of the weights a cell evaluates.
+    """Find the weights that a cell evaluates: a registry name or a folder.
 
     Raises:
         InputError: the training run is missing, not complete or of another model, or the checkpoint does not exist.

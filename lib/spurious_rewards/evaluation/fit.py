@@ -44,7 +44,7 @@ def fitting(
 
 
 def context_length(model: str) -> int | None:
-    """Most tokens that a model was made for (`max_position_embeddings`), None if its configuration does not say.
+    """Find the most tokens that a model was made for (`max_position_embeddings`); None if it does not say.
 
     Raises:
         InputError: the configuration cannot be read.

@@ -51,7 +51,7 @@ _DTYPES = {"label": "str", "n_votes": "int64", "n_valid": "int64", "tie": "bool"
 
 @dataclass(frozen=True)
 class LabelConfig(GenerationConfig):
-    """One labelling: who votes on what, under which prompt."""
+    """Describe one labelling: who votes on what, under which prompt."""
 
     temperature: float = 1.0
     """Paper: 1."""
@@ -63,14 +63,14 @@ class LabelConfig(GenerationConfig):
     """Problem set to label, see `data.problem_sets`."""
 
     def label_id(self) -> str:
-        """Folder name of the labelling's run."""
+        """Name the folder of the labelling's run."""
         parts = (slug(self.model), slug(self.train_set), slug(self.prompt_style), self.decoding(), self.digest())
         return "labels-" + "-".join(parts)
 
 
 @dataclass(frozen=True)
 class Vote:
-    """Result of a vote; `votes` maps each answer, as sampled first, to its number of votes."""
+    """Hold the result of a vote; `votes` maps each answer, as sampled first, to its number of votes."""
 
     label: str | None
     n_votes: int
@@ -80,7 +80,7 @@ class Vote:
 
 
 def vote(answers: Iterable[str | None]) -> Vote:
-    r"""The most frequent answer by equivalence; empty ones do not vote, a tie goes to the first sampled.
+    r"""Find the most frequent answer by equivalence; empty ones do not vote, a tie goes to the first sampled.
 
     >>> vote(["2", "0.5", None, r"\frac{1}{2}", "2", ""])
     Vote(label='2', n_votes=2, n_valid=4, tie=True, votes={'2': 2, '0.5': 2})
@@ -145,13 +145,13 @@ def make_labels(config: LabelConfig, progress: bool = True) -> RunFolder:
 
 
 def label_accuracy(labels: pd.DataFrame) -> Interval:
-    """Share of right labels among the labelled problems, with Wilson's interval."""
+    """Estimate the share of right labels among the labelled problems, with Wilson's interval."""
     labelled = labels[labels["label"].notna()]
     return wilson(int(labelled["label_correct"].sum()), len(labelled))
 
 
 def majority_set(problems: Iterable[Problem], labels: pd.DataFrame) -> list[Problem]:
-    """The labelled problems with the label as answer; the reference answer is kept in `meta["gold"]`.
+    """Give the labelled problems their label as answer; the gold is kept in `meta["gold"]`.
 
     Raises:
         InputError: no problem has a label.
@@ -160,7 +160,7 @@ def majority_set(problems: Iterable[Problem], labels: pd.DataFrame) -> list[Prob
 
 
 def incorrect_subset(problems: Iterable[Problem], labels: pd.DataFrame) -> list[Problem]:
-    """The problems whose label is wrong, with that label as answer: the training set of the *incorrect* reward.
+    """Keep the problems whose label is wrong, with that label as answer: the training set of the *incorrect* reward.
 
     Raises:
         InputError: no problem has a wrong label.

@@ -106,7 +106,7 @@ def generate_in_parts(
 
 
 def opened(run_id: str, config: GenerationConfig, model: str, problems: Sequence[Problem]) -> RunFolder:
-    """The folder of a job; a new one only after everything was checked that can be without loading the model.
+    """Open the folder of a job; make a new one only after all checks that do not need the loaded model.
 
     Args:
         run_id: the folder's name.
@@ -130,7 +130,7 @@ def opened(run_id: str, config: GenerationConfig, model: str, problems: Sequence
 
 
 def problems_of(config: GenerationConfig, name: str) -> list[Problem]:
-    """The problems of a problem set that a configuration asks for."""
+    """Load the problems of a problem set that a configuration asks for."""
     return load_problems(name, config.n_problems or None, config.problem_seed, order=config.problem_order)
 
 
@@ -141,7 +141,7 @@ def remove_parts(run: RunFolder) -> None:
 
 
 def cut(lengths: Sequence[int], size: int) -> list[list[int]]:
-    """Indices in parts of `size`, longest first, equal lengths in their order.
+    """Cut indices into parts of `size`, longest first, equal lengths in their order.
 
     >>> cut([5, 9, 5, 7], 3)
     [[1, 3, 0], [2]]
@@ -159,7 +159,7 @@ INPUTS = {
 
 
 def check_inputs(run: RunFolder, config: GenerationConfig, model: str, problems: Sequence[Problem]) -> dict[str, str]:
-    """Hashes of problems, model files and prompt style; compared with those of the job's start if it has one.
+    """Hash problems, model files and prompt style, and compare them with those of the job's start if it has one.
 
     A job that was started before a hash existed is not compared in it.
 
@@ -184,12 +184,12 @@ def check_inputs(run: RunFolder, config: GenerationConfig, model: str, problems:
 
 
 def prompt_fingerprint(style: str) -> str:
-    """SHA-256 over everything that a prompt style is; the chat template is one of the model's files."""
+    """Hash everything that a prompt style is (SHA-256); the chat template is one of the model's files."""
     return hashlib.sha256(json.dumps(asdict(style_named(style)), sort_keys=True).encode()).hexdigest()
 
 
 def model_fingerprint(model: str) -> str:
-    """SHA-256 over names and contents of a local model folder's files, or `hub id @ revision` for a hub model."""
+    """Hash names and contents of a model folder's files (SHA-256); name a hub model by `hub id @ revision`."""
     spec = resolve(model)
     folder = spec.folder()
     if not isinstance(folder, Path):
@@ -202,7 +202,7 @@ def model_fingerprint(model: str) -> str:
 
 
 def _note_engine(run: RunFolder, description: dict[str, Any]) -> list[dict[str, Any]]:
-    """All different engine descriptions of the job's sessions, this one included."""
+    """Note this session's engine and return all different ones of the job."""
     path = run.path("engines.json")
     seen = _stored(run, path.name) if path.is_file() else []
     if description not in seen:
@@ -212,7 +212,7 @@ def _note_engine(run: RunFolder, description: dict[str, Any]) -> list[dict[str, 
 
 
 def read_part(file: Path) -> pd.DataFrame | None:
-    """The rows of a finished part; None if there is none or it cannot be read, so that it is computed (again)."""
+    """Read the rows of a finished part; None if there is none or it cannot be read, so that it is computed again."""
     try:
         return pd.read_parquet(file)
     except (OSError, ValueError):  # pyarrow's errors are of these kinds
@@ -220,7 +220,7 @@ def read_part(file: Path) -> pd.DataFrame | None:
 
 
 def _stored(run: RunFolder, name: str) -> Any:
-    """A JSON file of the job.
+    """Read a JSON file of the job.
 
     Raises:
         InputError: it is damaged.

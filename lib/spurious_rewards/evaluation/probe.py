@@ -75,7 +75,7 @@ _GOES_ON = re.compile(r"\w\w|\d[.,^]\d|\d ?/ ?\d")
 
 @dataclass(frozen=True)
 class ProbeConfig(GenerationConfig):
-    """One probe: a model on the beginnings of a benchmark's problems."""
+    """Describe one probe: a model on the beginnings of a benchmark's problems."""
 
     prompt_style: str = "none"
     """Always the raw text."""
@@ -100,7 +100,7 @@ class ProbeConfig(GenerationConfig):
             )
 
     def shown(self) -> list[int]:
-        """`percents` as numbers."""
+        """Return `percents` as numbers."""
         parts = [part.strip() for part in self.percents.split(",")]
         if not all(re.fullmatch(r"[1-9]\d?", part) for part in parts) or len(set(parts)) < len(parts):
             raise InputError(
@@ -110,7 +110,7 @@ class ProbeConfig(GenerationConfig):
         return [int(part) for part in parts]
 
     def probe_id(self) -> str:
-        """Folder name of the probe's run."""
+        """Name the folder of the probe's run."""
         return "-".join(("probe", slug(self.model), slug(self.benchmark), self.digest()))
 
 
@@ -141,7 +141,7 @@ def probe(config: ProbeConfig, progress: bool = True) -> RunFolder:
 
 
 def load_probe(run: RunFolder) -> pd.DataFrame:
-    """The rows of a complete probe.
+    """Read the rows of a complete probe.
 
     Raises:
         InputError: it is not complete, or damaged.
@@ -150,7 +150,7 @@ def load_probe(run: RunFolder) -> pd.DataFrame:
 
 
 def load_probes(runs: Iterable[RunFolder]) -> pd.DataFrame:
-    """Rows of complete probes, one below the other, with `run_id` and `CELL_COLUMNS`; an empty frame for none."""
+    """Read the rows of complete probes, one below the other, with `run_id` and `CELL_COLUMNS`; empty for none."""
     frames = []
     for run in runs:
         config = run.config()
@@ -159,7 +159,7 @@ def load_probes(runs: Iterable[RunFolder]) -> pd.DataFrame:
 
 
 def named_benchmarks(names: str) -> list[str]:
-    """The problem sets in a text, separated by commas.
+    """Read the problem sets in a text, separated by commas.
 
     >>> named_benchmarks("math500, synthetic_test")
     ['math500', 'synthetic_test']
@@ -177,7 +177,7 @@ def named_benchmarks(names: str) -> list[str]:
 
 
 def beginnings(config: ProbeConfig) -> list[Problem]:
-    """The problems' beginnings as problems of their own: id `<id>@<percent>`, the rest in `meta["rest"]`.
+    """Cut the problems and return their beginnings: id `<id>@<percent>`, the rest in `meta["rest"]`.
 
     Raises:
         InputError: a problem has no boundary to cut at, so that nothing or everything would be shown.
@@ -205,7 +205,7 @@ def beginnings(config: ProbeConfig) -> list[Problem]:
 
 
 def word_ends(text: str) -> list[int]:
-    """Positions after each word (run of characters that are no white space).
+    """Find the positions after each word (run of characters that are no white space).
 
     >>> word_ends("Find  4 plus 38.")
     [4, 7, 12, 16]
@@ -214,13 +214,13 @@ def word_ends(text: str) -> list[int]:
 
 
 def token_ends(text: str, tokenizer: Any) -> list[int]:
-    """Positions after each token of a fast tokenizer."""
+    """Find the positions after each token of a fast tokenizer."""
     offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
     return [end for _, end in offsets]
 
 
 def cut_text(text: str, percent: int, words: Sequence[int], tokens: Sequence[int]) -> tuple[str, str]:
-    """The text up to the boundary that is nearest to `percent` of its characters, and the rest, stripped.
+    """Cut a text at the boundary nearest to `percent` of its characters; the rest is stripped.
 
     Args:
         text: of a problem.
@@ -247,7 +247,7 @@ def cut_text(text: str, percent: int, words: Sequence[int], tokens: Sequence[int
 
 
 def probe_record(problem: Problem, prompt: str, sample: Sample, max_new_tokens: int) -> dict[str, Any]:
-    """The row of one beginning, keys as in `PROBE_COLUMNS` but for `batch`, which is known where it is generated."""
+    """Make the row of one beginning, keys as in `PROBE_COLUMNS` but for `batch`, which the generation adds."""
     meta, verdict = problem.meta, grade(sample.text, problem.answer)
     rest = meta["rest"]
     return {
@@ -269,7 +269,7 @@ def probe_record(problem: Problem, prompt: str, sample: Sample, max_new_tokens: 
 
 
 def completes(text: str, rest: str) -> bool:
-    """Whether a continuation begins with the rest of the problem, white space aside, and its last word or number ends.
+    """Tell whether a continuation begins with the rest of the problem, white space aside, and its last word ends there.
 
     >>> completes(" plus  38. The", "plus 38."), completes("plus 380", "plus 38"), completes("plus 3", "plus 38")
     (True, False, False)
@@ -287,7 +287,7 @@ def completes(text: str, rest: str) -> bool:
 
 
 def rouge_l(text: str, rest: str) -> float:
-    """ROUGE-L F1 of the continuation's first tokens, as many as the rest has, against the rest.
+    """Compute ROUGE-L F1 of the continuation's first tokens, as many as the rest has, against the rest.
 
     F1 = 2 · LCS / (m + n), with LCS the longest common subsequence of m and n tokens.
 
@@ -300,7 +300,7 @@ def rouge_l(text: str, rest: str) -> float:
 
 
 def lcs_length(one: Sequence[str], two: Sequence[str]) -> int:
-    """Length of the longest common subsequence.
+    """Compute the length of the longest common subsequence.
 
     >>> lcs_length("a b c d".split(), "b x d a".split())
     2
@@ -314,12 +314,12 @@ def lcs_length(one: Sequence[str], two: Sequence[str]) -> int:
 
 
 def holds_number(rest: pd.Series) -> pd.Series:
-    """Whether each text has a digit: a stock phrase has none."""
+    """Tell whether each text has a digit: a stock phrase has none."""
     return rest.str.contains(r"\d", regex=True)
 
 
 def summarise_probe(rows: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """One row per share shown: exact match and accuracy with Wilson limits, ROUGE-L with a bootstrap over problems.
+    """Summarise each share shown: exact match and accuracy with Wilson limits, ROUGE-L with a bootstrap over problems.
 
     `shown_min` and `shown_max` are the smallest and largest share that a problem showed, `rest_tokens` the mean length
     of what was held back in words, numbers and symbols, `fits` how often an exact match was possible, `cut_off` how

@@ -35,7 +35,7 @@ REFUSED = "refused_prompts"
 
 
 def named_styles(names: str) -> list[str]:
-    """The styles in a text: one name, several separated by commas, or `all`.
+    """Read the styles in a text: one name, several separated by commas, or `all`.
 
     Raises:
         InputError: an unknown style, the same one twice, or none.
@@ -52,7 +52,7 @@ def named_styles(names: str) -> list[str]:
 
 
 def usable_styles(names: str, cell: EvalConfig) -> tuple[list[str], dict[str, str]]:
-    """The named styles that the cell's model can be given with the cell's problems, and why others cannot.
+    """Find the named styles that the cell's model can be given with the cell's problems, and why others cannot.
 
     Only `all` looks: what is asked for by name is returned as it is, and refused when it is evaluated.
 

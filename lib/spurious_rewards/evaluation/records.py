@@ -46,7 +46,7 @@ ARM_COLUMNS = {"reward": "reward", "gamma": "gamma", "clip_mode": "clip_mode", "
 
 
 def load_records(runs: Iterable[str | RunFolder]) -> pd.DataFrame:
-    """Records of complete evaluations, one below the other, with what each cell was in columns of its own.
+    """Read the records of complete evaluations, one below the other, with columns that say what each cell was.
 
     Added columns: `run_id`, `CELL_COLUMNS` from the evaluation's configuration, `ARM_COLUMNS` from that of the
     training run (null for an untrained model).
@@ -88,7 +88,7 @@ def check_complete(run: RunFolder, rows: pd.DataFrame) -> None:
 
 
 def read_rows(run: RunFolder, name: str) -> pd.DataFrame:
-    """The rows of a complete run's result file.
+    """Read the rows of a complete run's result file.
 
     Raises:
         InputError: the run is not complete, or the file is missing or damaged.
@@ -131,7 +131,7 @@ def check_no_duplicates(samples: pd.DataFrame, cell_columns: Sequence[str]) -> N
 
 
 def summary(records: pd.DataFrame, by: Sequence[str] = ("run_id",)) -> pd.DataFrame:
-    """One row per group of records (a cell, or a family of problems within one), columns as in `summarise`."""
+    """Summarise each group of records (a cell, or a kind of problem within one); columns as in `summarise`."""
     rows = [
         {**dict(zip(by, key, strict=True)), **summarise(group)}
         for key, group in records.groupby(list(by), sort=False, dropna=False)
@@ -140,7 +140,7 @@ def summary(records: pd.DataFrame, by: Sequence[str] = ("run_id",)) -> pd.DataFr
 
 
 def summarise(records: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
-    """The figures of one cell.
+    """Compute the figures of one cell: accuracy, strategy, form and length, each share with limits.
 
     `accuracy` is pass@1 (one sample) or avg@k, by the robust grader; `accuracy_paper` by the paper's; `pass_at_k` is
     the unbiased estimate at k = samples per problem. `accuracy_code` and `accuracy_language` are the accuracies of
@@ -191,20 +191,20 @@ def summarise(records: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
 
 
 def share_cut_off(records: pd.DataFrame) -> float:
-    """Share of answers that the length limit ended; nan if no answer says how it ended (outputs made elsewhere)."""
+    """Compute the share of answers that the length limit ended; nan if no answer says how it ended."""
     known = records["finish_reason"].notna()
     return float((records.loc[known, "finish_reason"] == "length").mean()) if known.any() else math.nan
 
 
 def share(event: pd.Series, given: pd.Series, problem: pd.Series, k: int, seed: int = 0) -> Interval:
-    """Share of `event` among the records that are `given`: Wilson for k = 1, else a bootstrap over problems."""
+    """Estimate the share of `event` among the records `given`: Wilson for k = 1, else a bootstrap over problems."""
     if k == 1:
         return wilson(int((event & given).sum()), int(given.sum()))
     return bootstrap_ratio(*_per_problem(event, given, problem), seed)
 
 
 def code_advantage(records: pd.DataFrame, seed: int = 0) -> Interval:
-    """Accuracy of answers with code minus accuracy of those without, with a bootstrap over problems."""
+    """Estimate the accuracy of answers with code minus that of those without, with a bootstrap over problems."""
     code, correct = records["uses_code"].astype(bool), records["correct"].astype(bool)
     return bootstrap_ratio_difference(
         _per_problem(correct, code, records["problem_id"]), _per_problem(correct, ~code, records["problem_id"]), seed
@@ -218,7 +218,7 @@ def _per_problem(event: pd.Series, given: pd.Series, problem: pd.Series) -> tupl
 
 
 def correct_matrix(records: pd.DataFrame, arms: Sequence[str]) -> np.ndarray:
-    """Share of correct samples, shape (arms, problems), arms being run ids in the given order (for `statistics`).
+    """Compute the share of correct samples, shape (arms, problems); arms are run ids in the given order.
 
     Raises:
         InputError: the runs were not evaluated on the same problems.
@@ -235,7 +235,7 @@ def correct_matrix(records: pd.DataFrame, arms: Sequence[str]) -> np.ndarray:
 
 
 def compare(records: pd.DataFrame, before: str, after: str, seed: int = 0) -> dict[str, Any]:
-    """Two evaluations on the same problems, paired by problem: accuracy difference, its interval, a test.
+    """Compare two evaluations problem by problem: difference of accuracy, its limits, and a test.
 
     `won` and `lost` count the problems on which `after` does better and worse. The interval is a bootstrap over
     problems; the test is McNemar's exact one where both have one sample per problem, else a sign-flip permutation of
@@ -260,7 +260,7 @@ def compare(records: pd.DataFrame, before: str, after: str, seed: int = 0) -> di
 
 
 def pass_curve(records: pd.DataFrame, ks: Sequence[int], seed: int = 0) -> pd.DataFrame:
-    """Unbiased pass@k of one cell for each k: columns k, pass_at_k, low, high (bootstrap over problems).
+    """Estimate pass@k of one cell for each k, unbiased: columns k, pass_at_k, low, high (bootstrap over problems).
 
     Raises:
         InputError: a k below 1 or above the number of samples per problem.
@@ -279,7 +279,7 @@ def pass_curve(records: pd.DataFrame, ks: Sequence[int], seed: int = 0) -> pd.Da
 
 
 def powers_of_two(n: int) -> list[int]:
-    """1, 2, 4, … up to n.
+    """List 1, 2, 4, … up to n.
 
     >>> powers_of_two(6), powers_of_two(8)
     ([1, 2, 4], [1, 2, 4, 8])
@@ -288,5 +288,5 @@ def powers_of_two(n: int) -> list[int]:
 
 
 def jsonable(figures: dict[str, Any]) -> dict[str, Any]:
-    """The same with None for numbers that do not exist, as strict JSON wants it."""
+    """Replace numbers that do not exist by None, as strict JSON wants it."""
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in figures.items()}

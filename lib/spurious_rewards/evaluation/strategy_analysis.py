@@ -32,7 +32,7 @@ Counts = Mapping[str, Sequence[int]]
 
 @dataclass(frozen=True)
 class Consistency:
-    """How far a row of Table 1 is from its identity, all numbers in per cent."""
+    """Hold how far a row of Table 1 is from its identity, all numbers in per cent."""
 
     residual: float
     tolerance: float
@@ -40,7 +40,7 @@ class Consistency:
 
     @property
     def consistent(self) -> bool:
-        """Whether rounding alone explains the residual."""
+        """Tell whether rounding alone explains the residual."""
         return bool(abs(self.residual) <= self.tolerance)
 
 
@@ -72,7 +72,7 @@ def consistency(
 
 
 def strategy_figures(records: pd.DataFrame, seed: int = 0) -> dict[str, float]:
-    """Frequency of code and accuracy by strategy of a set of answers, each with `_low` and `_high` (95 %).
+    """Compute frequency of code and accuracy by strategy of a set of answers, each with `_low` and `_high` (95 %).
 
     With one answer per problem the limits of the proportions are Wilson's; else (samples, or several training seeds
     together) they come from a bootstrap over problems, drawn once for all figures. `kappa` is Cohen's, between the
@@ -143,7 +143,7 @@ def strategy_figures(records: pd.DataFrame, seed: int = 0) -> dict[str, float]:
 
 
 def kappa(counts: pd.Series | pd.DataFrame) -> np.ndarray:
-    """Cohen's kappa of two detectors from their counts `n`, `code`, `structural`, `both` (of one or many samples).
+    """Compute Cohen's kappa of two detectors from their counts `n`, `code`, `structural`, `both`.
 
     (p_o − p_e)/(1 − p_e), with p_o the share on which they agree and p_e what their frequencies give by chance.
     """
@@ -155,7 +155,7 @@ def kappa(counts: pd.Series | pd.DataFrame) -> np.ndarray:
 
 
 def with_identity(summary: pd.DataFrame) -> pd.DataFrame:
-    """A summary of `evaluation.records` with `identity_residual` (points) and `identity_holds` for each cell.
+    """Add `identity_residual` (points) and `identity_holds` to each cell of a summary of `evaluation.records`.
 
     Figures of one set of answers satisfy the identity by construction, whatever the number of samples. It can fail, and
     then means damage, where the columns come from two places: accuracy as stored when a cell was evaluated, frequency
@@ -176,7 +176,7 @@ def with_identity(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def switches(before: pd.DataFrame, after: pd.DataFrame, detector: str = "uses_code") -> pd.DataFrame:
-    """Per problem: `switch`, `before`, `after` (verdicts as 0/1), indexed by problem_id.
+    """Tabulate per problem `switch`, `before` and `after` (verdicts as 0/1), indexed by problem_id.
 
     Args:
         before: records of the untrained model, one sample per problem.
@@ -208,7 +208,7 @@ def switches(before: pd.DataFrame, after: pd.DataFrame, detector: str = "uses_co
 
 
 def switch_counts(table: pd.DataFrame) -> dict[str, tuple[int, int, int]]:
-    """The integer counts of Fig 7 from `switches`: switch → (n, correct before, correct after)."""
+    """Count as Fig 7 does, from `switches`: switch → (n, correct before, correct after)."""
     return {
         d: (
             int((table["switch"] == d).sum()),
@@ -220,7 +220,7 @@ def switch_counts(table: pd.DataFrame) -> dict[str, tuple[int, int, int]]:
 
 
 def contributions(counts: Counts) -> pd.DataFrame:
-    """One row per switch: n, frequency, accuracy before and after, gain, contribution; all but n in per cent.
+    """Tabulate each switch: n, frequency, accuracy before and after, gain, contribution; all but n in per cent.
 
     `gain` is in points of overall accuracy, so the gains add up to the total one. `contribution` is null where the
     total gain is zero, and may be negative.
@@ -247,7 +247,7 @@ def contributions(counts: Counts) -> pd.DataFrame:
 
 
 def mean_contributions(counts_by_reward: Mapping[str, Counts]) -> tuple[pd.Series, float]:
-    """Table 2: contributions averaged over rewards (per cent, by switch), and the mean total gain in points."""
+    """Average contributions over rewards as Table 2 does (per cent, by switch), with the mean total gain in points."""
     if not counts_by_reward:
         raise InputError("Contributions are averaged over rewards, but there is none.")
     tables = [contributions(counts) for counts in counts_by_reward.values()]
@@ -256,7 +256,7 @@ def mean_contributions(counts_by_reward: Mapping[str, Counts]) -> tuple[pd.Serie
 
 
 def contribution_intervals(table: pd.DataFrame, seed: int = 0) -> dict[str, Interval]:
-    """Bootstrap over problems for each C_d (a proportion, from `switches`), and for `gain`, the total mean difference.
+    """Bootstrap over problems the contribution C_d of each switch (a proportion) and `gain`, the total mean difference.
 
     Tables of several training seeds may be stacked: a problem is then drawn with all its seeds. C_d is a ratio whose
     denominator is the total gain: where the interval of `gain` holds 0, those of the C_d are wide and mean little.
@@ -268,7 +268,7 @@ def contribution_intervals(table: pd.DataFrame, seed: int = 0) -> dict[str, Inte
 
 
 def mean_contribution_intervals(tables: Mapping[str, pd.DataFrame], seed: int = 0) -> dict[str, Interval]:
-    """Table 2 with intervals: C_d and `gain` averaged over rewards, bootstrap over the problems that all share.
+    """Average C_d and `gain` over rewards, with a bootstrap over the problems that all share.
 
     Args:
         tables: reward → table of `switches` (of several training seeds stacked).
@@ -298,7 +298,7 @@ def mean_contribution_intervals(tables: Mapping[str, pd.DataFrame], seed: int = 
 
 
 def _gained_P_5(table: pd.DataFrame) -> pd.DataFrame:
-    """Per problem: right answers gained by switch (columns CC, CL, LC, LL), and how many pairs (n)."""
+    """Count per problem the right answers gained by switch (columns CC, CL, LC, LL), and the pairs (n)."""
     gained = (table["after"] - table["before"]).to_numpy()
     columns = {d: np.where(table["switch"] == d, gained, 0) for d in SWITCHES} | {"n": 1}
     return pd.DataFrame(columns, index=table.index).groupby(level=0, sort=False).sum()

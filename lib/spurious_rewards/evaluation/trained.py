@@ -1,4 +1,4 @@
-"""From what a user writes for a model, for labels, or for "beside it" to the runs that hold them.
+"""Find the runs behind what a user writes for a model, for labels, or for "beside it".
 
 Usage: `trained_run, model = trained_model("micro/train-random-none-seed0", "qwen-like")`;
 `labels = labels_run("organism/label")`; `runs = evaluations_beside("base, micro/train-random-none-seed0", cell)`.
@@ -18,7 +18,7 @@ from spurious_rewards.workflow.profiles import job_result
 
 
 def trained_model(trained: str, model: str) -> tuple[str, str]:
-    """The training run that `trained` names and the model that it started from; ("", model) when it is empty.
+    """Find the training run that `trained` names and the model that it started from; ("", model) when it is empty.
 
     Args:
         trained: empty, a run id, or `<profile>/<job>` of a finished training job.
@@ -42,7 +42,7 @@ def trained_model(trained: str, model: str) -> tuple[str, str]:
 
 
 def labels_run(labels: str) -> str:
-    """`labels` as a run's configuration keeps it: the run id where a job is named, else as it is.
+    """Resolve `labels` to what a run's configuration keeps: the run id where a job is named, else the text itself.
 
     Args:
         labels: a folder, a run id, `<profile>/<job>` of a finished labelling job, or empty.
@@ -68,7 +68,7 @@ BASE = "base"
 
 
 def evaluations_beside(compare: str, cell: EvalConfig, progress: bool = True) -> list[RunFolder]:
-    """The evaluations to show beside a cell, in the order in which they are named.
+    """Find or make the evaluations to show beside a cell, in the order in which they are named.
 
     Args:
         compare: names separated by commas: `base` (the untrained model), a training (run id or `<profile>/<job>`), or
@@ -92,7 +92,7 @@ def evaluations_beside(compare: str, cell: EvalConfig, progress: bool = True) ->
 
 
 def _beside(run: RunFolder, cell: EvalConfig, progress: bool) -> RunFolder | None:
-    """The evaluation that a named run stands for; None for another decoding than the cell's, or for refused prompts."""
+    """Find the evaluation that a named run stands for; None for another decoding, or for refused prompts."""
     manifest = run.manifest()
     if manifest.get("kind") == REFUSED:
         return None

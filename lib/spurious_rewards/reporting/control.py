@@ -62,7 +62,7 @@ PARTS = (
 
 @dataclass(frozen=True)
 class Control:
-    """What the controls of one model say.
+    """Hold what the controls of one model say.
 
     Attributes:
         profile, model, reward: of the trainings.
@@ -229,7 +229,7 @@ def verifiers(samples: pd.DataFrame, reward: str) -> tuple[pd.DataFrame, pd.Data
 
 
 def _of_one_setting(runs: pd.DataFrame, where: str) -> pd.DataFrame:
-    """The trainings that `where` chooses, which may differ in reward, γ, clip and seed alone."""
+    """Choose the trainings that `where` names, which may differ in reward, γ, clip and seed alone."""
     if runs.empty:
         raise InputError("The control report needs trainings, and this profile has none.")
     for name, value in read_mapping(f"{{{where}}}", "where").items():
@@ -256,7 +256,7 @@ def _controls(
     untrained: pd.DataFrame,
     reward: str,
 ) -> pd.DataFrame:
-    """One row per control: every other arm, and the best other prompt without any training."""
+    """Tabulate the controls: every other arm, and the best other prompt without any training."""
     mine_S_P = changes(mine, base, "correct")
     rows = []
     for (name, gamma, mode), samples in arms.items():
@@ -285,7 +285,7 @@ def _controls(
 
 
 def _by_seed(samples: pd.DataFrame, base: pd.DataFrame) -> np.ndarray:
-    """Changes per seed and problem, seeds in their order, so that two arms can be paired by seed."""
+    """Compute changes per seed and problem, seeds in their order, so that two arms can be paired by seed."""
     seeds = samples.drop_duplicates("trained_run").set_index("trained_run")["train_seed"]
     order = np.argsort([seeds[run] for run in by_problem(samples, "correct").index], kind="stable")
     return changes(samples, base, "correct")[order]
@@ -302,7 +302,7 @@ def _control_row(control: str, n_seeds: int, gain: Interval, difference: Interva
 
 
 def _control_words(reward: str, gamma: float, mode: str) -> str:
-    """A training as a control, in words.
+    """Name a training as a control, in words.
 
     >>> _control_words("random", 0.5, "two_sided"), _control_words("format", 0.5, "none")
     ('a coin, with clip', 'format reward, without clip')
@@ -312,7 +312,7 @@ def _control_words(reward: str, gamma: float, mode: str) -> str:
 
 
 def _arm_rows(arms: Mapping[tuple[str, float, str], pd.DataFrame], base: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy and form of the answers of every arm, the untrained model first."""
+    """Tabulate accuracy and form of the answers of every arm, the untrained model first."""
     rows = []
     named = [("before training", base)] + [(_control_words(*key), group) for key, group in arms.items()]
     for name, samples in named:

@@ -66,7 +66,7 @@ def controls_figure(control: Control) -> go.Figure:
 
 
 def tables(control: Control) -> list[tuple[str, str, list[list[str]]]]:
-    """The tables of the page: title, what to look for, rows of texts with the head first (no rows where none)."""
+    """Lay out the page's tables: title, what to look for, rows of texts with the head first (no rows where none)."""
     return [
         ("Your gain and the controls", "Gains in points; 0 seeds: no training.", rows_of(control.controls, CONTROLS)),
         ("The answers before and after", "In per cent. Fewer boxes before than after: the gain is partly form.",
@@ -82,7 +82,7 @@ def tables(control: Control) -> list[tuple[str, str, list[list[str]]]]:
 
 
 def rows_of(table: pd.DataFrame, columns: dict[str, str]) -> list[list[str]]:
-    """A table as rows of texts, limits in brackets behind their value; empty for an empty table."""
+    """Write a table as rows of texts, limits in brackets behind their value; empty for an empty table."""
     if table.empty:
         return []
     names = [name for name in columns if name in table]
@@ -90,7 +90,7 @@ def rows_of(table: pd.DataFrame, columns: dict[str, str]) -> list[list[str]]:
 
 
 def cell(row: pd.Series, name: str) -> str:
-    """One value as text: a share in per cent, a difference in points, with limits where there are some.
+    """Write one value: a share in per cent, a difference in points, with limits where there are some.
 
     >>> cell(pd.Series({"gain": 0.05, "gain_low": 0.01, "gain_high": 0.09}), "gain")
     '+5.0 [+1.0, +9.0]'

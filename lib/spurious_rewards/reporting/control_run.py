@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def cost(name: str, card: str) -> str:
-    """The plan of a profile as text: memory, disk, hours and cost of its stages, and what does not fit.
+    """Write the plan of a profile: memory, disk, hours and cost of its stages, and what does not fit.
 
     Raises:
         InputError: an unknown card.
@@ -97,7 +97,7 @@ def cost(name: str, card: str) -> str:
 
 
 def template_for(model: str) -> str:
-    """The template for a model on this machine: by whether it knows only the synthetic task, and by the GPUs."""
+    """Choose the template for a model on this machine: by what it knows, and by the GPUs."""
     if resolve(model).task == "synthetic":
         return "control"
     return "control-gpu" if hardware()["gpus"] else "control-lm"
@@ -106,7 +106,7 @@ def template_for(model: str) -> str:
 def personal(
     template: str, model: str, data: str, test: str, reward: str, prompt: str, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The template with the user's choices in it, as the mapping of a profile.
+    """Put the user's choices into a template and return the mapping of a profile.
 
     Args:
         template: one of `TEMPLATES`.

@@ -33,7 +33,7 @@ MOST_RUNS = len(DASHES)
 
 
 def ours(records: Records) -> pd.DataFrame:
-    """The metrics of a profile under the names of a log: mean over the runs of a clip mode, by update.
+    """Put the metrics of a profile under the names of a log: mean over the runs of a clip mode, by update.
 
     Returns:
         Columns `clip_mode`, `step` (the update) and those of `METRICS` that are logged here.

@@ -26,7 +26,7 @@ _TEXT_KEYS = ("text", "content", "generated_text", "output", "completion", "resp
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer of a file, not graded yet.
+    """Hold one answer of a file, not graded yet.
 
     Attributes:
         row: number of its row, from 1.
@@ -55,7 +55,7 @@ class Answer:
 def answers_of(
     rows: Sequence[Row], fields: str = "", select: str = "", n_samples: int = 0
 ) -> tuple[list[Answer], dict[str, Any]]:
-    """All answers of the rows, problems in the order in which they come first.
+    """Find all answers of the rows, problems in the order in which they come first.
 
     Args:
         rows: as `files.read_rows` gives them.
@@ -88,7 +88,7 @@ def answers_of(
 
 
 def _selected(rows: Sequence[Row], select: str) -> list[Row]:
-    """The rows whose fields have the wanted values, compared as text."""
+    """Keep the rows whose fields have the wanted values, compared as text."""
     kept = list(rows)
     for part in filter(None, (part.strip() for part in select.split(","))):
         path, equals, wanted = (piece.strip() for piece in part.partition("="))
@@ -146,7 +146,7 @@ def _answers_of_row(number: int, row: Row, mapping: Mapping[str, str]) -> list[A
 
 
 def texts_in(value: Any) -> list[str]:
-    r"""The texts of answers in a field: one text, a list, a conversation, or objects that hold a text.
+    r"""Find the texts of answers in a field: one text, a list, a conversation, or objects that hold a text.
 
     >>> texts_in([["a", "b"]]), texts_in([{"role": "assistant", "content": "c"}])
     (['a', 'b'], ['c'])
@@ -173,7 +173,7 @@ def texts_in(value: Any) -> list[str]:
 
 
 def _list_of_texts(text: str) -> list[str]:
-    """The texts of a list that was written as text (CSV, old parquet files); empty for anything else."""
+    """Read a list of texts that was written as one text (CSV, old parquet files); empty for anything else."""
     stripped = text.strip()
     if not (stripped.startswith("[") and stripped.endswith("]")):
         return []
@@ -188,7 +188,7 @@ def _list_of_texts(text: str) -> list[str]:
 
 
 def _prompt(value: Any) -> tuple[str, str]:
-    """A prompt as text, and of a conversation what the user said last: the problem."""
+    """Write a prompt as text, and find what the user said last in a conversation: the problem."""
     if isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
         asked = [_text(item.get("content")) for item in value if item.get("role") == "user"]
         said = [f"{_text(item.get('role'))}: {_text(item.get('content'))}" for item in value]
@@ -197,7 +197,7 @@ def _prompt(value: Any) -> tuple[str, str]:
 
 
 def _golds(row: Row, mapping: Mapping[str, str], value: Any) -> tuple[str, ...]:
-    """The reference answers of a row, each once."""
+    """Find the reference answers of a row, each once."""
     if mapping.get("gold") == "doc.choices" and (chosen := value_at(row, "doc.gold_index")) is not MISSING:
         indices = chosen if isinstance(chosen, list) else [chosen]
         value = [value[index] for index in indices if isinstance(index, int) and 0 <= index < len(value)]
@@ -208,7 +208,7 @@ def _golds(row: Row, mapping: Mapping[str, str], value: Any) -> tuple[str, ...]:
 
 
 def bare_gold(value: Any) -> str:
-    r"""A reference answer as text: a number as it is said, of a worked solution what follows the last `####`.
+    r"""Write a reference answer as text: a number as it is said, of a worked solution what follows the last `####`.
 
     >>> bare_gold(142.0), bare_gold("3 + 4 = 7\n#### 7"), bare_gold({"target": 5}), bare_gold(None)
     ('142', '7', '5', '')
@@ -223,14 +223,14 @@ def bare_gold(value: Any) -> str:
 
 
 def _aligned(value: Any, n: int) -> list[Any]:
-    """One value per answer: a list of that length, or the single value of a single answer; else nothing is known."""
+    """Give each answer its value of a list of that length, or a single answer its single value; else None."""
     if isinstance(value, list) and len(value) == n:
         return value
     return [value if n == 1 and value is not MISSING and not isinstance(value, list) else None] * n
 
 
 def _numbered_samples(found: list[Answer], given: bool) -> list[Answer]:
-    """The answers with samples counted per problem; numbers that the file gives are kept.
+    """Count the samples of each problem; numbers that the file gives are kept.
 
     Raises:
         InputError: a number is given twice, or nothing tells problems apart.
@@ -272,7 +272,7 @@ def _check_problems(found: Sequence[Answer]) -> None:
 
 
 def _check_counts(found: Sequence[Answer], asked: int) -> int:
-    """Answers per problem.
+    """Count the answers per problem, which must be the same for all.
 
     Raises:
         InputError: problems differ in it, or there are not as many as were asked for.

@@ -80,7 +80,7 @@ def _json(path: Path) -> list[Row]:
 
 
 def _rows_in(value: Row) -> Any:
-    """The one list of objects in an object, or the rows of an object of equally long lists (columns)."""
+    """Find the one list of objects in an object, or the rows of an object of equally long lists."""
     lists = [item for item in value.values() if isinstance(item, list) and item and isinstance(item[0], dict)]
     if len(lists) == 1:
         return lists[0]

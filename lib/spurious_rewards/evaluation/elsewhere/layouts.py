@@ -41,7 +41,7 @@ Paths = Mapping[str, tuple[str, ...]]
 
 
 class _Missing:
-    """Stands for a field that a row does not have."""
+    """Stand for a field that a row does not have."""
 
     def __bool__(self) -> bool:
         return False
@@ -52,7 +52,7 @@ MISSING = _Missing()
 
 @dataclass(frozen=True)
 class Layout:
-    """The form of one tool's files.
+    """Describe the form of one tool's files.
 
     Attributes:
         name: of the tool.
@@ -159,7 +159,7 @@ GENERIC = _layout(
 
 
 def layout_of(row: Mapping[str, Any]) -> Layout:
-    """The layout of the tool that wrote a row; `GENERIC` where no tool is recognised."""
+    """Recognise the tool that wrote a row by its columns; `GENERIC` where none is recognised."""
     return next((layout for layout in LAYOUTS if layout.marks <= set(row)), GENERIC)
 
 
@@ -181,7 +181,7 @@ def given_fields(text: str) -> dict[str, str]:
 
 
 def mapping_of(row: Mapping[str, Any], layout: Layout, given: Mapping[str, str]) -> dict[str, str]:
-    """The path of each field that a file has, by its first row: the user's, else the layout's first that is there.
+    """Find the path of each field by a file's first row: the user's, else the layout's first that is there.
 
     Raises:
         InputError: a path that the user names is not there, or no field holds answers.
@@ -204,7 +204,7 @@ def mapping_of(row: Mapping[str, Any], layout: Layout, given: Mapping[str, str])
 
 
 def value_at(row: Any, path: str) -> Any:
-    """The value at a path, or `MISSING`; a name that holds dots itself is found too."""
+    """Find the value at a path, or `MISSING`; a name that holds dots itself is found too."""
     if isinstance(row, Mapping) and path in row:
         return row[path]
     value = row
@@ -226,6 +226,6 @@ def value_at(row: Any, path: str) -> Any:
 
 
 def _names(row: Mapping[str, Any]) -> str:
-    """The names of a row's fields for a message, at most twenty of them, each as short text."""
+    """List the names of a row's fields for a message, at most twenty of them, each as short text."""
     names = [str(name)[:40] for name in row]
     return ", ".join(names[:20]) + (", …" if len(names) > 20 else "")

@@ -46,7 +46,7 @@ _CHART = re.compile(r"(?P<run>.+) - (?P<metric>[^ ].*)")
 
 
 def name_of(column: str) -> str | None:
-    """Our name of a metric that a tool calls `column`, with or without a prefix such as `train/`; None if unknown."""
+    """Translate a tool's name of a metric, with or without a prefix such as `train/`, to ours; None if unknown."""
     stripped = column
     for prefix in PREFIXES:
         stripped = stripped.removeprefix(prefix)
@@ -84,7 +84,7 @@ def read_metrics(path: str | Path) -> pd.DataFrame:
 
 
 def _flat(row: Row) -> Row:
-    """A row with objects and JSON texts inside it unfolded, names joined by dots."""
+    """Unfold objects and JSON texts inside a row, names joined by dots."""
     found: Row = {}
     for name, value in row.items():
         if isinstance(value, str) and value.startswith("{"):
@@ -100,7 +100,7 @@ def _flat(row: Row) -> Row:
 
 
 def _tabled(rows: list[Row], columns: list[str], file: str) -> pd.DataFrame:
-    """Rows with a step, perhaps a run, and a column per metric."""
+    """Tabulate rows with a step, perhaps a run, and a column per metric."""
     chosen: dict[str, str] = {}
     for ours, names in METRICS.items():
         ranked = sorted(
@@ -124,7 +124,7 @@ def _tabled(rows: list[Row], columns: list[str], file: str) -> pd.DataFrame:
 
 
 def _charted(rows: list[Row], columns: list[str]) -> pd.DataFrame | None:
-    """The CSV of a Weights & Biases chart: a column per run; None for any other file."""
+    """Tabulate the CSV of a Weights & Biases chart, a column per run; None for any other file."""
     found: dict[tuple[str, float], Row] = defaultdict(dict)
     step = next((name for name in STEPS.split() if name in columns), None)
     for column in columns:
@@ -142,7 +142,7 @@ def _charted(rows: list[Row], columns: list[str]) -> pd.DataFrame | None:
 
 
 def _number(value: Any) -> float | None:
-    """A finite number, also one that is written as text; None for anything else."""
+    """Read a finite number, also one that is written as text; None for anything else."""
     if value is None or isinstance(value, bool):
         return None
     try:

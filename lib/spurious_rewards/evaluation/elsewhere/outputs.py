@@ -45,7 +45,7 @@ ELSEWHERE = "elsewhere"
 
 @dataclass(frozen=True)
 class Outputs:
-    """A file of outputs and how to read it."""
+    """Name a file of outputs and how to read it."""
 
     file: str
     """Path of a JSON lines, JSON, CSV or parquet file."""
@@ -129,14 +129,14 @@ def import_all(outputs: str, outputs_after: str = "", **how: str) -> list[RunFol
 
 
 def is_foreign(config: Mapping[str, Any]) -> bool:
-    """Whether an evaluation's configuration is that of outputs made elsewhere."""
+    """Tell whether an evaluation's configuration is that of outputs made elsewhere."""
     return config.get("engine") == ELSEWHERE
 
 
 def _config(
     outputs: Outputs, path: Path, answers: Sequence[Answer], notes: Mapping[str, Any], reference: Reference | None
 ) -> dict[str, Any]:
-    """What the folder holds; the first eleven names are the columns of a cell."""
+    """Describe what the folder holds; the first eleven names are the columns of a cell."""
     sampled = notes["n_samples"] > 1
     return {
         "model": outputs.model or answers[0].model or path.stem,
@@ -168,7 +168,7 @@ def _eval_id(config: Mapping[str, Any]) -> str:
 
 
 def _record(answer: Answer, problem: Problem | None) -> dict[str, Any]:
-    """One row of `records.parquet`, by the gold that is met if there are several."""
+    """Make one row of `records.parquet`, by the gold that is met if there are several."""
     graded = [verdicts(answer.text, gold, _style(answer.text)) for gold in answer.golds]
     best = next((one for one in graded if one["correct"]), graded[0])
     best = best | {"correct_paper": any(one["correct_paper"] for one in graded)}
@@ -191,12 +191,12 @@ def _record(answer: Answer, problem: Problem | None) -> dict[str, Any]:
 
 
 def _style(text: str) -> str:
-    """The answer style that a text itself shows: a closed answer tag is the R1 style."""
+    """Find the answer style that a text itself shows: a closed answer tag is the R1 style."""
     return "r1" if "</answer>" in text else "boxed"
 
 
 def _data_hash(answers: Sequence[Answer]) -> str:
-    """Hash over what was asked: key, text and golds of each problem."""
+    """Hash what was asked: key, text and golds of each problem."""
     asked = sorted({json.dumps([answer.key, answer.problem, answer.golds], ensure_ascii=True) for answer in answers})
     return hashlib.sha256("\n".join(asked).encode()).hexdigest()
 
@@ -209,7 +209,7 @@ def _first(n: int, reference: Reference) -> str:
 
 
 def described(run: RunFolder) -> str:
-    """What a folder was made from, in one line for a person."""
+    """Say in one line what a folder was made from."""
     config, manifest = run.config(), run.manifest()
     found = ", ".join(f"{field} from {path}" for field, path in config["fields"].items())
     return (

@@ -27,19 +27,19 @@ ENOUGH = 0.8
 
 @dataclass(frozen=True)
 class Reference:
-    """A problem set that answers are held against: what it is called, and its problems in their own order."""
+    """Hold a problem set that answers are held against: its name, and its problems in their own order."""
 
     name: str
     problems: tuple[Problem, ...]
 
     @property
     def pinned(self) -> bool:
-        """Whether it is one of the benchmarks whose content this project pins."""
+        """Tell whether it is one of the benchmarks whose content this project pins."""
         return self.name in BENCHMARKS
 
 
 def load_reference(name: str) -> Reference:
-    """The problem set of that name, or the user's file of problems (fields id, problem, answer).
+    """Load the problem set of that name, or the user's file of problems (fields id, problem, answer).
 
     Raises:
         InputError: it is neither, or cannot be loaded.
@@ -48,7 +48,7 @@ def load_reference(name: str) -> Reference:
 
 
 def recognised(answers: Sequence[Answer]) -> Reference | None:
-    """The pinned benchmark that a file's problems come from, where the benchmarks are at hand as local files."""
+    """Recognise the pinned benchmark that a file's problems come from, where benchmarks are at hand as local files."""
     if data_folder() is None:
         return None
     asked = {answer.key: markup_key(_asked(answer)) for answer in answers}
@@ -66,7 +66,7 @@ def recognised(answers: Sequence[Answer]) -> Reference | None:
 
 
 def matched(answers: Sequence[Answer], reference: Reference) -> dict[str, Problem | None]:
-    """Key of each problem of the file → the reference's problem, None where there is none."""
+    """Find the reference's problem for the key of each problem of the file, None where there is none."""
     first = {answer.key: answer for answer in reversed(answers)}
     by_id = {problem.id: problem for problem in reference.problems}
     by_text = {markup_key(problem.problem): problem for problem in reference.problems}
@@ -80,7 +80,7 @@ def matched(answers: Sequence[Answer], reference: Reference) -> dict[str, Proble
 
 
 def differences(answers: Sequence[Answer], reference: Reference) -> list[str]:
-    """One sentence for each problem of the file that is not the reference's: another text, another gold, or unknown."""
+    """Name each problem of the file that is not the reference's: another text, another gold, or unknown."""
     found, sentences = matched(answers, reference), []
     for answer in {answer.key: answer for answer in reversed(answers)}.values():
         problem = found[answer.key]
@@ -97,7 +97,7 @@ def differences(answers: Sequence[Answer], reference: Reference) -> list[str]:
 
 
 def with_reference(answers: Sequence[Answer], reference: Reference) -> tuple[list[Answer], dict[str, Problem]]:
-    """The answers under the reference's ids, texts and golds, and id → problem.
+    """Put the answers under the reference's ids, texts and golds; also return id → problem.
 
     Raises:
         InputError: a problem is not the reference's; the sentence names it.
@@ -120,7 +120,7 @@ def with_reference(answers: Sequence[Answer], reference: Reference) -> tuple[lis
 
 
 def first_of(keys: Sequence[str], reference: Reference) -> bool:
-    """Whether these problems are the first of the reference in its own order, and not all of it."""
+    """Tell whether these problems are the first of the reference in its own order, and not all of it."""
     n = len(set(keys))
     return n < len(reference.problems) and {problem.id for problem in reference.problems[:n]} == set(keys)
 
@@ -130,13 +130,13 @@ def _asked(answer: Answer) -> str:
 
 
 def _held(asked: str, by_text: Mapping[str, Problem]) -> Problem | None:
-    """The problem whose text stands in the prompt, the last one to end, and of these the longest."""
+    """Find the problem whose text stands in the prompt, the last one to end, and of these the longest."""
     ends = [(asked.rfind(text) + len(text), len(text), problem) for text, problem in by_text.items() if text in asked]
     return max(ends, key=lambda item: item[:2])[2] if ends else None
 
 
 def _by_number(keys: Sequence[str], problems: Sequence[Problem]) -> dict[str, Problem | None]:
-    """Problems by the number in which each id ends, as in `request-0`: only if one is 0 and none is too large."""
+    """Find problems by the number in which each id ends, as in `request-0`, if one is 0 and none is too large."""
     numbers = [int(match.group()) if (match := re.search(r"\d{1,9}$", key)) else -1 for key in keys]
     if len(set(numbers)) < len(keys) or min(numbers) != 0 or max(numbers) >= len(problems):
         return dict.fromkeys(keys)
@@ -159,12 +159,12 @@ def _unknown(answer: Answer, reference: Reference) -> str:
 
 
 def _named(problem: Problem, reference: Reference) -> str:
-    """A problem by its id and its place, the number that people know it by."""
+    """Name a problem by its id and its place, the number that people know it by."""
     return f"Problem {problem.id} (number {reference.problems.index(problem) + 1} of {reference.name})"
 
 
 def _differs(pinned: str, given: str) -> str:
-    """Where two texts part, as the end of a sentence."""
+    """Say where two texts part, as the end of a sentence."""
     one, two = " ".join(pinned.split()), " ".join(given.split())
     start = next((i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))
     begin = max(0, start - 30)
