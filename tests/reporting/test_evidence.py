@@ -112,11 +112,11 @@ def test_few_seeds_give_no_verdict(records):
 
 def test_between_two_looks_further_seeds_wait(records):
     arms = [("qwen-like", RANDOM, [30, 31, 32, 31, 0, 0])]
-    looked = dataclasses.replace(Protocol(), looks=(4, 8), collapse_share=0.5)
+    looked = dataclasses.replace(Protocol(), least=4, most=8, collapse_share=0.5)
     table = claim_tests(profile(records, arms, {"qwen-like": 20}), looked).set_index("claim")
     assert table.loc["C1", "n_seeds"] == 4 and table.loc["C1", "estimate"] == pytest.approx(0.275)
-    waiting = claim_tests(profile(records, arms, {"qwen-like": 20}), dataclasses.replace(looked, looks=(8,)))
-    assert waiting.set_index("claim").loc["C1", "why"] == "6 of 8 planned seeds have run."
+    waiting = claim_tests(profile(records, arms, {"qwen-like": 20}), dataclasses.replace(looked, least=8))
+    assert waiting.set_index("claim").loc["C1", "why"] == "6 seeds; a verdict takes 8."
 
 
 def test_an_arm_of_which_some_seeds_collapse_takes_more_of_them(records):
@@ -172,6 +172,31 @@ def test_recipes_have_checkpoints_as_units(records):
     assert row["scale"].startswith("qwen-like, qwen-like-s1, qwen-like-s2, qwen-like-s3")
     alone = claim_tests(many).set_index("claim").loc["C1"]
     assert len(alone) == 4 and set(alone["why"]) == {"2 seeds; a verdict takes 4."}
+
+
+def test_variants_stay_out_of_the_family_and_of_the_spread(records):
+    gains = [30, 31, 32, 31]
+    arms = [
+        ("qwen-like", {"reward": "random"}, gains),
+        ("qwen-like", {"reward": "random", "updates_per_batch": 1}, gains),
+        ("qwen-like-s1", {"reward": "random"}, gains),
+        ("qwen-like-at25", {"reward": "random"}, [0, 0, 0, 0]),
+        ("llama-like", {"reward": "random"}, [20, 20, 20, 20]),
+    ]
+    models = ("qwen-like", "qwen-like-s1", "qwen-like-at25", "llama-like")
+    table = claim_tests(profile(records, arms, dict.fromkeys(models, 20)))
+    first = table[table["claim"] == "C1"].set_index("scale")
+    assert list(first.index) == [
+        "qwen-like (profile toy)",
+        "qwen-like, updates per batch 1 (profile toy)",
+        "qwen-like-s1 (profile toy)",
+        "qwen-like-at25 (profile toy)",
+        "llama-like (profile toy)",
+    ]
+    alone = first["p_adjusted"] == first["p_value"]
+    assert alone.tolist() == [False, True, True, True, True], "llama-like: p = 1 stays 1"
+    (spread,) = table.loc[table["effect"] == "spread", "about"]
+    assert spread == "random reward, qwen-like minus llama-like", "not the young checkpoint that lost everything"
 
 
 def test_only_the_protocols_settings_count(several):

@@ -12,7 +12,7 @@ TEXT = """
 confidence: 0.95
 smallest: {accuracy: 0.02}
 destruction: 0.3
-seeds: {least: 8, looks: [8, 16, 32]}
+seeds: {least: 8, most: 32}
 collapse: {loss: 0.25, share: 0.1, seeds: 24}
 per: recipe
 settings: {learning_rate: 0.0001, updates_per_batch: [8]}
@@ -44,9 +44,9 @@ def test_what_is_written_is_read():
         ("destruction: 0.3", "destruktion: 0.3", "'destruktion' .did you mean 'destruction'"),
         ("smallest: {accuracy: 0.02}", "smallest: {acuracy: 0.02}", "did you mean 'accuracy'"),
         ("destruction: 0.3", "destruction: 30", "must lie between 0 and 1"),
-        ("least: 8, looks: [8", "least: 3, looks: [8", "at least 4 seeds"),
-        ("looks: [8, 16", "looks: [4, 16", "start at `least`"),
-        ("looks: [8, 16, 32]", "looks: [16, 8]", "must grow"),
+        ("least: 8", "least: 3", "at least 4 seeds"),
+        ("most: 32", "most: 24", "doubled"),
+        ("most: 32", "most: 4", "doubled"),
         ("per: recipe", "per: seed", "Unknown per of"),
         ("family: [C1, C4]", "family: [C1, C12]", "Unknown family"),
         ("outcome: code", "outcome: tokens", "Unknown outcome"),
@@ -65,10 +65,17 @@ def test_what_makes_no_sense_is_refused(old, new, message):
 
 def test_looks():
     found = read()
-    assert found.look(7)[0] == 0
-    assert found.look(15) == (8, pytest.approx(0.0000885, rel=1e-2))
-    assert found.look(40) == (32, pytest.approx(0.0444, abs=1e-4))
-    assert Protocol().look(5) == (5, pytest.approx(0.05))
+    assert found.looks == (8, 16, 32) and Protocol().looks == ()
+    assert found.look(7, "C1")[0] == 0
+    assert found.look(15, "C1") == (8, pytest.approx(0.0000885, rel=1e-2))
+    assert found.look(40, "C4") == (32, pytest.approx(0.0444, abs=1e-4))
+    assert found.look(15, "C2") == (15, pytest.approx(0.05)), "no claim of the family"
+    assert Protocol().look(5, "C1") == (5, pytest.approx(0.05))
+
+
+def test_the_study_that_decides_can_be_read():
+    found = pr.protocol_of("decide")
+    assert found.looks == (8, 16, 32) and {"C1", "C3", "C4", "C5", "C9", "C10"} <= set(found.claims)
 
 
 def test_a_profile_may_carry_one(tmp_path, monkeypatch):

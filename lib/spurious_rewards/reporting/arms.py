@@ -89,3 +89,8 @@ def changes(trained: pd.DataFrame, base: pd.DataFrame, column: str) -> np.ndarra
             "n_problems and problem_order for both."
         )
     return after_S_P.to_numpy() - before_1_P.to_numpy()
+
+
+def parsable(samples: pd.DataFrame) -> pd.Series:
+    """Tell which answers could be read; compact records say so in a column of their own."""
+    return samples["parsable"] if "parsable" in samples else samples["extracted"].notna()

@@ -6,6 +6,9 @@
     results/records/<profile>/probes.parquet    one row per probed beginning of a problem, where a profile probes
     results/manifests/<profile>/<run_id>.json   the manifest of every run that a number rests on
 
+A profile that says `records: compact` (hundreds of runs) keeps less and adds to what is committed, see
+`reporting.compact`.
+
 Usage: `records = collect("micro"); save(records, results_dir())`, later `load("micro", results_dir())`.
 """
 
@@ -22,11 +25,12 @@ import pandas as pd
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.probe import load_probes
 from spurious_rewards.evaluation.records import load_records
+from spurious_rewards.reporting import compact
 from spurious_rewards.storage.files import write_json, write_parquet
 from spurious_rewards.storage.paths import project_root
 from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.training.config import RunConfig
-from spurious_rewards.workflow.profiles import job_results
+from spurious_rewards.workflow.profiles import COMPACT, job_results, profile_path, read_profile
 
 BULKY = ("prompt",)
 """Columns of the evaluation records that stay in the run folder."""
@@ -76,31 +80,50 @@ def results_dir() -> Path:
 
 
 def collect(profile: str) -> Records:
-    """Read every complete run that the executed notebooks of a profile name.
+    """Read every complete run of a profile on this machine.
 
     Raises:
         InputError: no notebook of the profile has been executed, or none was an evaluation.
     """
-    run_ids = list(dict.fromkeys(run_id for job in job_results(profile) for run_id in job["run_ids"]))
-    folders = [RunFolder.load(run_id) for run_id in run_ids]
+    small = _is_compact(profile)
+    run_ids = [run_id for job in job_results(profile) for run_id in job["run_ids"]]
+    run_ids += compact.study_run_ids(profile) if small else []
+    folders = [RunFolder.load(run_id) for run_id in dict.fromkeys(run_ids)]
     manifests = {folder.run_id: folder.manifest() for folder in folders}
     training = [folder for folder in folders if manifests[folder.run_id].get("kind") == "training"]
     evaluations = [folder for folder in folders if manifests[folder.run_id].get("kind") == "evaluation"]
     if not evaluations:
         raise InputError(f"Profile {profile} has no evaluation yet; run `make reproduce PROFILE={profile}` first.")
     runs = pd.DataFrame([_run_row(manifests[folder.run_id]) for folder in training])
-    metrics = (
-        pd.concat(
-            [pd.read_parquet(folder.path("metrics.parquet")).assign(run_id=folder.run_id) for folder in training],
-            ignore_index=True,
-        )
-        if training
-        else pd.DataFrame()
-    )
-    samples = load_records(evaluations)
-    samples = samples.assign(boxed=samples["text"].str.contains(r"\boxed{", regex=False)).drop(columns=list(BULKY))
+    shrink_metrics, shrink_samples = (compact.metrics, compact.samples) if small else (_whole, _whole)
+    metrics = [
+        shrink_metrics(pd.read_parquet(folder.path("metrics.parquet"))).assign(run_id=folder.run_id)
+        for folder in training
+    ]
+    samples = [shrink_samples(_answers(folder)) for folder in evaluations]
     probes = load_probes(folder for folder in folders if manifests[folder.run_id].get("kind") == "probe")
-    return Records(profile, runs, metrics, samples, manifests, probes.drop(columns=list(PROBE_BULKY), errors="ignore"))
+    return Records(
+        profile,
+        runs,
+        pd.concat(metrics, ignore_index=True) if metrics else pd.DataFrame(),
+        pd.concat(samples, ignore_index=True),
+        manifests,
+        probes.drop(columns=list(PROBE_BULKY), errors="ignore"),
+    )
+
+
+def _is_compact(profile: str) -> bool:
+    return profile_path(profile).is_file() and read_profile(profile).records == COMPACT
+
+
+def _whole(table: pd.DataFrame) -> pd.DataFrame:
+    return table
+
+
+def _answers(folder: RunFolder) -> pd.DataFrame:
+    """The answers of one evaluation, with whether each is boxed."""
+    samples = load_records([folder])
+    return samples.assign(boxed=samples["text"].str.contains(r"\boxed{", regex=False)).drop(columns=list(BULKY))
 
 
 def _run_row(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -116,8 +139,13 @@ def _identity_fields() -> list[str]:
 
 
 def save(records: Records, results: Path) -> None:
-    """Write records and manifests under `results` (existing ones of the profile are replaced)."""
+    """Write records and manifests under `results`, in place of those of the profile that are there.
+
+    Records of a profile with `records: compact` are added: a run that is there already is replaced, others stay.
+    """
     folder = results / "records" / records.profile
+    if (folder / "samples.parquet").is_file() and _is_compact(records.profile):
+        records = compact.added(load(records.profile, results), records)
     for name in ("runs", "metrics", "samples"):
         write_parquet(folder / f"{name}.parquet", getattr(records, name))
     (folder / "probes.parquet").unlink(missing_ok=True)

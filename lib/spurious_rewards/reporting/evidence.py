@@ -20,9 +20,11 @@ from spurious_rewards.reporting.arms import BASE, at_the_end, by_problem, cell_c
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.protocol import Arm
 from spurious_rewards.reporting.words import setting_words
+from spurious_rewards.training.config import RunConfig
 
 WITHIN = ("reward", "gamma", "clip_mode")
 """What differs between the arms of one part."""
+STEP = "learning_rate"
 SETTING, MODEL, MODELS = "setting", "model", "models"
 """Kinds of parts: one model and setting; one model; one setting of all models."""
 
@@ -30,10 +32,19 @@ SETTING, MODEL, MODELS = "setting", "model", "models"
 def recipe_of(model: str) -> str:
     """Return the recipe of a model organism: its name without the seed of its pretraining.
 
-    >>> recipe_of("qwen-like-s2"), recipe_of("qwen-like")
-    ('qwen-like', 'qwen-like')
+    >>> recipe_of("qwen-like-s2"), recipe_of("qwen-like"), recipe_of("qwen-like-s1-at25")
+    ('qwen-like', 'qwen-like', 'qwen-like-at25')
     """
-    return re.sub(r"-s\d+$", "", model)
+    return re.sub(r"-s\d+(?=-at\d+$|$)", "", model)
+
+
+def is_variant(model: str) -> bool:
+    """Tell whether a model is a further checkpoint of a recipe: another seed of pretraining, or an earlier age.
+
+    >>> is_variant("qwen-like-s1"), is_variant("qwen-like-at25"), is_variant("qwen-like")
+    (True, True, False)
+    """
+    return re.search(r"-(s|at)\d+$", model) is not None
 
 
 class Evidence:
@@ -42,11 +53,13 @@ class Evidence:
     Args:
         records: of the profile, or of a part of it.
         setting: what tells the part from others, in words; empty where there are no others.
+        secondary: whether a field other than the step size differs from its default, or the model is a variant.
     """
 
-    def __init__(self, records: Records, setting: str = ""):
+    def __init__(self, records: Records, setting: str = "", secondary: bool = False):
         self.records = records
         self.setting = setting
+        self.secondary = secondary
         self._parts: dict[tuple[str, bool], list[Evidence]] = {}
         self._changes: dict[tuple[Arm, str], pd.DataFrame] = {}
 
@@ -75,16 +88,21 @@ class Evidence:
         keys = settings if kind != MODEL else []
         by = [*(runs[name] for name in keys), *([runs["model"].map(name_of)] if several else [])]
         trained = set()
-        for key, group in runs.groupby(by, sort=False) if by and len(runs) else [((), runs)]:
+        default = RunConfig().to_dict()
+        for key, group in runs.groupby(by, sort=False, dropna=False) if by and len(runs) else [((), runs)]:
             trained |= set(group["model"]) if len(group) else set()
-            text = ", ".join(setting_words(name, value) for name, value in zip(keys, key, strict=False))
+            values = dict(zip(keys, key, strict=False))
+            other = {name: value for name, value in values.items() if name != STEP and value != default[name]}
+            shown = {name: value for name, value in values.items() if name == STEP or name in other}
+            text = ", ".join(setting_words(name, value) for name, value in shown.items())
+            models = set(group["model"]) if len(group) else set(samples["model"])
             if len(group) or not several:
-                yield self._part(group, set(group["model"]) if len(group) else set(samples["model"]), text)
+                yield self._part(group, models, text, bool(other) or all(map(is_variant, models)))
         for model in dict.fromkeys(samples["model"]):
             if several and model not in trained:
-                yield self._part(runs.iloc[:0], {model}, "")
+                yield self._part(runs.iloc[:0], {model})
 
-    def _part(self, runs: pd.DataFrame, models: set[str], setting: str) -> Evidence:
+    def _part(self, runs: pd.DataFrame, models: set[str], setting: str = "", secondary: bool = False) -> Evidence:
         whole = self.records
         own = set(runs["run_id"]) if len(runs) else set()
         samples = whole.samples[
@@ -92,7 +110,7 @@ class Evidence:
             | ((whole.samples["trained_run"] == "") & whole.samples["model"].isin(models))
         ]
         metrics = whole.metrics[whole.metrics["run_id"].isin(own)] if len(whole.metrics) else whole.metrics
-        return Evidence(replace(whole, runs=runs, metrics=metrics, samples=samples), setting)
+        return Evidence(replace(whole, runs=runs, metrics=metrics, samples=samples), setting, secondary)
 
     @cached_property
     def answers(self) -> pd.DataFrame:

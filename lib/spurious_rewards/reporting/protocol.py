@@ -7,7 +7,7 @@ by the same rules with the values of `Protocol()`.
       confidence: 0.95                        # of the intervals; 1 − confidence is the level of Holm's family
       smallest: {accuracy: 0.03, code: 0.05}  # smallest effects that matter: the bounds of equivalence
       destruction: 0.20                       # without the clip: a loss whose whole interval lies beyond this
-      seeds: {least: 8, looks: [8, 16, 32]}   # fewest seeds of a verdict; seeds at which the data are looked at
+      seeds: {least: 8, most: 32}             # the family is judged at 8, 16 and 32 seeds, and at no others
       collapse: {loss: 0.20, share: 0.10, seeds: 32}   # arms of which only some seeds lose so much need so many seeds
       per: model                              # or recipe: pretraining checkpoints are the units, not seeds
       settings: {learning_rate: [0.0001]}     # only runs with these values count
@@ -110,7 +110,7 @@ class Protocol:
     smallest: Mapping[str, float] = field(default_factory=lambda: {"accuracy": 0.03, "code": 0.05})
     destruction: float = 0.20
     least: int = SEEDS_FOR_A_VERDICT
-    looks: tuple[int, ...] = ()
+    most: int = 0
     collapse_loss: float = 0.20
     collapse_share: float = 0.10
     collapse_seeds: int = 32
@@ -128,10 +128,9 @@ class Protocol:
         """
         known = ("confidence", "smallest", "destruction", "seeds", "collapse", "per", "settings", "family", "claims")
         values = dict(_mapping(values, where, known))
-        seeds = _mapping(values.pop("seeds", {}), f"seeds of {where}", ("least", "looks"))
+        values |= _mapping(values.pop("seeds", {}), f"seeds of {where}", ("least", "most"))
         collapse = _mapping(values.pop("collapse", {}), f"collapse of {where}", ("loss", "share", "seeds"))
         values |= {f"collapse_{name}": number for name, number in collapse.items()}
-        values |= {"least": seeds.get("least", SEEDS_FOR_A_VERDICT), "looks": tuple(seeds.get("looks", ()))}
         settings = _mapping(values.get("settings", {}), f"settings of {where}")
         values["settings"] = {k: tuple(v) if isinstance(v, list) else (v,) for k, v in settings.items()}
         if "claims" in values:
@@ -157,16 +156,30 @@ class Protocol:
                 f"seeds of {where}: a verdict takes at least {SEEDS_FOR_A_VERDICT} seeds, because the interval of "
                 f"fewer misses too often, but `least` is {self.least}."
             )
-        if list(self.looks) != sorted(set(self.looks)) or (self.looks and self.looks[0] < self.least):
-            raise InputError(f"looks of {where} must grow and start at `least` or above, but they are {self.looks}.")
+        if self.most and self.most not in self.looks:
+            raise InputError(
+                f"seeds of {where}: `most` must be `least` doubled once or more, since the data are looked at when the "
+                f"number of seeds has doubled, but they are {self.least} and {self.most}."
+            )
 
-    def look(self, n_seeds: int) -> tuple[int, float]:
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """Numbers of seeds at which the family is judged: `least`, doubled up to `most`; empty without `most`."""
+        found = []
+        n_seeds = self.least
+        while n_seeds <= self.most:
+            found.append(n_seeds)
+            n_seeds *= 2
+        return tuple(found)
+
+    def look(self, n_seeds: int, claim: str) -> tuple[int, float]:
         """Return the number of seeds to use of those there are, and the level of a test on them.
 
-        Between two planned looks the seeds beyond the earlier one wait; before the first, none can be used.
+        Between two looks at a claim of the family, the seeds beyond the earlier one wait; before the first, none can be
+        used. The other claims are judged on all seeds there are.
         """
         level = 1 - self.confidence
-        if not self.looks:
+        if not self.most or claim not in self.family:
             return n_seeds, level
         reached = [look for look in self.looks if look <= n_seeds]
         return (reached[-1], level_at(reached[-1], self.looks, level)) if reached else (0, level)

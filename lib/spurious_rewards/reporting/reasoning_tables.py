@@ -41,7 +41,7 @@ from spurious_rewards.evaluation.strategy_analysis import (
 from spurious_rewards.evaluation.strategy_analysis import contributions as contribution_rows
 from spurious_rewards.evaluation.strategy_analysis import switches as problem_switches
 from spurious_rewards.models.prompts import PROMPT_STYLES, unforced
-from spurious_rewards.reporting.arms import BASE, arm_name, at_the_end, cell_columns, matrix, with_arms
+from spurious_rewards.reporting.arms import BASE, arm_name, at_the_end, cell_columns, matrix, parsable, with_arms
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.probe_tables import probe
 
@@ -336,7 +336,7 @@ def prompts(records: Records) -> pd.DataFrame:
             for name, event in (
                 ("accuracy", cell["correct"]),
                 ("code", cell["uses_code"]),
-                ("parsable", cell["extracted"].notna()),
+                ("parsable", parsable(cell)),
             ):
                 row |= share(event.astype(bool), every, cell["problem_id"], 1).columns(name)
             row |= {

@@ -15,7 +15,16 @@ from __future__ import annotations
 import pandas as pd
 
 from spurious_rewards.evaluation.crossed import effect, level
-from spurious_rewards.reporting.arms import BASE, arm_name, at_the_end, by_problem, cell_columns, changes, matrix
+from spurious_rewards.reporting.arms import (
+    BASE,
+    arm_name,
+    at_the_end,
+    by_problem,
+    cell_columns,
+    changes,
+    matrix,
+    parsable,
+)
 from spurious_rewards.reporting.collect import Records
 
 
@@ -48,7 +57,7 @@ def over_answers(group: pd.DataFrame) -> dict[str, float]:
         "accuracy_language": group.loc[~code, "correct"].mean(),
         "accuracy_paper": group["correct_paper"].mean(),
         "boxed": group["boxed"].mean(),
-        "parsable": group["extracted"].notna().mean(),
+        "parsable": parsable(group).mean(),
         "mean_tokens": group["n_tokens"].mean(),
         "cut_off": (group["finish_reason"] == "length").mean(),
     }

@@ -20,7 +20,7 @@ from spurious_rewards.evaluation.significance import holm
 from spurious_rewards.evaluation.statistics import Effect, Interval
 from spurious_rewards.evaluation.verdicts import CONTRADICTED, NOTHING, SUPPORTED, UNDECIDED, every, judge, what_happens
 from spurious_rewards.reporting.collect import Records
-from spurious_rewards.reporting.evidence import MODELS, SETTING, Evidence, recipe_of
+from spurious_rewards.reporting.evidence import MODELS, SETTING, Evidence, is_variant, recipe_of
 from spurious_rewards.reporting.protocol import CONTEXT, OUTCOMES, Arm, Protocol, Rule, protocol_of
 from spurious_rewards.reporting.words import reward_words
 
@@ -46,13 +46,15 @@ class ClaimTest:
     """Pairs of models among which the largest difference was picked."""
     obstacle: str = ""
     """Why no verdict may be given, whatever the effect; empty if one may."""
+    secondary: bool = False
+    """Whether its part of the profile is a variant, which no primary claim is about."""
     decide: int | None = None
     """Seeds that would decide either way; None if more problems are needed."""
 
     @property
     def primary(self) -> bool:
-        """Whether the test is the claim's own: neither beside it for comparison nor about its second part."""
-        return self.expect != CONTEXT and WITHOUT not in self.about
+        """Whether the test is the claim's own: not beside it, not about its second part, not on a variant."""
+        return self.expect != CONTEXT and WITHOUT not in self.about and not self.secondary
 
     def p_value(self) -> float:
         """Return the p-value, widened for the choice among pairs."""
@@ -69,7 +71,7 @@ def claim_tests(records: Records, protocol: Protocol | None = None) -> pd.DataFr
     whole = Evidence(_counted(records, protocol))
     found = [test for name, rule in protocol.claims.items() for test in _of_claim(name, rule, whole, protocol)]
     adjusted = np.array([test.p_value() for test in found])
-    family = np.array([test.primary and test.claim in protocol.family for test in found], dtype=bool)
+    family = np.array([test.primary and test.claim in protocol.family and not test.obstacle for test in found], bool)
     adjusted[family] = holm(adjusted[family])
     rows = []
     for test, p_value in zip(found, adjusted, strict=True):
@@ -86,6 +88,7 @@ def claim_tests(records: Records, protocol: Protocol | None = None) -> pd.DataFr
                 "low": test.shown().low,
                 "high": test.shown().high,
                 "n_seeds": test.effect.n,
+                "n_planned": protocol.most if test.primary and test.claim in protocol.family else 0,
                 "n_problems": test.n_problems,
                 "p_value": test.p_value(),
                 "p_adjusted": p_value,
@@ -110,6 +113,7 @@ def claim_rows(table: pd.DataFrame) -> Iterator[dict[str, object]]:
         verdict = every(own["verdict"])
         decisive = own[own["verdict"] == verdict] if verdict in set(own["verdict"]) else own
         row = decisive.iloc[0]
+        planned = f" of {row['n_planned']}" if row["n_planned"] else ""
         intervals = [Interval(r["estimate"], r["low"], r["high"], r["n_seeds"]) for r in group.to_dict("records")]
         if len(group) <= 2:
             effects = "; ".join(
@@ -127,7 +131,7 @@ def claim_rows(table: pd.DataFrame) -> Iterator[dict[str, object]]:
             "outcome": row["outcome"],
             **{name: row[name] for name in ("estimate", "low", "high")},
             "unit": "points",
-            "n": f"{own['n_seeds'].min()} seeds × {own['n_problems'].min()} problems",
+            "n": f"{own['n_seeds'].min()}{planned} seeds × {own['n_problems'].min()} problems",
             "measured": f"{row['outcome']}: {effects}",
             "verdict": verdict,
             "why": row["why"] if len(own) == 1 else f"{row['about']}: {row['why']}",
@@ -185,7 +189,8 @@ def _test(name: str, rule: Rule, arm: Arm, part: Evidence, protocol: Protocol) -
             groups.append(other)
     elif rule.effect == "spread":
         key = recipe_of if protocol.per == "recipe" else str
-        by_model = {m: g for m, g in groups[0].groupby(groups[0].index.get_level_values("model").map(key), sort=False)}
+        names = groups[0].index.get_level_values("model").map(key)
+        by_model = {name: rows for name, rows in groups[0].groupby(names, sort=False) if not is_variant(str(name))}
         if len(by_model) < 2:
             return None
         n_pairs = len(by_model) * (len(by_model) - 1) // 2
@@ -193,12 +198,11 @@ def _test(name: str, rule: Rule, arm: Arm, part: Evidence, protocol: Protocol) -
         groups = [by_model[order[-1]], by_model[order[0]]]
         about = f"{about}, {order[-1]} minus {order[0]}"
     n_units = min(map(len, groups))
-    used, level = protocol.look(n_units) if protocol.per == "model" else (n_units, 1 - protocol.confidence)
+    looked = protocol.per == "model" and not part.secondary and arm.expect != CONTEXT
+    used, level = protocol.look(n_units, name) if looked else (n_units, 1 - protocol.confidence)
     least, unit = (protocol.least, "seeds") if protocol.per == "model" else (SEEDS_FOR_A_VERDICT, "checkpoints")
     if n_units < least:
         obstacle = f"{n_units} {unit}; a verdict takes {least}."
-    elif not used:
-        obstacle = f"{n_units} of {protocol.looks[-1]} planned seeds have run."
     elif _mixed(part, arm, rule, protocol) and n_units < protocol.collapse_seeds:
         obstacle = f"Some seeds collapsed and others did not; such an arm takes {protocol.collapse_seeds} seeds."
     arrays = [group.to_numpy()[: used or n_units] for group in groups]
@@ -223,6 +227,7 @@ def _test(name: str, rule: Rule, arm: Arm, part: Evidence, protocol: Protocol) -
         level=level,
         n_problems=arrays[0].shape[1],
         n_pairs=n_pairs,
+        secondary=part.secondary,
         obstacle=obstacle,
         decide=decide,
     )

@@ -5,6 +5,8 @@
     requires: [gpu]                   # what the machine must have: gpu, data (see `reproduce.missing_requirements`)
     disk_gb: 2                        # free space to ask for before starting
     common: {model: qwen-like}        # for every notebook that has a parameter of that name
+    protocol: {...}                   # how claims are judged, see `reporting.protocol`
+    records: compact                  # or "whole", the default: what is committed, see `reporting.compact`
     stages: {...}                     # see `stages`
 
 Values for a job, later ones first: grid, runs and each; the stage's `parameters`; `common`; the notebook's default. A
@@ -36,9 +38,11 @@ from spurious_rewards.workflow.notebook import check_source
 from spurious_rewards.workflow.parameters import Defaults, check_parameters, notebook_parameters
 from spurious_rewards.workflow.stages import Job, checked_mapping, checked_names, expand, profile_folder
 
-KEYS = ("description", "status", "requires", "disk_gb", "common", "protocol", "stages")
+KEYS = ("description", "status", "requires", "disk_gb", "common", "protocol", "records", "stages")
 STATUSES = ("measured", "not run")
 REQUIREMENTS = ("data", "gpu")
+WHOLE, COMPACT = "whole", "compact"
+"""What the committed records of a profile keep."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Profile:
     disk_gb: float
     common: dict[str, Any]
     jobs: tuple[Job, ...]
+    records: str = WHOLE
 
     def job(self, name: str) -> Job:
         """Find the job of that name.
@@ -93,6 +98,9 @@ def read_profile(name: str) -> Profile:
     for requirement in requires:
         if requirement not in REQUIREMENTS:
             raise unknown_name(f"requirement of profile {name}", requirement, REQUIREMENTS)
+    records = spec.get("records", WHOLE)
+    if records not in (WHOLE, COMPACT):
+        raise unknown_name(f"records of profile {name}", records, (WHOLE, COMPACT))
     disk_gb = spec.get("disk_gb", 0)
     if type(disk_gb) not in (int, float) or disk_gb < 0:
         raise InputError(f"disk_gb of profile {name} must be a number of at least 0, but it is {disk_gb!r}.")
@@ -101,7 +109,7 @@ def read_profile(name: str) -> Profile:
     return Profile(
         name=name, description=spec.get("description", ""), status=status, requires=requires, disk_gb=float(disk_gb),
         common=checked_mapping(spec.get("common", {}), f"common of {path.name}"),
-        jobs=tuple(expand(name, checked_mapping(spec.get("stages"), f"stages of {path.name}"))),
+        jobs=tuple(expand(name, checked_mapping(spec.get("stages"), f"stages of {path.name}"))), records=records,
     )  # fmt: skip
 
 
