@@ -1,6 +1,7 @@
 """The command line, and what a launch is given."""
 
 import json
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -58,18 +59,30 @@ def test_a_launch_gets_the_configuration_that_is_asked_for(tmp_path, monkeypatch
     RunFolder.open(tiny.config().run_id(), tiny.config())
     given = []
 
-    def record(line, check):
+    def record(line, check, env):
         given.append(read_config(line[line.index("--config") + 1]))
         return SimpleNamespace(returncode=3)
 
     monkeypatch.setattr(launch.subprocess, "run", record)
     asked = tiny.config(clip_projection=True, save_every_batches=1)
-    with pytest.raises(InputError, match="ended with exit code 3"):
+    with pytest.raises(InputError, match="on cpu failed: it ended with exit code 3, see its output"):
         launch_run(asked, "cpu")
-    assert given == [asked]
+    assert given == [asked]  # and a bar over rollout batches, with the time left, is shown
     run = RunFolder(tmp_path / "runs" / asked.run_id())
     assert RunConfig.from_mapping(run.config()) == tiny.config()
     assert [path.name for path in run.folder.iterdir()] == ["config.json"], "nothing is left behind"
+
+
+def test_a_failed_launch_says_what_its_worker_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPURIOUS_RUNS_DIR", str(tmp_path / "runs"))
+    config = tiny.config(rollout_batches=1)
+    run = RunFolder.open(config.run_id(), config)
+    with run.lock(), pytest.raises(InputError) as caught:
+        launch_run(config, "cpu", processes=1)
+    sentence = f"The launch of {run.run_id} on cpu failed: Run {run.run_id} is in use by process {os.getpid()} on "
+    assert str(caught.value).startswith(sentence)
+    assert str(caught.value).endswith("Started again, it goes on from its last checkpoint.")
+    assert not run.path(".launch-error").exists()
 
 
 def test_hardware_files_are_found_outside_the_checkout(tmp_path, monkeypatch):

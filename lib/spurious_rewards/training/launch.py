@@ -27,6 +27,7 @@ from pathlib import Path
 
 from spurious_rewards.command_line import exit_code
 from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.storage.files import read_text, write_text
 from spurious_rewards.storage.paths import code_root, project_root
 from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.storage.yaml_text import read_mapping
@@ -34,6 +35,8 @@ from spurious_rewards.training.config import RunConfig
 from spurious_rewards.workflow.processes import bound, die_with_parent
 
 MODULE = "spurious_rewards.training.launch"
+ERROR_FILE = "SPURIOUS_ERROR_FILE"
+"""Environment variable with the file in which a worker leaves its one sentence for `launch_run`."""
 
 
 def read_config(path: str | Path | None, changes: Sequence[str] = ()) -> RunConfig:
@@ -102,15 +105,21 @@ def launch_run(config: RunConfig, hardware: str, processes: int = 0) -> RunFolde
 
         report_missing_columns(run, config)
     else:
+        sentence = run.path(".launch-error")
+        sentence.unlink(missing_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=run.folder, prefix=".launch-", suffix=".json") as asked:
             json.dump(config.to_dict(), asked)
             asked.flush()
             # SIGTERM to the launcher, which stops its workers: a killed kernel leaves no process on a GPU.
-            done = subprocess.run(bound(command(asked.name, hardware, processes), signal.SIGTERM), check=False)
+            start = bound([*command(asked.name, hardware, processes), "--progress"], signal.SIGTERM)
+            done = subprocess.run(start, check=False, env={**os.environ, ERROR_FILE: str(sentence)})
         if done.returncode or not run.complete:
+            told = sentence.is_file()
+            cause = read_text(sentence) if told else f"it ended with exit code {done.returncode}, see its output above."
+            sentence.unlink(missing_ok=True)
             raise InputError(
-                f"The launch of {run.run_id} on {hardware} ended with exit code {done.returncode}; "
-                "see its output above. Started again, it goes on from its last checkpoint."
+                f"The launch of {run.run_id} on {hardware} failed: {cause} Started again, it goes on from its last "
+                "checkpoint."
             )
     return run
 
@@ -128,11 +137,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def program() -> None:
         if "RANK" in os.environ:  # a worker: its launcher may be killed
             die_with_parent(signal.SIGKILL)
-        config = read_config(options.config, options.set)
+        try:
+            config = read_config(options.config, options.set)
 
-        from spurious_rewards.training.run import is_main_process, train
+            from spurious_rewards.training.run import is_main_process, train
 
-        run = train(config, progress=options.progress)
+            run = train(config, progress=options.progress)
+        except InputError as error:
+            if path := os.environ.get(ERROR_FILE):
+                write_text(path, str(error))
+            raise
         if is_main_process():
             print(run.folder)
 
