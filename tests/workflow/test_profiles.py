@@ -178,6 +178,22 @@ def test_what_the_machine_lacks_is_said_before_anything_runs(profile, project, m
     assert sentences == ["Profile toy needs a GPU, and nvidia-smi lists none; run it where there is one."]
 
 
+def test_data_that_cannot_be_had_are_named_before_anything_runs(profile, project, monkeypatch, capsys):
+    found = profile("requires: [data]" + STAGES)
+    monkeypatch.delenv("SPURIOUS_DATA_DIR", raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(project / "cache"))
+    (sentence,) = missing_requirements(found)
+    assert sentence.startswith("Profile toy needs data that are not here, and the Hugging Face hub cannot be reached;")
+    reproduce("toy", 1, dry_run=True)
+    assert "This machine can run it." not in capsys.readouterr().out
+    (project / "cache" / "math").mkdir(parents=True)  # of an earlier download
+    assert missing_requirements(found) == []
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(project / "other"))
+    monkeypatch.setenv("SPURIOUS_DATA_DIR", str(project))
+    assert missing_requirements(found) == []
+
+
 def test_a_dry_run_runs_nothing(profile, project, capsys):
     profile()
     reproduce("toy", 1, dry_run=True)

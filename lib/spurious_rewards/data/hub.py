@@ -11,9 +11,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,9 +19,9 @@ from spurious_rewards.data.normalize import clean_answer
 from spurious_rewards.data.problem import Problem
 from spurious_rewards.data.specs import SourceSpec
 from spurious_rewards.errors import InputError
+from spurious_rewards.workflow.network import hub_reachable
 
 Row = Mapping[str, Any]
-CONNECT_SECONDS = 5.0  # the hub's client retries for 23 s before it gives up; one attempt decides here
 _STRAY_LINK = re.compile(r"\s*\n\s*Graph\s*\n\s*https?://\S+\s*$")  # AIME 2024 carries a plotter's address in one row
 
 
@@ -66,21 +63,6 @@ def adapt(spec: SourceSpec, rows: Iterable[Row]) -> list[Problem]:
             f"Data set {spec.hub_id} has no column {error.args[0]!r} at revision {spec.revision[:8]}: the download is "
             "not the data set this project was written for; set SPURIOUS_DATA_DIR to a folder of local files instead."
         ) from error
-
-
-def hub_reachable() -> bool:
-    """True if a connection to the hub opens within `CONNECT_SECONDS`, or a proxy stands between."""
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
-        return False
-    endpoint = urllib.parse.urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
-    if endpoint.scheme in urllib.request.getproxies():
-        return True
-    try:
-        port = endpoint.port or (443 if endpoint.scheme == "https" else 80)
-        socket.create_connection((endpoint.hostname or "", port), CONNECT_SECONDS).close()
-    except OSError:
-        return False
-    return True
 
 
 def make_problem(spec: SourceSpec, identifier: str, text: str, answer: object, meta: Mapping[str, Any]) -> Problem:

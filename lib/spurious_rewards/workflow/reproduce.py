@@ -25,6 +25,7 @@ from spurious_rewards.storage.locks import exclusive, sign
 from spurious_rewards.storage.paths import code_root, project_root, runs_dir
 from spurious_rewards.storage.provenance import hardware
 from spurious_rewards.workflow.jobs import copy_notebooks, forget_outdated
+from spurious_rewards.workflow.network import data_downloaded, hub_reachable
 from spurious_rewards.workflow.processes import bound, make_ready
 from spurious_rewards.workflow.profiles import Profile, load_profile, table
 from spurious_rewards.workflow.progress import Progress, duration, last_sentence, read_state
@@ -108,9 +109,9 @@ def reproduce(
 def missing_requirements(profile: Profile, here: bool = True) -> list[str]:
     """List what this machine lacks to run the profile, one sentence each; empty if it can.
 
-    `gpu` asks for a GPU that nvidia-smi lists. `data` asks that `SPURIOUS_DATA_DIR`, if it is set, is a folder; unset,
-    the data come from the hub and the notebook that loads them says so if it cannot. Memory and GPUs count only if
-    the jobs run `here`, not on a cluster.
+    `gpu` asks for a GPU that nvidia-smi lists. `data` asks for a folder in `SPURIOUS_DATA_DIR`, or for
+    the hub, or for data downloaded from it before. Memory and GPUs count only if the jobs run `here`, not on a
+    cluster.
     """
     machine = hardware()
     try:
@@ -123,6 +124,11 @@ def missing_requirements(profile: Profile, here: bool = True) -> list[str]:
     folder = os.environ.get("SPURIOUS_DATA_DIR")
     if "data" in profile.requires and folder and not Path(folder).is_dir():
         sentences.append(f"SPURIOUS_DATA_DIR is {folder}, which is no folder; correct it, or unset it to use the hub.")
+    if "data" in profile.requires and not folder and not data_downloaded() and not hub_reachable():
+        sentences.append(
+            f"Profile {profile.name} needs data that are not here, and the Hugging Face hub cannot be reached; set "
+            "SPURIOUS_DATA_DIR to a folder that holds them (make doctor), or run where the hub can be reached."
+        )
     for resource, have, unit in (("memory_mb", machine["memory_gb"] * 1000, "MB of memory"),
                                  ("gpus", len(machine["gpus"]), "GPUs")):  # fmt: skip
         largest = max(profile.jobs, key=lambda job, resource=resource: job.resources[resource])
