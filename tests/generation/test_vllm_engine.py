@@ -80,6 +80,7 @@ def fake(monkeypatch):
     module = SimpleNamespace(LLM=FakeLLM, SamplingParams=dict, TokensPrompt=dict)
     monkeypatch.setitem(sys.modules, "vllm", module)
     monkeypatch.setattr(ve, "on_cpu", lambda: True)
+    monkeypatch.setattr(ve, "_ENGINES", {})
     for name in (*ve.ENVIRONMENT, "VLLM_BATCH_INVARIANT", "VLLM_CPU_KVCACHE_SPACE", "LD_PRELOAD"):
         monkeypatch.setenv(name, "")  # so that it is put back afterwards, whether it was set or not
         monkeypatch.delenv(name)
@@ -173,10 +174,25 @@ def test_refusals(fake, tiny, monkeypatch, tmp_path):
     monkeypatch.setattr(ve, "on_cpu", lambda: False)  # on a GPU it is an option of the engine, and recorded
     monkeypatch.setattr(FakeLLM, "step", None)
     assert ve.from_model_name(str(tiny), 7, "float32").describe()["batch_invariant"] is False
+    ve._ENGINES.clear()
     assert ve.from_model_name(str(tiny), 7, "float32", True).describe()["batch_invariant"] is True
+    ve._ENGINES.clear()
     # vLLM has read it by now; and whoever sets the variable alone gets results whose identity does not say so
     with pytest.raises(InputError, match="VLLM_BATCH_INVARIANT is set in this process, but .* is false"):
         ve.from_model_name(str(tiny), 7, "float32")
+
+
+def test_a_process_has_one_engine(fake, tiny, monkeypatch, tmp_path):
+    """On a GPU a second one would not start (vLLM keeps the memory); the same arguments get the same engine."""
+    first = ve.from_model_name(str(tiny), 7, "float32")
+    assert ve.from_model_name(str(tiny), 7, "float32") is first
+    other = shutil.copytree(tiny, tmp_path / "other")
+    second = ve.from_model_name(str(other), 7, "float32")
+    assert second is not first and list(ve._ENGINES.values()) == [second], "on a CPU the old one is given up"
+    monkeypatch.setattr(ve, "on_cpu", lambda: False)
+    with pytest.raises(InputError, match=r"already runs vLLM with .*other \(batch_size 7, float32\)"):
+        ve.from_model_name(str(tiny), 7, "float32")
+    assert ve.from_model_name(str(other), 7, "float32") is second
 
 
 @pytest.mark.parametrize("heads, head_dim, dim", [(2, None, 32), (1, 48, 48)])
@@ -192,7 +208,7 @@ def test_small_heads_are_refused_before_the_engine_starts(fake, tiny, heads, hea
     "change, message",
     [
         ({"vocab_size": 50}, "tokens, but the model only 50 embeddings"),
-        ({"model_type": "nothing"}, "configuration of .* cannot be read"),
+        ({"model_type": "nothing"}, "cannot be loaded: .*nothing"),
     ],
 )
 def test_folders_that_do_not_hold_together(fake, tiny, change, message):
@@ -211,13 +227,13 @@ def test_end_tokens_are_those_of_the_transformers_engine(tiny):
         model.generation_config.eos_token_id = own
         model.save_pretrained(tiny)
         expected = TransformersEngine(load(str(tiny))[0], tokenizer).eos
-        assert ve.end_tokens(tokenizer, tiny, None, model.config) == expected
+        assert ve.end_tokens(tokenizer, tiny, model.config) == expected
     (tiny / "generation_config.json").unlink()
-    assert ve.end_tokens(tokenizer, tiny, None, model.config) == TransformersEngine(load(str(tiny))[0], tokenizer).eos
+    assert ve.end_tokens(tokenizer, tiny, model.config) == TransformersEngine(load(str(tiny))[0], tokenizer).eos
     tokenizer.eos_token = None
     model.config.eos_token_id = None
     with pytest.raises(InputError, match="set tokenizer.eos_token"):
-        ve.end_tokens(tokenizer, tiny, None, model.config)
+        ve.end_tokens(tokenizer, tiny, model.config)
 
 
 def test_seeds_fit_vllm_and_differ():

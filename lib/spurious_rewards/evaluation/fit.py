@@ -12,7 +12,7 @@ from spurious_rewards.data.problem import Problem
 from spurious_rewards.errors import InputError
 from spurious_rewards.generation.engine import check_request, encode
 from spurious_rewards.models.prompts import render
-from spurious_rewards.models.registry import resolve
+from spurious_rewards.models.registry import load_config
 
 
 def check_fit(
@@ -49,15 +49,4 @@ def context_length(model: str) -> int | None:
     Raises:
         InputError: the configuration cannot be read.
     """
-    from transformers import AutoConfig
-
-    spec = resolve(model)
-    revision = {"revision": spec.revision} if spec.kind == "hub" else {}
-    try:
-        config = AutoConfig.from_pretrained(spec.folder(), **revision)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"The configuration of model {model} cannot be read: "
-            f"{str(error).splitlines()[0].rstrip('.')}; give the path of a local copy."
-        ) from error
-    return getattr(config, "max_position_embeddings", None)
+    return getattr(load_config(model), "max_position_embeddings", None)

@@ -49,34 +49,54 @@ ENVIRONMENT = {
 """Set before vLLM is imported, unless the user has set them."""
 
 
+_ENGINES: dict[tuple[str, int, str, bool], VLLMEngine] = {}
+"""The engine of this process, by what it was made of."""
+
+
 def from_model_name(model: str, batch_size: int, dtype: str, batch_invariant: bool = False) -> VLLMEngine:
-    """Load a registry name or a folder into vLLM; `batch_size` is how many samples it works on at a time.
+    """Load a registry name or a folder into vLLM, or return this process's engine for the same arguments.
+
+    On a GPU a process gets one engine: vLLM gives its memory back only when its process ends, so that a second one
+    would not start.
+
+    Args:
+        model: registry name or folder.
+        batch_size: how many samples vLLM works on at a time.
+        dtype: of weights and activations.
+        batch_invariant: use kernels whose result does not depend on the batch.
 
     Raises:
         InputError: unknown or damaged model, no end-of-sequence token, heads too small for the CPU build, batch
-            invariance asked for on a CPU or in the environment only, or vLLM does not start.
+            invariance asked for on a CPU or in the environment only, another engine in this process on a GPU, or vLLM
+            does not start.
     """
-    from transformers import AutoConfig
+    key = (str(model), batch_size, dtype, batch_invariant)
+    if key not in _ENGINES:
+        if _ENGINES and not on_cpu():
+            held = next(iter(_ENGINES))
+            raise InputError(
+                f"This process already runs vLLM with {held[0]} (batch_size {held[1]}, {held[2]}), and vLLM frees its "
+                f"memory only when the process ends; evaluate {model} in a notebook or job of its own."
+            )
+        _ENGINES.clear()
+        _ENGINES[key] = _new_engine(*key)
+    return _ENGINES[key]
 
-    from spurious_rewards.models.registry import load_tokenizer, resolve
+
+def _new_engine(model: str, batch_size: int, dtype: str, batch_invariant: bool) -> VLLMEngine:
+    from spurious_rewards.models.registry import fetch, load_config, load_tokenizer, resolve
 
     if batch_size < 1:
         raise InputError(f"batch_size must be at least 1, but it is {batch_size}.")
     spec = resolve(model)
     tokenizer = load_tokenizer(model)
-    folder = str(spec.folder())
-    try:
-        config = AutoConfig.from_pretrained(folder, revision=spec.revision)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"The configuration of {spec.name} cannot be read: {_last_line(error)}; make or download the model again."
-        ) from error
+    folder, config = str(fetch(model)), load_config(model)
     if len(tokenizer) > getattr(config, "vocab_size", len(tokenizer)):
         raise InputError(
             f"The tokenizer of {spec.name} has {len(tokenizer)} tokens, but the model only "
             f"{config.vocab_size} embeddings: give the folder that both were saved to."
         )
-    eos = end_tokens(tokenizer, folder, spec.revision, config)
+    eos = end_tokens(tokenizer, folder, config)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     check_machine(config, spec.name, batch_invariant)
@@ -92,7 +112,8 @@ def from_model_name(model: str, batch_size: int, dtype: str, batch_invariant: bo
         try:
             llm = LLM(
                 model=folder,
-                revision=spec.revision,
+                trust_remote_code=False,
+                load_format="safetensors",
                 skip_tokenizer_init=True,
                 dtype=dtype,
                 seed=0,
@@ -226,7 +247,7 @@ def request_seed(seed: int, key: str, sample: int) -> int:
     return row_key(seed, key, sample) >> 1
 
 
-def end_tokens(tokenizer: Any, folder: str | Path, revision: str | None, config: Any) -> list[int]:
+def end_tokens(tokenizer: Any, folder: str | Path, config: Any) -> list[int]:
     """End-of-sequence tokens as Transformers would know them: the tokenizer's and the generation config's.
 
     Raises:
@@ -235,7 +256,7 @@ def end_tokens(tokenizer: Any, folder: str | Path, revision: str | None, config:
     from transformers import GenerationConfig
 
     try:
-        own = GenerationConfig.from_pretrained(folder, revision=revision).eos_token_id
+        own = GenerationConfig.from_pretrained(folder).eos_token_id
     except OSError:  # no generation_config.json
         own = GenerationConfig.from_model_config(config).eos_token_id
     return end_of_sequence(tokenizer, own)

@@ -24,13 +24,15 @@ from spurious_rewards.models.smollm2 import NAME as SMOLLM2
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 KINDS = ("organism", "hub", "wheel", "path")
 DTYPES = ("float32", "bfloat16", "float16", "auto")
-WEIGHT_FILES = (
-    "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json",
-)  # fmt: skip
+WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
+PICKLED_WEIGHTS = ("*.bin", "*.bin.index.json", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+"""Weights in formats that can run code while they are read; never loaded."""
+CLOSED = {"trust_remote_code": False}
+"""For every `from_pretrained`: code in a model folder is not run, and nobody is asked at the keyboard whether to."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 DEFAULT_MODEL = "qwen-like"
 HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja", "tokenizer.model")
@@ -139,13 +141,20 @@ def checked_folder(folder: str | Path) -> Path:
     """The folder, if it holds configuration, weights and tokenizer.
 
     Raises:
-        InputError: it is missing, is a file, or lacks one of the three.
+        InputError: it is missing, is a file, lacks one of the three, or has its weights in a format that can run code.
     """
     path = Path(folder).expanduser()
     if not path.is_dir():
         raise InputError(f"There is no model folder {path}; give a registry name or a folder with a model in it.")
     if (path / "adapter_config.json").is_file() and not (path / "config.json").is_file():
         raise InputError(f"Model folder {path} holds a PEFT adapter only; merge it into its base model and save that.")
+    pickled = sorted(file.name for pattern in PICKLED_WEIGHTS for file in path.glob(pattern))
+    if pickled and not any((path / file).is_file() for file in WEIGHT_FILES):
+        raise InputError(
+            f"Model folder {path} has pickled weights only ({pickled[0]}), and a pickle can run code when it is read; "
+            "if you trust its source, convert it elsewhere: AutoModelForCausalLM.from_pretrained(folder) of "
+            "Transformers, then save_pretrained(new_folder), which writes safetensors."
+        )
     for wanted, files in (
         ("configuration", ("config.json",)),
         ("weights", WEIGHT_FILES),
@@ -206,7 +215,9 @@ def load(name: str | Path, dtype: str = "float32") -> tuple[PreTrainedModel, Pre
 
     kind = dtype if dtype == "auto" else getattr(torch, dtype)
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(folder, dtype=kind, output_loading_info=True)
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=kind, output_loading_info=True, use_safetensors=True, **CLOSED
+        )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise _unloadable(spec, error) from error
     if missing := sorted(info["missing_keys"]):  # Transformers would only warn, and fill them with random numbers
@@ -233,18 +244,38 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
     """Load the tokenizer alone; without a padding token it pads with the end-of-text token.
 
     Raises:
-        InputError: as in `load`.
+        InputError: as in `load`, or the tokenizer has no end-of-text token.
     """
     from transformers import AutoTokenizer
 
     spec = resolve(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(fetch(name))
+        tokenizer = AutoTokenizer.from_pretrained(fetch(name), **CLOSED)
     except (OSError, ValueError, KeyError) as error:
         raise _unloadable(spec, error) from error
+    if tokenizer.eos_token is None:
+        raise InputError(
+            f"The tokenizer of {spec.name} names no end-of-text token, so no answer would ever end; set eos_token in "
+            "its tokenizer_config.json to the token that ends an answer."
+        )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def load_config(name: str | Path) -> PretrainedConfig:
+    """Load the configuration alone.
+
+    Raises:
+        InputError: as in `load`.
+    """
+    from transformers import AutoConfig
+
+    spec = resolve(name)
+    try:
+        return AutoConfig.from_pretrained(fetch(name), **CLOSED)
+    except (OSError, ValueError, KeyError) as error:
+        raise _unloadable(spec, error) from error
 
 
 def _is_organism(name: str) -> bool:
@@ -260,6 +291,11 @@ def _is_organism(name: str) -> bool:
 def _unloadable(spec: ModelSpec, error: Exception) -> InputError:
     lines = str(error).strip().splitlines()
     cause = (lines[0] if lines else type(error).__name__)[:200].rstrip(".")
+    if "trust_remote_code" in str(error):
+        return InputError(
+            f"Model {spec.name} wants to run code of its own (auto_map in its configuration), which this project never "
+            "does; use a model whose architecture Transformers knows."
+        )
     if spec.kind == "hub":
         offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
         return InputError(
