@@ -109,9 +109,6 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
                 if state.global_step == 4:
                     marks.append(time.thread_time())
 
-            def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-                trainer.log_update_times()
-
             def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
                 marks.append(time.thread_time())
 

@@ -65,7 +65,7 @@ def test_command_line_writes_tables_and_manifest(small, capsys, monkeypatch):
     table = pd.read_csv(small / "results/tables/mechanism/bandit_map.csv")
     assert list(table["updates"]) == [8, 8, 8, 8, 1, 1, 1, 1] and (table["n_seeds"] == 20).all()
     assert (small / "results/manifests/mechanism/bandit_map.json").is_file()
-    monkeypatch.setattr(sweeps.clip, "MODES", ("none", "two_sided"))
+    monkeypatch.setattr(sweeps.clip, "MODES", {name: sweeps.clip.MODES[name] for name in ("none", "two_sided")})
     assert main(["map", "--size", "notebook", "--out", str(small / "bins"), "--only-bins"]) == 0
     assert set(pd.read_csv(small / "bins/tables/mechanism/bandit_bins.csv")["clip_mode"]) == {"none", "two_sided"}
     assert not (small / "bins/tables/mechanism/bandit_map.csv").exists()

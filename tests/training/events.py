@@ -15,7 +15,7 @@ import sys
 
 from spurious_rewards.training import checkpoints, run
 from spurious_rewards.training.config import RunConfig
-from spurious_rewards.training.trainer import ClipGRPOTrainer
+from spurious_rewards.training.run_trainer import RunTrainer
 
 
 def watch(setattr_, on_event):
@@ -31,7 +31,7 @@ def watch(setattr_, on_event):
 
         setattr_(owner, name, wrapped)
 
-    step = ClipGRPOTrainer.training_step
+    step = RunTrainer.training_step
 
     def training_step(self, *args, **kwargs):
         where = f"update {self.state.global_step + 1}, micro-step {self._step % self.args.gradient_accumulation_steps}"
@@ -40,8 +40,8 @@ def watch(setattr_, on_event):
         on_event(f"{where} ends")
         return result
 
-    setattr_(ClipGRPOTrainer, "training_step", training_step)
-    before(ClipGRPOTrainer, "_calculate_rewards", lambda self, *_: f"rewards after update {self.state.global_step}")
+    setattr_(RunTrainer, "training_step", training_step)
+    before(RunTrainer, "_calculate_rewards", lambda self, *_: f"rewards after update {self.state.global_step}")
     for owner, name in ((checkpoints, "write_parquet"), (checkpoints, "write_json"), (run, "write_parquet")):
         before(owner, name, lambda path, *_: "/".join(path.parts[-2:]))
     before(run, "save_model", lambda trainer, target, *_: target.name)

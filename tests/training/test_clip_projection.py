@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from spurious_rewards.training.clip import surrogate
 from spurious_rewards.training.clip_projection import ClipProjection
 from spurious_rewards.training.run import make_trainer, train
-from spurious_rewards.training.trainer import ClipGRPOTrainer
+from spurious_rewards.training.run_trainer import RunTrainer
 
 ONE_PROCESS = SimpleNamespace(num_processes=1)
 
@@ -71,14 +71,14 @@ def test_the_trajectory_is_the_same_to_the_last_bit(mode, tmp_path, monkeypatch)
 def test_micro_batches_without_a_clipped_token_are_left_out_rightly(changes, tmp_path, monkeypatch):
     """Computed in every micro-batch, the columns are the same up to rounding; left out are the first ones at least."""
     found, counts = [], []
-    clipped = ClipGRPOTrainer._clipped
+    clipped = RunTrainer._clipped
     for everywhere in (False, True):
         monkeypatch.setattr(
-            ClipGRPOTrainer,
+            RunTrainer,
             "_clipped",
-            lambda self, inputs, given, band, all_=everywhere: (
-                counts.append(bool(clipped(self, inputs, given, band).any())),
-                torch.ones_like(inputs["completion_mask"]) if all_ else clipped(self, inputs, given, band),
+            lambda self, inputs, mode, band, all_=everywhere: (
+                counts.append(bool(clipped(self, inputs, mode, band).any())),
+                torch.ones_like(inputs["completion_mask"]) if all_ else clipped(self, inputs, mode, band),
             )[1],
         )
         trainer = make_trainer(
@@ -98,7 +98,7 @@ def test_the_two_losses_are_those_of_the_pure_function(mode, probed, tmp_path, m
     """Their difference is that of the token means of −surrogate, with the arm's clip or the would-be one."""
     seen = []
 
-    class Checked(ClipGRPOTrainer):
+    class Checked(RunTrainer):
         def _with_and_without_clip(self, model, inputs, given):
             losses = super()._with_and_without_clip(model, inputs, given)
             if not losses:
@@ -112,7 +112,7 @@ def test_the_two_losses_are_those_of_the_pure_function(mode, probed, tmp_path, m
             seen.append((losses[0] - losses[1]).item())
             return losses
 
-    monkeypatch.setattr("spurious_rewards.training.trainer.ClipGRPOTrainer", Checked)
+    monkeypatch.setattr("spurious_rewards.training.run_trainer.RunTrainer", Checked)
     make_trainer(
         tiny.config(clip_mode=mode, clip_projection=True, rollout_batches=1), tiny.problems(), tmp_path
     ).train()

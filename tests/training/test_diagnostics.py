@@ -13,8 +13,9 @@ from spurious_rewards.training import callbacks
 from spurious_rewards.training.callbacks import RunCallback
 from spurious_rewards.training.clip import surrogate
 from spurious_rewards.training.diagnostics import TokenBatch, UpdateDiagnostics, rollout_diagnostics, token_statistics
+from spurious_rewards.training.fast_trl import trimmed
 from spurious_rewards.training.run import make_trainer
-from spurious_rewards.training.trainer import ClipGRPOTrainer, trimmed
+from spurious_rewards.training.run_trainer import RunTrainer
 
 # Six tokens, at least one in each bin of π_old (edges 0.1, 0.3, 0.5, 0.8333): π_old, R, A. The first is caught above
 # (R > 1.2, A > 0); the second and fourth below (R < 0.8, A < 0); the third and the last have the other sign of A.
@@ -149,11 +150,11 @@ def test_time_and_tokens_per_second_of_a_rollout_batch(monkeypatch):
 
 
 def test_the_optimizers_time_runs_from_the_last_micro_step(monkeypatch):
-    trainer = ClipGRPOTrainer.__new__(ClipGRPOTrainer)
+    trainer = RunTrainer.__new__(RunTrainer)
     trainer.own_columns, trainer._metrics = set(), {"train": defaultdict(list)}
     trainer.model, trainer._step_ended = SimpleNamespace(training=True), 10.0
     trainer._seconds = defaultdict(float, forward=1.0, backward=2.0, diagnostics=0.5)
-    monkeypatch.setattr("spurious_rewards.training.trainer.time.perf_counter", lambda: 13.0)
+    monkeypatch.setattr("spurious_rewards.training.diagnosed.time.perf_counter", lambda: 13.0)
     trainer.log_update_times()
     assert dict(trainer._metrics["train"]) == {
         "seconds_forward": [1.0],
@@ -189,7 +190,7 @@ def test_vllms_importance_correction_reaches_the_loss(per, tmp_path, monkeypatch
     """The stock loss under our trimming, with vLLM's part of it switched on by hand: a token mean of −surrogate·w."""
     updates, widths = [], []
 
-    class Corrected(ClipGRPOTrainer):
+    class Corrected(RunTrainer):
         def _generate_and_score_completions(self, inputs):
             output = super()._generate_and_score_completions(inputs)
             shape = output["completion_mask"].shape if per == "token" else (len(output["completion_mask"]), 1)
@@ -214,7 +215,7 @@ def test_vllms_importance_correction_reaches_the_loss(per, tmp_path, monkeypatch
             super()._diagnose(*args)
 
     seen = []
-    monkeypatch.setattr("spurious_rewards.training.trainer.ClipGRPOTrainer", Corrected)
+    monkeypatch.setattr("spurious_rewards.training.run_trainer.RunTrainer", Corrected)
     make_trainer(tiny.config(rollout_batches=2, max_completion_tokens=64), tiny.problems(), tmp_path).train()
     assert len(updates) == 8 and any(updates), "some micro-batch was trimmed, and its weights with it"
 

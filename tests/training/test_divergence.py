@@ -49,7 +49,6 @@ def test_a_last_step_into_infinity_is_an_error(saved, runs_folder, monkeypatch):
     def last_step(self, args, state, control, **_):
         if state.global_step == 3:
             next(self.trainer.model.parameters()).data[0, 0] = torch.inf
-        self.trainer.log_update_times()
 
     monkeypatch.setattr("spurious_rewards.training.callbacks.RunCallback.on_optimizer_step", last_step)
     if not saved:
@@ -68,7 +67,7 @@ def test_logits_that_are_not_finite_while_sampling(monkeypatch):
     def no_numbers(self, *args, **kwargs):
         raise FloatingPointError("the logits of the policy are not finite")
 
-    monkeypatch.setattr("spurious_rewards.training.trainer.ClipGRPOTrainer._generate_single_turn", no_numbers)
+    monkeypatch.setattr("spurious_rewards.training.run_trainer.RunTrainer._generate_single_turn", no_numbers)
     with pytest.raises(
         InputError,
         match=r"diverged: the logits of the policy are not finite. Lower learning_rate "

@@ -7,7 +7,7 @@ import torch
 from trl.trainer.utils import add_fused_lm_head
 
 from spurious_rewards.models.registry import load
-from spurious_rewards.training.head import CompletionHead
+from spurious_rewards.training.fast_trl import CompletionHead
 
 TEMPERATURE = 0.7
 

@@ -15,7 +15,7 @@ from spurious_rewards.training import run as run_module
 from spurious_rewards.training.advantages import group_advantages
 from spurious_rewards.training.clip import MODES, surrogate
 from spurious_rewards.training.run import make_trainer, train
-from spurious_rewards.training.trainer import ClipGRPOTrainer
+from spurious_rewards.training.run_trainer import RunTrainer
 
 EPSILONS = {"two_sided": {"epsilon_low": 0.2, "epsilon_high": 0.28}}
 
@@ -25,7 +25,7 @@ def runs_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("SPURIOUS_RUNS_DIR", str(tmp_path / "runs"))
 
 
-class ExplicitTrainer(ClipGRPOTrainer):
+class ExplicitTrainer(RunTrainer):
     """The same loop with the loss written out: token mean of −surrogate, nothing of TRL's loss."""
 
     def _compute_loss(self, model, inputs):
@@ -48,7 +48,7 @@ class ExplicitTrainer(ClipGRPOTrainer):
 
 def weights_after(trainer_class, config, folder, monkeypatch):
     """Final weights of a run with another trainer class, and the number of updates."""
-    monkeypatch.setattr("spurious_rewards.training.trainer.ClipGRPOTrainer", trainer_class)
+    monkeypatch.setattr("spurious_rewards.training.run_trainer.RunTrainer", trainer_class)
     trainer = make_trainer(config, tiny.problems(), folder)
     trainer.train()
     return {name: p.detach().clone() for name, p in trainer.model.named_parameters()}, trainer.state.global_step
@@ -58,7 +58,7 @@ def weights_after(trainer_class, config, folder, monkeypatch):
 def test_trainer_equals_the_pure_function_bit_for_bit(mode, tmp_path, monkeypatch):
     accumulate = {"micro_batch": 2} if mode in ("two_sided", "cispo") else {}  # two micro-batches per update
     config = tiny.config(clip_mode=mode, **EPSILONS.get(mode, {}), **accumulate)
-    ours, n_updates = weights_after(ClipGRPOTrainer, config, tmp_path / "a", monkeypatch)
+    ours, n_updates = weights_after(RunTrainer, config, tmp_path / "a", monkeypatch)
     explicit, _ = weights_after(ExplicitTrainer, config, tmp_path / "b", monkeypatch)
     assert n_updates == 16
     assert all(torch.equal(ours[name], explicit[name]) for name in ours)
@@ -238,7 +238,7 @@ def test_vllm_draws_from_a_stream_of_run_and_rollout_batch(tmp_path):
         trainer = make_trainer(tiny.config(seed=seed), tiny.problems(), tmp_path)
         trainer.state.global_step = step
         before = torch.get_rng_state()
-        with trainer._vllm_stream():
+        with trainer.vllm_stream():
             drawn = torch.rand(4).tolist()
         assert torch.equal(torch.get_rng_state(), before), "the mini-batch order does not hang on vLLM's draws"
         return drawn
@@ -279,7 +279,7 @@ def test_other_settings_run(changes):
 # source, see that (1) `_compute_loss` still reads old_per_token_logps and num_items_in_batch from `inputs` and calls
 # `_get_per_token_logps_and_entropies(..., compute_entropy=True)` once; (2) rollouts are still logged in `self._logs` in
 # the order of the batch; `_generate_single_turn` still returns token ids and log-probabilities to `_generate`, and the
-# fused head still takes `shift_labels` (training.head); (3) `get_train_dataloader` still hands the rows of a whole
+# fused head still takes `shift_labels` (training.fast_trl); (3) `get_train_dataloader` still hands the rows of a whole
 # rollout batch to every micro-step, in the order of `RepeatSampler`, and `shuffle_sequence_dict` still draws the order
 # of mini-batches from torch's generator; (4) `log` still averages `_metrics` and turns NaN alone into None, and Trainer
 # still logs before it saves; (5) the loss of every mode still equals the pure function.

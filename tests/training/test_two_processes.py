@@ -27,7 +27,7 @@ import json, os, sys
 from pathlib import Path
 import torch
 import torch.distributed as dist
-from spurious_rewards.training import run as module, trainer as trainer_module
+from spurious_rewards.training import run as module, run_trainer as trainer_module
 from spurious_rewards.training.callbacks import RunCallback
 from spurious_rewards.training.clip_projection import ClipProjection
 from spurious_rewards.training.config import RunConfig
@@ -66,7 +66,7 @@ RunCallback.on_step_begin = begin
 train("resumed")
 
 seen = {"tokens": [], "losses": [], "pushes": [], "drawn": []}
-cls, whitened = trainer_module.ClipGRPOTrainer, trainer_module.ClipGRPOTrainer._whitened
+cls, whitened = trainer_module.RunTrainer, trainer_module.RunTrainer._whitened
 take, project, diagnose = UpdateDiagnostics.take, ClipProjection.take, cls._diagnose
 
 def note_tokens(self, accelerator):

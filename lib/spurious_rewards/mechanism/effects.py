@@ -53,6 +53,7 @@ from spurious_rewards.evaluation.statistics import Effect, Interval, t_interval,
 from spurious_rewards.mechanism.code_tree import logit
 from spurious_rewards.mechanism.counterfactual_config import REFERENCE
 from spurious_rewards.mechanism.tilt import bootstrap_tilt, tilt
+from spurious_rewards.training.clip import MODES
 from spurious_rewards.training.diagnostics import PI_OLD_BINS
 
 PER_PROBLEM = ("entropy", "code", "accuracy")
@@ -277,17 +278,18 @@ def half_width(pairs: pd.DataFrame, quantity: str) -> float:
 def unpaired(pairs: pd.DataFrame) -> list[int]:
     """List the pairs (by number) whose arms of one sign differ in start, rollouts or first update.
 
-    The loss of `cispo` is another function with the same gradient at ratio 1: its value differs, and its weights after
-    the first update may differ by rounding, 1e-4 being allowed. `none_released` has another gradient from the start.
+    A mode that clips the weight has another loss with the same gradient at ratio 1: its weights after the first update
+    may differ by rounding, 1e-4 being allowed. One that drops π_old has another gradient from the start.
     """
     by_pair = [*SETTING, "pair", *(["sign"] if "sign" in pairs else [])]
-    same_loss = pairs[~pairs["clip_mode"].isin(["cispo", "none_released"])]
+    same_loss = pairs[pairs["clip_mode"].map(lambda mode: MODES[mode].hinge)]
     counts = [
         pairs.groupby(by_pair)["start_sha"].nunique(),
         pairs.groupby(by_pair)["rollouts_sha"].nunique(),
         same_loss.groupby(by_pair)["first_loss"].nunique(),
     ]
-    allowed = np.select([pairs["clip_mode"] == "cispo", pairs["clip_mode"] == "none_released"], [1e-4, np.inf], 0.0)
+    gaps = {name: 0.0 if mode.hinge else 1e-4 if mode.weight_only else np.inf for name, mode in MODES.items()}
+    allowed = pairs["clip_mode"].map(gaps)
     wrong = {key[len(SETTING)] for count in counts for key in count[count != 1].index}
     return sorted(wrong | set(pairs.loc[pairs["first_gap"] > allowed, "pair"]))
 

@@ -33,12 +33,12 @@ from spurious_rewards.training import clip
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-HINGE_MODES = ("two_sided", "log_symmetric", "high_only", "low_only", "none")
+HINGE_MODES = tuple(name for name, mode in clip.MODES.items() if mode.hinge)
 """Clip modes whose surrogate is min(R·A, clip(R)·A) with some band, and for which the identity holds."""
 
 
 def hinge_band(mode: str, epsilon_low: float = 0.2, epsilon_high: float = 0.2) -> clip.ClipBand:
-    """The band of a clip mode that is a hinge; `cispo` and `none_released` are not and raise `InputError`."""
+    """Return the band of a clip mode that is a hinge, or raise `InputError` for one that is not."""
     limits = clip.band(mode, epsilon_low, epsilon_high)
     if mode not in HINGE_MODES:
         raise InputError(
@@ -164,8 +164,8 @@ def first_order_drift(
     Raises:
         InputError: `log_symmetric`, or no hinge.
     """
-    if mode == "log_symmetric":
-        raise InputError("The first-order drift has the wrong sign for log_symmetric; use `chain.solve` or `simulate`.")
+    if clip.MODES[mode].mirrored:
+        raise InputError(f"The first-order drift has the wrong sign for {mode}; use `chain.solve` or `simulate`.")
     z = math.log(p / (1 - p))
     variance = 4 * step_size**2 * second * p * (1 - p) / rollouts
     total = 0.0

@@ -1,6 +1,6 @@
 """Replay one rollout batch under every clip mode, by the trainers that a training run would use.
 
-One `ClipGRPOTrainer` per clip mode. The first draws: rollouts, rewards, advantages, log π_old, shuffled and cut into
+One `RunTrainer` per clip mode. The first draws: rollouts, rewards, advantages, log π_old, shuffled and cut into
 mini-batches, all by the trainer's own code under the checkpoint. Then each trainer starts from the checkpoint's weights
 and the pair's optimizer state and makes the updates of a run on those mini-batches: its own loss, gradient-norm clip,
 optimizer step. What an arm consumes is hashed as it is consumed, so that pairing is a fact of the records, and the

@@ -42,7 +42,7 @@ STEPS = {
 """Step sizes. The noise of one SGD update grows as step / √(rollouts per mini-batch)."""
 BASE_STEP = {"committed": {"sgd": 2.0, "adamw": 0.03}, "notebook": {"sgd": 0.7, "adamw": 0.03}}
 """Step size of the sweeps that vary something else."""
-MAIN_MODES = ("two_sided", "none", "high_only", "low_only")
+MAIN_MODES = tuple(name for name, mode in clip.MODES.items() if mode.hinge and not mode.mirrored)
 UPDATES = {"committed": (1, 2, 4, 8, 16, 32, 64), "notebook": (1, 2, 4, 8, 16)}
 GAMMAS = {
     "committed": (0.0, 0.001, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.999, 1.0),

@@ -16,12 +16,13 @@ import torch
 
 from spurious_rewards.reporting.drawing import ZERO, error_bar, panels, style
 from spurious_rewards.reporting.words import BASE_COLOUR, clip_colour, clip_words
-from spurious_rewards.training.clip import surrogate
+from spurious_rewards.training.clip import MODES, surrogate
 from spurious_rewards.training.diagnostics import PI_OLD_BINS
 
 OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW"}
 PRIORS = {"two_arms": "two arms", "certain": "certain", "dominant": "dominant", "flat": "flat", "zipf": "Zipf"}
-STEP_MODES = ("two_sided", "none", "high_only", "low_only", "log_symmetric", "cispo")
+STEP_MODES = tuple(name for name, mode in MODES.items() if mode.keeps_old)
+BIN_MODES = tuple(name for name, mode in MODES.items() if mode.hinge and mode.clips and not mode.mirrored)
 """Clip modes of the figures by step size; the table has all."""
 QUANTITIES = {
     "entropy": "token entropy, nats",
@@ -155,7 +156,7 @@ def clipped_by_probability(bins: pd.DataFrame, optimizer: str) -> go.Figure:
         bins: bandit_bins.csv, or `sweeps.run_bins` with a column `optimizer`.
         optimizer: `sgd` or `adamw`.
     """
-    rows = bins[(bins["optimizer"] == optimizer) & bins["clip_mode"].isin(["two_sided", "high_only", "low_only"])]
+    rows = bins[(bins["optimizer"] == optimizer) & bins["clip_mode"].isin(BIN_MODES)]
     figure, height = panels(["<b>above the band</b>", "<b>below the band</b>"], 2, 230, horizontal_spacing=0.1)
     labels = [f"{low:.2g}–{high:.2g}" for low, high in zip(rows["p_low"], rows["p_high"], strict=True)]
     for i, name in enumerate(("clipped_high", "clipped_low"), start=1):

@@ -19,26 +19,10 @@ from typing import Any
 import pandas as pd
 
 from spurious_rewards.errors import InputError
+from spurious_rewards.training.clip import MODES
 
-CLIP_WORDS = {
-    "two_sided": "with clip",
-    "none": "without clip",
-    "high_only": "upper clip only",
-    "low_only": "lower clip only",
-    "log_symmetric": "log-symmetric clip",
-    "cispo": "weight clip (CISPO)",
-    "none_released": "without clip, as released",
-}
-CLIP_COLOURS = {
-    "two_sided": "#0072b2",
-    "none": "#d55e00",
-    "high_only": "#009e73",
-    "low_only": "#aa4499",
-    "log_symmetric": "#8a7500",
-    "cispo": "#56b4e9",
-    "none_released": "#882255",
-}
-"""Okabe and Ito's and Tol's palettes, which colour-blind readers tell apart."""
+CLIP_WORDS = {name: mode.words for name, mode in MODES.items()}
+CLIP_COLOURS = {name: mode.colour for name, mode in MODES.items()}
 BASE_COLOUR = "#5f6b7a"
 REWARD_WORDS = {
     "ground_truth": "true reward",

@@ -44,6 +44,13 @@ def group_advantages(
     return centred / (rewards_P_G.std(dim=-1, keepdim=True, correction=ddof) + epsilon)
 
 
+def of_sign(advantages_N: Float[Tensor, " rollouts"], sign: str) -> Float[Tensor, " rollouts"]:
+    """Keep the advantages above 0 (`positive`) or below it (`negative`) and set the others to 0; `both` keeps all."""
+    if sign == "both":
+        return advantages_N
+    return advantages_N.clamp(min=0) if sign == "positive" else advantages_N.clamp(max=0)
+
+
 def whiten(
     advantages_N: Float[Tensor, " rollouts"], n_tokens_N: Float[Tensor, " rollouts"], epsilon: float = 1e-8
 ) -> Float[Tensor, " rollouts"]:

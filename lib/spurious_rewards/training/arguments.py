@@ -14,7 +14,6 @@ from typing import Any
 
 from spurious_rewards.errors import InputError, unknown_name
 from spurious_rewards.models.registry import resolve
-from spurious_rewards.training.clip import trl_settings
 from spurious_rewards.training.config import RunConfig
 
 
@@ -62,6 +61,8 @@ def settings(config: RunConfig, folder: str | Path, processes: int) -> dict[str,
         # the loss: nothing is left to a default
         "loss_type": "bnpo",  # token mean over a micro-batch, as the released code
         "beta": 0.0,  # paper: no KL term
+        "epsilon": config.epsilon_low,  # the trainer turns both into those of the clip mode
+        "epsilon_high": config.epsilon_high,
         "importance_sampling_level": "token",
         "scale_rewards": "group",  # paper eq. 1: divided by the group's standard deviation (ddof 1)
         "multi_objective_aggregation": "sum_then_normalize",
@@ -96,7 +97,6 @@ def settings(config: RunConfig, folder: str | Path, processes: int) -> dict[str,
         "save_total_limit": None,  # kept and removed in training.checkpoints, after a checkpoint is whole
         "remove_unused_columns": False,
     }
-    values.update(trl_settings(config.clip_mode, config.epsilon_low, config.epsilon_high))
     if config.engine.startswith("vllm"):
         values.update(
             {

@@ -88,10 +88,6 @@ class RunCallback(TrainerCallback):
         self.rows.append(row)
         check_update(state.global_step, logs)
 
-    def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Log the phases of this update."""
-        self.trainer.log_update_times()
-
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Note when a rollout batch is done (its row is logged right after)."""
         self._at_boundary, self._measured = state.global_step % self.config.updates_per_batch == 0, False

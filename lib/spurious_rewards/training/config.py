@@ -43,7 +43,7 @@ from spurious_rewards.rewards.names import check_reward, leaves, parse
 from spurious_rewards.rewards.registry import Reward, build, source_hash
 from spurious_rewards.storage.config import Config, slug
 from spurious_rewards.storage.yaml_text import read_mapping
-from spurious_rewards.training.clip import IGNORED, ClipBand, band
+from spurious_rewards.training.clip import MODES, ClipBand, band
 
 OPTIMIZERS = ("adamw", "sgd")
 PRECISIONS = ("fp32", "bf16")
@@ -311,7 +311,7 @@ class RunConfig(Config):
                 f"The clip is inert: {cause}, so every clip_mode gives the same run. Use several "
                 f"updates_per_batch (paper: 8), {wish}"
             )
-        if limits.never_left and self.clip_mode not in ("none", "none_released"):
+        if limits.never_left and MODES[self.clip_mode].clips:
             raise InputError(
                 f"The clip is inert: no ratio leaves the band of clip_mode {self.clip_mode} with "
                 f"epsilon_low {self.epsilon_low:g} and epsilon_high {self.epsilon_high:g}. Use the "
@@ -320,7 +320,7 @@ class RunConfig(Config):
 
     def _check_ignored_epsilon(self) -> None:
         """Raise `InputError` for an ε that the mode does not read: it would give equal runs different names."""
-        name = IGNORED.get(self.clip_mode)
+        name = MODES[self.clip_mode].ignored
         if name and getattr(self, name) != getattr(type(self), name):
             raise InputError(
                 f"clip_mode {self.clip_mode} does not read {name}, but it is set to "

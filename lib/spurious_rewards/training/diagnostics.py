@@ -10,7 +10,7 @@ Over the completion tokens of one mini-batch, with R = π_θ/π_old, A the advan
 | ratio_q001 … ratio_q999, ratio_max | quantiles of the tokens' R |
 | kl_old | estimate of KL(π_θ‖π_old): mean of R·log R − R + 1 (unbiased under π_old, never negative) |
 | mean_prob, token_entropy | mean π_θ of the sampled tokens; mean entropy of π_θ at their positions, nats |
-| top1_prob | mean over tokens of max_v π_θ(v), the probability of the likeliest token (see training.head) |
+| top1_prob | mean over tokens of max_v π_θ(v), the probability of the likeliest token (see training.fast_trl) |
 | tokens_bin{i}, n_tokens | tokens of each bin, and of the update, over all processes |
 | surrogate_loss | the loss that was differentiated: −surrogate (with its averaging and any KL term), summed over the update's micro-batches and averaged over processes; `loss` is Trainer's own account of the same |
 | reward_mean, reward_group_std, zero_variance_share | of the rollout batch, on its first update, as all that follow in this row and the next: mean reward; mean over groups of the group's standard deviation (ddof 0); share of groups whose rewards are all equal |

@@ -177,7 +177,7 @@ def report_missing_columns(run: RunFolder, config: RunConfig) -> None:
     """
     had = run.config()
     wanted = {"diagnostics": "would_clip_high", "top1_prob": "top1_prob", "clip_projection": "clip_projection"}
-    if not config.diagnostics or had.get("top1_prob", True):  # some models have no top-1 probability, see training.head
+    if not config.diagnostics or had.get("top1_prob", True):  # not every model has one
         del wanted["top1_prob"]
     columns = read_schema(run.path("metrics.parquet")).names
     missing = [name for name, column in wanted.items() if getattr(config, name) and column not in columns]
@@ -202,8 +202,8 @@ def make_trainer(config: RunConfig, problems: list[Problem], folder: str | Path)
     from spurious_rewards.models.registry import load, n_parameters
     from spurious_rewards.training.exact import with_exact_std
     from spurious_rewards.training.prompts import training_rows, within_limit
+    from spurious_rewards.training.run_trainer import RunTrainer
     from spurious_rewards.training.sharded import full_precision
-    from spurious_rewards.training.trainer import ClipGRPOTrainer
 
     args = grpo_arguments(config, folder)
     torch.manual_seed(config.seed)
@@ -212,7 +212,7 @@ def make_trainer(config: RunConfig, problems: list[Problem], folder: str | Path)
         torch.set_num_threads(1)  # on two contended threads a tiny model's step takes 10 to 40 times longer
     kept = within_limit(problems, config, tokenizer)
     rows = training_rows(kept, config)
-    trainer = ClipGRPOTrainer(
+    trainer = RunTrainer(
         run=config,
         model=model,
         args=args,
