@@ -2,12 +2,13 @@
 
 import math
 import warnings
+from pathlib import Path
 
 import pytest
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.rewards.names import parse
-from spurious_rewards.rewards.registry import REGISTRY, build, register, uniform, unregister
+from spurious_rewards.rewards.registry import REGISTRY, build, register, source_hash, uniform, unregister
 
 CODE = "```python\nprint(6 * 7)\n```\n```output\n42\n```\nThe answer is \\boxed{42}."
 WORDS = "Six times seven is 42, so the answer is \\boxed{42}."
@@ -103,14 +104,90 @@ def test_users_register_in_three_lines_and_can_forget():
 
     try:
         assert score("has_digit_and_format", [WORDS, "no"]) == [1, 0]
-        with pytest.raises(InputError, match="registered already"):
-            register("has_digit")
     finally:
         unregister("has_digit")
-    with pytest.raises(InputError, match="Unknown reward"):
+    with pytest.raises(InputError, match="Unknown reward 'has_digit'.*module:function, or registered before"):
         build("has_digit")
-    with pytest.raises(InputError, match="composition"):
-        register("a_and_b")
+    for name in ("a_and_b", "inverse_a", "a:b"):
+        with pytest.raises(InputError, match="composition"):
+            register(name)
+    with pytest.raises(InputError, match="range of reward high must be"):
+        register("high", range=(1, 1))
+
+
+def test_registering_again_replaces_with_a_notice(capsys):
+    @register("mine")
+    def one(texts, problems, **options):
+        return [0.0 for _ in texts]
+
+    try:
+        register("mine")(one)
+        assert capsys.readouterr().out == "", "the same cell run again"
+
+        @register("mine")
+        def two(texts, problems, **options):
+            return [1.0 for _ in texts]
+
+        assert "Reward mine was registered before and is replaced" in capsys.readouterr().out
+        assert score("mine", ["a"]) == [1.0]
+        with pytest.raises(InputError, match="Reward format is one of this project's"):
+            register("format")(two)
+    finally:
+        unregister("mine")
+
+
+def test_a_declared_range_is_enforced_and_turned_around_by_inverse():
+    @register("stars", range=(0, 5))
+    def stars(texts, problems, **options):
+        return [float(len(text)) for text in texts]
+
+    @register("plain")
+    def plain(texts, problems, **options):
+        return [float(len(text)) for text in texts]
+
+    try:
+        assert score("stars", ["a", "aaaaa"]) == [1, 5] and score("inverse_stars", ["a", "aaaaa"]) == [4, 0]
+        for expression in ("plain", "inverse_plain", "format_and_plain", "inverse_inverse_plain"):
+            with pytest.raises(InputError, match=r"plain returned 5.0 for text 1, outside its range 0 to 1.*\(0, 5\)"):
+                score(expression, ["a", "aaaaa"])
+        with pytest.raises(InputError, match="stars returned 6.0 for text 0, outside its range 0 to 5"):
+            score("stars", ["aaaaaa"])
+    finally:
+        unregister("stars")
+        unregister("plain")
+
+
+SHORT = "def short(texts, problems, **options):\n    return [float(len(text) <= {}) for text in texts]\n"
+
+
+def test_a_function_in_a_module_is_a_reward_and_is_read_again_when_edited(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("lengths_a.py").write_text(SHORT.format(20))
+    assert score("lengths_a:short_and_format", [r"\boxed{4}", "four", r"\boxed{4}" + " " * 20]) == [1, 0, 0]
+    first, reward = source_hash("lengths_a:short"), build("lengths_a:short")
+    assert first == source_hash("lengths_a:short") and len(first) == 10
+    assert source_hash("format") == "" != source_hash("inverse_lengths_a:short_and_format")
+    Path("lengths_a.py").write_text(SHORT.format(30))  # in the same second, and of the same size
+    assert source_hash("lengths_a:short") != first
+    assert score("lengths_a:short", ["a" * 25]) == [1]
+    assert reward.score(["a" * 25], [PROBLEM]) == [0], "a run under way keeps the function it began with"
+
+
+@pytest.mark.parametrize(
+    "text, name, words",
+    [
+        (None, "nowhere_to_be:found", "cannot be imported .*nowhere_to_be.*looked for in"),
+        ("def short(:", "lengths_b:short", "lengths_b:short cannot be imported"),
+        ("x = 1", "lengths_c:short", "Module lengths_c has no function short"),
+        ("short = 1", "lengths_d:short", "has no function short"),
+    ],
+)
+def test_a_module_that_does_not_serve_is_named(text, name, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if text:
+        Path(f"{name.split(':')[0]}.py").write_text(text)
+    with pytest.raises(InputError, match=words):
+        build(name)
 
 
 @pytest.mark.parametrize(

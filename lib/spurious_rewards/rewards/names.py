@@ -1,14 +1,20 @@
 """The names of rewards and how they compose, without the code that computes them (importable in milliseconds).
 
-A reward expression is a base name, `inverse_A` for 1 − A, or `A_and_B` for A·B (paper appendix, Fig 9 and 15).
+A reward expression is a base name, `inverse_A` for the values of A turned upside down, or `A_and_B` for A·B (paper
+appendix, Fig 9 and 15). A base name is one of this project's, one that was registered (`rewards.registry.register`), or
+`module:function` for a function in a module of one's own.
 
 >>> parse("format_and_no_python")
 ('and', ('format',), ('no_python',))
 >>> parse("inverse_python")
 ('inverse', ('python',))
+>>> leaves(parse("my_rewards:short_and_format"))
+['my_rewards:short', 'format']
 """
 
 from __future__ import annotations
+
+import re
 
 from spurious_rewards.errors import InputError, unknown_name
 
@@ -28,13 +34,19 @@ BASE_REWARDS = [
 """Names known before a user registers more."""
 
 NEED_LABELS = ("majority_vote", "incorrect")
+_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+def is_path(name: str) -> bool:
+    """Tell whether a base name is `module:function`."""
+    return _PATH.fullmatch(name) is not None
 
 
 def parse(expression: str) -> tuple:
     """Parse a reward expression into ('name',), ('inverse', sub) or ('and', left, right).
 
     Raises:
-        InputError: a part is not a registered reward.
+        InputError: a part is neither a registered reward nor `module:function`.
     """
     if expression in BASE_REWARDS:
         return (expression,)
@@ -43,11 +55,14 @@ def parse(expression: str) -> tuple:
         return ("and", parse(left), parse(right))
     if expression.startswith("inverse_"):
         return ("inverse", parse(expression.removeprefix("inverse_")))
-    raise unknown_name("reward", expression, BASE_REWARDS)
+    if is_path(expression):
+        return (expression,)
+    error = unknown_name("reward", expression, BASE_REWARDS)
+    raise InputError(f"{error} A reward of your own is named module:function, or registered before it is named.")
 
 
 def leaves(tree: tuple) -> list[str]:
-    """Base names of a parsed expression, left to right."""
+    """Return the base names of a parsed expression, left to right."""
     if tree[0] == "and":
         return leaves(tree[1]) + leaves(tree[2])
     if tree[0] == "inverse" and len(tree) == 2:

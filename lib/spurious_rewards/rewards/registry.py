@@ -5,10 +5,13 @@ A reward function gets the texts of a rollout batch and returns one number per t
     function(texts, problems, **options) -> list[float]
 
 `problems` are dicts with `prompt_id`, `answer` (the label that training uses), `rollout_batch` and `sample`; `options`
-carry the run's `gamma`, `seed`, `grader`, `false_positive` and `false_negative`. Registering one's own from a notebook
-takes three lines:
+carry the run's `gamma`, `seed`, `grader`, `false_positive` and `false_negative`. Values lie in the reward's range, 0 to
+1 unless it declares another; a value outside is an error, never clipped.
 
->>> @register("short", range=(0, 1), source="my idea")
+A reward of one's own is a function in a module, named `reward="my_rewards:short"` in notebooks, profiles and compounds;
+the module lies in the folder of the project or where Python finds it. Or it is registered in a cell, for this process:
+
+>>> @register("short")
 ... def short(texts, problems, **options):
 ...     '''1 for a text of at most 20 characters.'''
 ...     return [float(len(text) <= 20) for text in texts]
@@ -20,16 +23,21 @@ takes three lines:
 from __future__ import annotations
 
 import hashlib
+import importlib
 import inspect
 import math
 import re
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.rewards.names import BASE_REWARDS, check_reward, leaves, parse
+from spurious_rewards.rewards.names import BASE_REWARDS, check_reward, is_path, leaves, parse
+from spurious_rewards.storage.paths import project_root
 
 RewardFunction = Callable[..., list[float]]
 
@@ -50,21 +58,36 @@ class RewardSpec:
 
 
 REGISTRY: dict[str, RewardSpec] = {}
+"""All registered rewards by name."""
+_IMPORTED: dict[str, str] = {}
+"""Hash of the file of each imported module, by name: an edited file is read again."""
 
 
 def register(name: str, range: tuple[float, float] = (0.0, 1.0), source: str = "user") -> Callable:
-    """Decorate a reward function to make it known under `name` (also inside expressions).
+    """Decorate a reward function to make it known under `name`, also inside expressions.
+
+    Registering a name again replaces its function, with a printed notice if the source has changed.
+
+    Args:
+        name: of the reward.
+        range: smallest and largest value it returns; others are refused. `inverse_` turns values around in it.
+        source: where its definition comes from.
 
     Raises:
-        InputError: the name is taken, or contains `_and_` or starts with `inverse_`, which compose names.
+        InputError: the name is one of this project's, or reads as a composition or as a path; or an empty range.
     """
-    if name in REGISTRY:
-        raise InputError(f"A reward {name!r} is registered already; choose another name or unregister it first.")
-    if "_and_" in name or name.startswith("inverse_"):
-        raise InputError(f"Reward name {name!r} reads as a composition; avoid '_and_' and a leading 'inverse_'.")
+    if "_and_" in name or name.startswith("inverse_") or ":" in name:
+        raise InputError(f"Reward name {name!r} reads as a composition; avoid '_and_', ':' and a leading 'inverse_'.")
+    if not range[0] < range[1]:
+        raise InputError(f"The range of reward {name} must be (smallest, largest) value, not {range}.")
 
     def add(function: RewardFunction) -> RewardFunction:
+        old = REGISTRY.get(name)
+        if old is not None and not _is_users(old):
+            raise InputError(f"Reward {name} is one of this project's; register yours under another name.")
         REGISTRY[name] = RewardSpec(name, function, range, source)
+        if old is not None and _hash_of(old) != _hash_of(REGISTRY[name]):
+            print(f"Reward {name} was registered before and is replaced; runs with it get a new run id.")
         if name not in BASE_REWARDS:
             BASE_REWARDS.append(name)
         return function
@@ -76,6 +99,66 @@ def unregister(name: str) -> None:
     """Forget a reward that a user registered."""
     del REGISTRY[name]
     BASE_REWARDS.remove(name)
+
+
+def spec_of(name: str) -> RewardSpec:
+    """Return the reward of a base name; a `module:function` is imported, and again when its file has been edited.
+
+    Raises:
+        InputError: there is no such module or function.
+    """
+    if not is_path(name):
+        return REGISTRY[name]
+    module_name, function_name = name.split(":")
+    function = getattr(_module(module_name, name), function_name, None)
+    if not callable(function):
+        raise InputError(f"Module {module_name} has no function {function_name}, which reward {name} names.")
+    registered = [spec for spec in REGISTRY.values() if spec.function is function]
+    return RewardSpec(name, function, registered[0].range if registered else (0.0, 1.0), module_name)
+
+
+def _module(name: str, reward: str) -> ModuleType:
+    """Import a user's module from the project's folder, the working directory or wherever Python looks."""
+    folders = [str(folder) for folder in (project_root(), Path.cwd()) if folder]
+    sys.path[:0] = folders
+    # a cached file counts as current for the second in which it was written, which is too long for an edit
+    kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        importlib.invalidate_caches()
+        module = importlib.import_module(name)
+        digest = _file_hash(module)
+        if _IMPORTED.setdefault(name, digest) != digest:
+            module, _IMPORTED[name] = importlib.reload(module), digest
+    except (ImportError, SyntaxError) as error:
+        where = " or ".join(dict.fromkeys(folders))
+        raise InputError(
+            f"Reward {reward} cannot be imported ({error}); its module is looked for in {where}."
+        ) from error
+    finally:
+        del sys.path[: len(folders)]
+        sys.dont_write_bytecode = kept
+    return module
+
+
+def _file_hash(module: ModuleType) -> str:
+    return hashlib.sha256(Path(module.__file__ or "").read_bytes()).hexdigest()
+
+
+def _is_users(spec: RewardSpec) -> bool:
+    return spec.function.__module__ != __name__
+
+
+def _hash_of(spec: RewardSpec) -> str:
+    """Hash the source of a user's reward: its whole module if it is named by path, since it may call what is there."""
+    if is_path(spec.name):
+        return _file_hash(sys.modules[spec.name.split(":")[0]])
+    try:
+        return hashlib.sha256(inspect.getsource(spec.function).encode()).hexdigest()
+    except (OSError, TypeError):
+        raise InputError(
+            f"Reward {spec.name} has no source that Python can find, so an edited version could not be told from "
+            "this one; define it with `def` in a notebook cell or in a module."
+        ) from None
 
 
 @register("ground_truth", source="paper §2, RLVR with verified answers")
@@ -191,9 +274,18 @@ def no_repetition(texts: Sequence[str], problems: Sequence[dict], **_: Any) -> l
 
 @dataclass(frozen=True)
 class Reward:
-    """A reward expression bound to the options of a run; what TRL calls."""
+    """A reward expression bound to the options of a run; what TRL calls.
+
+    Attributes:
+        expression: as in `RunConfig.reward`.
+        tree: the expression, parsed.
+        specs: of its base names.
+        options: what the reward functions get beside texts and problems.
+    """
 
     expression: str
+    tree: tuple
+    specs: Mapping[str, RewardSpec]
     options: Mapping[str, Any]
 
     @property
@@ -201,54 +293,67 @@ class Reward:
         return self.expression
 
     def score(self, texts: Sequence[str], problems: Sequence[dict]) -> list[float]:
-        """One reward per text.
+        """Return one reward per text.
 
         Raises:
-            InputError: a function returned another number of values than it got texts, or a value that is no number.
+            InputError: a function returned another number of values than it got texts, a value that is no number, or
+                one outside its declared range.
         """
-        return self._evaluate(parse(self.expression), list(texts), list(problems))
+        return self._evaluate(self.tree, list(texts), list(problems))
 
     def _evaluate(self, tree: tuple, texts: list[str], problems: list[dict]) -> list[float]:
         if tree[0] == "and":
-            return [
-                a * b
-                for a, b in zip(
-                    self._evaluate(tree[1], texts, problems), self._evaluate(tree[2], texts, problems), strict=True
-                )
-            ]
+            left, right = (self._evaluate(part, texts, problems) for part in tree[1:])
+            return [a * b for a, b in zip(left, right, strict=True)]
         if len(tree) == 2:
-            return [1.0 - value for value in self._evaluate(tree[1], texts, problems)]
-        values = REGISTRY[tree[0]].function(texts, problems, **self.options)
-        return checked(tree[0], values, len(texts))
+            low, high = self.specs[leaves(tree)[0]].range
+            return [low + high - value for value in self._evaluate(tree[1], texts, problems)]
+        spec = self.specs[tree[0]]
+        return checked(spec, spec.function(texts, problems, **self.options), len(texts))
 
     def __call__(self, completions: Sequence[Any], **columns: Any) -> list[float]:
-        """TRL's signature: `completions` and the columns of the training set, one entry per rollout."""
+        """Score as TRL asks: `completions` and the columns of the training set, one entry per rollout."""
         texts = [item if isinstance(item, str) else item[-1]["content"] for item in completions]
         names = ("prompt_id", "answer", "rollout_batch", "sample")
         problems = [dict(zip(names, row, strict=True)) for row in zip(*(columns[name] for name in names), strict=True)]
         return self.score(texts, problems)
 
 
-def checked(name: str, values: Any, n_expected: int) -> list[float]:
-    """Return the values of reward `name` as finite floats, or raise `InputError` saying what it returned instead."""
+def checked(spec: RewardSpec, values: Any, n_expected: int) -> list[float]:
+    """Return what a reward function gave back as floats.
+
+    Args:
+        spec: the reward.
+        values: returned by its function.
+        n_expected: number of texts.
+
+    Raises:
+        InputError: not one finite number per text, within the reward's range; the message says what it was instead.
+    """
     if not isinstance(values, (list, tuple)) and not hasattr(values, "tolist"):
         raise InputError(
-            f"Reward {name} returned {type(values).__name__}, not a list of {n_expected} numbers; "
+            f"Reward {spec.name} returned {type(values).__name__}, not a list of {n_expected} numbers; "
             "it must return one number per text."
         )
     values = list(values.tolist() if hasattr(values, "tolist") else values)
     if len(values) != n_expected:
         raise InputError(
-            f"Reward {name} returned {len(values)} values for {n_expected} texts; "
+            f"Reward {spec.name} returned {len(values)} values for {n_expected} texts; "
             "it must return exactly one number per text."
         )
+    low, high = spec.range
     for position, value in enumerate(values):
-        if isinstance(value, bool) or (isinstance(value, (int, float)) and math.isfinite(value)):
-            continue
-        raise InputError(
-            f"Reward {name} returned {value!r} for text {position}; it must return a finite number "
-            "(0 for a text it cannot judge)."
-        )
+        if not isinstance(value, (bool, int, float)) or not math.isfinite(value):
+            raise InputError(
+                f"Reward {spec.name} returned {value!r} for text {position}; it must return a finite number "
+                "(0 for a text it cannot judge)."
+            )
+        if not low <= value <= high:
+            raise InputError(
+                f"Reward {spec.name} returned {value!r} for text {position}, outside its range {low:g} to {high:g}; "
+                f'register it with the range it has, as in @register("name", range=({min(low, value):g}, '
+                f"{max(high, value):g}))."
+            )
     return [float(value) for value in values]
 
 
@@ -265,26 +370,29 @@ def build(expression: str, gamma: float = 0.5, labels: str = "given", **options:
         InputError: unknown name, γ outside [0, 1], missing labels.
     """
     check_reward(expression, gamma, labels)
-    return Reward(expression, {"gamma": gamma, **options})
+    tree = parse(expression)
+    return Reward(expression, tree, {name: spec_of(name) for name in leaves(tree)}, {"gamma": gamma, **options})
 
 
 def source_hash(expression: str) -> str:
     """Hash the source of a user's own rewards in an expression; empty for the rewards of this project.
 
     Returns:
-        Ten hex digits of the SHA-256 of their functions' source text, in the order of the expression.
+        Ten hex digits of a SHA-256 over them, in the order of the expression: of a registered function's own source,
+        and of the whole module of `module:function`.
 
     Raises:
-        InputError: Python cannot find the source of a function.
+        InputError: a module cannot be imported, or Python cannot find the source of a function.
     """
-    specs = [REGISTRY[name] for name in leaves(parse(expression)) if REGISTRY[name].function.__module__ != __name__]
-    digest = hashlib.sha256()
-    for spec in specs:
-        try:
-            digest.update(inspect.getsource(spec.function).encode())
-        except (OSError, TypeError):
+    hashes = [_hash_of(spec) for spec in map(spec_of, leaves(parse(expression))) if _is_users(spec)]
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()[:10] if hashes else ""
+
+
+def known_elsewhere(expression: str) -> None:
+    """Raise `InputError` for a reward that only this process knows, which another could not build."""
+    for name in leaves(parse(expression)):
+        if not is_path(name) and _is_users(spec_of(name)):
             raise InputError(
-                f"Reward {spec.name} has no source that Python can find, so an edited version could not be told from "
-                "this one; define it with `def` in a notebook cell or in a module."
-            ) from None
-    return digest.hexdigest()[:10] if specs else ""
+                f"Reward {name} is registered in this process alone, but the run trains in processes of its own: move "
+                f"the function into a module, say my_rewards.py, and set reward to my_rewards:{name}."
+            )

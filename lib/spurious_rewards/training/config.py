@@ -267,7 +267,13 @@ class RunConfig(Config):
         return leaves(parse(self.reward))
 
     def reward_function(self) -> Reward:
-        """Return the run's reward, bound to its options, as TRL takes it."""
+        """Return the run's reward, bound to its options, as TRL takes it.
+
+        Raises:
+            InputError: a reward of one's own was edited after this configuration was made.
+        """
+        if source_hash(self.reward) != self.reward_source:
+            raise InputError(f"Reward {self.reward} was edited after this run was configured; configure it again.")
         options = {name: getattr(self, name) for name in ("seed", "grader", "false_positive", "false_negative")}
         return build(self.reward, self.gamma, **options)
 
@@ -367,7 +373,8 @@ class RunConfig(Config):
             "incorrect": f"{self.right_labels:g}" if self.right_labels else "",
         }
         sign = "" if self.advantage_sign == "both" else f"-{self.advantage_sign}"
-        return f"{self.reward}{dials.get(self.reward, '')}-{self.clip_mode}{sign}-s{self.seed}"
+        reward = self.reward.replace(":", ".")  # of module:function; a colon is no part of a folder's name
+        return f"{reward}{dials.get(self.reward, '')}-{self.clip_mode}{sign}-s{self.seed}"
 
     def run_id(self) -> str:
         """Folder name: what a person looks for, then the digest of everything that matters."""
