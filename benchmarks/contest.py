@@ -13,7 +13,6 @@ import time
 from typing import Any
 
 import torch
-from plain_grpo import PlainGRPO
 from transformers import PrinterCallback, TrainerCallback
 
 from spurious_rewards.data.synthetic import generate
@@ -22,6 +21,7 @@ from spurious_rewards.rewards.registry import uniform
 from spurious_rewards.training.arguments import grpo_arguments
 from spurious_rewards.training.callbacks import RunCallback
 from spurious_rewards.training.config import RunConfig
+from spurious_rewards.training.plain import PlainGRPO
 from spurious_rewards.training.prompts import training_rows, within_limit
 from spurious_rewards.training.run import make_trainer
 

@@ -11,7 +11,7 @@ One thread throughout.
     default diagnostics  with the diagnostics that are on by default
     projection           with the signed clip projection besides, which is off by default
     prefix               as default diagnostics, with engine shared_prefix: each prompt read once per group
-    plain                benchmarks/plain_grpo.py: what one would write first
+    plain                spurious_rewards.training.plain: what one would write first
 
 This project's contestants carry the run's own callback (rows of metrics, progress); nobody writes checkpoints.
 

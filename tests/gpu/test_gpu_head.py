@@ -5,9 +5,8 @@ import copy
 import pytest
 import random_models
 import torch
-from trl.trainer.utils import add_fused_lm_head
-
 from spurious_rewards.training.head import CompletionHead
+from trl.trainer.utils import add_fused_lm_head
 
 TEMPERATURE = 0.7
 

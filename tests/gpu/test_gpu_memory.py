@@ -10,8 +10,8 @@ from trl.trainer.utils import add_fused_lm_head
 
 from spurious_rewards.models.shape import shape_from
 from spurious_rewards.training.config import RunConfig
+from spurious_rewards.training.fast_trl import CompletionHead
 from spurious_rewards.training.footprint import CARDS, memory_gb
-from spurious_rewards.training.head import CompletionHead
 from spurious_rewards.training.run import lora
 
 ROWS, TOKENS, PROMPT = 4, 4096, 1024

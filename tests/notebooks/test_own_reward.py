@@ -10,6 +10,7 @@ from spurious_rewards.storage.paths import code_root
 from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.training.config import RunConfig
 from spurious_rewards.training.launch import launch_run
+from spurious_rewards.training.run import train
 from spurious_rewards.workflow.notebook import execute
 from spurious_rewards.workflow.profiles import load_profile
 
@@ -44,28 +45,22 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_notebook_kernel_restart_edit_and_several_processes(project):
-    """Every execution is a new kernel, so the second one is a restart; the third is edited, and on two processes."""
-    (first,) = execute(NOTEBOOK, project / "a.ipynb", {**SMALL, "reward": REWARD}).run_ids
-    (again,) = execute(NOTEBOOK, project / "b.ipynb", {**SMALL, "reward": REWARD}).run_ids
-    assert first == again and first.startswith("train-qwen-like-my_rewards.short_and_no_repetition-")
-    manifest = RunFolder.load(first).manifest()
-    assert manifest["sessions"] == 1 and manifest["config"]["reward"] == REWARD
-    (project / "my_rewards.py").write_text(SHORT.format(70))
-    parameters = {**SMALL, "reward": REWARD, "hardware": "cpu"}
-    (edited,) = execute(NOTEBOOK, project / "c.ipynb", parameters).run_ids
-    assert edited != first
-    config = RunFolder.load(edited).manifest()["config"]
-    assert config["reward_source"] != manifest["config"]["reward_source"]
-    assert {k: v for k, v in config.items() if k != "reward_source"} == {
-        k: v for k, v in manifest["config"].items() if k != "reward_source"
-    }
-    assert RunFolder.load(edited).manifest()["processes"] == 2
-
-
-def test_the_notebooks_own_cell_registers_one(project):
-    (run_id,) = execute(NOTEBOOK, project / "a.ipynb", {**SMALL, "reward": "short_and_format"}).run_ids
+def test_notebook_with_a_module_and_a_cells_reward(project):
+    (run_id,) = execute(NOTEBOOK, project / "a.ipynb", {**SMALL, "reward": "my_rewards:short_and_short"}).run_ids
+    assert run_id.startswith("train-qwen-like-my_rewards.short_and_short-two_sided-s0-")
     assert len(RunFolder.load(run_id).manifest()["config"]["reward_source"]) == 10
+
+
+def test_several_processes_a_kernel_restart_and_an_edit(project):
+    """The notebook's kernel, its two training processes and this process are strangers to each other."""
+    (run_id,) = execute(NOTEBOOK, project / "a.ipynb", {**SMALL, "reward": REWARD, "hardware": "cpu"}).run_ids
+    manifest = RunFolder.load(run_id).manifest()
+    assert manifest["processes"] == 2 and manifest["config"]["reward"] == REWARD
+    config = RunConfig.from_mapping(manifest["config"])
+    assert config.run_id() == run_id and train(config, progress=False).manifest()["sessions"] == 1
+    (project / "my_rewards.py").write_text(SHORT.format(70))
+    edited = RunConfig.from_mapping(manifest["config"])
+    assert edited.run_id() != run_id and edited.reward_source != config.reward_source
 
 
 def test_profile(project):

@@ -59,11 +59,11 @@ def test_a_launch_gets_the_configuration_that_is_asked_for(tmp_path, monkeypatch
     RunFolder.open(tiny.config().run_id(), tiny.config())
     given = []
 
-    def record(line, check, env):
+    def record(line, env):
         given.append(read_config(line[line.index("--config") + 1]))
-        return SimpleNamespace(returncode=3)
+        return SimpleNamespace(wait=lambda timeout: 3)
 
-    monkeypatch.setattr(launch.subprocess, "run", record)
+    monkeypatch.setattr(launch.subprocess, "Popen", record)
     asked = tiny.config(clip_projection=True, save_every_batches=1)
     with pytest.raises(InputError, match="on cpu failed: it ended with exit code 3, see its output"):
         launch_run(asked, "cpu")

@@ -11,6 +11,7 @@ import trl.trainer.utils
 from transformers import Trainer
 from trl import GRPOTrainer
 
+from spurious_rewards.errors import InputError
 from spurious_rewards.training import run as run_module
 from spurious_rewards.training.advantages import group_advantages
 from spurious_rewards.training.clip import MODES, surrogate
@@ -204,6 +205,37 @@ def test_in_bf16_too_the_ratio_of_the_first_update_is_one_to_the_last_bit(mode, 
     zero = ["kl_old", "would_clip_high", "would_clip_low", "clip_force_high", "clip_force_low"]
     assert (metrics.loc[first, zero] == 0).all().all()
     assert metrics.loc[~first, "would_clip_high"].max() > 0
+    floor, largest = metrics["clip_noise_floor"], metrics["clip_noise_max"]
+    assert floor.notna().tolist() == [True] + [False] * 7 and 0 <= floor[0] < 0.05
+    assert 1e-4 < largest[0] < 1, "π_old of other batches would have been off by that much"
+
+
+def test_the_noise_of_fp32_is_far_below_the_clip(two_arms):
+    metrics = two_arms["two_sided"][0]
+    assert metrics["clip_noise_floor"].dropna().tolist() == [0.0]
+    assert 0 < metrics["clip_noise_max"][0] < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_in_bf16_the_ratio_of_a_real_models_first_update_is_one_to_the_last_bit():
+    """SmolLM2-135M: π_old of other batches would put some tokens outside the band before anything has moved."""
+    config = tiny.config(
+        model="smollm2-135m-instruct",
+        prompt_style="qwen_default",
+        train_set="deepscaler_clean",
+        n_train_problems=64,
+        precision="bf16",
+        max_prompt_tokens=256,
+        max_completion_tokens=64,
+        rollout_batches=1,
+        learning_rate=1e-5,
+        micro_batch=2,
+    )
+    metrics = pd.read_parquet(train(config, progress=False).path("metrics.parquet"))
+    assert (metrics["ratio_max"][0], metrics["ratio_q001"][0], metrics["kl_old"][0]) == (1, 1, 0)
+    assert metrics["would_clip_high"][0] == metrics["would_clip_low"][0] == 0
+    assert metrics["clip_noise_max"][0] > 0.01
 
 
 @pytest.mark.parametrize("sign, wrong", [("positive", "lt"), ("negative", "gt")])
@@ -247,6 +279,37 @@ def test_vllm_draws_from_a_stream_of_run_and_rollout_batch(tmp_path):
     assert first == draws(0, 0) and first != draws(1, 0) and first != draws(0, 4)
 
 
+class Sampler(RunTrainer):
+    """Rollouts that come with log-probabilities, as vLLM's do: the policy's, or those of other weights."""
+
+    damage = 0.0
+
+    def _generate_single_turn(self, prompt_ids, *args, **kwargs):
+        completions, _ = super()._generate_single_turn(prompt_ids, *args, **kwargs)
+        found = []
+        for prompt, completion in zip(prompt_ids, completions, strict=True):
+            ids = torch.tensor([[*prompt, *completion]])
+            with torch.no_grad():
+                logits = self.model(ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+            found.append((logits.gather(1, ids[0, len(prompt) :, None])[:, 0] + self.damage).tolist())
+        return completions, found
+
+
+@pytest.mark.parametrize("damage", [0.0, 0.15])
+def test_a_sampler_with_other_weights_ends_the_run(damage, tmp_path, monkeypatch):
+    monkeypatch.setattr(Sampler, "damage", damage)
+    monkeypatch.setattr("spurious_rewards.training.run_trainer.RunTrainer", Sampler)
+    trainer = make_trainer(tiny.config(rollout_batches=2), tiny.problems(), tmp_path)
+    if damage:
+        with pytest.raises(InputError, match="vLLM does not sample from the policy: over .* differ by 0.15 on average"):
+            trainer.train()
+        assert trainer.state.global_step == 0
+    else:
+        trainer.train()
+        gaps = [row["sampler_logp_gap"] for row in trainer.state.log_history if "sampler_logp_gap" in row]
+        assert len(gaps) == 2 and max(gaps) < 1e-4
+
+
 def test_lora_trains_an_adapter_and_saves_a_whole_model():
     from spurious_rewards.models.registry import load
 
@@ -257,6 +320,29 @@ def test_lora_trains_an_adapter_and_saves_a_whole_model():
     assert changed and all("proj" in name for name in changed), "LoRA touches linear layers only"
     metrics = pd.read_parquet(run.path("metrics.parquet"))
     assert metrics["ratio_max"].iloc[0] == 1 and metrics["clip_fraction"].iloc[1:].max() > 0
+
+
+def test_a_lora_base_lies_in_bf16_and_small_steps_survive_the_merge(tmp_path):
+    """An adapter's step of 1e-6 is below the resolution of a bf16 weight; the merged model is fp32 and has it."""
+    from spurious_rewards.models.registry import load
+
+    config = tiny.config(lora_rank=4, rollout_batches=1, precision="bf16", learning_rate=1e-6)
+    trainer = make_trainer(config, tiny.problems(), tmp_path)
+    kinds = {p.requires_grad: p.dtype for p in trainer.model.parameters()}
+    assert kinds == {True: torch.float32, False: torch.bfloat16}
+    model, _ = load(str(train(config, progress=False).path("model")))
+    base, _ = load("qwen-like", "bfloat16")
+    moved = [(p - base.get_parameter(name).float()).abs().max() for name, p in model.named_parameters()]
+    assert {p.dtype for p in model.parameters()} == {torch.float32} and 0 < max(moved) < 1e-4
+
+
+def test_a_shared_prefix_goes_with_recomputed_activations():
+    runs = [
+        train(tiny.config(engine="shared_prefix", rollout_batches=n, gradient_checkpointing=n > 1), progress=False)
+        for n in (1, 2)
+    ]
+    first, second = (pd.read_parquet(run.path("rollouts.parquet")).query("rollout_batch == 0") for run in runs)
+    assert first["text"].tolist() == second["text"].tolist()
 
 
 @pytest.mark.parametrize(

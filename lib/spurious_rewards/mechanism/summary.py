@@ -4,7 +4,7 @@ Shares have Wilson intervals, means Student's t (final probabilities pile up nea
 the central limit theorem), medians the interval from order statistics, which assumes no distribution. The limits of
 `name` are `name_low` and `name_high`.
 
-    summary(simulate(BanditConfig(clip_mode="high_only")).per_seed)["share_up_low"]
+    summary(simulate(BanditConfig(clip_mode="none")).per_seed)["share_up_low"]
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -125,6 +126,9 @@ def _module(name: str, reward: str) -> ModuleType:
     kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         importlib.invalidate_caches()
+        found = PathFinder.find_spec(name, folders)
+        if name in _IMPORTED and found and found.origin != sys.modules[name].__file__:  # another project's
+            del sys.modules[name], _IMPORTED[name]
         module = importlib.import_module(name)
         digest = _file_hash(module)
         if _IMPORTED.setdefault(name, digest) != digest:

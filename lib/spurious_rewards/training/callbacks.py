@@ -8,15 +8,21 @@ Usage: `trainer.add_callback(RunCallback(config, trainer, checkpoint, on_batch, 
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pandas as pd
+import torch
 from tqdm import tqdm
 from transformers import TrainerCallback
 
+from spurious_rewards.storage.files import write_parquet
 from spurious_rewards.training import checkpoints
 from spurious_rewards.training.arguments import world_size
 from spurious_rewards.training.config import RunConfig
@@ -36,6 +42,10 @@ TRL_COLUMNS = {
 }
 
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+"""What a cluster sends before it takes the machine away: the run is saved after the present rollout batch."""
+
+
 class RunCallback(TrainerCallback):
     """Collects one row per update and acts at rollout-batch boundaries."""
 
@@ -46,8 +56,9 @@ class RunCallback(TrainerCallback):
         checkpoint: Path | None,
         on_batch: Callable[[pd.DataFrame], None] | None,
         progress: bool,
+        partial: Path | None = None,
     ):
-        self.config, self.trainer, self.on_batch = config, trainer, on_batch
+        self.config, self.trainer, self.on_batch, self.partial = config, trainer, on_batch, partial
         metrics, rollouts = checkpoints.load_tables(checkpoint) if checkpoint else (pd.DataFrame(), pd.DataFrame())
         self.rows: list[dict[str, Any]] = metrics.to_dict("records")
         self.rollouts: list[dict[str, Any]] = rollouts.to_dict("records")
@@ -60,7 +71,27 @@ class RunCallback(TrainerCallback):
             disable=not progress,
         )
         self._at_boundary = self._measured = False
+        self._signal: int | None = None
+        if threading.current_thread() is threading.main_thread():
+            self._kept = {number: signal.signal(number, self._note) for number in STOP_SIGNALS}
+        else:
+            self._kept = {}
         self._batch_began = time.perf_counter()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._signal is not None:  # asked twice: at once
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        self._signal = number
+
+    def stopped_by(self) -> str:
+        """Return the name of the signal that ended training early, or nothing."""
+        return signal.Signals(self._signal).name if self._signal is not None else ""
+
+    def restore_signals(self) -> None:
+        """Put the handlers of before back."""
+        for number, handler in self._kept.items():
+            signal.signal(number, handler)
 
     def tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """(metrics, rollouts) so far."""
@@ -89,8 +120,18 @@ class RunCallback(TrainerCallback):
         check_update(state.global_step, logs)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Note when a rollout batch is done (its row is logged right after)."""
+        """Note when a rollout batch is done (its row is logged right after); after a signal, save there and stop."""
         self._at_boundary, self._measured = state.global_step % self.config.updates_per_batch == 0, False
+        if self._at_boundary and self._stop_asked():
+            control.should_save = control.should_training_stop = True
+
+    def _stop_asked(self) -> bool:
+        """Whether any process of the launch has been asked to stop; all decide alike."""
+        accelerator = self.trainer.accelerator
+        signals = torch.tensor([self._signal or 0], device=accelerator.device)
+        largest = int(accelerator.gather(signals).max())
+        self._signal = largest or None
+        return largest > 0
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Close the previous rollout batch, if one has just ended."""
@@ -120,8 +161,12 @@ class RunCallback(TrainerCallback):
         first = self.rows[-self.config.updates_per_batch]
         self.bar.set_postfix(reward=f"{first['reward_mean']:.2f}", code=f"{first['code_frequency']:.2f}", refresh=False)
         self.bar.update(1)
-        if self.on_batch is not None and self.trainer.is_world_process_zero():
-            self.on_batch(pd.DataFrame(self.rows))
+        if self.trainer.is_world_process_zero():
+            rows = pd.DataFrame(self.rows)
+            if self.partial is not None:
+                write_parquet(self.partial, rows)
+            if self.on_batch is not None:
+                self.on_batch(rows)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Seal the checkpoint that the trainer has just written, then drop old ones.

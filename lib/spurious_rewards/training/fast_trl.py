@@ -4,7 +4,8 @@
 
 - *log π_old in the micro-batches of the updates.* TRL computes it before it shuffles, in other batches of other widths,
   so that its ratio at the first update is 1 up to rounding only; in bf16 that is enough to clip tokens. Here the two
-  computations are equal, and so the ratio is 1 to the last bit.
+  computations are equal, and so the ratio is 1 to the last bit. In the first rollout batch of a run both are computed,
+  and their difference is logged as the noise that the clip is spared (`clip_noise_floor`).
 - *No padding that no row needs.* TRL pads every micro-batch to the longest row of the rollout batch (`trimmed`).
 - *The head at completion positions only* (`CompletionHead`). On devices without Triton, TRL scores every position of a
   micro-batch, prompts and padding included, and throws that part away. Nothing of the head is copied: the forward that
@@ -31,6 +32,7 @@ from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import maybe_gather_lm_head_ctx
 
 from spurious_rewards.training.diagnosed import DiagnosedGRPOTrainer
+from spurious_rewards.training.vllm_rollouts import sampler_gap
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -59,6 +61,7 @@ class FastGRPOTrainer(DiagnosedGRPOTrainer):
 
     def __init__(self, *args: Any, fast: bool = True, top1_prob: bool = True, **kwargs: Any):
         self.fast, self._skip_old_logps = fast, False
+        self._measure_noise = self._noise_measured = False
         super().__init__(*args, **kwargs)
         if fast and not self._is_vlm:
             policy = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
@@ -70,8 +73,14 @@ class FastGRPOTrainer(DiagnosedGRPOTrainer):
         return self.fast and self.model.training and self.args.gradient_accumulation_steps % generate_every != 0
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
-        self._skip_old_logps = self._old_logps_wanted() and not (
-            self.use_vllm and self.vllm_importance_sampling_correction  # which compares them with vLLM's at once
+        first = self.state.global_step == 0 and self.diagnostics is not None
+        self._measure_noise = first and not self._noise_measured and self._old_logps_wanted()
+        self._skip_old_logps = (
+            not self._measure_noise
+            and self._old_logps_wanted()
+            and not (
+                self.use_vllm and self.vllm_importance_sampling_correction  # which compares them with vLLM's at once
+            )
         )
         return super()._generate_and_score_completions(inputs)
 
@@ -95,10 +104,37 @@ class FastGRPOTrainer(DiagnosedGRPOTrainer):
                 return inputs
             self._buffered_inputs = [trimmed(micro) for micro in self._buffered_inputs]
             if self._old_logps_wanted() and not with_images(self._buffered_inputs[0]):
+                elsewhere = [micro["old_per_token_logps"] for micro in self._buffered_inputs]
                 with self.timed("old_logps"):
                     for micro in self._buffered_inputs:
                         micro["old_per_token_logps"] = self.old_logps(micro)
+                if self._measure_noise:
+                    self._log_noise(elsewhere)
+                self._check_sampler()
         return self._buffered_inputs[self._step % self.args.steps_per_generation]
+
+    def _check_sampler(self) -> None:
+        """Stop if vLLM's log-probabilities of the new rollouts are not the trainer's; log how far they are apart."""
+        if all(micro.get("sampling_per_token_logps") is not None for micro in self._buffered_inputs):
+            pairs = [
+                (micro["sampling_per_token_logps"][real], micro["old_per_token_logps"][real])
+                for micro in self._buffered_inputs
+                for real in (micro["completion_mask"].bool(),)
+            ]
+            self.log_column("sampler_logp_gap", sampler_gap(self.accelerator, pairs))
+
+    def _log_noise(self, elsewhere: list[Float[Tensor, "batch tokens"]]) -> None:
+        """Log how far log π of the same tokens and weights differs in TRL's batches: what a clip would see as ratio."""
+        pairs = zip(self._buffered_inputs, elsewhere, strict=True)
+        ratios = torch.cat(
+            [(micro["old_per_token_logps"] - old).exp()[micro["completion_mask"].bool()] for micro, old in pairs]
+        )
+        outside = (ratios > 1 + self.reference.high) | (ratios < 1 - self.reference.low)
+        counts = torch.stack([outside.sum(), torch.ones_like(outside).sum()]).float()
+        n_outside, n_tokens = self.accelerator.reduce(counts, reduction="sum").tolist()
+        self.log_column("clip_noise_floor", n_outside / n_tokens)
+        self.log_column("clip_noise_max", float(self.accelerator.gather((ratios - 1).abs().max()).max()))
+        self._noise_measured = True
 
     def old_logps(self, micro: dict[str, Any]) -> Float[Tensor, "batch tokens"]:
         """Compute log π of the completion tokens of a micro-batch under the present weights."""

@@ -22,11 +22,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import pandas as pd
 
 from spurious_rewards.command_line import exit_code
 from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.rewards.registry import known_elsewhere
 from spurious_rewards.storage.files import read_text, write_text
 from spurious_rewards.storage.paths import code_root, project_root
 from spurious_rewards.storage.runs import RunFolder
@@ -37,6 +40,7 @@ from spurious_rewards.workflow.processes import bound, die_with_parent
 MODULE = "spurious_rewards.training.launch"
 ERROR_FILE = "SPURIOUS_ERROR_FILE"
 """Environment variable with the file in which a worker leaves its one sentence for `launch_run`."""
+OnBatch = Callable[[pd.DataFrame], None]
 
 
 def read_config(path: str | Path | None, changes: Sequence[str] = ()) -> RunConfig:
@@ -87,18 +91,22 @@ def command(config_file: str | Path, hardware: str, processes: int = 0) -> list[
         start = ["-m", "accelerate.commands.launch", "--config_file", str(files[hardware]), *count]
     # FSDP's file recomputes activations by itself, DeepSpeed's cannot
     changes = ["--set", "gradient_checkpointing=true"] if hardware == "zero3" else []
-    return [sys.executable, *start, "-m", MODULE, "--config", str(config_file), *changes]
+    return [sys.executable, *start, "-m", MODULE, "--progress", "--config", str(config_file), *changes]
 
 
-def launch_run(config: RunConfig, hardware: str, processes: int = 0) -> RunFolder:
+def launch_run(config: RunConfig, hardware: str, processes: int = 0, on_batch: OnBatch | None = None) -> RunFolder:
     """Train in processes of their own and wait; a finished run returns at once.
+
+    The processes show a bar over rollout batches, and `on_batch` gets the metrics so far whenever one is done.
 
     The processes get `config` as it is asked for here; `config.json` has what the run was begun with, and the two may
     differ in fields that do not change what is computed.
 
     Raises:
-        InputError: unknown hardware, or the launch failed; its own output says why.
+        InputError: unknown hardware, a reward that only this process knows, or the launch failed; its own output says
+            why.
     """
+    known_elsewhere(config.reward)
     run = RunFolder.open(config.run_id(), config)
     if run.complete:
         from spurious_rewards.training.run import report_missing_columns
@@ -111,17 +119,38 @@ def launch_run(config: RunConfig, hardware: str, processes: int = 0) -> RunFolde
             json.dump(config.to_dict(), asked)
             asked.flush()
             # SIGTERM to the launcher, which stops its workers: a killed kernel leaves no process on a GPU.
-            start = bound([*command(asked.name, hardware, processes), "--progress"], signal.SIGTERM)
-            done = subprocess.run(start, check=False, env={**os.environ, ERROR_FILE: str(sentence)})
-        if done.returncode or not run.complete:
+            start = bound(command(asked.name, hardware, processes), signal.SIGTERM)
+            process = subprocess.Popen(start, env={**os.environ, ERROR_FILE: str(sentence)})
+            code = _wait(process, run, on_batch)
+        if code or not run.complete:
             told = sentence.is_file()
-            cause = read_text(sentence) if told else f"it ended with exit code {done.returncode}, see its output above."
+            cause = read_text(sentence) if told else f"it ended with exit code {code}, see its output above."
             sentence.unlink(missing_ok=True)
             raise InputError(
                 f"The launch of {run.run_id} on {hardware} failed: {cause} Started again, it goes on from its last "
                 "checkpoint."
             )
     return run
+
+
+def _wait(process: subprocess.Popen, run: RunFolder, on_batch: OnBatch | None) -> int:
+    """Wait for a launch, hand on the metrics that it leaves after every rollout batch, and return its exit code."""
+    from spurious_rewards.training.run import PARTIAL
+
+    partial, seen = run.path(PARTIAL), 0.0
+    try:
+        while True:
+            try:
+                return process.wait(timeout=2)
+            except subprocess.TimeoutExpired:
+                changed = partial.stat().st_mtime if partial.is_file() else 0.0
+                if on_batch is not None and changed > seen:
+                    seen = changed
+                    on_batch(pd.read_parquet(partial))
+    except BaseException:  # an interrupted cell leaves nothing running
+        process.terminate()
+        process.wait()
+        raise
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,7 +5,7 @@
                   rollouts.parquet   a sample of the rollouts with reward, advantage and strategy
                   checkpoints/       the newest ones, at rollout-batch boundaries
                   model/             the trained model, a Transformers folder
-                  metrics.partial.parquet   what was measured of a run whose policy diverged
+                  metrics.partial.parquet   metrics so far, after every rollout batch of an unfinished run
                   manifest.json      last: where it came from and what it holds
 
 Usage: `run = train(RunConfig(model="qwen-like", reward="random", ...))`, or notebook 02_train_grpo.
@@ -57,7 +57,8 @@ def train(config: RunConfig, on_batch: OnBatch | None = None, progress: bool = T
         progress: show a bar over rollout batches with the time left.
 
     Raises:
-        InputError: bad configuration, model, data or reward; or the policy diverged to not-a-number.
+        InputError: bad configuration, model, data or reward; the policy diverged to not-a-number; or SIGTERM or SIGUSR1
+            came, after which the run stops at its next checkpoint.
     """
     run = RunFolder.open(config.run_id(), config)
     if run.complete:
@@ -107,7 +108,7 @@ def _train(
     notes = [*config.notes(), *_too_long(config, len(problems), trainer.n_problems)]
     for note in notes if is_main_process() else ():
         print(note)
-    callback = RunCallback(config, trainer, checkpoint, on_batch, progress and is_main_process())
+    callback = RunCallback(config, trainer, checkpoint, on_batch, progress and is_main_process(), run.path(PARTIAL))
     trainer.remove_callback(PrinterCallback)  # one line of JSON per update drowns a notebook
     trainer.add_callback(callback)
     try:
@@ -121,6 +122,14 @@ def _train(
         else:
             raise
         raise _diverged(run, config, callback, cause) from error
+    finally:
+        callback.restore_signals()
+    if trainer.state.global_step < trainer.args.max_steps:
+        done = trainer.state.global_step // config.updates_per_batch
+        raise InputError(
+            f"Stopped by {callback.stopped_by()} after rollout batch {done} of {config.rollout_batches}, with a "
+            "checkpoint; started again, the run goes on from there."
+        )
     save_model(trainer, run.path("model"), config.lora_rank > 0)
     if not is_main_process():
         return
@@ -207,7 +216,8 @@ def make_trainer(config: RunConfig, problems: list[Problem], folder: str | Path)
 
     args = grpo_arguments(config, folder)
     torch.manual_seed(config.seed)
-    model, tokenizer = load(config.model)
+    frozen_base = config.lora_rank > 0 and config.precision == "bf16"  # it takes no steps that bf16 would lose
+    model, tokenizer = load(config.model, "bfloat16" if frozen_base else "float32")
     if n_parameters(model) < 5_000_000:
         torch.set_num_threads(1)  # on two contended threads a tiny model's step takes 10 to 40 times longer
     kept = within_limit(problems, config, tokenizer)
@@ -272,8 +282,8 @@ def save_model(trainer: Any, target: Path, merge: bool) -> None:
     temporary = Path(tempfile.mkdtemp(prefix=".model-", dir=target.parent))
     try:
         model = accelerator.unwrap_model(trainer.model)
-        if merge:
-            model = model.merge_and_unload()
+        if merge:  # in fp32: what an adapter adds to a weight may be less than bf16 can tell
+            model = model.cpu().float().merge_and_unload()
         model.save_pretrained(temporary, state_dict=state)
         trainer.processing_class.save_pretrained(temporary)
         temporary.chmod(0o755)

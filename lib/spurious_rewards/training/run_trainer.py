@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from trl.models.utils import disable_gradient_checkpointing
 
 from spurious_rewards.training.advantages import of_sign, whiten
 from spurious_rewards.training.config import RunConfig
@@ -55,15 +56,12 @@ class RunTrainer(ClipGRPOTrainer):
     def _generate_single_turn(self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any) -> tuple:
         if self.run.engine != "shared_prefix":
             return super()._generate_single_turn(prompt_ids, *args, **kwargs)
-        model = self.accelerator.unwrap_model(self.model_wrapped)
-        return sample(
-            model,
-            prompt_ids,
-            self.max_completion_length,
-            self.temperature,
-            self.eos_token_ids,
-            self._tokenizer.pad_token_id,
-        ), None
+        model, pad = self.accelerator.unwrap_model(self.model_wrapped), self._tokenizer.pad_token_id
+        # Transformers keeps no cache while it recomputes activations
+        with disable_gradient_checkpointing(model, self.args.gradient_checkpointing_kwargs):
+            return sample(
+                model, prompt_ids, self.max_completion_length, self.temperature, self.eos_token_ids, pad
+            ), None
 
     def _whitened(self, output: dict[str, Any]) -> torch.Tensor:
         local = output["advantages"]

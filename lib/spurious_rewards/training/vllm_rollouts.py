@@ -1,8 +1,11 @@
-"""Rollouts by colocated vLLM that depend on the run's seed and go on after a resume.
+"""Rollouts by vLLM that depend on the run's seed, go on after a resume, and come from the policy that is trained.
 
 TRL seeds its engines by their number alone, so that runs of seeds 0, 1, 2 would sample from one stream, and a resumed
 run from its beginning again. Colocated vLLM draws from torch's generators of this process, so they are seeded here
 before each rollout batch, by (seed, update, engine), and put back after it.
+
+After waking from its sleep, vLLM has been seen to run on with garbage for weights and say nothing. So the
+log-probabilities that it returns with every rollout batch are compared with the trainer's own (`sampler_gap`).
 
 Usage: as `ClipGRPOTrainer`, which derives from it.
 """
@@ -10,13 +13,54 @@ Usage: as `ClipGRPOTrainer`, which derives from it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate.utils import set_seed
 from trl import GRPOTrainer
+
+from spurious_rewards.errors import InputError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from jaxtyping import Float
+    from torch import Tensor
+
+
+LARGEST_GAP = 0.1
+"""Mean distance of vLLM's log-probabilities from the trainer's, nats: 0.02 in bf16, far more with wrong weights."""
+
+
+def sampler_gap(
+    accelerator: Accelerator, pairs: Iterable[tuple[Float[Tensor, " tokens"], Float[Tensor, " tokens"]]]
+) -> float:
+    """Compare the log-probabilities of the same tokens in sampler and trainer.
+
+    Args:
+        accelerator: of the launch; every process calls it.
+        pairs: (sampler's, trainer's), of the real tokens of each micro-batch; NaN is a token that vLLM did not score.
+
+    Returns:
+        Mean absolute difference over all processes, nats.
+
+    Raises:
+        InputError: it is above `LARGEST_GAP`, on every process.
+    """
+    gaps = torch.cat([(sampled - trained).abs() for sampled, trained in pairs])
+    scored = ~torch.isnan(gaps)
+    totals = torch.stack([gaps[scored].sum(), scored.sum()]).float()
+    total, n = accelerator.reduce(totals, reduction="sum").tolist()
+    gap = total / n if n else math.inf
+    if gap > LARGEST_GAP:
+        raise InputError(
+            f"vLLM does not sample from the policy: over {n:.0f} tokens its log-probabilities differ by {gap:.2g} on "
+            f"average, and {LARGEST_GAP} is the limit. Its weights were damaged as it slept (set trl to "
+            '"vllm_enable_sleep_mode: false"), or a server of it has other weights or another temperature.'
+        )
+    return gap
 
 
 class SeededGRPOTrainer(GRPOTrainer):

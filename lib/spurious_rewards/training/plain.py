@@ -1,8 +1,13 @@
-"""GRPO as one would write it first: plain PyTorch around a Transformers model, the yardstick of grpo_step.py.
+"""GRPO as one would write it first: plain PyTorch around a Transformers model, the readable twin of the trainer.
 
-Same model, prompts, group size, number of updates, optimizer and loss as the trainer's: sample with `generate`, one
-pass for log π_old, group advantages, then mini-batches with a two-sided clip, token mean, gradient-norm clipping and
-AdamW. No logging, no checkpoints, no distribution, no choice of anything.
+Same model, prompts, group size, number of updates, optimizer and loss as `trainer.ClipGRPOTrainer`: sample with
+`generate`, one pass for log π_old, group advantages, then mini-batches with a two-sided clip, token mean, gradient-norm
+clipping and AdamW. No logging, no checkpoints, no distribution, no choice of anything. `benchmarks/grpo_step.py`
+measures the trainer against it; notebook 02 shows it.
+
+Shapes: R rollouts, P prompt tokens, T completion tokens.
+
+Usage:
 
     loop = PlainGRPO(model, tokenizer, group_size=16, updates=8, micro_batch=64, max_new_tokens=64, learning_rate=5e-7)
     loop.rollout_batch(prompts, rewards)
@@ -17,7 +22,7 @@ import torch
 
 
 class PlainGRPO:
-    """The loop; `rollout_batch` makes one rollout batch and its updates."""
+    """Trains a model by `rollout_batch`, each of which samples, scores and makes the updates."""
 
     def __init__(
         self,
@@ -36,7 +41,7 @@ class PlainGRPO:
         self.tokenizer.padding_side = "left"
 
     def log_probs(self, ids: torch.Tensor, mask: torch.Tensor, n_completion: int) -> torch.Tensor:
-        """log π of the completion tokens, (rows, n_completion)."""
+        """Compute log π of the completion tokens, (R, T), from ids and mask (R, P + T)."""
         hidden = self.model.model(ids, attention_mask=mask).last_hidden_state[:, -n_completion - 1 : -1]
         log_softmax = torch.log_softmax(self.model.lm_head(hidden), dim=-1)
         return log_softmax.gather(2, ids[:, -n_completion:, None]).squeeze(2)
