@@ -25,7 +25,7 @@ LABEL_COLUMNS = ("problem_id", "label", "label_correct")
 
 
 def load_labels(labels: str | Path) -> pd.DataFrame:
-    """The labels.parquet of a labelling run: problem_id, label (None where no sample had an answer), label_correct, ….
+    """Load the labels.parquet of a labelling run: problem_id, label (None without any answer), label_correct, ….
 
     Args:
         labels: folder or run id of the labelling.
@@ -52,7 +52,7 @@ def load_labels(labels: str | Path) -> pd.DataFrame:
 
 
 def relabelled(problems: Iterable[Problem], labels: pd.DataFrame, only_wrong: bool) -> list[Problem]:
-    """Problems with the majority label as answer; with `only_wrong` the subset whose label is wrong.
+    """Return problems with the majority label as answer; with `only_wrong` the subset whose label is wrong.
 
     Problems none of whose samples had an answer are left out.
 

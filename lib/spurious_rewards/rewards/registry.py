@@ -54,7 +54,7 @@ class RewardSpec:
 
     @property
     def definition(self) -> str:
-        """First paragraph of the function's docstring."""
+        """Return the first paragraph of the function's docstring."""
         return " ".join((self.function.__doc__ or "").strip().split("\n\n")[0].split())
 
 
@@ -248,7 +248,7 @@ def random_reward(
 
 
 def uniform(seed: int, rollout_batch: int, prompt_id: str, sample: int) -> float:
-    """A uniform number in [0, 1) with 53 random bits, from the BLAKE2b hash of its arguments."""
+    """Return a uniform number in [0, 1) with 53 random bits, from the BLAKE2b hash of its arguments."""
     key = f"{seed}\x1f{rollout_batch}\x1f{prompt_id}\x1f{sample}".encode()
     return (int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") >> 11) * 2.0**-53
 

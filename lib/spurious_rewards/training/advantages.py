@@ -54,7 +54,7 @@ def of_sign(advantages_N: Float[Tensor, " rollouts"], sign: str) -> Float[Tensor
 def whiten(
     advantages_N: Float[Tensor, " rollouts"], n_tokens_N: Float[Tensor, " rollouts"], epsilon: float = 1e-8
 ) -> Float[Tensor, " rollouts"]:
-    """The released code's second normalisation over *all* rollouts of a batch, each weighted by its token count.
+    """Normalise advantages over *all* rollouts of a batch, weighted by token count, as the released code does.
 
     The paper does not mention it. With information-free rewards the group step already gives mean 0 and variance near
     1, so the second step mostly rescales by 1/√(E[A²]) — see `mechanism.moments`.

@@ -18,12 +18,12 @@ from spurious_rewards.training.config import RunConfig
 
 
 def world_size() -> int:
-    """Processes of this launch (torchrun and accelerate set WORLD_SIZE)."""
+    """Return the number of processes of this launch (torchrun and accelerate set WORLD_SIZE)."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def fsdp_recomputes() -> bool:
-    """Whether this launch recomputes activations by FSDP's own means; Trainer refuses to have it done twice."""
+    """Tell whether this launch recomputes activations by FSDP's own means; Trainer refuses to do it twice."""
     return all(
         os.environ.get(name, "").lower() in ("true", "1")
         for name in ("ACCELERATE_USE_FSDP", "FSDP_ACTIVATION_CHECKPOINTING")
@@ -31,7 +31,7 @@ def fsdp_recomputes() -> bool:
 
 
 def settings(config: RunConfig, folder: str | Path, processes: int) -> dict[str, Any]:
-    """Keyword arguments of `GRPOConfig`, as plain values (no torch needed).
+    """Return the keyword arguments of `GRPOConfig`, as plain values (no torch needed).
 
     Args:
         config: the run.
@@ -132,7 +132,7 @@ def check_report_to(report_to: Any) -> None:
 
 
 def grpo_arguments(config: RunConfig, folder: str | Path) -> Any:
-    """The `GRPOConfig` of a run in this launch.
+    """Build the `GRPOConfig` of a run in this launch.
 
     Raises:
         InputError: a vLLM engine on a machine without a GPU or without vLLM, a missing package of `report_to`, or
@@ -172,7 +172,7 @@ def _built(kind: Any, values: dict[str, Any], **more: Any) -> Any:
 
 
 def dry_run(config: RunConfig, processes: int, folder: str | Path = "dry-run") -> Any:
-    """The `GRPOConfig` that a launch with `processes` processes on GPUs would use, built and checked by TRL itself.
+    """Build the `GRPOConfig` that a launch with `processes` processes on GPUs would use, checked by TRL itself.
 
     Nothing is loaded and no device is touched, so the settings of eight GPUs can be validated on a laptop; only
     whether the model fits and vLLM starts remains open.

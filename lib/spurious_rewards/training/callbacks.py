@@ -94,7 +94,7 @@ class RunCallback(TrainerCallback):
             signal.signal(number, handler)
 
     def tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """(metrics, rollouts) so far."""
+        """Return (metrics, rollouts) so far."""
         self.rollouts += self.trainer.take_rollouts()
         return pd.DataFrame(self.rows), pd.DataFrame(self.rollouts)
 

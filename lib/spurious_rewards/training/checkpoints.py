@@ -33,13 +33,13 @@ STATE = (
 
 
 def all_checkpoints(folder: str | Path) -> list[Path]:
-    """Checkpoint folders, oldest first, whole or not."""
+    """List the checkpoint folders, oldest first, whole or not."""
     found = [path for path in Path(folder).glob("checkpoint-*") if path.name.rsplit("-", 1)[-1].isdigit()]
     return sorted(found, key=lambda path: int(path.name.rsplit("-", 1)[-1]))
 
 
 def latest(folder: str | Path) -> Path | None:
-    """The newest whole checkpoint, after removing every one that is not whole; None if none can be resumed from."""
+    """Return the newest whole checkpoint that can be resumed from, after removing every one that is not whole."""
     found = None
     for checkpoint in all_checkpoints(folder):
         if not (checkpoint / MARKER).is_file():
@@ -77,7 +77,7 @@ def check_processes(checkpoint: Path, processes: int) -> None:
 
 
 def load_tables(checkpoint: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The (metrics, rollouts) tables that were sealed with a checkpoint."""
+    """Load the (metrics, rollouts) tables that were sealed with a checkpoint."""
     return pd.read_parquet(checkpoint / "metrics.parquet"), pd.read_parquet(checkpoint / "rollouts.parquet")
 
 

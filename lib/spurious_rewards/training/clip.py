@@ -56,7 +56,7 @@ class ClipBand:
 
     @property
     def never_left(self) -> bool:
-        """Whether no ratio leaves it, so that nothing is ever clipped."""
+        """Tell whether no ratio leaves it, so that nothing is ever clipped."""
         return self.low >= NEVER_LOW and self.high >= NEVER_HIGH
 
 
@@ -87,22 +87,22 @@ class ClipMode:
 
     @property
     def clips(self) -> bool:
-        """Whether some ratio is clipped at all."""
+        """Tell whether some ratio is clipped at all."""
         return bool(self.lower) or self.upper
 
     @property
     def mirrored(self) -> bool:
-        """Whether both exits are equally far from 1 in log space."""
+        """Tell whether both exits are equally far from 1 in log space."""
         return self.lower == "epsilon_high"
 
     @property
     def hinge(self) -> bool:
-        """Whether the surrogate is min(R·A, clip(R)·A) with some band."""
+        """Tell whether the surrogate is min(R·A, clip(R)·A) with some band."""
         return self.keeps_old and not self.weight_only
 
     @property
     def ignored(self) -> str:
-        """The ε that the mode does not read; empty if it reads both, or neither (then they may be anything)."""
+        """Name the ε that the mode does not read; empty if it reads both, or neither (then they may be anything)."""
         unread = {"epsilon_low", "epsilon_high"} - {self.lower} - ({"epsilon_high"} if self.upper else set())
         return unread.pop() if len(unread) == 1 else ""
 

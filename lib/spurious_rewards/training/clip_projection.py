@@ -73,7 +73,7 @@ class ClipProjection:
 
     @torch.no_grad()
     def take(self, accelerator: Accelerator) -> dict[str, float]:
-        """The columns of this update over all processes; starts the next update."""
+        """Return the columns of this update over all processes, and start the next update."""
         push, self._push = self._push or [torch.zeros_like(p) for p in self._parameters], None
         if accelerator.num_processes > 1:  # the loss of an update is the mean over processes, so its gradient is too
             push = [accelerator.reduce(x, reduction="mean") for x in push]

@@ -113,12 +113,12 @@ class RunConfig(Config):
     n_train_problems: int = 0
     """Problems drawn from it; 0 takes all (about 40 000)."""
     problem_seed: int = 0
-    """Of that draw. Apart from `seed`, so that seeds share their problems and labels made once serve them all."""
+    """Seed of the draw of training problems. Apart from `seed`, so that seeds share problems and their labels."""
     prompt_style: str = "qwen_default"
     """How a problem becomes a prompt; paper: the model's default system prompt and chat template."""
 
     reward: str = "ground_truth"
-    """Reward name, see `rewards.registry`; `A_and_B` and `inverse_A` compose."""
+    """Reward: a name of `rewards.registry`, or `module:function`; `A_and_B` and `inverse_A` compose."""
     gamma: float = 0.5
     """Probability of reward 1 under the random reward (paper §4: 0.5 unless said otherwise)."""
     false_positive: float = 0.0
@@ -133,23 +133,23 @@ class RunConfig(Config):
     """Grader of the math rewards: `robust`, or `paper` for the released verifier's behaviour."""
 
     clip_mode: str = "two_sided"
-    """See `training.clip.MODES`; paper: PPO's two-sided clip, and one ablation without it."""
+    """Clip mode, a row of `training.clip.MODES`; paper: PPO's two-sided clip, and one ablation without it."""
     epsilon_low: float = 0.2
-    """Paper: ε = 0.2."""
+    """Distance of the clip's lower exit from ratio 1; paper: 0.2."""
     epsilon_high: float = 0.2
-    """Paper: ε = 0.2."""
+    """Distance of the clip's upper exit from ratio 1; paper: 0.2."""
     reference_epsilon: float = 0.2
     """ε of the *would-clip* fraction that is logged in every arm, the unclipped ones included; below 1."""
     advantage_sign: str = "both"
     """Which advantages count: `both` (paper), or only those above 0 (`positive`) or below 0 (`negative`); the others
     are set to 0."""
     whiten_advantages: bool = False
-    """The released code's second, batch-wide normalisation; the paper does not mention it."""
+    """Normalise advantages once more over the whole rollout batch, as the released code does and the paper does not."""
 
     prompts_per_batch: int = 64
-    """Paper: "batch size 64" prompts per step."""
+    """Prompts per rollout batch; paper: "batch size 64"."""
     group_size: int = 16
-    """Paper: 16 rollouts per prompt."""
+    """Rollouts per prompt; paper: 16."""
     updates_per_batch: int = 8
     """Optimizer updates per rollout batch; paper: mini-batch 128 of 1024 rollouts, so 8. With 1 the clip is inert."""
     rollout_batches: int = 300
@@ -157,20 +157,20 @@ class RunConfig(Config):
     micro_batch: int = 4
     """Sequences per forward pass and process (released code: 4)."""
     temperature: float = 1.0
-    """Of the rollouts; paper: 1."""
+    """Temperature of the rollouts; paper: 1."""
     max_prompt_tokens: int = 1024
-    """Longer prompts are filtered out (released code: 1024)."""
+    """Longest prompt; problems with a longer one are left out (released code: 1024)."""
     max_completion_tokens: int = 3072
-    """Paper: 3072."""
+    """Longest rollout, in tokens; paper: 3072."""
 
     optimizer: str = "adamw"
-    """`adamw` (paper), or `sgd` without momentum for the mechanism."""
+    """Optimizer: `adamw` (paper), or `sgd` without momentum for the mechanism."""
     learning_rate: float = 5e-7
-    """Paper: 5e-7, constant."""
+    """Step size of the optimizer, constant; paper: 5e-7."""
     precision: str = "bf16"
-    """`bf16` is autocast over fp32 master weights: a pure bf16 weight does not move at 5e-7."""
+    """Precision: `fp32`, or `bf16` autocast over fp32 weights (a pure bf16 weight does not move at 5e-7)."""
     lora_rank: int = 0
-    """0 trains all weights (paper); above 0 a LoRA adapter of that rank, α = 2·rank, on all linear layers."""
+    """Rank of a LoRA adapter (α = 2·rank, all linear layers) that is trained instead of all weights; 0, paper: none."""
 
     engine: str = "transformers"
     """Who writes the rollouts: `transformers` (TRL's own use of `generate`), `shared_prefix` (the same model, a prompt
@@ -187,7 +187,7 @@ class RunConfig(Config):
     diagnostics: bool = field(default=True, metadata=_AWAY)
     """Log ratios, would-clip fractions and their like for every update, see `training.diagnostics`."""
     top1_prob: bool = field(default=True, metadata=_AWAY)
-    """With them the mean top-1 probability (one projection of the completion tokens more, about 1 % of an update)."""
+    """Log the mean top-1 probability with the diagnostics; about 1 % of an update."""
     vllm_gpu_memory: float = field(default=0.3, metadata=_AWAY)
     """Share of each GPU's memory that colocated vLLM takes (TRL: 0.3)."""
     vllm_tensor_parallel: int = field(default=1, metadata=_AWAY)
@@ -263,7 +263,7 @@ class RunConfig(Config):
         self.batch_plan(1)
 
     def reward_names(self) -> list[str]:
-        """Base names in the reward expression, left to right."""
+        """Return the base names in the reward expression, left to right."""
         return leaves(parse(self.reward))
 
     def reward_function(self) -> Reward:
@@ -334,7 +334,7 @@ class RunConfig(Config):
             )
 
     def notes(self) -> list[str]:
-        """What a reader of this run's numbers should know, one sentence each; printed and put into the manifest."""
+        """Return what a reader of this run's numbers should know, one sentence each, for screen and manifest."""
         if self.reward == "random" and self.gamma in (0, 1):
             return [
                 f"With gamma {self.gamma:g} every rollout gets the same reward, so every advantage is 0 and "
@@ -366,7 +366,7 @@ class RunConfig(Config):
         return BatchPlan(rollouts, mini_batch, self.micro_batch, mini_batch // per_step, rollouts // per_step)
 
     def arm(self) -> str:
-        """A short readable name of what distinguishes this run: reward, clip mode, seed."""
+        """Return a short readable name of what distinguishes this run: reward, clip mode, seed."""
         dials = {
             "random": f"{self.gamma:g}",
             "noisy_ground_truth": f"{self.false_positive:g}_{self.false_negative:g}",
@@ -377,5 +377,5 @@ class RunConfig(Config):
         return f"{reward}{dials.get(self.reward, '')}-{self.clip_mode}{sign}-s{self.seed}"
 
     def run_id(self) -> str:
-        """Folder name: what a person looks for, then the digest of everything that matters."""
+        """Return the name of the run's folder: what a person looks for, then the digest of everything that matters."""
         return f"train-{slug(self.model)}-{self.arm()}-{self.digest()}"

@@ -88,7 +88,7 @@ class UpdateDiagnostics:
         self._parts.append(tokens)
 
     def take(self, accelerator: Accelerator | None = None) -> dict[str, float]:
-        """The columns of this update over all processes; starts the next update."""
+        """Return the columns of this update over all processes, and start the next update."""
         names = [name for name in TokenBatch.__dataclass_fields__ if getattr(self._parts[0], name) is not None]
         columns = torch.stack(
             [torch.cat([getattr(part, name).float() for part in self._parts]) for name in names]
@@ -111,7 +111,7 @@ def token_statistics(
     *,
     epsilon: float,
 ) -> dict[str, float]:
-    """The token columns of the module's table for one update; arguments as in `TokenBatch`."""
+    """Compute the token columns of the module's table for one update; arguments as in `TokenBatch`."""
     log_ratio = logp - old_logp
     ratio = log_ratio.exp()
     high = (ratio > 1 + epsilon) & (advantage > 0)
@@ -166,7 +166,7 @@ def token_statistics(
 def rollout_diagnostics(
     texts: Sequence[str], rewards: Sequence[float], n_tokens: Sequence[int], ended: Sequence[bool], group_size: int
 ) -> dict[str, float]:
-    """Figures of a whole rollout batch (all processes), logged with its first update.
+    """Compute the figures of a whole rollout batch (all processes), logged with its first update.
 
     Args:
         texts: completions, group by group.

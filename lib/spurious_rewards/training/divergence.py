@@ -21,7 +21,7 @@ WATCHED = ("loss", "surrogate_loss", "grad_norm")
 
 
 def check_update(update: int, logs: Mapping[str, Any]) -> None:
-    """Look at the log entry of one update.
+    """Check that the log entry of one update is finite.
 
     Args:
         update: its number, for the sentence.
@@ -36,7 +36,7 @@ def check_update(update: int, logs: Mapping[str, Any]) -> None:
 
 
 def check_weights(trainer: Any) -> None:
-    """Look at the weights after an update; every process calls it and looks at the part that it holds.
+    """Check that the weights are finite; every process calls it and checks the part that it holds.
 
     Raises:
         FloatingPointError: a weight on some process is not finite (on every process, so that all of them stop).
@@ -50,7 +50,7 @@ def check_weights(trainer: Any) -> None:
 
 @torch.no_grad()
 def _held(parameter: Any) -> torch.Tensor:
-    """What this process holds of a parameter: all of it, or its shard under FSDP 2 (DTensor) and ZeRO-3."""
+    """Return what this process holds of a parameter: all of it, or its shard under FSDP 2 (DTensor) and ZeRO-3."""
     if hasattr(parameter, "ds_tensor"):
         return parameter.ds_tensor
     return parameter.to_local() if hasattr(parameter, "to_local") else parameter.detach()

@@ -68,7 +68,7 @@ class FastGRPOTrainer(DiagnosedGRPOTrainer):
             self.head = CompletionHead(policy, self.temperature, self.diagnostics is not None and top1_prob)
 
     def _old_logps_wanted(self) -> bool:
-        """Whether π_θ leaves π_old within a rollout batch: TRL's own condition for keeping log π_old."""
+        """Tell whether π_θ leaves π_old within a rollout batch: TRL's own condition for keeping log π_old."""
         generate_every = self.args.steps_per_generation * self.num_iterations
         return self.fast and self.model.training and self.args.gradient_accumulation_steps % generate_every != 0
 
@@ -213,7 +213,7 @@ class CompletionHead:
 
 
 def _whole(parameter: Any) -> Any:
-    """The full tensor of a parameter that FSDP2 has sharded; any other as it is."""
+    """Return the full tensor of a parameter that FSDP 2 has sharded; any other as it is."""
     return parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
 
 

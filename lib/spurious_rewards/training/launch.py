@@ -44,7 +44,7 @@ OnBatch = Callable[[pd.DataFrame], None]
 
 
 def read_config(path: str | Path | None, changes: Sequence[str] = ()) -> RunConfig:
-    """The configuration in a YAML or JSON file, with `name=value` changes on top (values are YAML).
+    """Read the configuration in a YAML or JSON file, with `name=value` changes on top (values are YAML).
 
     Raises:
         InputError: no such file, not a mapping, an unknown or mistyped field, or a change without `=`.
@@ -63,7 +63,7 @@ def read_config(path: str | Path | None, changes: Sequence[str] = ()) -> RunConf
 
 
 def hardware_files() -> dict[str, Path]:
-    """Accelerate's configuration files by hardware: profiles/accelerate/*.yaml of this project, else of the code's."""
+    """Find Accelerate's configuration files by hardware: profiles/accelerate/*.yaml here, else the code's."""
     for root in (project_root(), code_root()):
         if root and (files := sorted((root / "profiles" / "accelerate").glob("*.yaml"))):
             return {path.stem: path for path in files}
@@ -71,7 +71,7 @@ def hardware_files() -> dict[str, Path]:
 
 
 def command(config_file: str | Path, hardware: str, processes: int = 0) -> list[str]:
-    """The command line that trains the configuration in `config_file` on that hardware.
+    """Return the command line that trains the configuration in `config_file` on that hardware.
 
     Args:
         config_file: YAML or JSON.
@@ -154,7 +154,7 @@ def _wait(process: subprocess.Popen, run: RunFolder, on_batch: OnBatch | None) -
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train one run; prints its folder."""
+    """Train one run and print its folder."""
     parser = argparse.ArgumentParser(
         prog=f"python -m {MODULE}", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

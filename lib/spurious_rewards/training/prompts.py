@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def batch_order(n_problems: int, prompts_per_batch: int, rollout_batches: int, seed: int) -> np.ndarray:
-    """Problem indices, shape (rollout_batches, prompts_per_batch): seeded permutations, cut into whole batches.
+    """Return problem indices, (rollout_batches, prompts_per_batch): seeded permutations in whole batches.
 
     The tail of a permutation that does not fill a batch is left out and comes back in the next permutation.
     """
@@ -43,7 +43,7 @@ def batch_order(n_problems: int, prompts_per_batch: int, rollout_batches: int, s
 def within_limit(
     problems: Sequence[Problem], config: RunConfig, tokenizer: PreTrainedTokenizerBase
 ) -> list[tuple[Problem, str]]:
-    """Problems whose rendered prompt has at most `max_prompt_tokens` tokens, each with that prompt.
+    """Return the problems whose rendered prompt has at most `max_prompt_tokens` tokens, each with that prompt.
 
     Raises:
         InputError: no problem is left.
@@ -66,7 +66,7 @@ def within_limit(
 
 
 def training_rows(kept: Sequence[tuple[Problem, str]], config: RunConfig) -> list[dict[str, Any]]:
-    """One row per prompt of every rollout batch, in order: prompt, prompt_id, answer, rollout_batch, occurrence.
+    """Return a row per prompt of every rollout batch, in order: prompt, prompt_id, answer, rollout_batch, occurrence.
 
     Args:
         kept: problems with their prompts, as `within_limit` gives them.

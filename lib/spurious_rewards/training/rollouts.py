@@ -37,7 +37,7 @@ def sample(
     eos: Sequence[int],
     pad: int,
 ) -> list[list[int]]:
-    """One completion per entry of `prompt_ids`; equal entries share their prefill.
+    """Sample one completion per entry of `prompt_ids`; equal entries share their prefill.
 
     Args:
         model: a causal LM with whole weights on this process.

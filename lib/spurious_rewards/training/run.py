@@ -81,7 +81,7 @@ def train(config: RunConfig, on_batch: OnBatch | None = None, progress: bool = T
 
 
 def is_main_process() -> bool:
-    """Whether this is rank 0 of the launch."""
+    """Tell whether this is rank 0 of the launch."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
@@ -160,7 +160,7 @@ def _train(
 
 
 def _diverged(run: RunFolder, config: RunConfig, callback: Any, cause: str) -> InputError:
-    """The error of a run whose policy diverged, after keeping its metrics on the main process."""
+    """Build the error of a run whose policy diverged, after keeping its metrics on the main process."""
     where = ""
     if callback.rows:
         if is_main_process():
@@ -170,7 +170,7 @@ def _diverged(run: RunFolder, config: RunConfig, callback: Any, cause: str) -> I
 
 
 def _too_long(config: RunConfig, n_problems: int, n_kept: int) -> list[str]:
-    """A sentence about the problems whose prompt is too long, if there are any."""
+    """Return a sentence about the problems whose prompt is too long, if there are any."""
     if n_kept == n_problems:
         return []
     return [
@@ -198,7 +198,7 @@ def report_missing_columns(run: RunFolder, config: RunConfig) -> None:
 
 
 def make_trainer(config: RunConfig, problems: list[Problem], folder: str | Path) -> Any:
-    """The trainer of a run: model, tokenizer, rows, reward, all checked.
+    """Build the trainer of a run: model, tokenizer, rows, reward, all checked.
 
     Raises:
         InputError: unknown model, a tokenizer that does not fit it, prompts above the limit, an engine or logger that
@@ -253,7 +253,7 @@ def refuse_sharded(accelerator: Any, field: str) -> None:
 
 
 def lora(rank: int) -> Any:
-    """LoRA on all linear layers with α = 2·rank and no dropout (ratios at the first update stay exactly 1)."""
+    """Return LoRA on all linear layers with α = 2·rank and no dropout, so that first ratios stay exactly 1."""
     from peft import LoraConfig
 
     return LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
@@ -295,7 +295,7 @@ def save_model(trainer: Any, target: Path, merge: bool) -> None:
 
 
 def _agree_on(checkpoint: Path | None) -> Path | None:
-    """Rank 0's checkpoint, on every rank: only rank 0 cleans up and chooses."""
+    """Return rank 0's checkpoint on every rank: only rank 0 cleans up and chooses."""
     import torch.distributed as dist
     from accelerate import PartialState
 
