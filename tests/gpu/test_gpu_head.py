@@ -5,8 +5,9 @@ import copy
 import pytest
 import random_models
 import torch
-from spurious_rewards.training.head import CompletionHead
 from trl.trainer.utils import add_fused_lm_head
+
+from spurious_rewards.training.fast_trl import CompletionHead
 
 TEMPERATURE = 0.7
 

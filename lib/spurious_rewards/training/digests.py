@@ -15,13 +15,15 @@ from safetensors import safe_open
 
 LENGTH = 16
 """Hex digits of a digest."""
+LEFT_OUT = ("seconds_", "clip_noise_")
+"""Beginnings of columns that say how a run was computed, not what came out: time, and the rounding of other batches."""
 
 
 def digests(metrics: pd.DataFrame, model: str | Path) -> dict[str, str]:
     """Digest the metrics and the weights of a finished run.
 
     Args:
-        metrics: one row per update; columns of seconds are left out, for they never repeat.
+        metrics: one row per update; columns that begin as in `LEFT_OUT` are left out.
         model: folder of the saved model, in safetensors files.
 
     Returns:
@@ -31,7 +33,7 @@ def digests(metrics: pd.DataFrame, model: str | Path) -> dict[str, str]:
 
 
 def metrics_digest(metrics: pd.DataFrame) -> str:
-    """Digest every column of `metrics` but those that hold seconds, by name.
+    """Digest every column of `metrics` but those of `LEFT_OUT`, by name.
 
     >>> one = pd.DataFrame({"loss": [0.5], "seconds_step": [1.0]})
     >>> metrics_digest(one) == metrics_digest(one.assign(seconds_step=2.0))
@@ -40,7 +42,7 @@ def metrics_digest(metrics: pd.DataFrame) -> str:
     False
     """
     total = hashlib.sha256()
-    for name in sorted(name for name in metrics if not name.startswith("seconds_")):
+    for name in sorted(name for name in metrics if not name.startswith(LEFT_OUT)):
         values = metrics[name].to_numpy(dtype=np.float64, na_value=np.nan)
         total.update(name.encode() + np.where(np.isnan(values), np.nan, values).tobytes())
     return total.hexdigest()[:LENGTH]
