@@ -72,6 +72,12 @@ def test_the_table_adds_up(capsys):
     last = next(line for line in table(found, 2.0, "h100").splitlines() if line.startswith("all ")).split()
     assert float(last[-2]) == pytest.approx(sum(entry.gpu_hours for entry in found), abs=0.05)
     assert float(last[-1]) == pytest.approx(2 * sum(entry.gpu_hours for entry in found), abs=0.5)
+    made_of = next(
+        line for line in table(entries("paper-pilot"), 2.0, "h100").splitlines() if "stage train: update" in line
+    )
+    # 16 N / 8, 4 N, 28 layers' inputs and one layer, head, context: tests/training/test_footprint.py has them by hand
+    assert "update state 15.2 + accumulation 30.5 + activations 10.9 + head 4.4 + process 4.0 = 64.9; " in made_of
+    assert made_of.endswith("of it vLLM 25.5 with weights 15.2 and keys and values at most 10.3 GB.")
     assert main(["one-gpu", "--budget", "3"]) == 0
     assert (
         "Left out to stay within 3 GPU-hours: train-random-two_sided-rollout_batches300-seed0"

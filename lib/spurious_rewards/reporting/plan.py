@@ -57,6 +57,7 @@ class Entry:
     tokens: float  # generated
     hours: float
     writing_gb: float = 0.0  # disk of one checkpoint while it is written
+    memory: str = ""  # what the memory is made of
 
     @property
     def gpu_hours(self) -> float:
@@ -113,7 +114,11 @@ def table(entries: Sequence[Entry], price: float, card_name: str) -> str:
     for stage in stages:
         lines.append(_line(f"stage {stage}", [e for e in entries if e.job.stage == stage], price, width))
     lines.append(_line("all", entries, price, width))
-    if newest := max((entry.writing_gb for entry in entries), default=0.0):
+    for stage in stages:
+        largest = max((e for e in entries if e.job.stage == stage), key=lambda entry: entry.memory_gb)
+        if largest.memory:
+            lines.append(f"Memory of stage {stage}: {largest.memory}.")
+    if (newest := max((entry.writing_gb for entry in entries), default=0.0)) >= 1:
         lines.append(f"While a run saves it takes up to {newest:.0f} GB more disk.")
     if sum(entry.gpu_hours for entry in entries):
         lines.append(
@@ -140,24 +145,38 @@ def _entry(job: Job, profile: Profile, card: Card) -> Entry:
     if job.config.endswith(".RunConfig"):
         config = RunConfig.from_namespace(values, values.get("options", ""))
         processes = max(_processes(values["hardware"]), 1)
-        memory = sum(memory_gb(config, processes, on, 0 if gpus else 64).values())
+        parts = memory_gb(config, processes, on, 0 if gpus else 64)
+        memory = sum(parts.values())
+        made_of = (
+            "update " + " + ".join(f"{name} {size:.1f}" for name, size in parts.items() if size) + f" = {memory:.1f}"
+        )
         if on and config.engine == "vllm_colocate":
-            memory = max(memory, generation_gb(config, processes, on))
+            engine = config.vllm_gpu_memory * on.memory_gb
+            while_generating = generation_gb(config, processes, on)
+            weights = _weights_gb(config.model)
+            made_of += f"; generation {while_generating:.1f}, of it vLLM {engine:.1f} with weights {weights:.1f}"
+            made_of += f" and keys and values at most {max(engine - weights, 0):.1f}"
+            memory = max(memory, while_generating)
         tokens = config.rollout_batches * config.prompts_per_batch * config.group_size
         tokens *= MEAN_SHARE * config.max_completion_tokens
         hours = start + seconds(config, processes, on) / 3600
         writing = 16 * shape_of(config.model).parameters / 1e9
-        return Entry(job, gpus, memory, disk_gb(config), tokens, hours, writing)
+        return Entry(job, gpus, memory, disk_gb(config), tokens, hours, writing, f"{made_of} GB")
     shape, answers, longest = _generation(job, values, profile)
     if not answers:
         return Entry(job, gpus, 0.0, 0.0, 0.0, job.resources["minutes"] / 60)
     mean = MEAN_SHARE * longest
     if on:
         hours = start + generation_seconds(shape, on, answers, mean, longest) / 3600
-        memory = 0.9 * on.memory_gb
+        memory = 0.9 * on.memory_gb  # vLLM takes what it is given; what the weights leave holds keys and values
     else:  # as the profile's author measured it: decoding on a CPU waits for memory, in ways that differ
         hours, memory = job.resources["minutes"] / 60, job.resources["memory_mb"] / 1000
     return Entry(job, gpus, memory, answers * mean * 5e-9, answers * mean, hours)
+
+
+def _weights_gb(model: str) -> float:
+    """Weights of a model in bf16, in 10^9 bytes."""
+    return 2 * shape_of(model).parameters / 1e9
 
 
 def _processes(hardware: str) -> int:
