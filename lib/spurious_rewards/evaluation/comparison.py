@@ -21,7 +21,14 @@ import pandas as pd
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.cautions import cautions, marked
 from spurious_rewards.evaluation.published import published_sentence
-from spurious_rewards.evaluation.records import compare, load_records, pass_curve, powers_of_two, summarise
+from spurious_rewards.evaluation.records import (
+    compare,
+    engine_versions,
+    load_records,
+    pass_curve,
+    powers_of_two,
+    summarise,
+)
 from spurious_rewards.evaluation.statistics import Interval, bootstrap_mean, bootstrap_ratio
 from spurious_rewards.storage.runs import RunFolder
 
@@ -191,9 +198,9 @@ def _differing_cells(before: RunFolder, after: RunFolder) -> list[str]:
     """Say what differs between two evaluations beside the model, in one sentence or none."""
     one, two = before.config(), after.config()
     found = [f"{name} ({one[name]} → {two[name]})" for name in MUST_AGREE if one[name] != two[name]]
-    versions = [sorted({str(engine.get("version")) for engine in run.manifest()["engines"]}) for run in (before, after)]
+    versions = [engine_versions(run) for run in (before, after)]
     if all(versions) and versions[0] != versions[1]:
-        found.append(f"engine version ({', '.join(versions[0])} → {', '.join(versions[1])})")
+        found.append(f"version of the engine ({', '.join(versions[0])} → {', '.join(versions[1])})")
     return [f"Before and after differ in more than the model: {'; '.join(found)}."] if found else []
 
 

@@ -87,6 +87,31 @@ def check_complete(run: RunFolder, rows: pd.DataFrame) -> None:
         )
 
 
+def engine_versions(run: RunFolder) -> list[str]:
+    """Name the engines that wrote an evaluation's answers, with their versions; none for outputs made elsewhere."""
+    return sorted({f"{one.get('engine')} {one.get('engine_version')}" for one in run.manifest().get("engines", [])})
+
+
+def check_one_version(runs: Iterable[RunFolder]) -> None:
+    """Check that evaluations that are to be pooled were written by one version of each engine.
+
+    Two versions answer differently from the first near-tie between two tokens on, greedy decoding included.
+
+    Raises:
+        InputError: there are two versions; the sentence names an evaluation of each.
+    """
+    first: dict[str, tuple[str, str]] = {}
+    for run in runs:
+        for name in engine_versions(run):
+            engine = name.split(" ")[0]
+            known, other = first.setdefault(engine, (name, run.run_id))
+            if known != name:
+                raise InputError(
+                    f"Evaluation {other} was made with {known} and {run.run_id} with {name}: two versions are two "
+                    "arms. Delete the folders of one version and run them again."
+                )
+
+
 def read_rows(run: RunFolder, name: str) -> pd.DataFrame:
     """Read the rows of a complete run's result file.
 

@@ -24,7 +24,7 @@ import pandas as pd
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.probe import load_probes
-from spurious_rewards.evaluation.records import load_records
+from spurious_rewards.evaluation.records import check_one_version, load_records
 from spurious_rewards.reporting import compact
 from spurious_rewards.storage.files import write_json, write_parquet
 from spurious_rewards.storage.paths import project_root
@@ -94,6 +94,7 @@ def collect(profile: str) -> Records:
     evaluations = [folder for folder in folders if manifests[folder.run_id].get("kind") == "evaluation"]
     if not evaluations:
         raise InputError(f"Profile {profile} has no evaluation yet; run `make reproduce PROFILE={profile}` first.")
+    check_one_version(evaluations)
     runs = pd.DataFrame([_run_row(manifests[folder.run_id]) for folder in training])
     shrink_metrics, shrink_samples = (compact.metrics, compact.samples) if small else (_whole, _whole)
     metrics = [

@@ -159,6 +159,7 @@ def test_a_field_can_be_left_out():
         ([{"output": "a", "step": 1}], {"select": "step=2"}, "No row has step = 2; found: 1"),
         ([{"id": 1, "output": "a"}, {"id": 2}], {}, "Row 2 has no 'output'"),
         ([{"id": 1, "outputs": []}], {}, "Row 1 holds no answer"),
+        ([{"doc_id": 0, "doc": {}, "resps": [[[-1.2, False]], [[-3.4, True]]]}], {}, "Row 1 holds numbers where"),
         ([{"id": 1, "output": {"score": 1}}], {}, r"An answer is an object without text \(score\)"),
         (
             [{"id": 1, "gold": "2", "output": "a"}, {"id": 1, "gold": "3", "output": "b"}],
@@ -220,7 +221,8 @@ def test_a_missing_file_is_one_sentence(tmp_path):
 
 def test_json_may_hold_the_rows_in_one_field_or_by_columns(tmp_path):
     rows = [{"id": 1, "output": "a"}, {"id": 2, "output": "b"}]
-    for value in (rows, {"config": {"n": 1}, "results": rows}, {"id": [1, 2], "output": ["a", "b"]}):
+    by_id = {"1": {"id": 1, "output": "a"}, "2": {"id": 2, "output": "b"}}
+    for value in (rows, {"config": {"n": 1}, "results": rows}, {"id": [1, 2], "output": ["a", "b"]}, by_id):
         (tmp_path / "a.json").write_text(json.dumps(value))
         assert read_rows(tmp_path / "a.json") == rows
 

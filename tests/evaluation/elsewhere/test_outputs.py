@@ -13,7 +13,7 @@ from spurious_rewards.evaluation.elsewhere.__main__ import main
 from spurious_rewards.evaluation.elsewhere.answers import answers_of
 from spurious_rewards.evaluation.elsewhere.outputs import Outputs, import_outputs
 from spurious_rewards.evaluation.elsewhere.reference import Reference, differences, first_of, matched, with_reference
-from spurious_rewards.evaluation.records import load_records
+from spurious_rewards.evaluation.records import check_one_version, load_records
 from spurious_rewards.evaluation.strategy_analysis import contributions, switch_counts, switches
 
 EXAMPLES = Path(__file__).parent / "examples"
@@ -210,9 +210,14 @@ def test_the_comparison_says_what_it_leaves_out_and_what_else_differs(tmp_path):
 def test_two_engine_versions_are_two_arms(tmp_path):
     runs = [graded(outputs(tmp_path / f"{name}.jsonl", [BOX, WRONG], model=name)) for name in "ab"]
     for run, version in zip(runs, ("0.7.2", "0.9.0"), strict=True):
-        manifest = run.manifest() | {"engines": [{"engine": "vllm", "version": version}]}
+        manifest = run.manifest() | {"engines": [{"engine": "vllm", "engine_version": version}]}
         run.path("manifest.json").write_text(json.dumps(manifest))
-    assert any("engine version (0.7.2 → 0.9.0)" in sentence for sentence in before_after(*runs).warnings)
+    assert any("version of the engine (vllm 0.7.2 → vllm 0.9.0)" in said for said in before_after(*runs).warnings)
+    with pytest.raises(
+        InputError, match=r"made with vllm 0.7.2 and outputs-b-.* with vllm 0.9.0: two versions are two"
+    ):
+        check_one_version(runs)
+    check_one_version([runs[0], runs[0]])
 
 
 def test_files_of_other_problems_or_golds_are_refused(tmp_path):

@@ -117,6 +117,11 @@ def _answers_of_row(number: int, row: Row, mapping: Mapping[str, str]) -> list[A
         raise InputError(f"Row {number} is a failed request ({_text(values['error'])[:150]}): ask for it again.")
     if values["output"] is MISSING:
         raise InputError(f"Row {number} has no {mapping['output']!r}, where the first row has its answer.")
+    if _holds_numbers(values["output"]):
+        raise InputError(
+            f"Row {number} holds numbers where its answer should be, such as log-likelihoods of choices: only "
+            "generated texts can be graded."
+        )
     texts = texts_in(values["output"])
     if not texts:
         raise InputError(f"Row {number} holds no answer: its {mapping['output']!r} is an empty list.")
@@ -170,6 +175,13 @@ def texts_in(value: Any) -> list[str]:
             return ["\n".join(_text(item.get("content")) for item in said)]
         return [text for item in value for text in texts_in(item)]
     return [_text(value)]
+
+
+def _holds_numbers(value: Any) -> bool:
+    """Tell whether a list holds numbers or truth values and no text, however deep."""
+    if not isinstance(value, list) or not value:
+        return False
+    return all(isinstance(item, bool | int | float) or _holds_numbers(item) for item in value)
 
 
 def _list_of_texts(text: str) -> list[str]:

@@ -28,7 +28,7 @@ CELL_CHARACTERS = 10_000_000  # longest cell of a CSV file; the module's own lim
 def read_rows(path: str | Path) -> list[Row]:
     """Read all rows of a file, the kind of file being told by its suffix.
 
-    JSON is a list of objects, an object that holds such a list, or an object of equally long lists.
+    JSON is a list of objects, an object that holds such a list, an object of equally long lists, or of objects by id.
 
     Raises:
         InputError: there is no such file, its suffix is unknown, it is damaged or holds no rows.
@@ -80,13 +80,15 @@ def _json(path: Path) -> list[Row]:
 
 
 def _rows_in(value: Row) -> Any:
-    """Find the one list of objects in an object, or the rows of an object of equally long lists."""
+    """Find the rows in an object: its one list of objects, equally long lists, or objects under their ids."""
     lists = [item for item in value.values() if isinstance(item, list) and item and isinstance(item[0], dict)]
     if len(lists) == 1:
         return lists[0]
     columns = {name: item for name, item in value.items() if isinstance(item, list)}
     if columns and len(columns) == len(value) and len({len(item) for item in columns.values()}) == 1:
         return [dict(zip(columns, items, strict=True)) for items in zip(*columns.values(), strict=True)]
+    if len(value) > 1 and all(isinstance(item, dict) for item in value.values()):
+        return [{"id": key, **item} for key, item in value.items()]
     return [value]
 
 

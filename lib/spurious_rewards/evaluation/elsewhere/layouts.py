@@ -69,15 +69,17 @@ def _layout(name: str, marks: str, **paths: str) -> Layout:
     return Layout(name, frozenset(marks.split()), {field: tuple(text.split()) for field, text in paths.items()})
 
 
-_PROBLEM = "problem question Problem Question problem_text question_text query instruction"
+_PROBLEM = "problem question Problem Question problem_text question_text query instruction problem_statement"
 _GOLD = (
     "gold gold_answer gt gts ground_truth groundtruth gt_answer ground_truth_answer reference_answer reference "
-    "expected_answer expected correct_answer final_answer target answer Answer label solution reward_model.ground_truth"
+    "expected_answer expected correct_answer true_answer gold_label gt_ans ref truth final_answer target answer Answer "
+    "label solution reward_model.ground_truth"
 )
 _OUTPUT = (
     "output outputs completion completions response responses generation generations generated_text generated_texts "
     "model_output model_outputs model_response model_responses output_text raw_output raw_response full_output "
-    "gen gens samples sample_texts text texts resps prediction predictions model_answer pred answer"
+    "generated generated_answer llm_response assistant_response full_response raw reply gen gens samples sample_texts "
+    "text texts resps content prediction predictions predicted model_prediction model_answer pred answer"
 )
 _ID = "id problem_id question_id unique_id doc_id idx index task_id example_id uid qid ID"
 _MODEL = "model model_name model_id model_name_or_path"
