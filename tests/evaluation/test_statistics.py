@@ -173,23 +173,11 @@ def test_interval_says_what_it_holds():
     assert st.error_bars(table, "gain")["array"] == pytest.approx([0.12, 0.0]), "no interval, no bar"
 
 
-def test_hierarchical_bootstrap_recovers_known_variances():
-    # X_sp = a_s + b_p + e_sp. Variance of the mean: Va/S + Vb/P + Ve/SP
-    rng = np.random.default_rng(0)
-    n_seeds, n_problems = 40, 60
-    a, b = rng.normal(0, 0.5, n_seeds), rng.normal(0, 3, n_problems)
-    values = a[:, None] + b[None, :] + rng.normal(0, 1, (n_seeds, n_problems))
-    interval = st.hierarchical_bootstrap(values, n_resamples=4000)
-    width = (interval.high - interval.low) / (2 * 1.96)
-    assert interval.estimate == pytest.approx(values.mean()) and interval.n == 40
-    assert width == pytest.approx(math.sqrt(0.25 / 40 + 9 / 60 + 1 / 2400), rel=0.2)
-
-
-def test_blocks_and_weights_are_cut_alike(monkeypatch):
-    values = np.random.default_rng(2).normal(size=(4, 11))
-    whole = st.hierarchical_bootstrap(values, n_resamples=300)
+def test_resamples_do_not_depend_on_how_they_are_cut_into_blocks(monkeypatch):
+    values = np.random.default_rng(2).normal(size=11)
+    whole = st.bootstrap_mean(values, n_resamples=300)
     monkeypatch.setattr(st, "_CHUNK", 110)  # ten rows per block
-    assert st.hierarchical_bootstrap(values, n_resamples=300) == whole
+    assert st.bootstrap_mean(values, n_resamples=300) == whole
 
 
 def test_t_interval_by_hand():

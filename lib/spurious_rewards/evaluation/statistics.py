@@ -261,19 +261,6 @@ def t_interval(values_S: Sequence[float] | np.ndarray, confidence: float = CONFI
     )
 
 
-def hierarchical_bootstrap(
-    values_S_P: np.ndarray, seed: int = 0, n_resamples: int = RESAMPLES, confidence: float = CONFIDENCE
-) -> Interval:
-    """Bootstrap the mean over seeds and problems: resample seeds, then problems (one draw serves all seeds)."""
-    n_seeds, n_problems = values_S_P.shape
-    seeds = np.random.default_rng([seed, 1]).multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), n_resamples)
-    means_B_P = (block @ values_S_P / n_seeds for block in _blocks(seeds, n_problems))
-    weights = _weights(n_problems, n_resamples, seed)
-    means_B = np.concatenate([(m * w).sum(axis=1) / n_problems for m, w in zip(means_B_P, weights, strict=True)])
-    low, high = percentiles(means_B, confidence)
-    return Interval(float(values_S_P.mean()), low, high, n_seeds)
-
-
 # ----------------------------------------------------------------------------------------------------------- parts
 
 
@@ -308,12 +295,6 @@ def _weights(n_units: int, n_resamples: int, seed: int | list[int]):
         rows = min(_chunk_rows(n_units), n_resamples - start)
         drawn = rng.integers(0, n_units, (rows, n_units)) + n_units * np.arange(rows)[:, None]
         yield np.bincount(drawn.ravel(), minlength=rows * n_units).reshape(rows, n_units)
-
-
-def _blocks(rows_B: np.ndarray, n_units: int):
-    """`rows_B` cut at the same places as the blocks of `_weights(n_units, …)`."""
-    for start in range(0, len(rows_B), _chunk_rows(n_units)):
-        yield rows_B[start : start + _chunk_rows(n_units)]
 
 
 def percentiles(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:

@@ -102,8 +102,8 @@ def claims_table(
     """
     tested = tested or {}
     found: dict[str, list[dict[str, Any]]] = {claim.id: [] for claim in CLAIMS}
-    for claim, findings in mechanism_findings(mechanism or {}).items():
-        found[claim] += [{"profile": "mechanism", **finding} for finding in findings]
+    for row in mechanism_findings(mechanism or {}):
+        found[row["claim"]].append({"profile": "mechanism", **row})
     for records in all_records:
         whole = Evidence(records)
         table = tested[records.profile] if records.profile in tested else claim_tests(records)
