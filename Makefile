@@ -74,7 +74,7 @@ test-vllm-here: $(READY)
 
 # The record goes to a file that is committed with the card's name in it, see docs.
 test-gpu: $(READY) ## checks that need an NVIDIA GPU; skipped, with the reason, where there is none
-	SPURIOUS_GPU_RECORD=results/tables/gpu/test_gpu.txt $(PY) -m pytest -m gpu tests/gpu
+	SPURIOUS_GPU_RECORD=results/tables/gpu/test_gpu.txt $(PY) -m pytest -v --tb=short -m gpu tests/gpu
 
 test-slurm: $(READY) .venv-slurm-ready ## tests of the cluster path with a real Slurm of one node on this machine (root; see .ci/run)
 	SPURIOUS_SNAKEMAKE=$(CURDIR)/.venv-slurm/bin/python $(PY) -m pytest -m slurm tests/slurm

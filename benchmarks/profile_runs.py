@@ -24,8 +24,8 @@ import os
 import tarfile
 import time
 import traceback
-from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -129,14 +129,15 @@ def perplexities(folder: str, evaluations: list[dict[str, Any]], runs: list[RunF
 class Workers:
     """Processes that stay alive between phases, so that the libraries are imported once each."""
 
-    def __init__(self, processes: int):
+    def __init__(self, processes: int, seconds: float):
         self.pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
+        self.end = time.monotonic() + seconds
 
     def __call__(self, work: Iterable[tuple], what: str) -> list[Any]:
         """Call (function, *arguments) each in one of the processes; failures are printed and left out."""
         began, results = time.monotonic(), []
         futures = [self.pool.submit(*call) for call in work]
-        for future in as_completed(futures):
+        for future in self._before_the_end(futures, what):
             try:
                 results.append(future.result())
             except Exception as error:  # one failed run must not cost the others
@@ -144,6 +145,21 @@ class Workers:
                 print(f"{what}: {shown}", flush=True)
             print(f"{what}: {len(results)} of {len(futures)} after {time.monotonic() - began:.0f} s", flush=True)
         return results
+
+    def _before_the_end(self, futures: list[Future], what: str) -> Iterator[Future]:
+        """Yield futures as they finish; when the time is over, drop the rest."""
+        try:
+            yield from as_completed(futures, timeout=max(0.1, self.end - time.monotonic()))
+        except TimeoutError:
+            print(f"{what}: the time is over; what is finished is kept.", flush=True)
+            self.stop()
+
+    def stop(self) -> None:
+        """End all processes, whatever they do."""
+        running = list(self.pool._processes.values())
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        for process in running:
+            process.kill()
 
 
 def tasks(options: argparse.Namespace, workers: Workers, model: str, choice: dict[str, Any]) -> None:
@@ -251,6 +267,7 @@ def main() -> None:
     parser.add_argument("profile")
     parser.add_argument("--phases", nargs="+", default=["tasks", "rates", "runs", "pack"])
     parser.add_argument("--processes", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=1e9, help="time for all phases but the last, pack")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tasks", nargs="+", default=list(task_search.TASKS))
     parser.add_argument("--styles", nargs="+", help="default: all that leave the answer's beginning to the model")
@@ -264,7 +281,7 @@ def main() -> None:
     file = options.out / "choice.json"
     if file.is_file():
         choice |= read_json(file)
-    workers, model = Workers(options.processes), planned["model"]
+    workers, model = Workers(options.processes, options.seconds), planned["model"]
     phases = {
         "tasks": lambda: tasks(options, workers, model, choice),
         "rates": lambda: rates(options, workers, profile, choice),
@@ -278,9 +295,11 @@ def main() -> None:
             phases[phase]()
         except InputError as error:  # nothing fits the rule: the profile's own choice stays
             print(error, flush=True)
+        except Exception:  # the time is over, or a phase had nothing to work on: go on to what can still be done
+            print(f"{phase}: {traceback.format_exc()}", flush=True)
         write_json(file, choice)
         print(f"{phase} done: {json.dumps(choice)}", flush=True)
-    workers.pool.shutdown()
+    workers.stop()
 
 
 if __name__ == "__main__":

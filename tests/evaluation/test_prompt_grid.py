@@ -6,6 +6,7 @@ from tiny_lm import save_tiny
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.config import EvalConfig
 from spurious_rewards.evaluation.evaluate import evaluate
+from spurious_rewards.evaluation.parts import prompt_fingerprint
 from spurious_rewards.evaluation.prompt_grid import context_length, named_styles, note_refused, usable_styles
 from spurious_rewards.evaluation.trained import evaluations_beside
 from spurious_rewards.models.prompts import PROMPT_STYLES
@@ -117,3 +118,9 @@ def test_what_cannot_stand_beside(tiny, runs):
     labels.finish({"kind": "labels"})
     with pytest.raises(InputError, match="no evaluation and no training"):
         evaluations_beside("labels-x", cell(tiny))
+
+
+def test_a_style_without_worked_examples_has_the_hash_it_always_had():
+    """Runs of earlier versions are found again: the hash is that of their manifests."""
+    assert prompt_fingerprint("organism") == "2a19d2dd42c47988da562204556dd288d5bfca42ca3897e7f355b0526be1334a"
+    assert len({prompt_fingerprint(style) for style in PROMPT_STYLES}) == len(PROMPT_STYLES)

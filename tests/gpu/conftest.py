@@ -5,6 +5,7 @@ a folder without network: `PYTHONPATH=lib:<wheels> python3 -m pytest -m gpu test
 `tests/gpu/collect_wheels.sh` collects, on Python 3.11 to 3.13.
 """
 
+import functools
 import gc
 import os
 import platform
@@ -23,6 +24,9 @@ RECORD: list[str] = []
 
 def pytest_collection_modifyitems(items):
     """Mark everything in this folder; without CUDA each check is skipped, with the reason."""
+    # by value, so that a session that is cut off has seen the most
+    order = ("organism", "head", "fsdp", "step", "engine", "memory", "kill", "cpus_tests")
+    items.sort(key=lambda item: max((i for i, name in enumerate(order) if name in item.nodeid), default=-1))
     reason = None
     if not torch.cuda.is_available():
         built = "this torch has no CUDA" if torch.version.cuda is None else "torch finds no usable NVIDIA GPU"
@@ -40,9 +44,18 @@ def record(request):
 
     def write(name, value, unit=""):
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-        RECORD.append(f"{request.node.name}: {name} = {shown} {unit}".rstrip())
+        line = f"{request.node.name}: {name} = {shown} {unit}".rstrip()
+        RECORD.append(line)
+        save([*machine(), "", *RECORD])  # a session that is cut off keeps what it measured
 
     return write
+
+
+def save(lines):
+    """Write the record to the file that SPURIOUS_GPU_RECORD names, if it names one."""
+    if target := os.environ.get("SPURIOUS_GPU_RECORD"):
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        Path(target).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)
@@ -63,21 +76,22 @@ def pytest_terminal_summary(terminalreporter, config):
     """Print the record, and write it where SPURIOUS_GPU_RECORD says."""
     if not RECORD:
         return
+    failed = [report.nodeid for report in terminalreporter.stats.get("failed", [])]
     counts = {name: len(terminalreporter.stats.get(name, [])) for name in ("passed", "failed", "error", "skipped")}
     lines = [
         *machine(),
         f"{', '.join(f'{n} {name}' for name, n in counts.items())} in "
         f"{time.monotonic() - config.gpu_checks_began:.0f} s",
+        *(f"failed: {name}" for name in failed),
         "",
         *RECORD,
     ]
     terminalreporter.write_sep("-", "record of the GPU checks")
     terminalreporter.write_line("\n".join(lines))
-    if target := os.environ.get("SPURIOUS_GPU_RECORD"):
-        Path(target).parent.mkdir(parents=True, exist_ok=True)
-        Path(target).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    save(lines)
 
 
+@functools.cache
 def machine():
     """Card, driver and versions, one line each."""
     asked = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -50,7 +51,9 @@ def replay(mode, folder, name, cuda):
 
 def test_the_same_rollouts_give_the_cpus_updates(tmp_path, record):
     replay("draw", tmp_path, "drawn", cuda=False)
-    cpu, gpu = replay("replay", tmp_path, "cpu", cuda=False), replay("replay", tmp_path, "gpu", cuda=True)
+    with ThreadPoolExecutor() as pool:  # both at once
+        started = [pool.submit(replay, "replay", tmp_path, name, cuda=name == "gpu") for name in ("cpu", "gpu")]
+        cpu, gpu = (each.result() for each in started)
     assert cpu["device"] == "cpu" and gpu["device"].startswith("cuda") and len(cpu["losses"]) == 8
     first = abs(cpu["losses"][0] - gpu["losses"][0])
     apart = max((cpu["weights"][name] - gpu["weights"][name]).abs().max().item() for name in cpu["weights"])
@@ -137,9 +140,9 @@ def test_ratios_at_the_first_update_are_one(precision, tmp_path, monkeypatch, re
 
 
 def test_the_cpus_tests_passed_beside_it(cpu_tests, record):
-    """Last in this file: the other checks have given it time."""
+    """Last of all: the other checks have given it time."""
     started, log = cpu_tests
-    code = started.wait(timeout=170)
+    code = started.wait(timeout=100)
     last = log.read_text().strip().splitlines()[-1]
     record("tests of training and generation on the CPU", last)
     assert code == 0, "\n".join(line for line in log.read_text().splitlines() if line.startswith(("FAILED", "ERROR")))

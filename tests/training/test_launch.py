@@ -2,6 +2,10 @@
 
 import json
 import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -115,3 +119,33 @@ def test_accelerate_reads_the_files(name):
         assert RunConfig().batch_plan(8).gradient_accumulation == 4
     if name == "eight_gpu_fsdp":
         assert config.fsdp_config["fsdp_activation_checkpointing"] is True
+
+
+KERNEL = """
+import json, sys
+from spurious_rewards.training.config import RunConfig
+from spurious_rewards.training.launch import launch_run
+launch_run(RunConfig(**json.loads(sys.argv[1])), "one_gpu")
+"""
+
+
+def test_a_killed_kernel_takes_the_one_process_of_accelerates_launcher_with_it(tmp_path):
+    """That process has no rank; it would go on training, and keep the GPU."""
+    values = {**tiny.SMALL, "rollout_batches": 400, "save_every_batches": 400}
+    kernel = subprocess.Popen(
+        [sys.executable, "-c", KERNEL, json.dumps(values)],
+        env={**os.environ, "SPURIOUS_RUNS_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    until = time.monotonic() + 240
+    while not (locks := list(tmp_path.glob("*/.lock"))) or not locks[0].read_text():  # the worker is at work
+        assert kernel.poll() is None and time.monotonic() < until
+        time.sleep(0.5)
+    worker = json.loads(locks[0].read_text())["pid"]
+    kernel.kill()
+    kernel.wait()
+    until = time.monotonic() + 30
+    while Path(f"/proc/{worker}").exists() and "Z" not in Path(f"/proc/{worker}/stat").read_text().split()[2]:
+        assert time.monotonic() < until, "the worker has outlived its kernel"
+        time.sleep(0.2)

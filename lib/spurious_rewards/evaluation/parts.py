@@ -185,7 +185,8 @@ def check_inputs(run: RunFolder, config: GenerationConfig, model: str, problems:
 
 def prompt_fingerprint(style: str) -> str:
     """Hash everything that a prompt style is (SHA-256); the chat template is one of the model's files."""
-    return hashlib.sha256(json.dumps(asdict(style_named(style)), sort_keys=True).encode()).hexdigest()
+    described = {name: value for name, value in asdict(style_named(style)).items() if name != "examples" or value}
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
 def model_fingerprint(model: str) -> str:

@@ -164,7 +164,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     def program() -> None:
-        if "RANK" in os.environ:  # a worker: its launcher may be killed
+        # A worker whose launcher may be killed: torchrun's has a rank, the one process of accelerate's has none.
+        if "RANK" in os.environ or ERROR_FILE in os.environ:
             die_with_parent(signal.SIGKILL)
         try:
             config = read_config(options.config, options.set)
