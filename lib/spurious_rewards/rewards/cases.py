@@ -1,4 +1,4 @@
-"""Labelled cases in JSON lines: reading, running a judge over them, counting its errors.
+"""Read labelled cases from JSON lines, run a judge over them and count its errors.
 
 Shared by the command lines of the grader and of the strategy detector.
 
@@ -51,7 +51,7 @@ def read_cases(path: str | Path, fields: Mapping[str, type]) -> list[Case]:
 
 
 def run(cases: list[Case], judge: Callable[[Case], bool], label: str) -> tuple[dict[str, Any], list[Case]]:
-    """Judge every case; summary of the errors against the boolean field `label`, and one row per case."""
+    """Judge every case; return a summary of the errors against the boolean field `label`, and one row per case."""
     rows = []
     for case in cases:
         started = time.perf_counter()

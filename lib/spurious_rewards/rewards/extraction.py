@@ -1,11 +1,11 @@
-r"""Finding the final answer in a model's text: answer tag, last balanced `\boxed{}`, optional unboxed fallback.
+r"""Find the final answer in a model's text: answer tag, last balanced `\boxed{}`, optional unboxed fallback.
 
 1. Style "r1": the content of the last `<answer>…</answer>` (an unclosed tag runs to the end, because samplers that stop
-   at `</answer>` drop it), inside which the rules below apply.
+   at `</answer>` drop it), inside which rules 2 to 4 apply, and a few words are an answer too.
 2. The last *balanced* non-empty `\boxed{…}` (or `\fbox{…}`). Boxes separated by nothing but commas, "and" or "or"
    form one list, so `\boxed{1}, \boxed{2}` is the answer `1, 2`; distant boxes are never joined.
 3. A text that has no balanced box but an opened one was cut off: it has no answer.
-4. Fallback (`fallback=True`): `#### 5`, "the answer is 5", "Final Answer: **5**", else the last formula or number.
+4. Fallback (`fallback=True`): JSON, `#### 5`, "the answer is 5", else the last value (`grader.unboxed`).
 
 Every step is linear in the length of the text.
 
@@ -45,7 +45,7 @@ _BETWEEN = re.compile(rf"{_GLUE}(?:[,;]|{_WORDS}|[,;]{_GLUE}(?:{_WORDS})){_GLUE}
 
 
 def extract_answer(text: str, style: str = "boxed", fallback: bool = True) -> str | None:
-    """The final answer of a model's text, or None if it has none.
+    """Return the final answer of a model's text, or None if it has none.
 
     Args:
         text: a completion, any length (the last `MAX_TEXT` characters count).
@@ -71,7 +71,7 @@ def extract_answer(text: str, style: str = "boxed", fallback: bool = True) -> st
 
 
 def last_boxed(text: str) -> str | None:
-    r"""Content of the last balanced non-empty box, or a comma list of the boxes that belong together; else None."""
+    r"""Return the content of the last balanced non-empty box, a comma list of boxes that belong together, or None."""
     if "\\boxed" not in text and "\\fbox" not in text:
         return None
     contents: list[str] = []
@@ -114,7 +114,7 @@ def first_answer(text: str, start: int = 0) -> tuple[int, int] | None:
 
 
 def is_truncated(text: str) -> bool:
-    r"""Whether a box is opened and none is ever closed (`… so \boxed{5` at the token limit)."""
+    r"""Return whether a box is opened and none is ever closed (`… so \boxed{5` at the token limit)."""
     last = _last_match(_OPENING, text)
     return last is not None and _matching_brace(text, last.end(), None) is None and last_boxed(text) is None
 

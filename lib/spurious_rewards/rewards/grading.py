@@ -1,8 +1,8 @@
-r"""Is the final answer of a model's text equal to the reference answer? Two modes, one record.
+r"""Grade the final answer of a model's text against the reference answer, in two modes.
 
 - `robust` (default): extraction of the last balanced box, canonical spelling, string equality, structural and exact
   rational comparison, and only then math-verify in a killable process.
-- `paper`: the behaviour of the verifier released with the paper, its quirks included (`paper_grader`).
+- `paper`: the behaviour of the verifier released with the paper, its quirks included (`grader.paper`).
 
 `grade` never raises for any text: a pair that cannot be decided is wrong, and the record says why.
 
@@ -159,7 +159,7 @@ def undecided(reasons: Iterable[str]) -> list[str]:
 
 
 def same_answer(a: str, b: str) -> bool:
-    """Whether two bare answers are equal (robust rules); empty answers equal nothing."""
+    """Return whether two bare answers are equal (robust rules); empty answers equal nothing."""
     return _safely_judge(a, b)[0]
 
 
@@ -182,7 +182,7 @@ def _safely_judge(prediction: str, gold: str) -> Verdict:
 
 @lru_cache(maxsize=100_000)
 def judge(prediction: str, gold: str) -> Verdict:
-    """Robust comparison of an extracted answer with a reference answer."""
+    """Compare an extracted answer with a reference answer by the robust rules; return verdict and reason code."""
     gold = _bare_gold(gold)
     if not gold:
         return False, "empty_gold"
@@ -240,7 +240,7 @@ def _style(case: dict[str, Any]) -> str:
 
 
 def disagreement_rows(cases: list[dict[str, Any]], mode: str, reasons: dict[str, str]) -> list[dict[str, str]]:
-    """One row per case that is judged otherwise than expected, the end of a long prediction standing for it.
+    """List the cases that are judged otherwise than expected, one row each, with the end of a long prediction.
 
     Raises:
         InputError: a disagreement has no reason although reasons are given.
@@ -269,7 +269,7 @@ def disagreement_rows(cases: list[dict[str, Any]], mode: str, reasons: dict[str,
 
 
 def write_disagreements(path: str | Path, rows: list[dict[str, str]], total: int) -> None:
-    """Write the rows as CSV and, beside it, as a Markdown table."""
+    """Write the rows as CSV, and as a Markdown table next to it."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -292,7 +292,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Accuracy of the grader on labelled cases.")
     parser.add_argument("--mode", choices=MODES, default="robust", help="which grader (default: robust)")
     parser.add_argument("--cases", required=True, help="JSON lines: prediction, gold, expected; maybe style, id")
-    parser.add_argument("--disagreements", help="write this CSV table (and .md beside it)")
+    parser.add_argument("--disagreements", help="write this CSV table (and .md next to it)")
     parser.add_argument("--reasons", help="JSON object: case id to reason, for the table")
     options = parser.parse_args(arguments)
     cases = read_cases(options.cases, {"prediction": str, "gold": str, "expected": bool})
@@ -305,7 +305,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def judge_case(case: dict[str, Any], mode: str) -> bool:
-    """Verdict on one labelled case; a comparison that failed inside counts as a crash.
+    """Return the verdict on one labelled case; a comparison that failed inside counts as a crash.
 
     Raises:
         RuntimeError: the comparison raised an error.

@@ -1,4 +1,4 @@
-r"""Code reasoning: does a solution reason in code, or in words?
+r"""Detect code reasoning: does a solution reason in code, or in words?
 
 Two detectors:
 
@@ -97,7 +97,7 @@ class Strategy(NamedTuple):
 
 
 def uses_code(text: str) -> bool:
-    """Return the paper's detector: `"python" in text.lower()`."""
+    """Return the verdict of the paper's detector: `"python" in text.lower()`."""
     return "python" in text.lower()
 
 

@@ -1,4 +1,4 @@
-r"""Values of closed-form LaTeX constants without a computer algebra system.
+r"""Evaluate closed-form LaTeX constants without a computer algebra system.
 
 `value(text)` evaluates numbers, fractions, mixed numbers, sums, products, powers, factorials, binomials and roots of
 squares exactly, as `Fraction`; roots, π, e, i, logarithms and trigonometric functions in floating point, which
@@ -54,12 +54,12 @@ class _Unsupported(Exception):
 
 
 def value(text: str, variables: Mapping[str, Number] | None = None) -> Number | None:
-    """Value of a normalised LaTeX expression, or None if it is not one that can be evaluated cheaply."""
+    """Return the value of a normalised LaTeX expression, or None if it is not one that can be evaluated cheaply."""
     return _evaluate(text, variables or {}, _Doubles())
 
 
 def same_constant(a: str, b: str, variables: Mapping[str, Number] | None = None) -> bool | None:
-    """Whether two constants agree to `DIGITS - 20` digits; None if one of them cannot be evaluated."""
+    """Return whether two constants agree to `DIGITS - 20` digits; None if one of them cannot be evaluated."""
     arithmetic = _ManyDigits()
     x, y = (_evaluate(text, variables or {}, arithmetic) for text in (a, b))
     if x is None or y is None:
@@ -97,7 +97,7 @@ def _repeating(match: re.Match[str]) -> str:
 
 
 def distance(a: Number, b: Number) -> float:
-    """Absolute difference as a float; infinite if a value is too large for one."""
+    """Return the absolute difference as a float; infinite if a value is too large for one."""
     try:
         return abs(complex(a - b if isinstance(a, Fraction) and isinstance(b, Fraction) else complex(a) - complex(b)))
     except OverflowError:
@@ -105,12 +105,12 @@ def distance(a: Number, b: Number) -> float:
 
 
 def magnitude(a: Number) -> float:
-    """Absolute value as a float; infinite if it is too large for one."""
+    """Return the absolute value as a float; infinite if it is too large for one."""
     return distance(a, Fraction(0))
 
 
 def close(a: Number, b: Number, relative: float = 1e-9) -> bool:
-    """Whether two values agree to the relative tolerance (exact ones are compared exactly)."""
+    """Return whether two values agree to the relative tolerance (exact ones are compared exactly)."""
     if isinstance(a, Fraction) and isinstance(b, Fraction):
         return abs(a - b) <= Fraction(relative) * max(abs(a), abs(b))
     difference = distance(a, b)

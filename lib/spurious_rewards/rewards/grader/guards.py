@@ -1,4 +1,4 @@
-r"""What the symbolic engine is never asked: inputs whose cost is not bounded by their size.
+r"""Refuse what the symbolic engine is never asked: sentences, and inputs whose cost is not bounded by their size.
 
 A guard looks at the canonical string only and costs microseconds. It returns the reason code of a refusal, or None.
 
@@ -31,7 +31,7 @@ _WORDS = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]*[a-z]{5}|\\text\{[^{}]*[A-Za-z]{3
 
 
 def refuse(text: str) -> str | None:
-    """Reason code of the first guard that fires, or None if the engine may see this text."""
+    """Return the reason code of the first guard that fires, or None if the engine may see this text."""
     if len(text) > MAX_LENGTH:
         return "guard_length"
     if _nesting(text) > MAX_NESTING or len(_OPERATOR.findall(text)) > MAX_OPERATORS:

@@ -1,4 +1,4 @@
-r"""The solution set of an inequality in one unknown, written as an interval or a union.
+r"""Write the solution set of an inequality in one unknown as an interval or a union.
 
 >>> as_interval(r"3<x\le4"), as_interval(r"5\ge x"), as_interval("|x|<2"), as_interval(r"\{x|x>5\}")
 ('(3,4]', '(-\\infty,5]', '(-(2),2)', '(5,\\infty)')
@@ -21,7 +21,7 @@ _ABSOLUTE = re.compile(rf"\|({NAME})\|")
 
 
 def as_interval(text: str) -> str | None:
-    """Interval notation of an inequality between one unknown and constants; None for anything else."""
+    """Return interval notation of an inequality between one unknown and constants; None for anything else."""
     text = _SET_BUILDER.sub(r"\1", text)
     parts = [part.strip() for part in RELATION.split(text)]
     signs = RELATION.findall(text)
@@ -33,7 +33,7 @@ def as_interval(text: str) -> str | None:
 
 
 def unknown_of(text: str) -> str | None:
-    """The unknown of an inequality that `as_interval` understands."""
+    """Return the unknown of an inequality that `as_interval` understands."""
     parts = map(str.strip, RELATION.split(_SET_BUILDER.sub(r"\1", text)))
     return next((part.strip("|") for part in parts if is_name(part)), None)
 

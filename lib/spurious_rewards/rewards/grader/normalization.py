@@ -1,4 +1,4 @@
-r"""One spelling for one answer: Unicode, LaTeX variants, spacing, thousands separators.
+r"""Give each answer one spelling: Unicode, LaTeX variants, spacing, thousands separators.
 
 `normalize` maps an answer to a canonical LaTeX string. It removes what carries no meaning (`\left`, `\!`, `\dfrac`,
 `$…$`, a closing full stop) and unifies what is written in several ways (`−`, `²`, `≤`, `\leq`, `\frac43`, `\sqrt2`,
@@ -199,7 +199,7 @@ _BRACKETED_MATRIX = re.compile(r"[\[(]\s*(\\begin\{pmatrix\}(?:(?!\\begin).)*\\e
 
 @lru_cache(maxsize=50_000)
 def normalize(answer: str) -> str:
-    """Canonical spelling of an answer."""
+    """Return the canonical spelling of an answer."""
     if answer.isascii() and answer.isdigit():
         return answer
     if _PHRASE.fullmatch(answer.strip(" .")) and not _FUNCTION_NAME.search(answer):

@@ -1,4 +1,4 @@
-r"""Paper mode: how the verifier released with the paper judges, its errors included.
+r"""Judge as the verifier released with the paper does, its errors included.
 
 Written anew from the observed behaviour, so that every result can be reported under both graders. Quirks that change
 verdicts (each has a test in `tests/rewards/test_paper_grader.py`):
@@ -38,7 +38,7 @@ _BRACKETS = "()[]"
 
 
 def grade_as_paper(prediction: str, gold: str, style: str = "boxed") -> tuple[bool, str, str]:
-    """Verdict, extracted answer and reason code ("paper_equal" or "paper_differs") of the released verifier.
+    """Return the released verifier's verdict, extracted answer and reason code ("paper_equal" or "paper_differs").
 
     Raises:
         InputError: unknown style.
@@ -51,7 +51,7 @@ def grade_as_paper(prediction: str, gold: str, style: str = "boxed") -> tuple[bo
 
 
 def extract_as_paper(text: str, gold: str, style: str = "boxed") -> str:
-    """The answer the released verifier sees, units already removed; "" if there is none."""
+    """Return the answer that the released verifier sees, units already removed; "" if there is none."""
     if style == "r1" and "<answer>" in text:
         text = text.split("<answer>")[-1].strip().rstrip("</answer>").strip()  # quirk 6: a set of characters
         if gold not in _LETTER_GOLDS and "boxed" not in text:

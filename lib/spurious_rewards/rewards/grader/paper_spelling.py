@@ -1,6 +1,6 @@
-r"""The three spellings of the released verifier: of its predictions, of the MATH dataset, and of its sympy step.
+r"""Spell answers as the released verifier does: for its predictions, for the MATH dataset, and for its sympy step.
 
-`strip_prediction` is applied to predictions only (hence quirk 1 of `paper_grader`), `spell_dataset` and `deliteralize`
+`strip_prediction` is applied to predictions only (hence quirk 1 of `paper`), `spell_dataset` and `deliteralize`
 to both sides.
 
 >>> strip_prediction("(a+5)(b+2)"), strip_prediction(r"12\text{ cm}"), strip_prediction(r"1 \pm \sqrt{19}")
@@ -73,7 +73,7 @@ _SYMBOLS = {
 
 
 def strip_prediction(text: str) -> str:
-    """The released verifier's clean-up of a prediction, units removed."""
+    """Clean a prediction up as the released verifier does, units removed."""
     text = text.strip().replace("\n", "").rstrip(".").replace("\\!", "")
     text = re.sub(r"\\begin\{array\}\{.*?\}", r"\\begin{pmatrix}", text).replace(r"\end{array}", r"\end{pmatrix}")
     text = text.replace("bmatrix", "pmatrix").replace("tfrac", "frac").replace("dfrac", "frac")
@@ -106,7 +106,7 @@ def strip_prediction(text: str) -> str:
 
 
 def spell_dataset(text: str) -> str:
-    """The MATH dataset's own spelling of an answer."""
+    """Return the MATH dataset's own spelling of an answer."""
     text = text.strip()
     whole = re.fullmatch(r"\\text\{(.+?)\}", text)
     text = (whole.group(1) if whole else text).strip()
@@ -130,7 +130,7 @@ def spell_dataset(text: str) -> str:
 
 
 def deliteralize(text: str) -> str:
-    """The plain-text form that is compared as a string and then given to sympy."""
+    """Return the plain-text form that is compared as a string and then given to sympy."""
     whole = re.search(r"^\\text\{(.+?)\}$", text)
     text = whole.group(1) if whole else text
     for mark in ("\\%", "\\$", "$", "%"):
@@ -201,7 +201,7 @@ def _slash_to_fraction(text: str) -> str:
 
 
 def words_to_number(text: str) -> str:
-    """Digits for a text that contains English number words; the other words are ignored."""
+    """Return digits for a text that contains English number words; the other words are ignored."""
     total, current, found = 0, 0, False
     for word in re.split(r"[\s-]+", text.lower()):
         if word in WORD_NUMBERS:

@@ -1,4 +1,4 @@
-r"""The outer form of an answer: list, tuple, interval, union, matrix, assignment, relation, ±.
+r"""Parse the outer form of an answer: list, tuple, interval, union, matrix, assignment, relation, ±.
 
 All functions take canonical strings (`normalization.normalize`) and never evaluate anything.
 
@@ -55,7 +55,7 @@ def split_top(text: str, separators: str) -> list[str]:
 
 
 def brackets(text: str) -> tuple[str, str, str] | None:
-    """Opening bracket, closing bracket and content if one pair encloses the whole text; else None."""
+    """Return opening bracket, closing bracket and content if one pair encloses the whole text; else None."""
     tokens = list(_TOKEN.finditer(text))
     if len(tokens) < 2 or tokens[0].group() not in _OPEN or tokens[-1].group() not in _CLOSE:
         return None
@@ -103,7 +103,7 @@ def unwrap_single(text: str) -> str:
 
 
 def is_name(text: str) -> bool:
-    """Whether a left-hand side names a quantity: `x`, `a_{3}`, `f(2)`, `|AB|`, `A:B`, `(p,q)`, `S_{MBCN}:S`, words."""
+    """Return whether a left-hand side names a quantity: `x`, `a_{3}`, `f(2)`, `|AB|`, `A:B`, `(p,q)`, words."""
     text = re.sub(r"\\text\{[^{}]*\}", "w", text)
     text = re.sub(r"_\{[^{}]*\}|\^\{[*']*\}", "", text)
     text = re.sub(r"(?<=[A-Za-z'])\([^()=]*\)", "", text)
@@ -113,7 +113,7 @@ def is_name(text: str) -> bool:
 
 
 def split_assignment(text: str) -> tuple[str, str] | None:
-    """Name and value of `name = value`, `value = name`, `x \\in S` or a chain `name = … = value`; else None."""
+    """Split `name = value`, `value = name`, `x \\in S` or a chain `name = … = value` into name and value; else None."""
     member = re.match(rf"({NAME}(?:_\{{[^{{}}]*\}})?(?:,{NAME})*)\s*\\in(?![A-Za-z])\s*", text)
     if member:
         return member.group(1), text[member.end() :]
@@ -131,13 +131,13 @@ def split_assignment(text: str) -> tuple[str, str] | None:
 
 
 def strip_assignment(text: str) -> str:
-    """The value of an assignment, or the text itself."""
+    """Return the value of an assignment, or the text itself."""
     assignment = split_assignment(text)
     return assignment[1] if assignment else text
 
 
 def expand_plus_minus(text: str) -> list[str]:
-    """The values of an expression with ± (itself without): signs linked by ∓, else independent, at most four values."""
+    """List the at most four values of an expression with ± (itself without): signs linked by ∓, else independent."""
     if not _PLUS_MINUS.search(text):
         return [text]
     if "\\mp" in text or len(_PLUS_MINUS.findall(text)) > 2:
@@ -152,12 +152,12 @@ def _tidy_signs(text: str) -> str:
 
 
 def has_relation(text: str) -> bool:
-    """Whether the text holds an (in)equality sign outside brackets."""
+    """Return whether the text holds an (in)equality sign outside brackets."""
     return bool(RELATION.search(text)) or len(split_top(text, "=")) > 1
 
 
 def parse_matrix(text: str) -> list[list[str]] | None:
-    """Rows of a matrix in LaTeX or as nested lists `[[1,2],[3,4]]`, or None."""
+    """Return the rows of a matrix in LaTeX or as nested lists `[[1,2],[3,4]]`, or None."""
     nested = re.fullmatch(r"(?:Matrix\()?\[(\[.*\])\]\)?", text)
     if nested:
         rows = [parse_group(row) or Group("[", "]", (row[1:-1],)) for row in split_top(nested.group(1), ",")]

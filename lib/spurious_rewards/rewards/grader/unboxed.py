@@ -5,9 +5,10 @@ Places, first match wins:
 1. the answer field of JSON (`{"reasoning": …, "answer": "12"}`);
 2. `#### 12`, anywhere in a line;
 3. a text that is nothing but an answer (`12`, `x=3`);
-4. what follows the last cue: "final answer", else "answer" or "option", else "solution" or "result";
-   (between the last two: an option that the last sentence chooses);
-5. the last sentence that holds a number or formula.
+4. what follows the last cue: "final answer", else "answer" or "option";
+5. an option that the last sentence chooses ("so it is choice C");
+6. what follows the last "solution" or "result";
+7. the last sentence that holds a number or formula.
 
 The text stops where a new question begins after an answer ("Question:", "User:", "[Q]:"). In a sentence, what explains
 the answer ("…, as 40 - 25 = 15", "… out of 20") is cut off. Then the value after the last `=` counts, else the first

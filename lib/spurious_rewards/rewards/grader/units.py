@@ -1,4 +1,4 @@
-r"""Units of an answer: what may be dropped, what must agree.
+r"""Split units off answers: what may be dropped, what must agree.
 
 A unit on one side only is dropped (`12\text{ cm}` answers "how many centimetres" with gold `12`). Two known units must
 agree: same dimension, and then the values are compared in a common unit, so `1\text{ m}` equals `100\text{ cm}` but

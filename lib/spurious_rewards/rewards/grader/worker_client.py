@@ -136,18 +136,18 @@ def warm_up() -> None:
 
 
 def process_id() -> int | None:
-    """Process id of the worker, None while it is not running."""
+    """Return the process id of the worker, None while it is not running."""
     process = _worker.process
     return process.pid if process is not None and process.poll() is None else None
 
 
 def equal(gold: str, prediction: str) -> tuple[bool, str]:
-    """Whether math-verify takes two answers for equal, and the reason code (see `grading.REASONS`); never raises."""
+    """Ask whether math-verify takes two answers for equal; return that and the reason code, never raise."""
     return _request({"gold": gold, "prediction": prediction})
 
 
 def is_zero(expression: str) -> tuple[bool, str]:
-    """Whether sympy parses a plain-text expression and simplifies it to zero (paper mode); never raises."""
+    """Ask whether sympy parses a plain-text expression and simplifies it to zero (paper mode); never raise."""
     return _request({"expression": expression})
 
 
