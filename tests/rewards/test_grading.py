@@ -160,7 +160,9 @@ def test_upstream_cases():
 )
 def test_committed_tables_of_disagreements_are_current(cases, reasons, table):
     given = json.loads((HERE / reasons).read_text(encoding="utf-8"))
-    rows = grading.disagreement_rows(read_lines(data_file(cases)), "robust", given)
+    rows = grading.disagreement_rows(read_lines(data_file(cases)), "robust", {})
+    rows = [row for row in rows if row["reason_code"] != "timeout_busy"]  # says nothing about the grader
+    rows = [row | {"who_is_right_and_why": given.get(row["id"], "")} for row in rows]
     with open(TABLES / table, encoding="utf-8", newline="") as stream:
         assert list(csv.DictReader(stream)) == rows
     assert {row["id"] for row in rows} == set(given)

@@ -23,7 +23,7 @@ ENDLESS = (
     " + ".join(rf"\sin({k}x)\cos({k}y)" for k in range(1, 60)),
     " + ".join(rf"\sin({k}(x+y))" for k in range(1, 60)),
 )
-ENDED = [(False, "timeout"), (False, "timeout_busy")]  # the second on a machine that gives less than half a core
+ENDED = [(False, "timeout"), (False, "timeout_busy")]  # the second on a busy machine
 GREEDY = (r"\frac{d^{60}}{dx^{60}}(x^{40}\sin(x)^{40}e^{x^{3}})", "x")
 
 

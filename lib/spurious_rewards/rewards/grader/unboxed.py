@@ -10,9 +10,10 @@ Places, first match wins:
 6. what follows the last "solution" or "result";
 7. the last sentence that holds a number or formula.
 
-The text stops where a new question begins after an answer ("Question:", "User:", "[Q]:"). In a sentence, what explains
-the answer ("…, as 40 - 25 = 15", "… out of 20") is cut off. Then the value after the last `=` counts, else the first
-one after the last "is", "are" or colon, else the last one that no preposition makes an aside ("in 3 days").
+The text ends where a new question begins after an answer ("Question:", "User:", "[Q]:"). In a sentence, what explains
+the answer ("…, as 40 - 25 = 15", "… out of 20") is cut off, and what stands before ", so" too. Then the value after
+the last `=` counts, else the first one after the last "is", "are" or colon, else the last one that no preposition makes
+an aside ("in 3 days").
 
 >>> unboxed("So the answer is 5 (since 2+3=5, not 6)."), unboxed("In 3 days she earns 45 dollars for 2 jobs.")
 ('5', '45')
@@ -92,22 +93,26 @@ _CONCLUSION = re.compile(r"(?im)(?:^|(?<=[.!?]\s))[ \t*]*(?:therefore|thus|hence
 
 # ---------------------------------------------------------------- parts of a sentence
 
-_SENTENCE_END = re.compile(r"(?<!\d\.\.)[.!?](?:\s|\*|\"|$)|\n")
+_SENTENCE_END = re.compile(r"(?<!\bMr)(?<!\bMs)(?<!\bDr)(?<!\bMrs)(?<!\d\.\.)[.!?](?:\s|\*|\"|$)|\n")
 _BOLD = re.compile(r"\*\*(.+?)\*\*")
 _EXPLANATION = re.compile(
     r"\s+\((?=[^()]*[A-Za-z]{2})"
     r"|,?\s+(?:since|because|out of|instead of|rather than|given that|assuming|where|when|if|whereas)\b"
     r"|\s+(?:more|less|fewer) than\b"
-    r"|,\s*(?:which|as|not|but|while|and not|with|i\.e|that is)\b|;\s|\s[-–—]+\s(?=[A-Za-z]{2})"
+    r"|,\s*(?:which|as|not|but|while|and not|with)\b"
 )
+_ADDITION = re.compile(r";\s|\s[-–—]+\s(?=[A-Za-z]{2})|,\s*(?:i\.e|that is)\b")  # behind a stated answer
 _COPULA = re.compile(r"\b(?:is|are|was|were|be|equals?|becomes|gives|yields|makes|totals)\b(?:\s+to\b)?|:(?=\s)")
+_SO = re.compile(r",\s*(?:and\s+)?(?:so|thus|therefore|hence)\s+(?!that\b)|,\s*(?:i\.e\.|that is),?\s")
 _COMPUTED = re.compile(r"\b(?:equals|gives|yields|makes)\b")  # 3 plus 4 equals 7
 _NO_EQUATION = re.compile(r"[<>!≤≥]=|==")
 _ASIDES = (  # words before a number, and how far they make it an aside
     (re.compile(r"(?i)\bnot\s+$"), 3),
-    (re.compile(r"(?i)\b(?:for|in|with|after|per|every|within|during|from|than|under|over|before)\s+(?:\w+\s+)?$"), 2),
-    (re.compile(r"(?i)\bto\s+\w+\s+$|\b(?:the|all|both|her|his|their|these|those|its|step|on|at)\s+$"), 1),
+    (re.compile(r"(?i)\b(?:for|in|after|per|every|within|during|from|than|under|over|before)\s+(?:\w+\s+){0,2}$"), 2),
+    (re.compile(r"(?i)\b(?:half|third|quarter|times|multiple|double|twice)\s+(?:of\s+)?$"), 2),
+    (re.compile(r"(?i)\bto\s+\w+\s+$|\b(?:the|all|both|her|his|their|these|those|its|step|on|at|with)\s+$"), 1),
 )
+_ASIDE = 2  # from here on a number behind a verb does not count if another one stands before it
 _OPTION = re.compile(  # "option C", "(C) 31.5 N", "C, since …"
     r"(?i:(?:the\s+)?(?:correct\s+)?(?:option|choice|letter)\s*(?:is\s*)?:?)\s*\(?([A-J])\)?(?:[.):]?\s*$|[.):]\s)"
     r"|\(?([A-J])(?:\)?[.:]|\))\s+\S|([A-J])(?:,|\s+(?:since|because))\s"
@@ -338,20 +343,25 @@ def _with_noun(answer: str) -> str:
 
 def _in_sentence(sentence: str, stated: bool = False) -> str | None:
     """The value of a sentence, see the module's description; if it is `stated` to be the answer, one at the head."""
-    explanation = next((m for m in _EXPLANATION.finditer(sentence) if _values(sentence[: m.start()])), None)
-    if explanation:
-        sentence = sentence[: explanation.start()]
+    for pattern in (_EXPLANATION, _ADDITION) if stated else (_EXPLANATION,):
+        after = next((m for m in pattern.finditer(sentence) if _values(sentence[: m.start()])), None)
+        sentence = sentence[: after.start()] if after else sentence
     if not _values(sentence):
         return _in_words(sentence) if stated else None
+    at_head = stated and _values(sentence)[0].start() == 0
+    conclusion = None if at_head else _last_match(_SO, sentence)
+    if conclusion and _values(sentence[conclusion.end() :]):
+        sentence = sentence[conclusion.end() :]
     masked = _masked(sentence)
     if "=" in masked and not _NO_EQUATION.search(masked):
         value = sentence[masked.rindex("=") + 1 :]
         if _values(value):
             return _piece(value)
-    if stated and _values(sentence)[0].start() == 0 and not _COMPUTED.search(masked):
+    if at_head and not _COMPUTED.search(masked):
         return _main_value(sentence, first=True)
     for copula in reversed(list(_COPULA.finditer(masked))):
-        if _values(sentence[copula.end() :]):
+        ranks = _ranks(sentence[copula.end() :])
+        if ranks and (min(ranks) < _ASIDE or not _values(sentence[: copula.start()])):
             return _piece(sentence[copula.end() :])
     return _main_value(sentence, first=False)
 
@@ -365,12 +375,16 @@ def _piece(part: str) -> str:
 
 def _main_value(sentence: str, first: bool) -> str:
     """The first or last value among those that are least of an aside."""
-    values = _values(sentence)
-    before = [sentence[max(value.start() - 30, 0) : value.start()] for value in values]
-    ranks = [max((rank for word, rank in _ASIDES if word.search(text)), default=0) for text in before]
+    values, ranks = _values(sentence), _ranks(sentence)
     chosen = [value for value, rank in zip(values, ranks, strict=True) if rank == min(ranks)]
     value = chosen[0 if first else -1]
     return _with_suffix(value, sentence) if value.re is _MATH else tidy(value.group())
+
+
+def _ranks(sentence: str) -> list[int]:
+    """How far each value of a sentence is an aside."""
+    before = [sentence[max(value.start() - 30, 0) : value.start()] for value in _values(sentence)]
+    return [max((rank for word, rank in _ASIDES if word.search(text)), default=0) for text in before]
 
 
 def _values(text: str) -> list[re.Match[str]]:
