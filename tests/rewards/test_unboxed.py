@@ -13,7 +13,8 @@ import time
 import pytest
 
 from spurious_rewards.rewards.extraction import extract_answer
-from spurious_rewards.rewards.grader.unboxed import is_sentence, marked, unboxed
+from spurious_rewards.rewards.grader.sentences import is_sentence
+from spurious_rewards.rewards.grader.unboxed import marked, unboxed
 from spurious_rewards.rewards.grading import grade
 
 WHO = ["Mia", "Tom", "The farmer", "Each student", "She", "The shop"]
@@ -219,6 +220,12 @@ def test_a_choice_letter_is_read_alike_in_every_place(place):
         ("She has seven coins. The answer is seven.", "seven"),
         ("The train arrives at 5:30 pm.", "5:30 pm"),
         ("She needs 2 1/2 cups.", "2 1/2"),
+        ("The angle is $\\frac{180}{2}$ degrees.\n\nSo the angle is $\\frac{18", r"\frac{180}{2}degrees"),  # cut off
+        ("Now, what is left:\n\n- She has 13 coins -", "13"),
+        ("The last line is of this form:\n\n\\[x < 0.\\]\n\nThis is a kind of inequality.", "x < 0"),
+        ("Mr. Smith has 5 cats.", "5"),
+        ("The price of one book is $4, so 3 books cost $12.", "$12"),
+        ("25 is half of 50.", "25"),
         ("I give up.", None),
         ("The answer is unclear to me.", None),
         ("", None),

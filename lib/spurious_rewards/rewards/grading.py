@@ -38,7 +38,8 @@ from spurious_rewards.rewards.extraction import extract_answer, is_truncated, la
 from spurious_rewards.rewards.grader import worker_client
 from spurious_rewards.rewards.grader.compare import Verdict, compare
 from spurious_rewards.rewards.grader.normalization import normalize
-from spurious_rewards.rewards.grader.unboxed import is_sentence, lacks_json_answer, marked
+from spurious_rewards.rewards.grader.sentences import is_sentence
+from spurious_rewards.rewards.grader.unboxed import lacks_json_answer, marked
 from spurious_rewards.storage.files import read_json, write_text
 
 MODES = ("robust", "paper")

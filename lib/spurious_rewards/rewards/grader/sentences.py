@@ -1,0 +1,210 @@
+r"""Find the value that a sentence states.
+
+What explains the value ("…, as 40 - 25 = 15", "… out of 20") is cut off, and what stands before ", so" too. Then the
+value after the last `=` counts, else the first one after the last "is", "are" or colon, else the last one that no
+preposition makes an aside ("in 3 days").
+
+>>> in_sentence("In 3 days she earns 45 dollars for 2 jobs"), in_sentence("They paid $3 + $4 = $7")
+('45', '$7')
+>>> in_sentence("So he has 5 (since 2+3=5, not 6)"), in_sentence("One book costs $4, so 3 books cost $12")
+('5', '$12')
+
+Usage: `from spurious_rewards.rewards.grader.sentences import in_sentence`
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+
+_PRICE = r"\s*\d[\d,.]*\s+[A-Za-z]{3}"  # "$5 and then $7" is no formula
+MATH = re.compile(
+    rf"\$\$(.+?)\$\$|(?<!\\)\$(?!{_PRICE})(?=\S)((?:\\.|[^$\\\n]){{1,400}}?)(?<=\S)\$(?!\d)"
+    r"|(?<!\\)\$\s((?:\\.|[^$\\\n]){1,400}?)\s\$(?!\d)|\\\((.+?)\\\)|\\\[(.+?)\\\]",
+    re.DOTALL,
+)
+_GROUPED = r"\d{1,3}(?:(?:,|\{,\}|,\\!)\d{3})+(?!\d)(?:\.\d+)?"
+NUMBER = re.compile(
+    r"[-−]?(?:\d+\s*)?\\[dtc]?frac\s*\{[^{}]*\}\s*\{[^{}]*\}"  # LaTeX without delimiters
+    r"|[-−]?(?:(?<!\w)\d+)?\\sqrt\s*\{[^{}]*\}"
+    r"|(?<![\w.:])\d+(?:\s?:\s?\d+)+(?:\s*[ap]\.?m\b)?"  # ratios and times of day
+    r"|(?<![\w.])[-−]?\d+\s+\d+/\d+"  # mixed numbers
+    rf"|(?<![\w.^])[-−]?[$€£¥]?[-−]?(?:{_GROUPED}|\d*\.?\d+)(?:\.\.\.)?(?:\s*/\s*\d+)?"
+    r"(?:\s*(?:\\times|×|x|\*)\s*10\^\{?-?\d+\}?|\^\{?-?\d+\}?|e[+-]?\d+\b)?(?:\s*(?:\\?%|percent\b|pct\b))?"
+)
+_RECURRING = re.compile(r"\.\d+\.\.\.$")  # 0.333...
+_AFTER_MATH = re.compile(r"\s*(?:\\?%|percent\b|pct\b|degrees?\b)")
+PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
+_COMMANDS = re.compile(r"\\(?:text|mathrm|mbox|begin|end)\s*\{[^{}]*\}")
+_NUMBER_WORD = re.compile(
+    r"(?i)\b(?:(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)(?:[ -](?:one|two|three|four|five|six|seven"
+    r"|eight|nine))?|zero|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|(?:thir|four|fif|six|seven|eigh"
+    r"|nine)teen)\b"
+)
+SENTENCE_END = re.compile(r"(?<!\bMr)(?<!\bMs)(?<!\bDr)(?<!\bMrs)(?<!\d\.\.)[.!?](?:\s|\*|\"|$)|\n")
+_EXPLANATION = re.compile(
+    r"\s+\((?=[^()]*[A-Za-z]{2})"
+    r"|,?\s+(?:since|because|out of|instead of|rather than|given that|assuming|where|when|if|whereas)\b"
+    r"|\s+(?:more|less|fewer) than\b"
+    r"|,\s*(?:which|as|not|but|while|and not|with)\b"
+)
+_ADDITION = re.compile(r";\s|\s[-–—]+\s(?=[A-Za-z]{2})|,\s*(?:i\.e|that is)\b")  # behind a stated answer
+_COPULA = re.compile(r"\b(?:is|are|was|were|be|equals?|becomes|gives|yields|makes|totals)\b(?:\s+to\b)?|:(?=\s)")
+_SO = re.compile(r",\s*(?:and\s+)?(?:so|thus|therefore|hence)\s+(?!that\b)|,\s*(?:i\.e\.|that is),?\s")
+_COMPUTED = re.compile(r"\b(?:equals|gives|yields|makes)\b")  # 3 plus 4 equals 7
+_NO_EQUATION = re.compile(r"[<>!≤≥]=|==")
+_ASIDES = (  # words before a number, and how far they make it an aside
+    (re.compile(r"(?i)\bnot\s+$"), 3),
+    (re.compile(r"(?i)\b(?:for|in|after|per|every|within|during|from|than|under|over|before)\s+(?:\w+\s+){0,2}$"), 2),
+    (re.compile(r"(?i)\b(?:half|third|quarter|times|multiple|double|twice)\s+(?:of\s+)?$"), 2),
+    (re.compile(r"(?i)\bto\s+\w+\s+$|\b(?:the|all|both|her|his|their|these|those|its|step|on|at|with)\s+$"), 1),
+)
+_ASIDE = 2  # from here on a number behind a verb does not count if another one stands before it
+
+
+def is_sentence(text: str) -> bool:
+    """Return whether an answer is a sentence: three words or more, and one value, or several and a verb or `=`."""
+    text = re.sub(r"\\(?:text|mathrm|mbox)\s*\{([^{}]*)\}", r" \1 ", text[:500])
+    if len(PROSE.findall(text)) < 3:
+        return False
+    values = values_in(text)
+    return len(values) == 1 or (len(values) > 1 and ("=" in text or _COPULA.search(text) is not None))
+
+
+def tidy(answer: str) -> str:
+    """Strip Markdown emphasis, math delimiters and closing punctuation around a short answer."""
+    answer = answer.strip()
+    while True:
+        before = answer
+        answer = answer.strip().strip('*`"').strip().removeprefix("'")
+        if not _RECURRING.search(answer):
+            answer = re.sub(r"(?<!\\)[.,;:]+$", "", answer)
+        if ("\\]" in answer and "\\[" not in answer) or ("\\)" in answer and "\\(" not in answer):
+            answer = re.split(r"\\[\])]", answer)[0]
+        if answer.endswith("$") and len(re.findall(r"(?<!\\)\$", answer)) == 1:
+            answer = answer[:-1]
+        math = MATH.fullmatch(answer)
+        if math and not _content(math).startswith("$"):
+            answer = _content(math)
+        if answer == before:
+            return answer
+
+
+def is_nothing_but_answer(text: str, is_answer: bool) -> bool:
+    """Return whether a text is a value, formula or list; marked as the answer, also a counted noun or a few words."""
+    text = tidy(text)
+    if len(text) > 80 or "\n" in text:
+        return is_answer and bool(text) and not PROSE.search(without_commands(text))
+    words = [word.lower() for word in PROSE.findall(without_commands(text))]
+    if is_answer and all(word in ("and", "or") for word in words):
+        return True
+    if not words:
+        return True
+    if not is_answer:
+        return False
+    if _COPULA.search(text) or "=" in text:
+        return False
+    number = MATH.match(text) or NUMBER.match(text)
+    if number:
+        return len(words) <= 4 and not values_in(text[number.end() :]) and not _EXPLANATION.search(text)
+    return not values_in(text) and (len(words) <= 3 or not _NUMBER_WORD.search(text)) and len(words) <= 5
+
+
+def in_words(sentence: str) -> str | None:
+    """Return the answer of a sentence without digits: a number word, else the few words after the last "is"."""
+    number = _NUMBER_WORD.search(sentence)
+    if number:
+        return number.group()
+    copula = last_match(_COPULA, sentence)
+    words = tidy(sentence[copula.end() :]) if copula else ""
+    return words if words and len(words.split()) <= 3 else None
+
+
+def with_noun(answer: str) -> str:
+    r"""Write a counted noun behind a formula as text: `$3$ cm` is `3\text{ cm}`."""
+    math = MATH.match(answer)
+    noun = answer[math.end() :].strip() if math else ""
+    if not noun or values_in(noun) or _AFTER_MATH.match(noun):
+        return answer
+    return rf"{with_suffix(math, answer)}\text{{ {noun}}}"
+
+
+def in_sentence(sentence: str, stated: bool = False) -> str | None:
+    """Return the value of a sentence; if it is `stated` to be the answer, a value at its head comes first."""
+    for pattern in (_EXPLANATION, _ADDITION) if stated else (_EXPLANATION,):
+        after = next((m for m in pattern.finditer(sentence) if values_in(sentence[: m.start()])), None)
+        sentence = sentence[: after.start()] if after else sentence
+    if not values_in(sentence):
+        return in_words(sentence) if stated else None
+    at_head = stated and values_in(sentence)[0].start() == 0
+    conclusion = None if at_head else last_match(_SO, sentence)
+    if conclusion and values_in(sentence[conclusion.end() :]):
+        sentence = sentence[conclusion.end() :]
+    masked = masked_formulas(sentence)
+    if "=" in masked and not _NO_EQUATION.search(masked):
+        value = sentence[masked.rindex("=") + 1 :]
+        if values_in(value):
+            return _piece(value)
+    if at_head and not _COMPUTED.search(masked):
+        return _main_value(sentence, first=True)
+    for copula in reversed(list(_COPULA.finditer(masked))):
+        ranks = _ranks(sentence[copula.end() :])
+        if ranks and (min(ranks) < _ASIDE or not values_in(sentence[: copula.start()])):
+            return _piece(sentence[copula.end() :])
+    return _main_value(sentence, first=False)
+
+
+def _piece(part: str) -> str:
+    """The value at the head of a part of a sentence: a formula or list as a whole, else the first main number."""
+    whole = MATH.fullmatch(part.strip(" .*\n"))
+    part = tidy(_content(whole) if whole else part)
+    return part if whole or is_nothing_but_answer(part, is_answer=False) else _main_value(part, first=True)
+
+
+def _main_value(sentence: str, first: bool) -> str:
+    """The first or last value among those that are least of an aside."""
+    values, ranks = values_in(sentence), _ranks(sentence)
+    chosen = [value for value, rank in zip(values, ranks, strict=True) if rank == min(ranks)]
+    value = chosen[0 if first else -1]
+    return with_suffix(value, sentence) if value.re is MATH else tidy(value.group())
+
+
+def _ranks(sentence: str) -> list[int]:
+    """How far each value of a sentence is an aside."""
+    before = [sentence[max(value.start() - 30, 0) : value.start()] for value in values_in(sentence)]
+    return [max((rank for word, rank in _ASIDES if word.search(text)), default=0) for text in before]
+
+
+def values_in(text: str) -> list[re.Match[str]]:
+    """List the formulas and numbers of a text, in order."""
+    found: list[re.Match[str]] = []
+    position = 0
+    for math in MATH.finditer(text):
+        found += [*NUMBER.finditer(text, position, math.start()), math]
+        position = math.end()
+    return found + list(NUMBER.finditer(text, position))
+
+
+def masked_formulas(text: str) -> str:
+    """Put letters in place of formulas; a full stop at the end of a formula stays."""
+    return MATH.sub(lambda m: "x" * (len(m.group()) - 1) + ("." if _content(m).rstrip().endswith(".") else "x"), text)
+
+
+def with_suffix(math: re.Match[str], text: str) -> str:
+    """Return the content of a formula of the text, with a percent sign or degrees behind it."""
+    suffix = _AFTER_MATH.match(text, math.end())
+    return tidy(_content(math)) + (suffix.group().strip() if suffix else "")
+
+
+def _content(math: re.Match[str]) -> str:
+    return next(group for group in math.groups() if group is not None)
+
+
+def without_commands(text: str) -> str:
+    r"""Drop `\text{…}` and the like, so that what is left of words is prose."""
+    return _COMMANDS.sub("", text)
+
+
+def last_match(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    """Find the last match of a pattern."""
+    return next(iter(deque(pattern.finditer(text), maxlen=1)), None)
