@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 
@@ -157,6 +158,23 @@ def test_limits_of_a_container_count(project, monkeypatch):
     limits = {"cpu.max": ["max 100000", "50000 100000"], "memory.max": ["max", "1000000000", "max"]}
     monkeypatch.setattr(provenance_module, "_control_group", lambda name: limits[name])
     assert provenance_module.hardware() == machine | {"cores": 1, "memory_gb": 1.0}  # half a core is one
+
+
+def test_the_manifest_of_a_gpu_run_has_its_memory_and_cuda(project, monkeypatch):
+    cuda = SimpleNamespace(
+        is_available=lambda: True, is_initialized=lambda: True, device_count=lambda: 2,
+        max_memory_reserved=lambda index: (30_000_000_000, 31_250_000_000)[index],
+    )  # fmt: skip
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda, version=SimpleNamespace(cuda="13.0")))
+    assert provenance_module.gpu_use() == {"peak_gpu_memory_mb": 31250.0, "cuda": "13.0"}
+    cuda.is_initialized = lambda: False  # a GPU is there, and the run did not use it
+    assert provenance_module.gpu_use() == {}
+    monkeypatch.undo()
+    monkeypatch.setattr("spurious_rewards.storage.runs.gpu_use", lambda: {"cuda": "13.0"})
+    monkeypatch.setenv("SPURIOUS_RUNS_DIR", str(project / "runs"))
+    run = RunFolder.open("a", {})
+    run.finish()
+    assert run.manifest()["cuda"] == "13.0"
 
 
 def test_a_clock_that_goes_back_does_not_change_seconds(project, monkeypatch):

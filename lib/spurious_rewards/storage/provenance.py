@@ -142,13 +142,13 @@ def peak_memory_mb() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes / 1e6, 1)
 
 
-def peak_gpu_memory_mb() -> dict[str, float]:
-    """Measure the largest memory that PyTorch held on a GPU, in MB, as a manifest entry; empty without a GPU."""
+def gpu_use() -> dict[str, Any]:
+    """Collect CUDA's version and the largest memory that PyTorch held on a GPU, in MB; empty without a GPU."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
         return {}
     peaks = [torch.cuda.max_memory_reserved(index) for index in range(torch.cuda.device_count())]
-    return {"peak_gpu_memory_mb": round(max(peaks) / 1e6, 1)}
+    return {"peak_gpu_memory_mb": round(max(peaks) / 1e6, 1), "cuda": torch.version.cuda}
 
 
 def _command() -> str:

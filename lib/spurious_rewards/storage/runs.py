@@ -29,7 +29,7 @@ from spurious_rewards.storage.config import Config
 from spurious_rewards.storage.files import read_json, write_json
 from spurious_rewards.storage.locks import exclusive
 from spurious_rewards.storage.paths import runs_dir
-from spurious_rewards.storage.provenance import peak_gpu_memory_mb, peak_memory_mb, provenance
+from spurious_rewards.storage.provenance import gpu_use, peak_memory_mb, provenance
 
 __all__ = ["RunFolder", "provenance", "runs_dir"]
 
@@ -159,7 +159,7 @@ class RunFolder:
             "seconds": round(sum(session["seconds"] for session in sessions), 3),
             "sessions": len(sessions),
             "peak_memory_mb": peak_memory_mb(),
-            **peak_gpu_memory_mb(),
+            **gpu_use(),
             **(self._provenance or provenance()),
         }
         repeated = sorted(set(common) & set(extra or {}))
