@@ -1,10 +1,13 @@
 """The clip modes as a pure function: values by hand, gradients by autograd, the exact identity."""
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
 
+import spurious_rewards
 from spurious_rewards.errors import InputError
 from spurious_rewards.training import clip
 
@@ -106,3 +109,31 @@ def test_unknown_mode_names_the_nearest():
 def test_released_needs_logp():
     with pytest.raises(InputError, match="needs logp"):
         clip.surrogate(torch.zeros(1), torch.ones(1), "none_released")
+
+
+def test_no_other_module_compares_names_of_modes():
+    root = Path(spurious_rewards.__file__).parent
+    named = re.compile('"(cispo|high_only|low_only|log_symmetric|none_released)"')
+    found = [path for path in root.rglob("*.py") if named.search(path.read_text(encoding="utf-8"))]
+    assert [path.relative_to(root).as_posix() for path in found] == ["training/clip.py"]
+
+
+def test_the_table_of_modes_says_everything_that_the_checks_ask_for():
+    assert {name for name, mode in clip.MODES.items() if not mode.hinge} == {"cispo", "none_released"}
+    assert {name for name, mode in clip.MODES.items() if not mode.clips} == {"none", "none_released"}
+    assert {name: mode.ignored for name, mode in clip.MODES.items() if mode.ignored} == {
+        "high_only": "epsilon_low",
+        "low_only": "epsilon_high",
+        "log_symmetric": "epsilon_low",
+        "cispo": "epsilon_low",
+    }
+    for name, mode in clip.MODES.items():
+        assert mode.name == name and mode.sentence.endswith(".") and len(mode.sentence.split()) <= 40
+
+
+def test_where_a_clip_acts():
+    ratio, advantage = torch.tensor([0.7, 0.7, 1.3, 1.3]), torch.tensor([1.0, -1.0, 1.0, -1.0])
+    acts = {name: mode.acts_on(ratio, advantage, mode.band(0.2, 0.2)).tolist() for name, mode in clip.MODES.items()}
+    assert acts["two_sided"] == [False, True, True, False] and acts["none"] == [False] * 4
+    assert acts["high_only"] == [False, False, True, False] and acts["low_only"] == [False, True, False, False]
+    assert acts["cispo"] == [False, False, True, True], "a weight is clipped whatever the sign of A"

@@ -29,6 +29,8 @@ import pandas as pd
 from spurious_rewards.evaluation.significance import holm
 from spurious_rewards.evaluation.statistics import Interval
 from spurious_rewards.mechanism.effects import CODE_FAMILY, STAND_INS, p_of_width
+from spurious_rewards.mechanism.sweeps import MAIN_MODES
+from spurious_rewards.training.clip import MODES
 
 Row = Mapping[str, Any]
 SIGNIFICANCE = 0.05
@@ -103,7 +105,7 @@ def code_rows(table: pd.DataFrame, optimizer: str, step: float, mode: str) -> tu
 
 
 def _of_bandit(table: pd.DataFrame) -> list[dict[str, Any]]:
-    sgd = table[(table["optimizer"] == "sgd") & table["clip_mode"].isin(["two_sided", "none", "high_only", "low_only"])]
+    sgd = table[(table["optimizer"] == "sgd") & table["clip_mode"].isin(MAIN_MODES)]
     step = sgd[(sgd["sweep"] == "step") & (sgd["step_size"] == BASE_STEP)]
     priors = sgd[(sgd["sweep"] == "prior") & (sgd["prior"] != "two_arms")]
     rare = sgd[sgd["sweep"].isin(["gamma", "whitened"]) & sgd["gamma"].isin([0.001, 0.5])]
@@ -142,7 +144,7 @@ def _of_pairs(table: pd.DataFrame, antithetic: bool) -> list[dict[str, Any]]:
             drift = Interval.from_row(none, "change", none["n_pairs"])
             row = {"question": "antithetic: drift without a clip", **setting, "clip_mode": "none"}
             rows.append(row | _numbers(drift, p_of_width(drift)))
-        for mode in ("two_sided", "high_only", "low_only"):
+        for mode in (mode for mode in MAIN_MODES if MODES[mode].clips):
             logit, tilt = code_rows(cells, optimizer, step, mode)
             if antithetic:
                 logit = row_of(cells, optimizer, step, mode, "code_logit")

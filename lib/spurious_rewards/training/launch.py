@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -143,10 +144,10 @@ def _wait(process: subprocess.Popen, run: RunFolder, on_batch: OnBatch | None) -
             try:
                 return process.wait(timeout=2)
             except subprocess.TimeoutExpired:
-                changed = partial.stat().st_mtime if partial.is_file() else 0.0
-                if on_batch is not None and changed > seen:
-                    seen = changed
-                    on_batch(pd.read_parquet(partial))
+                with suppress(FileNotFoundError):  # none yet, or the run has just been finished
+                    if on_batch is not None and (changed := partial.stat().st_mtime) > seen:
+                        metrics, seen = pd.read_parquet(partial), changed
+                        on_batch(metrics)
     except BaseException:  # an interrupted cell leaves nothing running
         process.terminate()
         process.wait()
