@@ -124,7 +124,7 @@ def test_a_problem_that_is_misquoted_is_named():
     text = AIME.problems[1].problem.replace("DE=13", "DE=31")
     (sentence,) = differences(asked({"problem": AIME.problems[0].problem}, {"problem": text}), AIME)
     assert sentence.startswith("Problem 25-I-14 (number 2 of aime25) reads ")
-    assert "DE=13, EA=26.' as pinned" in sentence and "DE=31, EA=26.' in the file" in sentence
+    assert "with AB=14, BC=7, CD=24, DE=13, EA=26.' as pinned" in sentence and "DE=31, EA=26.' in the file" in sentence
     with pytest.raises(InputError, match="Problem 25-I-14 .number 2 of aime25. reads"):
         with_reference(asked({"problem": text}), AIME)
 
@@ -139,6 +139,17 @@ def test_another_gold_or_an_unknown_problem_is_named():
 def test_markup_and_white_space_do_not_matter():
     text = "Let $ABCDE$ be a convex pentagon with $AB = 14$, $BC = 7$,\n$CD = 24$, $DE = 13$, $EA = 26$."
     assert not differences(asked({"problem": text}), AIME)
+
+
+def test_other_spelling_of_the_same_words_and_numbers_does_not_matter():
+    text = AIME.problems[1].problem.replace("a convex pentagon", "a \\textbf{convex} \\emph{pentagon}")
+    assert not differences(asked({"problem": text.replace("\\emph", "\\textit")}), AIME)
+
+
+def test_a_misquoted_problem_comes_before_unknown_ones():
+    wrong = AIME.problems[1].problem.replace("DE=13", "DE=31")
+    first, second = differences(asked({"problem": "How many primes are below ten?"}, {"problem": wrong}), AIME)
+    assert first.startswith("Problem 25-I-14") and second.startswith("Row 1 asks")
 
 
 def test_of_examples_in_a_prompt_the_last_question_counts():

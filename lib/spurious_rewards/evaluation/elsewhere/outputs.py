@@ -77,7 +77,7 @@ def import_outputs(outputs: Outputs) -> RunFolder:
     if reference is not None:
         wrong = [] if outputs.reference else differences(answers, reference)
         if wrong:
-            warnings.append(f"{wrong[0]} Graded by the file's own golds; {len(wrong)} problems differ in all.")
+            warnings.append(f"{wrong[0]} Graded by the file's own golds; problems that differ: {len(wrong)}.")
         else:
             answers, problems = with_reference(answers, reference)
             if reference.pinned and first_of(list(problems), reference):

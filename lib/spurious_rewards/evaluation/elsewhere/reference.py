@@ -1,7 +1,8 @@
 """Golds from a problem set of ours or of the user's, and whether a file's problems are those they pass for.
 
-A file's problem is found in the reference by its id, by its text (white space, markup and upper case aside), or by the
-reference text that its prompt holds; of several, the one that ends last, since examples come before the question.
+A file's problem is found in the reference by its id, by its text (white space, markup and upper case aside, or by its
+words and numbers), or by the reference text that its prompt holds; of several, the one that ends last, since examples
+come before the question.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from spurious_rewards.data.normalize import answer_key, clean_answer, markup_key
+from spurious_rewards.data.normalize import answer_key, clean_answer, markup_key, tokens
 from spurious_rewards.data.problem import Problem
 from spurious_rewards.data.problem_sets import PROBLEM_SETS, load_problems
 from spurious_rewards.data.sources import BENCHMARKS, data_folder
@@ -21,6 +22,8 @@ from spurious_rewards.rewards.grading import same_answer
 
 SHOWN = 160
 """Characters of a problem that a message shows."""
+BEFORE, AFTER = 4, 10
+"""Words before and after the first difference that a message shows."""
 ENOUGH = 0.8
 """Share of a file's problems that must be in a benchmark for the file to be taken for answers to it."""
 
@@ -70,10 +73,12 @@ def matched(answers: Sequence[Answer], reference: Reference) -> dict[str, Proble
     first = {answer.key: answer for answer in reversed(answers)}
     by_id = {problem.id: problem for problem in reference.problems}
     by_text = {markup_key(problem.problem): problem for problem in reference.problems}
+    by_words = {tuple(tokens(problem.problem)): problem for problem in reference.problems}
     found: dict[str, Problem | None] = {}
     for key in dict.fromkeys(answer.key for answer in answers):
         asked = markup_key(_asked(first[key]))
-        found[key] = by_id.get(key) or by_text.get(asked) or (_held(asked, by_text) if asked else None)
+        words = by_words.get(tuple(tokens(_asked(first[key])))) if asked else None
+        found[key] = by_id.get(key) or by_text.get(asked) or words or (_held(asked, by_text) if asked else None)
     if not any(found.values()):
         found |= _by_number(list(found), reference.problems)
     return found
@@ -81,19 +86,20 @@ def matched(answers: Sequence[Answer], reference: Reference) -> dict[str, Proble
 
 def differences(answers: Sequence[Answer], reference: Reference) -> list[str]:
     """Name each problem of the file that is not the reference's: another text, another gold, or unknown."""
-    found, sentences = matched(answers, reference), []
+    found, sentences, unknown = matched(answers, reference), [], []
     for answer in {answer.key: answer for answer in reversed(answers)}.values():
         problem = found[answer.key]
         if problem is None:
-            sentences.append(_unknown(answer, reference))
-        elif answer.problem and markup_key(problem.problem) not in markup_key(answer.problem):
+            near = _near(answer, reference)
+            (sentences if near else unknown).append(near or _unknown(answer, reference))
+        elif answer.problem and not _same_text(problem.problem, answer.problem):
             sentences.append(f"{_named(problem, reference)} {_differs(problem.problem, answer.problem)}")
         elif answer.golds and not any(_same_gold(gold, problem.answer) for gold in answer.golds):
             sentences.append(
                 f"{_named(problem, reference)} has the answer {problem.answer[:60]!r}, and the file says "
                 f"{answer.golds[0][:60]!r}."
             )
-    return sentences[::-1]
+    return [*sentences[::-1], *unknown[::-1]]
 
 
 def with_reference(answers: Sequence[Answer], reference: Reference) -> tuple[list[Answer], dict[str, Problem]]:
@@ -104,7 +110,8 @@ def with_reference(answers: Sequence[Answer], reference: Reference) -> tuple[lis
     """
     wrong = differences(answers, reference)
     if wrong:
-        more = f" ({len(wrong)} problems in all.)" if len(wrong) > 1 else ""
+        more = f" {wrong[1]}" if len(wrong) > 1 else ""
+        more += f" ({len(wrong)} problems in all.)" if len(wrong) > 2 else ""
         raise InputError(
             f"{wrong[0]}{more} Correct the file, or leave `reference` out to grade by the file's own golds."
         )
@@ -147,14 +154,23 @@ def _same_gold(gold: str, answer: str) -> bool:
     return answer_key(clean_answer(gold, integer=True)) == answer_key(answer) or same_answer(gold, answer)
 
 
+def _same_text(pinned: str, given: str) -> bool:
+    """Tell whether a text is the pinned one or holds it, markup aside, or has the same words and numbers."""
+    return markup_key(pinned) in markup_key(given) or tokens(pinned) == tokens(given)
+
+
+def _near(answer: Answer, reference: Reference) -> str:
+    """Say where a problem differs from the one of the reference that it nearly is; nothing if there is none."""
+    keys = {markup_key(problem.problem): problem for problem in reference.problems}
+    asked = _asked(answer)
+    near = difflib.get_close_matches(markup_key(asked), keys, n=1, cutoff=0.8) if asked else []
+    return f"{_named(keys[near[0]], reference)} {_differs(keys[near[0]].problem, asked)}" if near else ""
+
+
 def _unknown(answer: Answer, reference: Reference) -> str:
     asked = _asked(answer)
     if not asked:
         return f"Row {answer.row} has the id {answer.key[:80]!r}, which {reference.name} does not have, and no text."
-    keys = {markup_key(problem.problem): problem for problem in reference.problems}
-    near = difflib.get_close_matches(markup_key(asked), keys, n=1, cutoff=0.8)
-    if near:
-        return f"{_named(keys[near[0]], reference)} {_differs(keys[near[0]].problem, asked)}"
     return f"Row {answer.row} asks what {reference.name} does not: {asked[:SHOWN]!r}."
 
 
@@ -164,8 +180,10 @@ def _named(problem: Problem, reference: Reference) -> str:
 
 
 def _differs(pinned: str, given: str) -> str:
-    """Say where two texts part, as the end of a sentence."""
-    one, two = " ".join(pinned.split()), " ".join(given.split())
-    start = next((i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))
-    begin = max(0, start - 30)
-    return f"reads {one[begin : begin + SHOWN]!r} as pinned, and {two[begin : begin + SHOWN]!r} in the file."
+    """Say where the words of two texts part, markup aside, as the end of a sentence."""
+    one, two = pinned.split(), given.split()
+    keys = [[markup_key(word) for word in words] for words in (one, two)]
+    parts = difflib.SequenceMatcher(None, *keys, autojunk=False).get_opcodes()
+    _, i, _, j, _ = next(part for part in [*parts, ("end", 0, 0, 0, 0)] if part[0] != "equal")
+    shown = [" ".join(words[max(0, at - BEFORE) : at + AFTER]) for words, at in ((one, i), (two, j))]
+    return f"reads {shown[0]!r} as pinned, and {shown[1]!r} in the file."
