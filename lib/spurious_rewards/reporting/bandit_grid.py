@@ -20,13 +20,13 @@ import pandas as pd
 from spurious_rewards.command_line import exit_code
 from spurious_rewards.evaluation.statistics import wilson
 from spurious_rewards.mechanism.bandit import simulate
-from spurious_rewards.mechanism.chain import logit_change, solve
+from spurious_rewards.mechanism.chain import solve
 from spurious_rewards.mechanism.config import BanditConfig
 from spurious_rewards.storage.files import write_json, write_text
 from spurious_rewards.storage.provenance import provenance
 
 AXES: dict[str, tuple[float, ...]] = {
-    "prior": (0.5, 0.65, 0.8, 0.95),
+    "prior": (0.55, 0.65, 0.8, 0.95),
     "gamma": (0.1, 0.5),
     "epsilon": (0.1, 0.2, 0.4),
     "step_size": (0.5, 1.0, 2.0, 4.0),
@@ -48,11 +48,12 @@ def config(cell: dict[str, float], mode: str, **changes: Any) -> BanditConfig:
 
 
 def exact(cell: dict[str, float], mode: str) -> float:
-    """Mean change of the likelier arm's log-odds after one rollout batch of four rollouts, all outcomes enumerated."""
+    """Mean change of the likelier arm's probability after one batch of four rollouts, every outcome enumerated."""
     tiny = config(
         cell, mode, groups=1, group_size=4, updates=min(int(cell["updates"]), 4), batches=1, order="grouped", seeds=2
     )
-    return logit_change(solve(tiny))
+    chain = solve(tiny)
+    return chain.mean(chain.policy()[:, 0]) - cell["prior"]
 
 
 def simulated(cell: dict[str, float], mode: str) -> dict[str, float]:
@@ -71,7 +72,7 @@ def grid() -> pd.DataFrame:
         for mode in ("two_sided", "none"):
             key = tuple(value for name, value in cell.items() if name != "epsilon")
             if mode == "two_sided" or key not in kept:
-                found = {**simulated(cell, mode), "exact_logit_change": exact(cell, mode)}
+                found = {**simulated(cell, mode), "exact_change": exact(cell, mode)}
                 if mode == "none":
                     kept[key] = found
             rows.append({**cell, "clip_mode": mode, "n_seeds": SEEDS, **(found if mode == "two_sided" else kept[key])})
@@ -87,7 +88,7 @@ def data(table: pd.DataFrame) -> dict[str, Any]:
         cell = cells.setdefault(key, {"exact": [0.0, 0.0]})
         side = "clip" if row["clip_mode"] == "two_sided" else "none"
         cell[side] = [round(row[name], 4) for name in ("share", "share_low", "share_high")]
-        cell["exact"][side == "none"] = round(row["exact_logit_change"], 6)
+        cell["exact"][side == "none"] = round(row["exact_change"], 6)
     return {"axes": axes, "cells": cells}
 
 

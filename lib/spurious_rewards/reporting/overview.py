@@ -171,8 +171,11 @@ class Finding:
     """One measurement that speaks to a claim, with where its number comes from."""
 
     scale: str
+    profile: str
     column: str
     measured: str
+    n: str
+    unit: str
     verdict: str
     why: str
     bar: Bar | None
@@ -193,6 +196,8 @@ class ClaimView:
     verdicts: dict[str, str]
     why: str
     bar: Bar | None
+    unit: str
+    where: str
     findings: tuple[Finding, ...]
 
 
@@ -233,14 +238,18 @@ def claim_views(results: Path) -> list[ClaimView]:
         )
         by_scale = {name: joint([f.verdict for f in findings if f.column == name]) for name in SCALES}
         overall = next((verdict for verdict in by_scale.values() if verdict != "not run"), "not run")
-        agreeing = [finding for finding in findings if finding.verdict == overall.removesuffix(" in part")]
+        ranked = sorted(
+            findings, key=lambda finding: STUDIES.index(finding.profile) if finding.profile in STUDIES else 1
+        )
+        agreeing = [one for one in ranked if one.verdict == overall.removesuffix(" in part")]
         main = next((finding for finding in agreeing if finding.bar is not None), agreeing[0] if agreeing else None)
         first = rows.iloc[0]
         paper = first["paper-reported"] if "paper-reported" in first else f"{first['paper']}, {first['where']}"
         why = main.why if main and main.verdict == overall else WHY[overall.removesuffix(" in part")]
         if overall.endswith("in part"):
             why += " That holds for some settings or models; the others are undecided."
-        views.append(ClaimView(str(claim), first["says"], paper, by_scale, why, main.bar if main else None, findings))
+        shown = (main.bar, main.unit, main.scale) if main else (None, "", "")
+        views.append(ClaimView(str(claim), first["says"], paper, by_scale, why, *shown, findings))
     return views
 
 
@@ -266,7 +275,10 @@ def _finding(claim: str, row: dict[str, Any], known: dict[str, Source]) -> Findi
             edge = 1.1 * max(abs(low), abs(high), abs(value), 1e-9)
             interval = bar(value, low, high, (-edge, edge), str(row.get("unit") or "points"))
     why = str(row.get("why") or WHY[verdict])
-    return Finding(row["scale"], column, row["measured"], verdict, why, interval, notebook, section, path, source, runs)
+    return Finding(
+        row["scale"], str(profile), column, row["measured"], str(row.get("n", "")), str(row.get("unit", "")), verdict,
+        why, interval, notebook, section, path, source, runs,
+    )  # fmt: skip
 
 
 def _mechanism_table(scale: str) -> str:

@@ -10,7 +10,7 @@ fill(at("problem"), problems.map((problem) => problem.name));
 fill(at("model"), models);
 const lower = texts.map((text) => text.toLowerCase());
 const card = ([problem, model, text, right, code, tokens, extracted]) => {
-  const box = document.createElement("article"), head = document.createElement("h3");
+  const box = document.createElement("article"), head = document.createElement("h2");
   const facts = document.createElement("p"), written = document.createElement("pre");
   box.className = "card";
   head.textContent = models[model];

@@ -15,13 +15,13 @@ function draw() {
   const cell = cells[key.join(",")];
   for (const mode of ["clip", "none"]) {
     const [share, low, high] = cell[mode];
-    at(`${mode}-bar`).style.width = percent(share);
+    at(`${mode}-bar`).style.width = `${100 * share}%`;
     at(`${mode}-text`).textContent = `${percent(share)} [${percent(low)}, ${percent(high)}]`;
   }
   const [clip, none] = [cell.clip, cell.none];
   at("said").textContent = clip[1] > none[2] ? "The clip makes the likelier arm gain more often." :
     clip[2] < none[1] ? "The clip makes the likelier arm gain less often." : "At this point the clip's effect is not told from chance.";
-  at("exact").textContent = `Mean change of the log-odds of the likelier arm: ${signed(cell.exact[0])} with the clip, ` +
+  at("exact").textContent = `Mean change of the likelier arm's probability: ${signed(cell.exact[0])} with the clip, ` +
     `${signed(cell.exact[1])} without. All outcomes are enumerated, so there is no sampling error.`;
 }
 draw();

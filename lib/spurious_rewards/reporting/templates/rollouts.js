@@ -12,12 +12,12 @@ const draw = () => {
   const group = data.groups[+at("group").value], mode = at("mode").value, update = +at("update").value;
   let outside = 0, tokens = 0;
   at("cards").replaceChildren(...group.rollouts.map((rollout) => {
-    const box = document.createElement("article"), head = document.createElement("h3");
+    const box = document.createElement("article"), head = document.createElement("h2");
     const facts = document.createElement("p"), written = document.createElement("pre");
     box.className = "card";
     head.textContent = `${rollout.code ? "code" : "language"}, ${rollout.right ? "right" : "wrong"}`;
     facts.className = "source";
-    facts.textContent = `reward ${rollout.reward}, advantage ${rollout.advantage.toFixed(2)}`;
+    facts.textContent = `${rollout.reward === null ? "all rewards of the group equal" : `reward ${rollout.reward}`}, advantage ${rollout.advantage.toFixed(2)}`;
     written.tabIndex = 0;
     rollout.tokens.forEach((token, t) => {
       const span = document.createElement("span"), ratio = rollout.ratios[mode][update][t];
