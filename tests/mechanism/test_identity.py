@@ -60,16 +60,14 @@ def test_the_misprinted_case_keeps_its_gradient():
     assert identity.slope([0.9, 0.7], -2.0, band).tolist() == [-1.8, 0.0]
 
 
-def test_asymmetry_facts():
-    low, high = identity.log_exits(0.2)
-    assert (low, high) == pytest.approx((-0.22314, 0.18232), abs=1e-5)
-    assert identity.pull_ratio(0.2) == pytest.approx(1.5)
+def test_an_upper_exit_pulls_back_harder_and_a_likely_token_has_none():
     # just outside the exits the force on log π is −μ·R above and +μ·R below: 1.2 / 0.8
-    above, below = (np.diff(identity.expected_surrogate(np.exp([x, x + 1e-7]), 1.0)) / 1e-7
-                    for x in (high + 1e-6, low - 1e-6))  # fmt: skip
+    low, high = np.log(0.8), np.log(1.2)
+    above, below = (
+        np.diff(identity.expected_surrogate(np.exp([x, x + 1e-7]), 1.0)) / 1e-7 for x in (high + 1e-6, low - 1e-6)
+    )
     assert float(-above[0] / below[0]) == pytest.approx(1.5, abs=1e-4)
-    assert identity.unreachable_above(0.2) == pytest.approx(0.8333, abs=1e-4)
-    assert identity.two_arm_exits(0.84)["up_1"] > 1 > identity.two_arm_exits(0.83)["up_1"]
+    assert identity.two_arm_exits(0.84)["up_1"] > 1 > identity.two_arm_exits(0.83)["up_1"]  # 1 / 1.2 = 0.833
 
 
 def test_exits_are_symmetric_in_probability_and_not_in_logits():

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spurious_rewards.mechanism.questions import code_rows, questions_table, resolved, trusted
+from spurious_rewards.mechanism.questions import code_rows, questions_table, trusted
 from spurious_rewards.reporting.mechanism_claims import mechanism_tables
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -59,8 +59,6 @@ def test_one_row_per_question_setting_and_mode():
 def test_signs_follow_holm_and_what_is_not_reliable_stays_open():
     assert set(questions_table({"counterfactual": effects(p_holm=0.06)})["sign"]) == {0}
     assert questions_table({"counterfactual": effects(reliable=False)})["sign"].isna().all()
-    row = {"effect": -0.2, "p_holm": 0.01, "reliable": True}
-    assert resolved(row) == -1 and resolved({**row, "p_holm": 0.05}) == 0 and resolved({**row, "reliable": False}) == 0
     assert trusted({"effect": 1.0}) and trusted({"reliable": np.nan})
 
 

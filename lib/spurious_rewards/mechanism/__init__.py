@@ -1,1 +1,1 @@
-"""The clip term alone: exact identities and moments, a softmax bandit, its exact chain, and sweeps over both."""
+"""Study the clip term alone: identities and moments, a bandit, its exact chain, and a paired counterfactual."""

@@ -1,4 +1,4 @@
-"""The bandit solved exactly: every outcome of a tiny problem enumerated, with its probability, so no sampling error.
+"""Solve a tiny bandit exactly: enumerate every outcome with its probability, so that there is no sampling error.
 
 With K arms, N rollouts per rollout batch and a coin for a reward there are K^N·2^N outcomes of one rollout batch. For
 N = 4 and two arms that is 256, so two or three rollout batches can be followed to the end. The arithmetic here is
@@ -32,23 +32,23 @@ MOST_PATHS = 2_000_000
 
 @dataclass(frozen=True)
 class Chain:
-    """The exact distribution of the logits after the last rollout batch: states [n, K] and probabilities [n]."""
+    """Hold the exact distribution of the logits after the last rollout batch: states [n, K] and probabilities [n]."""
 
     config: BanditConfig
     logits: np.ndarray
     probability: np.ndarray
 
     def policy(self) -> np.ndarray:
-        """π of every state, [n, K]."""
+        """Return π of every state, [n, K]."""
         return _softmax(self.logits)
 
     def mean(self, values: np.ndarray) -> float:
-        """Expectation of one value per state."""
+        """Return the expectation of one value per state."""
         return float(self.probability @ values)
 
 
 def outcomes(config: BanditConfig) -> tuple[np.ndarray, np.ndarray]:
-    """All arms [n, N] and rewards [n, N] of one rollout batch."""
+    """Enumerate all arms [n, N] and rewards [n, N] of one rollout batch."""
     total, n_arms = config.rollouts, len(config.probabilities())
     arms = np.array(list(itertools.product(range(n_arms), repeat=total)))
     rewards = np.array(list(itertools.product((0, 1), repeat=total)))
@@ -56,7 +56,7 @@ def outcomes(config: BanditConfig) -> tuple[np.ndarray, np.ndarray]:
 
 
 def replay(logits: np.ndarray, arms: np.ndarray, rewards: np.ndarray, config: BanditConfig) -> np.ndarray:
-    """Logits after one rollout batch with given outcomes, one row per case: [n, K], [n, N], [n, N] → [n, K]."""
+    """Compute the logits after one rollout batch, a row per case: [n, K], [n, N], [n, N] → [n, K]."""
     _check(config)
     limits = hinge_band(config.clip_mode, *config.epsilons)
     size = config.rollouts // config.updates
@@ -108,7 +108,7 @@ def solve(config: BanditConfig) -> Chain:
 
 
 def logit_change(chain: Chain) -> float:
-    """Exact mean change of the log-odds of the initially likelier arm."""
+    """Return the exact mean change of the log-odds of the initially likelier arm."""
     prior = chain.config.probabilities()
     top = prior.argmax()
     p = chain.policy()[:, top]
@@ -116,14 +116,14 @@ def logit_change(chain: Chain) -> float:
 
 
 def share_up(chain: Chain) -> tuple[float, float]:
-    """Exact probabilities that the initially likelier arm ends above and below its prior (beyond 1e-12)."""
+    """Return the exact probabilities that the initially likelier arm ends above and below its prior (beyond 1e-12)."""
     prior = chain.config.probabilities()
     change = chain.policy()[:, prior.argmax()] - prior.max()
     return chain.mean(change > 1e-12), chain.mean(change < -1e-12)
 
 
 def _advantages(rewards: np.ndarray, config: BanditConfig) -> np.ndarray:
-    """(r − mean)/(std + 1e-4) of each group by definition, [n, N]."""
+    """Compute (r − mean)/(std + 1e-4) of each group by definition, [n, N]."""
     groups = rewards.reshape(len(rewards), -1, config.group_size).astype(float)
     centred = groups - groups.mean(axis=2, keepdims=True)
     if config.scale == "std":

@@ -131,17 +131,17 @@ class CounterfactualConfig(Config):
 
     @property
     def modes(self) -> tuple[str, ...]:
-        """The clip modes, in order."""
+        """List the clip modes, in order."""
         return tuple(self.clip_modes.split(","))
 
     @property
     def batches_per_pair(self) -> int:
-        """Rollout batches of a pair: its warm-up (which SGD leaves out) and the one that is replayed."""
+        """Count the rollout batches of a pair: its warm-up (which SGD leaves out) and the one that is replayed."""
         return self.warmup_batches + 1
 
     @property
     def signs(self) -> tuple[int, ...]:
-        """Signs of the advantages that a pair is replayed with."""
+        """List the signs of the advantages that a pair is replayed with."""
         return (1, -1) if self.antithetic else (1,)
 
     def looks(self) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""What the clip does when the advantage carries no information: a restoring force towards π_old, written out.
+"""Write out what the clip does when the advantage carries no information: a restoring force towards π_old.
 
 Let R = π_θ(y)/π_old(y), and let A be independent of y with E[A] = 0 and μ = E[max(A, 0)]. Averaging the clipped
 surrogate over A (paper §4) gives, exactly,
@@ -16,8 +16,6 @@ and p − εq, the nearer one below; lower exits alone (`low_only`) at p + εq a
 
 >>> [round(float(x), 3) for x in expected_surrogate([0.7, 0.9, 1.3], mu=0.5)]
 [-0.05, -0.0, -0.05]
->>> [round(x, 3) for x in log_exits(0.2)]
-[-0.223, 0.182]
 """
 
 from __future__ import annotations
@@ -50,14 +48,14 @@ def hinge_band(mode: str, epsilon_low: float = 0.2, epsilon_high: float = 0.2) -
 def expected_surrogate(
     ratio: ArrayLike, mu: float, mode: str = "two_sided", epsilon_low: float = 0.2, epsilon_high: float = 0.2
 ) -> np.ndarray:
-    """The right-hand side of the identity: −μ·[(R − 1 − ε_high)₊ + (1 − ε_low − R)₊], same shape as `ratio`."""
+    """Return the right-hand side of the identity: −μ·[(R − 1 − ε_high)₊ + (1 − ε_low − R)₊], same shape as `ratio`."""
     limits = hinge_band(mode, epsilon_low, epsilon_high)
     ratio = np.asarray(ratio, dtype=float)
     return -mu * (np.maximum(ratio - 1 - limits.high, 0) + np.maximum(1 - limits.low - ratio, 0))
 
 
 def slope(ratio: ArrayLike, advantage: ArrayLike, limits: clip.ClipBand) -> np.ndarray:
-    """Derivative of min(R·A, clip(R)·A) in log R, in four cases: R·A, but 0 where the clip binds.
+    """Return the derivative of min(R·A, clip(R)·A) in log R, in four cases: R·A, but 0 where the clip binds.
 
     It binds for (A > 0, R > 1+ε_high) and (A < 0, R < 1−ε_low). The paper's appendix lists four cases and prints the
     last one, which keeps its gradient, wrongly: it is A < 0 and R > 1 − ε.
@@ -67,35 +65,10 @@ def slope(ratio: ArrayLike, advantage: ArrayLike, limits: clip.ClipBand) -> np.n
     return np.where(binds, 0.0, ratio * advantage)
 
 
-def log_exits(epsilon_low: float, epsilon_high: float | None = None) -> tuple[float, float]:
-    """The band's edges as log-ratios (log(1−ε_low), log(1+ε_high)): for 0.2, −0.223 and +0.182."""
-    return math.log1p(-epsilon_low), math.log1p(epsilon_low if epsilon_high is None else epsilon_high)
-
-
-def pull_ratio(epsilon: float) -> float:
-    """How much harder an upper exit pulls back than a lower one, right at the exits: (1+ε)/(1−ε).
-
-    The force on log π is μ·R on both sides (d R/d log π = R), and R is at least 1+ε above and at most 1−ε below.
-
-    >>> round(pull_ratio(0.2), 6)
-    1.5
-    """
-    return (1 + epsilon) / (1 - epsilon)
-
-
-def unreachable_above(epsilon_high: float) -> float:
-    """The π_old above which a token has no upper exit, since π_θ ≤ 1 < (1+ε)·π_old.
-
-    >>> round(unreachable_above(0.2), 3)
-    0.833
-    """
-    return 1 / (1 + epsilon_high)
-
-
 def two_arm_exits(
     p: float, mode: str = "two_sided", epsilon_low: float = 0.2, epsilon_high: float = 0.2
 ) -> dict[str, float]:
-    """The probabilities of the first arm at which a hinge starts, for π_old = (p, 1−p).
+    """Return the probabilities of the first arm at which a hinge starts, for π_old = (p, 1−p).
 
     Returns:
         "down_1" and "down_2": exits below p, of the first arm (its lower) and of the second (its upper);
@@ -113,7 +86,7 @@ def two_arm_force(
     p_now: ArrayLike, p_old: float, mu: float, mode: str = "two_sided", epsilon_low: float = 0.2,
     epsilon_high: float = 0.2,
 ) -> np.ndarray:  # fmt: skip
-    """Expected gradient of the surrogate in the first of two logits, E over arm (from π_old) and advantage.
+    """Return the expected gradient of the surrogate in the first of two logits, E over arm (from π_old) and advantage.
 
     Each hinge that is active has slope μ in p, because π_old(y)·dR_y = dπ_θ(y); so the force is
     μ·p'(1−p')·(active exits below − active exits above), and −1 times that on the second logit.
@@ -137,7 +110,7 @@ def first_order_drift(
     p: float, mu: float, second: float, step_size: float, rollouts: int, updates: int, mode: str = "two_sided",
     epsilon_low: float = 0.2, epsilon_high: float = 0.2, nodes: int = 4001,
 ) -> float:  # fmt: skip
-    """A rough prediction of the change of z = logit p over one rollout batch of SGD, to first order in the force.
+    """Predict roughly the change of z = logit p over one rollout batch of SGD, to first order in the force.
 
     Between two rollout batches z does a random walk whose step has variance s² = 4η²E[A²]pq/B; before update m (counted
     from 0) it has moved by N(0, m·s²), and the force `two_arm_force` at that place moves it by 2η·force. This treats

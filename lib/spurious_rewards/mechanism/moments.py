@@ -1,4 +1,4 @@
-"""Moments of group-normalised advantages when the reward is a coin, in closed form (paper §4: the clip term).
+"""Compute moments of group-normalised advantages when the reward is a coin, in closed form (paper §4).
 
 A group of G rollouts gets independent Bernoulli(γ) rewards; k ~ Binomial(G, γ) of them are 1 and p = k/G. Then every
 rewarded rollout has the advantage A⁺ = c·√((1−p)/p) and every other one A⁻ = −c·√(p/(1−p)), with c = √((G−ddof)/G), and
@@ -36,7 +36,7 @@ from spurious_rewards.training.advantages import SCALES
 
 @dataclass(frozen=True)
 class Moments:
-    """Moments of the advantage of one rollout; `mu` is E[max(A, 0)], `third` is E[A³]."""
+    """Hold the moments of the advantage of one rollout; `mu` is E[max(A, 0)], `third` is E[A³]."""
 
     zero_variance: float
     second: float
@@ -45,14 +45,14 @@ class Moments:
 
     @property
     def skewness(self) -> float:
-        """E[A³] / E[A²]^{3/2}; 0 when the advantage is always 0."""
+        """Return E[A³] / E[A²]^{3/2}; 0 when the advantage is always 0."""
         return self.third / self.second**1.5 if self.second > 0 else 0.0
 
 
 def moments(
     group_size: int, gamma: float, ddof: int = 1, scale: str = "std", whitened_groups: int | None = None
 ) -> Moments:
-    """Moments of the advantage under Bernoulli(γ) rewards, in closed form (denominator ε = 0).
+    """Compute moments of the advantage under Bernoulli(γ) rewards, in closed form (denominator ε = 0).
 
     Args:
         group_size: G, rollouts per prompt, above `ddof`.
@@ -91,7 +91,7 @@ def moments(
 
 
 def _whitened(zero_variance: float, weight: np.ndarray, spread: np.ndarray, odd: np.ndarray, groups: int) -> Moments:
-    """Moments after the second whitening over `groups` groups; `odd` is (1−2p)/√(p(1−p)) at each k."""
+    """Compute moments after the second whitening over `groups` groups; `odd` is (1−2p)/√(p(1−p)) at each k."""
     if groups < 1:
         raise InputError(f"whitened_groups must be at least 1, but it is {groups}.")
     total = weight.sum()
@@ -110,7 +110,7 @@ def _whitened(zero_variance: float, weight: np.ndarray, spread: np.ndarray, odd:
 def law(
     group_size: int, gamma: float, ddof: int = 1, scale: str = "std", epsilon: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The distribution of one rollout's advantage: its values and their probabilities, both of shape [2(G+1)].
+    """Return the distribution of one rollout's advantage: its values and their probabilities, both of shape [2(G+1)].
 
     Entry 2k is the rewarded and entry 2k+1 the unrewarded rollout of a group with k rewards.
 
@@ -135,7 +135,7 @@ def law(
 def entropy_drift(
     p: float | np.ndarray, step_size: float, second: float, rollouts: int = 1, logits: int = 2
 ) -> np.ndarray:
-    """E[ΔH] in nats of one unclipped SGD update of a two-arm softmax policy, to second order in the step size.
+    """Return E[ΔH] in nats of one unclipped SGD update of a two-arm softmax policy, to second order in the step size.
 
     With z = log(p/(1−p)), H″(z) = p(1−p)·(z(2p−1) − 1) and E[Δz] = 0, so E[ΔH] = ½·H″(z)·E[Δz²]: noise alone *raises*
     the entropy of a policy with max p > 0.824 and lowers it below.
@@ -157,7 +157,7 @@ def entropy_drift(
 
 
 def entropy_threshold() -> float:
-    """The probability above which noise raises a two-arm policy's entropy: the root of z(2p−1) = 1.
+    """Return the probability above which noise raises a two-arm policy's entropy: the root of z(2p−1) = 1.
 
     >>> round(entropy_threshold(), 4)
     0.824

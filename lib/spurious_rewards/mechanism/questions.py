@@ -74,11 +74,6 @@ def trusted(row: Row) -> bool:
     return row.get("reliable") is None or pd.isna(row["reliable"]) or bool(row["reliable"])
 
 
-def resolved(row: Row) -> int:
-    """Return the sign of an effect that is resolved after Holm's adjustment and can be trusted, else 0."""
-    return int(math.copysign(1, row["effect"])) if trusted(row) and row["p_holm"] < SIGNIFICANCE else 0
-
-
 def row_of(table: pd.DataFrame, optimizer: str, step: float, mode: str, quantity: str) -> Row:
     """Find the row of one setting, clip mode and quantity; an empty mapping if there is none."""
     keep = (
@@ -88,11 +83,6 @@ def row_of(table: pd.DataFrame, optimizer: str, step: float, mode: str, quantity
         & ((table["learning_rate"] - step).abs() < 1e-9)
     )
     return table[keep].iloc[0].to_dict() if keep.any() else {}
-
-
-def settings_of(table: pd.DataFrame) -> list[tuple[str, float]]:
-    """List optimizers and step sizes of a table of effects, in its order."""
-    return list(table[["optimizer", "learning_rate"]].drop_duplicates().itertuples(index=False, name=None))
 
 
 def code_rows(table: pd.DataFrame, optimizer: str, step: float, mode: str) -> tuple[Row, Row]:

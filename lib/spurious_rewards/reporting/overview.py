@@ -260,7 +260,8 @@ def _finding(claim: str, row: dict[str, Any], known: dict[str, Source]) -> Findi
     profile = row.get("profile") or "".join(re.findall(r"\(profile ([\w-]+)\)", row["scale"]))
     if column == SCALES[0]:
         table = row.get("table") or _mechanism_table(row["scale"])
-        notebook, section, source = "05_clip_mechanism", "", known.get(table)
+        notebook, section = "05a_bandit" if table.startswith("bandit") else "05b_counterfactual", ""
+        source = known.get(table)
         path, runs = f"tables/mechanism/{table}.csv", source.manifests if source else ""
     else:
         table, source = row.get("table") or table, known.get(profile)
@@ -282,8 +283,12 @@ def _finding(claim: str, row: dict[str, Any], known: dict[str, Source]) -> Findi
 
 
 def _mechanism_table(scale: str) -> str:
-    for words, name in (("bandit", "bandit_map"), ("priors, one rollout batch", "dose_counterfactual"),
-                        ("priors", "dose_response")):  # fmt: skip
+    for words, name in (
+        ("bandit", "bandit_map"),
+        ("antithetic", "antithetic"),
+        ("priors, one rollout batch", "dose_counterfactual"),
+        ("priors", "dose_response"),
+    ):
         if words in scale:
             return name
     return "counterfactual"

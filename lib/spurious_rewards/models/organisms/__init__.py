@@ -1,1 +1,1 @@
-"""Model organisms: tiny language models with two reasoning strategies of controlled prior and accuracy."""
+"""Make model organisms: tiny language models with two reasoning strategies of controlled prior and accuracy."""
