@@ -3,11 +3,13 @@
 import dataclasses
 import importlib
 import json
+import re
 
 import pytest
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.rewards.registry import register, unregister
+from spurious_rewards.storage.paths import code_root
 from spurious_rewards.training.arguments import dry_run, settings
 from spurious_rewards.training.config import RunConfig
 
@@ -210,3 +212,12 @@ def test_vllm_is_refused_without_a_gpu():
     with pytest.raises(InputError, match="needs a GPU"):
         grpo_arguments(RunConfig(engine="vllm_colocate"), "folder")
     assert settings(RunConfig(engine="vllm_server"), "folder", 8)["vllm_mode"] == "server"
+
+
+def test_the_list_of_deviations_has_the_values_that_a_run_is_given():
+    config = RunConfig(trl="")
+    given = {**settings(config, "folder", 8), **config.to_dict()}
+    text = (code_root() / "docs" / "deviations.md").read_text(encoding="utf-8")
+    named = dict(re.findall(r"`(\w+) = ([^`]+)`", text))
+    assert len(named) >= 15
+    assert {name: str(given[name]) for name in named} == named

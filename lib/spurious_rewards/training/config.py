@@ -1,27 +1,8 @@
 """What one training run is: a frozen configuration whose defaults are the paper's, with the arithmetic of its batches.
 
 Each field says where its default comes from. "paper" is arXiv 2506.10947 (§2 and appendix, v1), "released code" the
-code published with it, github.com/ruixin31/Rethink_RLVR at 7de70c2; a deviation is marked as one. Where the two codes
-differ, and what is done about it (S is code/scripts/rlvr_deepscaler_grpo_qwen_random.sh, L code/ttrl/models/loss.py, E
-code/ttrl/trainer/experience_maker.py, T code/ttrl/trainer/ppo_trainer.py and replay_buffer.py; S and L were read, what E
-and T do is second-hand):
-
-| what | released code (OpenRLHF family), where | here, and where in TRL 1.16's `GRPOTrainer` |
-|---|---|---|
-| loss averaging | L `PolicyLoss`: mean over each row's tokens, then over rows; with S `--packing_samples --micro_train_batch_size 4` four sequences are one row, hence their token mean | `bnpo` at micro_batch 4 is equal (`_compute_loss`: sum·mask / mask.sum(), then / accumulation steps); other sizes differ; TRL's default is `dapo` |
-| ε of the advantage | E, S `--advantage_estimator group_norm`: 1e-9, std with ddof 1 | 1e-4, ddof 1 (`_generate_and_score_completions`) |
-| second whitening | E: all advantages of a rollout batch, token weighted | off; `whiten_advantages` adds it after TRL's (`advantages.whiten`) |
-| mini-batch order | T: shuffled replay buffer, so a group spreads over mini-batches | rollouts shuffled once per rollout batch (`_prepare_inputs`, `shuffle_sequence_dict`), seeded; groups spread likewise |
-| log π_old | T: recomputed by the training engine | the same, in the micro-batches of the update (`trainer._prepare_inputs`); TRL has it only if gradient_accumulation_steps is no multiple of steps_per_generation, else the ratio is 1 throughout, which `validate` refuses |
-| clip | L `PolicyLoss`: min(R·A, clip(R)·A), clip_eps 0.2; its "no clip", `PolicyLossWoOldLogProbs`, is −π·A | `_compute_loss`, coef_1 and coef_2; `none` opens the band, `none_released` is the released variant |
-| KL | S `--use_kl_loss --init_kl_coef 0.00`: computed, weighted 0 | `beta=0.0`: not computed |
-| prompts above the limit | S `--prompt_max_len 1024` | filtered here (`training.prompts`): TRL has no limit of its own |
-| top-k, top-p of rollouts | S `--temperature 1.0`, both off | `top_k=0`, `top_p=1.0`, set by hand |
-| vLLM's probabilities against the trainer's | not corrected | not corrected; TRL's default corrects (`vllm_importance_sampling_mode` sequence_mask) |
-| AdamW | β (0.9, 0.95) | the same, set by hand; TRL's default β₂ is 0.999 |
-
-Checkpoints lie on rollout-batch boundaries by construction: `save_steps` is save_every_batches · updates_per_batch, so
-there is no setting that would have to be corrected.
+code published with it, github.com/ruixin31/Rethink_RLVR at 7de70c2; `docs/deviations.md` lists where they differ and
+what is done about it.
 
 >>> config = RunConfig(reward="random", gamma=0.5)
 >>> config.batch_plan(world_size=8)
@@ -30,7 +11,7 @@ BatchPlan(rollouts=1024, mini_batch=128, micro_batch=4, gradient_accumulation=4,
 Traceback (most recent call last):
     ...
 spurious_rewards.errors.InputError: Unknown clip_mode 'nonee' (did you mean 'none'?); known: cispo, high_only, ...
-"""  # noqa: E501
+"""
 
 from __future__ import annotations
 
