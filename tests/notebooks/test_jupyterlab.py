@@ -27,6 +27,7 @@ SMALL = {
     "04_code_reasoning": {"probe_problems": 3},
 }
 """Smaller values of parameters, so that all notebooks together take minutes."""
+FIGURE = ".jp-OutputArea .js-plotly-plot .main-svg, .jp-OutputArea img[src^='data:image/png']"
 FIGURES = {"01_prepare_data", "02_train_grpo", "03_evaluate", "04_code_reasoning", "06_clip_ablation"}
 """Notebooks that must show a figure of plotly's."""
 
@@ -63,6 +64,10 @@ def lab(project):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     home = project.parent
+    settings = home / "config" / "lab" / "user-settings" / "@jupyterlab" / "notebook-extension"
+    settings.mkdir(parents=True)
+    # Else cells that are out of sight are taken out of the page, and nothing can be read there.
+    (settings / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}')
     environment = {
         **os.environ, "PYTHONPATH": str(project / "lib"), "SPURIOUS_RUNS_DIR": str(home / "runs"),
         "OMP_NUM_THREADS": "1", "JUPYTER_CONFIG_DIR": str(home / "config"), "JUPYTER_DATA_DIR": str(home / "data"),
@@ -168,7 +173,7 @@ def test_run_all(name, opened):
     assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
     assert "Traceback" not in page.locator(".jp-Notebook").inner_text()
     if name in FIGURES:
-        drawn = page.locator(".jp-OutputArea .js-plotly-plot .main-svg")
+        drawn = page.locator(FIGURE)
         assert drawn.count() > 0 and drawn.first.bounding_box()["width"] > 300
     for table in page.locator(".jp-RenderedHTMLCommon table").all():
         assert table.locator("thead tr").first.locator("th").count() <= 9, "eight columns and the index"
@@ -192,7 +197,7 @@ def test_the_live_figure_grows(opened):
         page.wait_for_timeout(300)
     assert len(seen) >= 2, f"the live figure did not grow: {seen}"
     everything(page)
-    assert page.locator(".js-plotly-plot .main-svg").count() > 0, "the whole run is shown at the end"
+    assert page.locator(FIGURE).count() > 0, "the whole run is shown at the end"
 
 
 def test_interrupt_and_run_again(opened):
