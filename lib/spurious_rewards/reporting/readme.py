@@ -19,6 +19,7 @@ from spurious_rewards.reporting.overview import SCALES, answers, claim_views, st
 from spurious_rewards.reporting.provenance import CLAIM_PLACES, sources
 from spurious_rewards.storage.files import read_text, write_text
 from spurious_rewards.storage.paths import code_root
+from spurious_rewards.workflow.parameters import source_cells
 from spurious_rewards.workflow.profiles import profile_names, read_profile
 
 BLOCK = re.compile(r"(?s)(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)")
@@ -70,6 +71,18 @@ def claims_block(results: Path) -> str:
     return "\n".join(rows)
 
 
+def notebooks_block(results: Path) -> str:
+    """The notebooks with their question, which is the first sentence below the title, and their executed copies."""
+    rows = ["| notebook | question | executed |", "| --- | --- | --- |"]
+    for path in sorted((results.parent / "notebooks").glob("*.ipynb")):
+        text = re.sub(r"\s+", " ", source_cells(path)[0]["source"].split("\n\n")[1])
+        question = re.split(r"(?<=[.?!])\s", text)[0]
+        copies = sorted((results / "notebooks").glob(f"*/{path.name}"), key=lambda copy: copy.parent.name != "micro")
+        links = ", ".join(f"[{copy.parent.name}](results/notebooks/{copy.parent.name}/{copy.name})" for copy in copies)
+        rows.append(f"| [{path.stem}](notebooks/{path.name}) | {question} | {links or '–'} |")
+    return "\n".join(rows)
+
+
 def profiles_block(results: Path) -> str:
     """The profiles with what they are, what they need and how long they took."""
     known = sources(results)
@@ -86,6 +99,7 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "answer": answer_block,
     "figure": figure_block,
     "claims": claims_block,
+    "notebooks": notebooks_block,
     "profiles": profiles_block,
 }
 
