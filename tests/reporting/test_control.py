@@ -219,3 +219,18 @@ def test_templates_differ_from_the_profile_only_where_they_must():
     for spec in specs.values():
         assert list(spec["stages"]) == ["base", "train", "evaluate", "probe", "control"]
         assert spec["stages"]["train"]["runs"] == specs["control"]["stages"]["train"]["runs"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_one_command_ends_in_a_page(tmp_path, monkeypatch, capsys):
+    """About three CPU-minutes: every job of the template, as small as it gets."""
+    monkeypatch.chdir(code_root())
+    monkeypatch.setenv("SPURIOUS_RUNS_DIR", str(tmp_path / "runs"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    small = "rollout_batches: 2, save_every_batches: 2, n_problems: 20, seed: 0, probe_problems: 3"
+    assert main(["qwen-like", "--set", small, "--cores", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "one seed allows no limits" in said and "stage train" in said
+    (page,) = (tmp_path / "runs" / "profiles").glob("control-qwen-like-*/control.html")
+    assert "How much of the gain would a coin have given?" in page.read_text()
