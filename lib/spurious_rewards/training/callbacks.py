@@ -72,11 +72,13 @@ class RunCallback(TrainerCallback):
         )
         self._at_boundary = self._measured = False
         self._signal: int | None = None
+        self._kept: dict[int, Any] = {}
+        self._batch_began = time.perf_counter()
+
+    def watch_signals(self) -> None:
+        """Save and stop at the next rollout batch after one of `STOP_SIGNALS`; only a main thread can be asked."""
         if threading.current_thread() is threading.main_thread():
             self._kept = {number: signal.signal(number, self._note) for number in STOP_SIGNALS}
-        else:
-            self._kept = {}
-        self._batch_began = time.perf_counter()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self._signal is not None:  # asked twice: at once
@@ -126,7 +128,9 @@ class RunCallback(TrainerCallback):
             control.should_save = control.should_training_stop = True
 
     def _stop_asked(self) -> bool:
-        """Whether any process of the launch has been asked to stop; all decide alike."""
+        """Tell whether any process of the launch has been asked to stop; all decide alike."""
+        if not self._kept:
+            return False
         accelerator = self.trainer.accelerator
         signals = torch.tensor([self._signal or 0], device=accelerator.device)
         largest = int(accelerator.gather(signals).max())

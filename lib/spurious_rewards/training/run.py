@@ -111,6 +111,7 @@ def _train(
     callback = RunCallback(config, trainer, checkpoint, on_batch, progress and is_main_process(), run.path(PARTIAL))
     trainer.remove_callback(PrinterCallback)  # one line of JSON per update drowns a notebook
     trainer.add_callback(callback)
+    callback.watch_signals()
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         check_weights(trainer)
