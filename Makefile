@@ -33,7 +33,7 @@ export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 export MALLOC_TOP_PAD_ ?= 268435456
 
-.PHONY: help setup reproduce control plan check test test-slow test-browser test-vllm test-vllm-here test-gpu test-slurm lint lab organisms doctor lock clean distclean
+.PHONY: help setup reproduce control plan check verify test test-slow test-browser test-vllm test-vllm-here test-gpu test-slurm lint lab organisms doctor lock clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ plan: $(READY) ## memory, disk, hours and cost of every run of PROFILE; BUDGET_G
 
 check: $(READY) ## validate every profile against the notebooks and configurations; nothing runs
 	@$(PY) -m spurious_rewards.workflow.profiles
+
+verify: $(READY) ## compute every committed table and page again from the committed records, and compare
+	@$(PY) -m spurious_rewards.reporting.verify
 
 test: $(READY) ## the default tests
 	$(PY) -m pytest -n $(TEST_PROCESSES) --dist loadfile

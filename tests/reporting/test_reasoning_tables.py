@@ -407,3 +407,15 @@ def test_the_papers_prompts_and_forced_code():
     forced = paper.paper_forced_code().set_index("model")
     assert len(forced) == 8 and forced.loc["Qwen2.5-Math-7B", "difference_v1"] == pytest.approx(15.0)
     assert (forced["difference_v1"] > 0).sum() == 3, "only the three that reason better in code or hardly at all"
+
+
+def test_the_papers_released_seeds():
+    mean, tail = paper.paper_released_seeds().to_dict("records")
+    # on 68.7 61.3 69.5 70.3 53.2: mean 64.6; off: 13 runs, 624.0/13 = 48.0
+    assert (mean["n_on"], mean["n_off"]) == (5, 13)
+    assert mean["difference"] == pytest.approx(64.6 - 48.0)
+    assert round(mean["p_value"], 2) == 0.20 and mean["difference_low"] < 0 < mean["difference_high"]
+    # below 30: 0 of 5 and 13.4 13.8 16.6 18.5 28.0, 5 of 13; Fisher: C(13, 5)/C(18, 5) = .150 and the other tail
+    assert (tail["clip_on"], tail["clip_off"]) == (0, pytest.approx(5 / 13)) and tail["p_value"] > 0.15
+    # 2.80² · (5/13 · 8/13) / (5/13)² = 7.85 · .2367/.1479 = 12.6
+    assert tail["seeds_to_decide"] == 13

@@ -9,10 +9,9 @@ import pandas as pd
 import pytest
 
 from spurious_rewards.reporting import collect, report
-from spurious_rewards.reporting.claims import claims_table
-from spurious_rewards.reporting.mechanism_claims import mechanism_tables
 from spurious_rewards.reporting.report import all_tables
 from spurious_rewards.reporting.site import render
+from spurious_rewards.reporting.verify import verify
 from spurious_rewards.storage.paths import code_root
 
 RESULTS = code_root() / "results"
@@ -24,22 +23,13 @@ def test_the_default_profile_is_committed():
     assert "micro" in PROFILES and {"micro", "smollm-smoke"} <= set(TRAINED)
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-def test_tables_are_those_of_the_records(profile):
-    tables = all_tables(collect.load(profile, RESULTS))
-    folder = RESULTS / "tables" / profile
-    assert sorted(path.stem for path in folder.glob("*.csv")) == sorted(tables)
-    for name, table in tables.items():
-        committed = pd.read_csv(folder / f"{name}.csv")
-        again = pd.read_csv(pd.io.common.StringIO(table.to_csv(index=False)))
-        pd.testing.assert_frame_equal(committed, again, rtol=1e-9)
-
-
-def test_claims_are_those_of_the_records():
-    tables = [collect.load(profile, RESULTS) for profile in PROFILES]
-    committed = pd.read_csv(RESULTS / "tables" / "claims.csv", keep_default_na=False)
-    again = claims_table(tables, mechanism_tables(RESULTS)).reset_index(drop=True)
-    pd.testing.assert_frame_equal(committed, again, check_dtype=False)
+def test_tables_and_pages_are_those_of_the_records():
+    """As `python -m spurious_rewards.reporting.verify` says: nothing differs, and something makes every file."""
+    checks = verify(RESULTS)
+    wrong = [f"{check.path}: {check.note}" for check in checks if not check.fine]
+    assert not wrong, "\n".join(wrong)
+    counts = pd.Series([check.status for check in checks]).value_counts()
+    assert counts["same"] + counts.get("close", 0) > 100
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -84,10 +74,8 @@ def test_executed_notebooks_hold_text_and_figures_only():
 PAGES = render(RESULTS)
 
 
-def test_the_pages_are_those_of_the_committed_files():
+def test_no_page_is_left_over():
     assert {path.relative_to(RESULTS).as_posix() for path in (RESULTS / "site").iterdir()} <= set(PAGES)
-    for name, text in PAGES.items():
-        assert text == (RESULTS / name).read_text(encoding="utf-8"), name
 
 
 @pytest.mark.parametrize("name", [name for name in PAGES if name.endswith(".html")])

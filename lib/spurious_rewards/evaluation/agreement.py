@@ -1,4 +1,4 @@
-"""Do two generation engines agree on one greedy evaluation, and if not, is a tie between two tokens the reason?
+"""Compare two generation engines on one greedy evaluation, and see whether ties between tokens explain differences.
 
 Greedy decoding in another engine (or another batch) rounds the logits differently. Where the two most likely tokens are
 nearly tied, the other one may come out, and from there on the texts differ. So for every pair of answers that differ
@@ -58,7 +58,7 @@ DIFFERENCE_COLUMNS = (
 
 @dataclass(frozen=True)
 class Tie:
-    """One place of a text where two engines chose different tokens, in nats."""
+    """Hold one place of a text where two engines chose different tokens, in nats."""
 
     gap: float
     """Log-probability of the most likely token minus that of the second."""
@@ -67,12 +67,12 @@ class Tie:
 
 
 def config_of_run(run_id: str) -> Mapping[str, Any]:
-    """The configuration of an evaluation of this machine."""
+    """Read the configuration of an evaluation of this machine."""
     return RunFolder.load(run_id).config()
 
 
 def same_cell(a: str, b: str, config_of: Callable[[str], Mapping[str, Any]] = config_of_run) -> EvalConfig:
-    """The configuration of evaluation `a`, after checking that `b` is of the same greedy cell.
+    """Return the configuration of evaluation `a`, after checking that `b` is of the same greedy cell.
 
     Args:
         a: run id.
@@ -98,7 +98,7 @@ def same_cell(a: str, b: str, config_of: Callable[[str], Mapping[str, Any]] = co
 
 
 def paired(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """Records side by side, columns `…_a` and `…_b`, in the order of `a`; `same` marks equal answers.
+    """Put records side by side, columns `…_a` and `…_b`, in the order of `a`; `same` marks equal answers.
 
     Raises:
         InputError: the records are not of the same problems and prompts.
@@ -116,7 +116,7 @@ def paired(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdicts(pairs: pd.DataFrame) -> dict[str, Any]:
-    """Agreement of the robust grader's verdicts and of the texts; proportions in [0, 1], limits 95 % (Wilson).
+    """Measure agreement of the robust grader's verdicts and of the texts: proportions with 95 % limits (Wilson).
 
     `p_value` is McNemar's for a difference in accuracy; `only_a` and `only_b` count answers right in one alone.
     """
@@ -137,7 +137,7 @@ def verdicts(pairs: pd.DataFrame) -> dict[str, Any]:
 
 
 def first_difference(a: Sequence[int], b: Sequence[int]) -> int | None:
-    """Index of the first token in which two sequences differ; None if they are equal or one only goes on.
+    """Find the first token in which two sequences differ; None if they are equal or one only goes on.
 
     >>> first_difference([5, 6, 7], [5, 8]), first_difference([5, 6], [5, 6]), first_difference([5], [5, 6])
     (1, None, None)
@@ -146,7 +146,7 @@ def first_difference(a: Sequence[int], b: Sequence[int]) -> int | None:
 
 
 def teacher_forced(model: Any, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> torch.Tensor:
-    """Log-probabilities (T + 1, V) in float32: row t is the distribution from which token t of the answer is chosen."""
+    """Compute log-probabilities (T + 1, V) in float32: row t is the distribution from which token t is chosen."""
     import torch
 
     ids = torch.tensor([[*prompt_ids, *token_ids]], device=model.device)
@@ -156,13 +156,13 @@ def teacher_forced(model: Any, prompt_ids: Sequence[int], token_ids: Sequence[in
 
 
 def tie(logprobs_V: torch.Tensor, token_a: int, token_b: int) -> Tie:
-    """The tie between the tokens `a` and `b` that were chosen from one distribution."""
+    """Describe the tie between the tokens `a` and `b` that were chosen from one distribution."""
     first, second = logprobs_V.topk(2).values.tolist()
     return Tie(first - second, first - min(float(logprobs_V[token_a]), float(logprobs_V[token_b])))
 
 
 def near_tie(dtype: str) -> float:
-    """Shortfall below which tokens count as tied: 1e-3 nats in float32, 16 units of rounding in the half formats.
+    """Return the shortfall below which tokens count as tied: 1e-3 nats in float32, 16 roundings in half formats.
 
     >>> near_tie("float32"), near_tie("bfloat16")
     (0.001, 0.125)
@@ -182,7 +182,7 @@ def recover(
     tokenizer: Any,
     eos: Sequence[int],
 ) -> tuple[list[int], torch.Tensor] | None:
-    """Token ids of a recorded greedy answer and their teacher-forced distributions; None if they cannot be recovered.
+    """Recover token ids of a recorded greedy answer and their teacher-forced distributions; None if that is impossible.
 
     Args:
         text: what the model wrote, without a forced beginning.
@@ -217,7 +217,7 @@ def explain(
     prefix: str = "",
     tokens: Mapping[tuple[str, int], tuple[list[int], list[int]]] | None = None,
 ) -> pd.DataFrame:
-    """One row per pair of answers that differ, columns `DIFFERENCE_COLUMNS`.
+    """Explain each pair of answers that differ: one row each, columns `DIFFERENCE_COLUMNS`.
 
     Args:
         pairs: from `paired`.
@@ -263,7 +263,7 @@ def explain(
 
 
 def located(ids_a: Sequence[int], ids_b: Sequence[int], logprobs_T_V: torch.Tensor, tokenizer: Any) -> dict[str, Any]:
-    """Where two answers part, and the tie at that place; `logprobs_T_V` is teacher-forced on answer `a`."""
+    """Find where two answers part, and the tie at that place; `logprobs_T_V` is teacher-forced on answer `a`."""
     t = first_difference(ids_a, ids_b)
     if t is None:
         return {}
@@ -279,7 +279,7 @@ def located(ids_a: Sequence[int], ids_b: Sequence[int], logprobs_T_V: torch.Tens
 
 
 def ties(differences: pd.DataFrame, near: float = NEAR_TIE) -> dict[str, Any]:
-    """Summary of `explain`: how many differ, how many could be located, their gaps, how many are explained.
+    """Summarise `explain`: how many differ, how many could be located, their gaps, how many are explained.
 
     `near_ties` counts located differences with a shortfall of at most `near` nats, see `near_tie`.
     """

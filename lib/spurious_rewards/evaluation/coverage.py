@@ -134,7 +134,7 @@ def write(results: Path, n_simulations: int = SIMULATIONS) -> Path:
     started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
     table = coverage_table(n_simulations)
     path = results / "tables" / "statistics" / "coverage.csv"
-    write_text(path, table.to_csv(index=False, float_format="%.6g"))
+    write_text(path, csv_of(table))
     manifest = {
         "kind": "coverage",
         "config": {"n_simulations": n_simulations, "seed": 0, "smallest": SMALLEST, "residual_sd": RESIDUAL_SD},
@@ -144,6 +144,11 @@ def write(results: Path, n_simulations: int = SIMULATIONS) -> Path:
     }
     write_json(results / "manifests" / "statistics" / "coverage.json", manifest)
     return path
+
+
+def csv_of(table: pd.DataFrame) -> str:
+    """Write the table as it is committed: six digits."""
+    return table.to_csv(index=False, float_format="%.6g")
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Significance tests behind the numbers of the report: pure functions of arrays, seeded, no files.
+"""Compute the significance tests behind the report's numbers; functions take arrays and touch no files.
 
 Paired designs compare two values per problem (`…_P`), one of each side. All p-values are two-sided.
 
@@ -20,7 +20,7 @@ from spurious_rewards.evaluation.statistics import RESAMPLES
 
 @dataclass(frozen=True)
 class Significance:
-    """Result of a significance test: the statistic it looked at, the two-sided p-value, the sample size."""
+    """Hold a test's result: the statistic it looked at, the two-sided p-value, the sample size."""
 
     statistic: float
     p_value: float
@@ -28,7 +28,7 @@ class Significance:
 
 
 def mcnemar(before_P: np.ndarray, after_P: np.ndarray) -> Significance:
-    """Exact McNemar test on two verdicts per problem.
+    """Test two verdicts per problem for a difference (McNemar, exact).
 
     Only the b problems won and the c problems lost count: under the null hypothesis b ~ Binomial(b + c, ½).
     The statistic is (b − c) / P, the difference of the two accuracies.
@@ -50,7 +50,7 @@ def mcnemar(before_P: np.ndarray, after_P: np.ndarray) -> Significance:
 def paired_permutation(
     before_P: np.ndarray, after_P: np.ndarray, seed: int = 0, n_resamples: int = RESAMPLES
 ) -> Significance:
-    """Sign-flip permutation test of the mean difference after − before, pairs being problems (or seeds).
+    """Test the mean difference after − before by flipping signs of pairs, which are problems or seeds.
 
     All 2^P sign patterns if they are at most `n_resamples`, else a random draw of them (p-value (1 + hits)/(1 + B)).
     One pair says nothing: its p-value is 1.
@@ -71,7 +71,7 @@ def paired_permutation(
 
 
 def permutation(one: np.ndarray, two: np.ndarray, seed: int = 0, n_resamples: int = RESAMPLES) -> Significance:
-    """Permutation test of the difference of means mean(one) − mean(two) of two independent groups.
+    """Test mean(one) − mean(two) of two independent groups by permutation.
 
     Exact over all C(n, n₁) splits if they are at most `n_resamples`. The two-sided p-value is twice the smaller tail
     (SciPy's convention). This is the test that gives p = 0.20 on the clip ablation released with the paper's code
@@ -94,7 +94,7 @@ def permutation(one: np.ndarray, two: np.ndarray, seed: int = 0, n_resamples: in
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
-    """Holm's step-down adjustment within one table.
+    """Adjust the p-values of one family by Holm's step-down rule.
 
     With p₍₁₎ ≤ … ≤ p₍m₎ the adjusted value of rank i is max over j ≤ i of min(1, (m − j + 1) p₍ⱼ₎), in input order.
     A nan is a test that was not made: it stays nan and does not count in m.

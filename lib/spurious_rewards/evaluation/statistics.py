@@ -178,7 +178,7 @@ def proportion_difference(
 
 
 def pass_at_k(n: int | np.ndarray, c: int | np.ndarray, k: int) -> np.ndarray:
-    """Unbiased estimator of pass@k from n samples of which c are correct: 1 − C(n−c, k) / C(n, k), elementwise.
+    """Estimate pass@k without bias from n samples of which c are correct: 1 − C(n−c, k) / C(n, k), elementwise.
 
     The ratio is computed as Π over i < k of (n−c−i) / (n−i): the binomials themselves overflow from about n = 1030.
 
@@ -197,7 +197,7 @@ def pass_at_k(n: int | np.ndarray, c: int | np.ndarray, k: int) -> np.ndarray:
 def bootstrap_mean(
     values_P: Sequence[float] | np.ndarray, seed: int = 0, n_resamples: int = RESAMPLES, confidence: float = 0.95
 ) -> Interval:
-    """Mean over problems (avg@k: of their shares of correct samples) with a percentile bootstrap over problems."""
+    """Estimate a mean over problems (avg@k: of their shares of correct samples) with a bootstrap over problems."""
     return bootstrap_ratio(values_P, np.ones(np.shape(values_P)), seed, n_resamples, confidence)
 
 
@@ -208,7 +208,7 @@ def bootstrap_ratio(
     n_resamples: int = RESAMPLES,
     confidence: float = 0.95,
 ) -> Interval:
-    """Σ numerator / Σ denominator with a percentile bootstrap over problems (clusters).
+    """Estimate Σ numerator / Σ denominator with a percentile bootstrap over problems (clusters).
 
     Accuracy given code is such a ratio: per problem, correct code samples over code samples. Resamples whose
     denominator is 0 are left out; if the data's own is 0 the estimate is nan and the interval [0, 1].
@@ -230,7 +230,7 @@ def bootstrap_ratio_difference(
     n_resamples: int = RESAMPLES,
     confidence: float = 0.95,
 ) -> Interval:
-    """Difference of two ratios (numerator_P, denominator_P) over the same problems, which are resampled together.
+    """Estimate the difference of two ratios (numerator_P, denominator_P) over the same problems, resampled together.
 
     For example accuracy given code minus accuracy given language: the samples of one problem fall on either side.
     Without data on one side the estimate is nan and the interval [−1, 1].
@@ -277,7 +277,7 @@ def _columns(*values_P: np.ndarray) -> np.ndarray:
 
 
 def resampled_sums(numbers_P_C: np.ndarray, seed: int = 0, n_resamples: int = RESAMPLES) -> np.ndarray:
-    """Column sums of each bootstrap resample of the rows, shape (n_resamples, C).
+    """Sum the columns of each bootstrap resample of the rows; shape (n_resamples, C).
 
     For statistics of several sums of the same problems: one draw of problems serves all columns.
     """
@@ -298,6 +298,6 @@ def _weights(n_units: int, n_resamples: int, seed: int | list[int]):
 
 
 def percentiles(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
-    """The limits of a percentile interval."""
+    """Return the limits of a percentile interval."""
     low, high = np.quantile(values, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return float(low), float(high)

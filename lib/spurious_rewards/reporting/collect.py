@@ -1,4 +1,4 @@
-"""From the runs of a profile to committed tables of records, from which every other table is computed.
+"""Collect the runs of a profile into committed records, from which every other table is computed.
 
     results/records/<profile>/runs.parquet      one row per training run: its configuration and cost
     results/records/<profile>/metrics.parquet   one row per optimizer update of every run
@@ -42,7 +42,7 @@ ALWAYS = ("reward", "clip_mode")
 
 @dataclass(frozen=True)
 class Records:
-    """What was measured for one profile."""
+    """Hold what was measured for one profile."""
 
     profile: str
     runs: pd.DataFrame
@@ -75,7 +75,7 @@ class Records:
 
 
 def results_dir() -> Path:
-    """The committed results folder."""
+    """Return the committed results folder."""
     return project_root() / "results"
 
 
@@ -186,16 +186,16 @@ def load(profile: str, results: Path) -> Records:
 
 
 def saved_profiles(results: Path) -> list[str]:
-    """Profiles with committed records, `micro` first."""
+    """List the profiles with committed records, `micro` first."""
     names = sorted(path.parent.name for path in (results / "records").glob("*/samples.parquet"))
     return sorted(names, key=lambda name: name != "micro")
 
 
 def has_runs(profile: str) -> bool:
-    """Whether this machine holds finished evaluations of the profile."""
+    """Tell whether this machine holds finished evaluations of the profile."""
     return any(job["run_ids"] for job in job_results(profile) if job["notebook"] == "03_evaluate")
 
 
 def available(profile: str) -> Records:
-    """The runs of this machine if there are any, else the committed records."""
+    """Return the records of this machine's runs if there are any, else the committed ones."""
     return collect(profile) if has_runs(profile) else load(profile, results_dir())

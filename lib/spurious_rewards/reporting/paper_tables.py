@@ -1,10 +1,11 @@
-"""What the paper's tables on code reasoning report, beside checks of them; everything here is *paper-reported*.
+"""Read what the paper's tables on code reasoning report, and check them; everything here is *paper-reported*.
 
 Numbers are in per cent or points as printed; `version` says which versions of the PDF print them (v0 = 2025-05-27, v1 =
 2025-06-12, v2 = 2026-02-25). The known errors are shown by arithmetic, not corrected silently: Table 1's row of
 Qwen2.5-Math-7B does not satisfy freq · acc(code) + (1 − freq) · acc(language) = accuracy.
 
-Usage: `paper_strategies()`, `paper_contributions()`, `paper_forced_code()`, `paper_prompts()`
+Usage: `paper_strategies()`, `paper_contributions()`, `paper_forced_code()`, `paper_prompts()`,
+`paper_released_seeds()`
 """
 
 from __future__ import annotations
@@ -15,22 +16,27 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
+from spurious_rewards.evaluation.significance import permutation
+from spurious_rewards.evaluation.statistics import Interval, proportion_difference
 from spurious_rewards.evaluation.strategy_analysis import SWITCHES, consistency, contributions, mean_contributions
 from spurious_rewards.storage.files import read_json
 
+COLLAPSED = 30
+"""Accuracy in per cent below which a run counts as collapsed; the base model has 49.4."""
 REFERENCE = resources.files("spurious_rewards.reporting") / "reference"
 _SWITCH_NAMES = {"CC": "code_to_code", "CL": "code_to_language", "LC": "language_to_code", "LL": "language_to_language"}
 
 
 def reported() -> pd.DataFrame:
-    """All figures: columns version, where, model, benchmark, metric, condition, value, note."""
+    """Read all figures: columns version, where, model, benchmark, metric, condition, value, note."""
     table = pd.read_csv(StringIO((REFERENCE / "paper_tables.csv").read_text(encoding="utf-8")))
     return table.assign(number=pd.to_numeric(table["value"], errors="coerce"))
 
 
 def paper_strategies() -> pd.DataFrame:
-    """Table 1 with its identity: `language_implied` is what accuracy without code must be for the row to hold.
+    """Check Table 1's identity: `language_implied` is what accuracy without code must be for the row to hold.
 
     The overall accuracies are v1's base accuracies; `residual` is in points, `identity_holds` allows for rounding of
     the four printed numbers to one decimal.
@@ -61,14 +67,14 @@ def paper_strategies() -> pd.DataFrame:
 
 
 def paper_switches() -> pd.DataFrame:
-    """Fig 7 from its integer counts (Qwen2.5-Math-7B): one row per reward and switch, columns of `contributions`."""
+    """Compute Fig 7 from its integer counts (Qwen2.5-Math-7B): one row per reward and switch."""
     return pd.concat(
         [contributions(counts).assign(reward=reward) for reward, counts in _fig7().items()], ignore_index=True
     )[["reward", "switch", "n", "frequency", "accuracy_before", "accuracy_after", "gain", "contribution"]]
 
 
 def paper_contributions() -> pd.DataFrame:
-    """Table 2 as printed, and for Qwen2.5-Math-7B recomputed from Fig 7's counts; `agrees` to the printed digit."""
+    """Compare Table 2 as printed with Fig 7's counts (Qwen2.5-Math-7B); `agrees` to the printed digit."""
     mean, gain = mean_contributions(_fig7())
     recomputed = {**{_SWITCH_NAMES[d]: mean[d] for d in SWITCHES}, "mean_gain": gain}
     rows = []
@@ -88,7 +94,7 @@ def paper_contributions() -> pd.DataFrame:
 
 
 def paper_forced_code() -> pd.DataFrame:
-    """Table 3: accuracy under the original prompt (two versions differ) and with the forced beginning, in per cent."""
+    """Read Table 3: accuracy with the original prompt (two versions differ) and the forced beginning, in per cent."""
     rows = []
     for model, group in reported().query("where == 'Table 3'").groupby("model", sort=False):
         original = group[group["condition"] == "original prompt"].set_index("version")["number"]
@@ -107,7 +113,7 @@ def paper_forced_code() -> pd.DataFrame:
 
 
 def paper_prompts() -> pd.DataFrame:
-    """Table 5 (v1, Qwen2.5-Math-7B): accuracy and parsable answers by prompt, in per cent; our names of the styles."""
+    """Read Table 5 (v1, Qwen2.5-Math-7B): accuracy and parsable answers by prompt, in per cent, under our names."""
     names = {"default": "qwen_default", "simplerl_zoo": "simplerl"}
     rows: dict[str, dict[str, Any]] = {}
     for row in reported().query("where == 'Table 5'").itertuples():
@@ -121,3 +127,54 @@ def paper_prompts() -> pd.DataFrame:
 def _fig7() -> dict[str, dict[str, list[int]]]:
     with resources.as_file(REFERENCE / "fig7_counts.json") as path:
         return read_json(path)
+
+
+def paper_released_seeds() -> pd.DataFrame:
+    """Analyse the seeds of the clip ablation that were released (Fig 12, step about 80): mean and bad tail.
+
+    One row for mean accuracy (points; Welch's interval, permutation test) and one for the share of runs that end below
+    `COLLAPSED` per cent (Newcombe's interval, Fisher's exact test). `seeds_to_decide`: seeds per arm that find a
+    difference of this size with a power of 80 %.
+    """
+    table = reported()
+    runs = table[table["condition"].fillna("").str.contains("one seed, step ~80 smoothed", regex=False)]
+    disabled = runs["condition"].str.contains("clip disabled")
+    on, off = runs.loc[~disabled, "number"].to_numpy(), runs.loc[disabled, "number"].to_numpy()
+    welch = stats.ttest_ind(on, off, equal_var=False).confidence_interval()
+    bad_on, bad_off = int((on < COLLAPSED).sum()), int((off < COLLAPSED).sum())
+    tail = proportion_difference(bad_on, len(on), bad_off, len(off))
+    variances = (on.var(ddof=1) + off.var(ddof=1), tail_variance(bad_on / len(on), bad_off / len(off)))
+    shared = {"version": "v0", "n_on": len(on), "n_off": len(off)}
+    return pd.DataFrame(
+        [
+            {
+                "quantity": "mean accuracy, per cent",
+                **shared,
+                "clip_on": on.mean(),
+                "clip_off": off.mean(),
+                **Interval(on.mean() - off.mean(), welch.low, welch.high, len(runs)).columns("difference"),
+                "p_value": permutation(on, off).p_value,
+                "seeds_to_decide": _seeds_per_arm(on.mean() - off.mean(), variances[0]),
+            },
+            {
+                "quantity": f"share of runs below {COLLAPSED} per cent",
+                **shared,
+                "clip_on": bad_on / len(on),
+                "clip_off": bad_off / len(off),
+                **tail.columns("difference"),
+                "p_value": stats.fisher_exact([[bad_on, len(on) - bad_on], [bad_off, len(off) - bad_off]]).pvalue,
+                "seeds_to_decide": _seeds_per_arm(tail.estimate, variances[1]),
+            },
+        ]
+    )
+
+
+def tail_variance(one: float, two: float) -> float:
+    """Add the variances of single yes-or-no outcomes with these two probabilities."""
+    return one * (1 - one) + two * (1 - two)
+
+
+def _seeds_per_arm(difference: float, variance: float) -> int:
+    """Fewest seeds per arm that find a difference with power 80 % at a two-sided level of 5 % (normal quantiles)."""
+    quantiles = stats.norm.isf(0.025) + stats.norm.isf(0.2)
+    return int(np.ceil(variance * (quantiles / difference) ** 2))

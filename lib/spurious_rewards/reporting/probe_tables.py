@@ -1,4 +1,4 @@
-"""The contamination probe's table: how much a model completes of each problem set, against freshly generated problems.
+"""Compute the contamination probe's table: how much a model completes of each problem set, against fresh problems.
 
 Usage: `probe(available("smollm-eval"))`
 """
@@ -18,7 +18,7 @@ PROBED = ("model", "boundary", "max_new_tokens", "engine", "dtype")
 
 
 def probe(records: Records) -> pd.DataFrame:
-    """One row per probed model, problem set and share shown; columns of `summarise_probe`.
+    """Tabulate each probed model, problem set and share shown, with the columns of `summarise_probe`.
 
     `…_minus_clean` is the difference to the clean task, probed in the same way at the same share, with Newcombe's 95 %
     limits. For exact matches of any rest it may be above 0 because a problem set ends in stock phrases; where that of
@@ -45,7 +45,7 @@ def probe(records: Records) -> pd.DataFrame:
 
 
 def minus_clean(here: pd.DataFrame, clean: pd.DataFrame) -> dict[str, float]:
-    """Differences of exact match and accuracy between two independent sets of problems."""
+    """Subtract exact match and accuracy of one set of problems from those of another, independent one."""
     found: dict[str, float] = {}
     with_numbers = [rows[holds_number(rows["rest"])] for rows in (here, clean)]
     for name, column, (one, two) in (

@@ -1,4 +1,4 @@
-"""The tables of the code-reasoning analysis: pure functions from the records of a profile to data frames.
+"""Compute the tables of the code-reasoning analysis from the records of a profile; no function touches a file.
 
 ================  =====================================================================================================
 `strategies`      Table 1: code frequency and accuracy by strategy of every arm and cell, two detectors, the identity
@@ -50,7 +50,7 @@ SPANS = 5
 
 
 def tables(records: Records) -> dict[str, pd.DataFrame]:
-    """Name → table of everything above; a table without rows says that the profile did not run what it needs."""
+    """Compute every table of this module: name → table, without rows where the profile did not run what it takes."""
     return {
         "strategies": strategies(records),
         "pass_at_k": pass_curves(records),
@@ -65,12 +65,12 @@ def tables(records: Records) -> dict[str, pd.DataFrame]:
 
 
 def or_reason(table: pd.DataFrame, needs: str) -> pd.DataFrame | str:
-    """The table, or in place of an empty one a sentence that says what would have to be run."""
+    """Return the table, or for an empty one a sentence that says what would have to be run."""
     return table if len(table) else f"Nothing to show for this profile: it takes {needs}."
 
 
 def main_prompt(records: Records) -> str:
-    """The profile's own prompt style: of the trained models' evaluations, else of the first evaluation."""
+    """Return the profile's own prompt style: that of its trained models' evaluations, else of its first evaluation."""
     trained = records.samples[records.samples["trained_run"] != ""]
     return str((trained if len(trained) else records.samples)["prompt_style"].iloc[0])
 
@@ -79,7 +79,7 @@ def main_prompt(records: Records) -> str:
 
 
 def strategies(records: Records) -> pd.DataFrame:
-    """One row per arm and cell, seeds of an arm together; columns of `strategy_figures` (limits over problems)."""
+    """Tabulate code and accuracy by strategy per arm and cell, seeds of an arm together (limits over problems)."""
     rows, columns = [], cell_columns(records)
     samples = with_arms(records)
     for key, group in samples[samples["checkpoint"] == 0].groupby(["arm", *columns], sort=False):
@@ -94,7 +94,7 @@ def strategies(records: Records) -> pd.DataFrame:
 
 
 def stored_summaries(records: Records) -> pd.DataFrame:
-    """Table 1's identity between two sources: the accuracy in each evaluation's manifest, the rest from the records.
+    """Check Table 1's identity between two sources: accuracy from the manifests, the rest from the records.
 
     One row per evaluation with `identity_residual` (points) and `identity_holds`; a False means that records or
     manifests are not those of the evaluation, or were changed after it.
@@ -113,7 +113,7 @@ def stored_summaries(records: Records) -> pd.DataFrame:
 
 
 def pass_curves(records: Records) -> pd.DataFrame:
-    """Unbiased pass@k of every arm in every sampled cell, k = 1, 2, 4, … up to the samples per problem."""
+    """Tabulate unbiased pass@k of every arm in every sampled cell, for k = 1, 2, 4, … up to the samples per problem."""
     samples, columns, rows = at_the_end(records), cell_columns(records), []
     for key, group in samples[samples["temperature"] > 0].groupby(["arm", *columns], sort=False):
         counts = group.groupby(["trained_run", "problem_id"])["correct"].agg(["size", "sum"])
@@ -134,7 +134,7 @@ def pass_curves(records: Records) -> pd.DataFrame:
 
 
 def switch_tables(records: Records) -> dict[tuple, pd.DataFrame]:
-    """(arm, clip mode, cell …) → per-problem switches against the base model, training seeds stacked; greedy only."""
+    """Map (arm, clip mode, cell …) to its problems' switches against the base model, seeds stacked; greedy only."""
     if records.runs.empty:
         return {}
     columns, found = cell_columns(records), {}
@@ -148,7 +148,7 @@ def switch_tables(records: Records) -> dict[tuple, pd.DataFrame]:
 
 
 def switches(records: Records) -> pd.DataFrame:
-    """One row per arm and switch (CC, CL, LC, LL): how many, right before and after, share of the arm's gain.
+    """Tabulate per arm and switch (CC, CL, LC, LL): how many, right before and after, share of the arm's gain.
 
     `n` counts (problem, seed) pairs. `gain` is in accuracy of all problems, so the four add up to `total_gain`;
     `contribution` is the share C_d of it: above 1 or below 0 where switches work against each other, and of little
@@ -174,7 +174,7 @@ def switches(records: Records) -> pd.DataFrame:
 
 
 def contributions(records: Records) -> pd.DataFrame:
-    """Contributions averaged over the arms of a clip mode that gained: limits of their total gain above 0.
+    """Average contributions over the arms of a clip mode that gained, which is: limits of their total gain above 0.
 
     The paper averages five rewards that all gained; an arm that lost or stood still has no gain to share out. Rows
     exist only where at least one arm gained.
@@ -202,7 +202,7 @@ def contributions(records: Records) -> pd.DataFrame:
 
 
 def behaviour(records: Records) -> pd.DataFrame:
-    """Per arm and fifth of training: code frequency and mean reward of the rollouts, mean of the seeds, range."""
+    """Tabulate code frequency and mean reward of the rollouts per arm and fifth of training (mean, range of seeds)."""
     if records.metrics.empty:
         return pd.DataFrame()
     rows, columns = [], records.arm_columns()
@@ -227,9 +227,9 @@ def behaviour(records: Records) -> pd.DataFrame:
 
 
 def checkpoints(records: Records) -> pd.DataFrame:
-    """Evaluated models along training, base and end included: accuracy and code by rollout batch.
+    """Tabulate accuracy and code of the models evaluated along training, base and end included, by rollout batch.
 
-    Limits over problems and seeds (hierarchical bootstrap). Without an evaluated checkpoint the table is empty.
+    Limits over seeds and problems (`crossed.level`). Without an evaluated checkpoint the table is empty.
     """
     points = evaluated_points(records)
     if points.empty or not (points["checkpoint"] > 0).any():
@@ -250,7 +250,7 @@ def checkpoints(records: Records) -> pd.DataFrame:
 
 
 def evaluated_points(records: Records) -> pd.DataFrame:
-    """The samples with `arm` and `rollout_batch`; the base model's appear at batch 0 of every arm."""
+    """Return the samples with `arm` and `rollout_batch`; the base model's appear at batch 0 of every arm."""
     samples = with_arms(records)
     if records.runs.empty:
         return samples.iloc[:0].assign(rollout_batch=0)
@@ -272,7 +272,7 @@ def evaluated_points(records: Records) -> pd.DataFrame:
 
 
 def base_cells(records: Records) -> list[tuple[dict[str, object], dict[str, pd.DataFrame]]]:
-    """Greedy evaluations of untrained models: what they share (`SUBJECT`), and prompt style → records."""
+    """List the greedy evaluations of untrained models: what they share (`SUBJECT`), and prompt style → records."""
     samples = records.samples
     base = samples[(samples["trained_run"] == "") & (samples["temperature"] == 0)]
     check_no_duplicates(base, [*SUBJECT, "prompt_style"])
@@ -286,7 +286,7 @@ def base_cells(records: Records) -> list[tuple[dict[str, object], dict[str, pd.D
 
 
 def forced_code(records: Records) -> pd.DataFrame:
-    """Per model: accuracy with the forced beginning minus accuracy under the same prompt without it, paired by problem.
+    """Compare, per model, answers with the forced beginning to answers under the same prompt without it, by problem.
 
     A forced style is compared with its own twin (`models.prompts.unforced`), so that nothing else differs.
     `code_advantage` is the twin's accuracy with code minus without (limits: bootstrap over problems): where it is
@@ -321,7 +321,7 @@ def forced_code(records: Records) -> pd.DataFrame:
 
 
 def prompts(records: Records) -> pd.DataFrame:
-    """Per model and prompt style: accuracy, parsable answers, code; difference to the profile's own prompt, paired.
+    """Tabulate accuracy, parsable answers and code per model and prompt style, with the difference to the own prompt.
 
     Rows exist only where a model was evaluated under more than one prompt; the own prompt comes first.
     """
@@ -349,7 +349,7 @@ def prompts(records: Records) -> pd.DataFrame:
 
 
 def with_refused(table: pd.DataFrame, records: Records) -> pd.DataFrame:
-    """The rows of `prompts`, and below a model's the styles that it could not be given, with the `reason`."""
+    """Add to the rows of `prompts` the styles that a model could not be given, with the `reason`."""
     parts, found = [], False
     for key, rows in table.groupby(list(SUBJECT), sort=False) if len(table) else ():
         refused = {
@@ -373,7 +373,7 @@ def with_refused(table: pd.DataFrame, records: Records) -> pd.DataFrame:
 
 
 def paired(one: pd.DataFrame, two: pd.DataFrame) -> dict[str, object]:
-    """Accuracy of two minus one on the same problems: limits (bootstrap), problems won and lost, McNemar's p-value."""
+    """Subtract accuracy of one from two on the same problems: limits (bootstrap), won and lost, McNemar's p-value."""
     both = pd.concat([one.assign(run_id="one"), two.assign(run_id="two")])
     found = compare(both, "one", "two")
     return {
@@ -388,7 +388,7 @@ def paired(one: pd.DataFrame, two: pd.DataFrame) -> dict[str, object]:
 
 
 def corrected(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with `p_holm`: Holm's correction over the rows of one model, benchmark and engine."""
+    """Add `p_holm`: Holm's correction over the rows of one model, benchmark and engine."""
     if table.empty or "p_value" not in table:
         return table
     adjusted = pd.Series(np.nan, index=table.index)

@@ -1,4 +1,4 @@
-"""From records to `results/`: tables (CSV and Markdown), figures, claims, and the pages that link them.
+"""Write `results/` from records: tables (CSV and Markdown), figures, claims, and the pages that link them.
 
 Usage: `write_report("micro")` collects and writes all; `rebuild(results_dir())` rewrites tables, figures and pages
 from what is committed, without any run.
@@ -8,6 +8,7 @@ from what is committed, without any run.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def all_tables(records: Records) -> dict[str, pd.DataFrame]:
 
 @dataclass(frozen=True)
 class Report:
-    """What a report wrote: its page, the records it rests on, and a sentence on the PNGs."""
+    """Hold what a report wrote: its page, the records it rests on, and a sentence on the PNGs."""
 
     page: Path
     records: Records
@@ -109,9 +110,15 @@ def write_tables(named: dict[str, pd.DataFrame], folder: Path, alone: bool = Tru
     for path in [*folder.glob("*.csv"), *folder.glob("*.md")] if alone else []:
         if path.stem not in named:
             path.unlink()
+    for name, text in texts_of(named):
+        write_text(folder / name, text)
+
+
+def texts_of(named: dict[str, pd.DataFrame]) -> Iterator[tuple[str, str]]:
+    """Yield file name and text of each table, as CSV and as Markdown."""
     for name, table in named.items():
-        write_text(folder / f"{name}.csv", table.to_csv(index=False))
-        write_text(folder / f"{name}.md", f"{CAPTIONS[name]}\n\n{markdown(table)}")
+        yield f"{name}.csv", table.to_csv(index=False)
+        yield f"{name}.md", f"{CAPTIONS[name]}\n\n{markdown(table)}"
 
 
 if __name__ == "__main__":

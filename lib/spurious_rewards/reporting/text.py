@@ -1,4 +1,4 @@
-"""Captions of the tables, and how a table is written as text.
+"""Name the tables (captions) and write them as text.
 
 Usage: `markdown(table)`; `CAPTIONS["arms"]`.
 """
@@ -56,7 +56,7 @@ BENCHMARKS = {
 
 
 def cell(value: Any) -> str:
-    """A table cell as text: three significant digits after the point, a dash for what does not exist."""
+    """Write a table's value: four significant digits, a dash for what does not exist."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "–" if value is None or math.isnan(value) else ("∞" if value > 0 else "−∞")
     if isinstance(value, float):
@@ -65,7 +65,7 @@ def cell(value: Any) -> str:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """A pipe table."""
+    """Write a table as a Markdown pipe table."""
     lines = [" | ".join(table.columns), " | ".join("---" for _ in table.columns)]
     lines += [" | ".join(cell(value).replace("|", "\\|") for value in row) for row in table.itertuples(index=False)]
     return "".join(f"| {line} |\n" for line in lines)
