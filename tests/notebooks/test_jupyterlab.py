@@ -12,6 +12,9 @@ import urllib.request
 
 import pytest
 
+pytest.importorskip("playwright")
+from playwright.sync_api import TimeoutError, sync_playwright
+
 from spurious_rewards.reporting.images import browser_path
 from spurious_rewards.storage.paths import code_root
 
@@ -97,8 +100,6 @@ def lab(project):
 
 @pytest.fixture(scope="module")
 def browser():
-    from playwright.sync_api import sync_playwright
-
     path = browser_path()
     assert path, "make test-browser needs a Chrome-family browser (BROWSER_PATH)"
     with sync_playwright() as playwright:
@@ -140,8 +141,19 @@ def menu(page, *names):
 
 
 def run_all(page):
-    page.locator(".jp-NotebookPanel .jp-Notebook").click(position={"x": 5, "y": 5})
-    menu(page, "Run", "Run All Cells")
+    """Choose Run All Cells, again where JupyterLab was not ready for it; done when a cell waits or has run."""
+    for _ in range(5):
+        page.locator(".jp-NotebookPanel .jp-Cell").first.click()
+        menu(page, "Run", "Run All Cells")
+        try:
+            page.wait_for_function(BEGUN, timeout=10_000)
+            return
+        except TimeoutError:
+            page.keyboard.press("Escape")
+    raise AssertionError("Run All Cells did not start")
+
+
+BEGUN = """() => [...document.querySelectorAll(".jp-InputPrompt")].some((one) => one.textContent.match(/[*0-9]/))"""
 
 
 def finished(page, name, seconds):
