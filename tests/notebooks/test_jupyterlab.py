@@ -25,7 +25,7 @@ NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 TOKEN = "test-of-the-notebooks"
 SMALL = {
     "01_prepare_data": {"label_problems": 8, "label_samples": 3, "synthetic_n": 100},
-    "02_train_grpo": {"rollout_batches": 6, "n_train_problems": 64, "prompts_per_batch": 8, "group_size": 8},
+    "02_train_grpo": {"rollout_batches": 12, "n_train_problems": 512},
     "03_evaluate": {"n_problems": 12, "n_samples": 2},
     "04_code_reasoning": {"probe_problems": 3},
 }
@@ -204,6 +204,8 @@ def test_the_live_figure_grows(opened):
             "line.getAttribute('points').split(' ').length)",
         )
         seen |= set(points[:1])
+        errors = page.locator("[data-mime-type='application/vnd.jupyter.error']")
+        assert errors.count() == 0, errors.first.inner_text()[:2000]
         if page.locator(".jp-OutputArea-output", has_text="NOTEBOOK COMPLETE 02_train_grpo").count():
             break
         page.wait_for_timeout(300)
