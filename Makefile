@@ -33,7 +33,7 @@ export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 export MALLOC_TOP_PAD_ ?= 268435456
 
-.PHONY: help setup reproduce control plan check verify test test-slow test-browser test-vllm test-vllm-here test-gpu test-slurm lint lab organisms doctor lock clean distclean
+.PHONY: help setup reproduce control plan check verify test test-slow test-browser test-vllm test-vllm-here test-gpu test-slurm lint lab organisms doctor lock clean distclean test-faults
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,6 +85,10 @@ test-slurm: $(READY) .venv-slurm-ready ## tests of the cluster path with a real 
 .PHONY: .venv-slurm-ready
 .venv-slurm-ready: # Snakemake and Slurm's executor, in an environment of their own
 	@$(MAKE) --no-print-directory setup VENV=.venv-slurm LOCK=requirements/slurm.lock.txt
+
+# Also committed: which faults, and how each ended.
+test-faults: $(READY) ## kill jobs, fill disks, damage files, run again; about 15 CPU minutes
+	$(PY) tests/faults/faults.py --out results/tables/faults
 
 lint: $(READY) ## style and unused code
 	$(PY) -m ruff check lib tests benchmarks notebooks

@@ -288,9 +288,13 @@ def test_damaged_files(tiny, runs, monkeypatch):
     watch.keys.clear()
     pd.testing.assert_frame_equal(records_of(evaluate(cell(tiny), progress=False)), whole)
     assert len(watch.keys) == 1, "a part that cannot be read is computed again, and no other"
+    kept = run.path("records.parquet").read_bytes()
     run.path("records.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match="records.parquet is missing or damaged .* delete the folder"):
         load_records([run.run_id])
+    with pytest.raises(InputError, match="records.parquet is not the file that run .* ended with"):
+        evaluate(cell(tiny), progress=False)
+    run.path("records.parquet").write_bytes(kept)
     run.path("inputs.json").write_text("{")
     with pytest.raises(InputError, match="inputs.json is damaged .*: delete the folder"):
         evaluate(cell(tiny), progress=False)

@@ -58,6 +58,17 @@ def save(lines):
         Path(target).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Put the outcome and the seconds of each check into the record at once, with the reason of a failure."""
+    outcome = yield
+    report = outcome.get_result()
+    if HERE in item.path.parents and (report.when == "call" or report.failed):
+        reason = str(call.excinfo.value).strip().splitlines()[:3] if report.failed and call.excinfo else []
+        RECORD.append(" | ".join([f"{item.name}: {report.outcome} after {report.duration:.0f} s", *reason]))
+        save([*machine(), "", *RECORD])
+
+
 @pytest.fixture(autouse=True)
 def memory(tmp_path, monkeypatch):
     """Each check starts with an empty cache and a runs folder of its own."""

@@ -60,12 +60,12 @@ def test_ours_against_trl(tmp_path, monkeypatch, record):
     for module in ("spurious_rewards.models.registry", "contest"):
         monkeypatch.setattr(f"{module}.load", smollm2)
     config = tiny.config(
-        prompts_per_batch=8,
+        prompts_per_batch=4,
         group_size=8,
-        updates_per_batch=4,
+        updates_per_batch=2,
         micro_batch=16,
         rollout_batches=3,
-        max_completion_tokens=96,
+        max_completion_tokens=48,
         precision="bf16",
         learning_rate=1e-6,
         save_every_batches=10,
@@ -79,7 +79,7 @@ def test_ours_against_trl(tmp_path, monkeypatch, record):
     }
     what = "SmolLM2" if is_prepared(PREPARED) else "random, SmolLM2's shape"
     for name, (seconds, memory, rate) in found.items():
-        record(f"{what}, {name}: seconds per rollout batch of 64 × 96", seconds)
+        record(f"{what}, {name}: seconds per rollout batch of 32 × 48", seconds)
         record(f"{what}, {name}: peak memory", memory, "GB")
         record(f"{what}, {name}: generated tokens per second", rate)
         record(f"{what}, {name}: time by TRL's", seconds / found["TRL"][0])

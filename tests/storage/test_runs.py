@@ -9,11 +9,13 @@ import sys
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.storage import provenance as provenance_module
 from spurious_rewards.storage.config import Config
+from spurious_rewards.storage.files import write_parquet
 from spurious_rewards.storage.paths import project_root, runs_dir
 from spurious_rewards.storage.runs import RunFolder, all_runs
 
@@ -194,3 +196,24 @@ def test_a_file_system_without_locks_is_named(project, monkeypatch):
     with pytest.raises(InputError, match="has no file locks, which Run a needs; set SPURIOUS_RUNS_DIR to a folder on"):
         with RunFolder.open("a", {}).lock():
             pass
+
+
+@pytest.mark.parametrize("how", ["damaged", "removed", "exchanged"])
+def test_a_finished_table_that_is_not_what_it_was_is_one_sentence(project, how):
+    runs = []
+    for run_id, rows in (("a", [1, 2]), ("b", [3, 4])):
+        run = RunFolder.open(run_id, {"x": 1})
+        with run.lock():
+            write_parquet(run.path("rows.parquet"), pd.DataFrame({"n": rows}))
+            run.finish()
+        runs.append(run.path("rows.parquet"))
+    RunFolder.open("a", {"x": 1})
+    if how == "damaged":
+        runs[0].write_bytes(runs[0].read_bytes()[:-1] + b"x")
+    elif how == "removed":
+        runs[0].unlink()
+    else:
+        runs[0].write_bytes(runs[1].read_bytes())
+    with pytest.raises(InputError, match=r"a/rows.parquet is not the file that run a ended with: .* run again"):
+        RunFolder.open("a", {"x": 1})
+    RunFolder.open("b", {"x": 1})

@@ -26,7 +26,7 @@ from typing import Any, Self
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.storage.config import Config
-from spurious_rewards.storage.files import read_json, write_json
+from spurious_rewards.storage.files import read_json, sha256_file, write_json
 from spurious_rewards.storage.locks import exclusive
 from spurious_rewards.storage.paths import runs_dir
 from spurious_rewards.storage.provenance import gpu_use, peak_memory_mb, provenance
@@ -52,7 +52,8 @@ class RunFolder:
                 do not change what is computed may differ when a run is resumed.
 
         Raises:
-            InputError: the folder holds another configuration, or `run_id` is no folder name.
+            InputError: the folder holds another configuration, `run_id` is no folder name, or a table of the complete
+                run is not the one that it ended with.
         """
         run = cls(_folder(run_id))
         given = config.to_dict() if isinstance(config, Config) else dict(config)
@@ -70,6 +71,8 @@ class RunFolder:
                 f"Run folder {run.folder} holds another configuration ({shown}); choose another run id or move that "
                 "folder away."
             )
+        if run.complete:
+            run.check_files()
         return run
 
     @classmethod
@@ -161,11 +164,29 @@ class RunFolder:
             "peak_memory_mb": peak_memory_mb(),
             **gpu_use(),
             **(self._provenance or provenance()),
+            "result_files": {path.name: sha256_file(path) for path in self._tables()},
         }
         repeated = sorted(set(common) & set(extra or {}))
         if repeated:
             raise ValueError(f"The manifest sets these keys itself: {', '.join(repeated)}.")
         write_json(self.path("manifest.json"), {**common, **(extra or {})})
+
+    def check_files(self) -> None:
+        """Compare the tables of a complete run with the hashes in its manifest; older manifests have none.
+
+        Raises:
+            InputError: a table is missing, damaged or another one.
+        """
+        for name, digest in self.manifest().get("result_files", {}).items():
+            path = self.path(name)
+            if not path.is_file() or sha256_file(path) != digest:
+                raise InputError(
+                    f"{path} is not the file that run {self.run_id} ended with: it is missing, damaged or was "
+                    f"exchanged; delete the folder {self.folder} and run again."
+                )
+
+    def _tables(self) -> list[Path]:
+        return sorted(path for path in self.folder.glob("*.parquet") if not path.name.startswith("."))
 
     def _record_session(self) -> list[dict[str, Any]]:
         """Append this session (start, seconds so far) to `sessions.json` and return all of them."""
