@@ -26,6 +26,9 @@ def exit_code(program: Callable[[], None]) -> int:
     _use_utf8()
     try:
         program()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left to write goes nowhere
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

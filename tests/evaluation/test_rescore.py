@@ -106,6 +106,29 @@ def test_answers_without_stored_verdicts_are_only_graded(tmp_path, capsys):
     assert "No verdicts are stored here" in output
 
 
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "json"])
+def test_verdicts_of_the_selected_rows_whatever_the_file_calls_them(tmp_path, suffix):
+    """Names as in our own records, verdicts as text in CSV; of step 1 the third row alone is stored as wrong."""
+    rows = [
+        {"step": 0, "problem": "a", "gold": "7", "text": r"\boxed{8}", "correct": False},
+        {"step": 1, "problem": "a", "gold": "7", "text": r"\boxed{7}", "correct": True},
+        {"step": 1, "problem": "b", "gold": "7", "text": r"\boxed{7}", "correct": False},
+    ]
+    path, frame = tmp_path / f"outputs.{suffix}", pd.DataFrame(rows)
+    if suffix == "csv":
+        frame.to_csv(path, index=False)
+    else:
+        frame.to_json(path, orient="records", lines=suffix == "jsonl")
+    assert rescore(stored_answers(str(path), select="step=1"))["changed"].tolist() == [False, True]
+
+
+def test_a_score_that_is_not_0_or_1_in_some_row_is_no_verdict(tmp_path):
+    path = tmp_path / "outputs.jsonl"
+    rows = [{"question": q, "answer": "7", "output": r"\boxed{8}", "score": s} for q, s in (("a", 1.0), ("b", -1.0))]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [stored.correct for stored in stored_answers(str(path))] == [None, None]
+
+
 def test_undecided_verdicts_are_said(tmp_path, capsys):
     path = tmp_path / "outputs.jsonl"
     path.write_text(json.dumps({"question": "a", "answer": "7", "output": r"\boxed{9^{9^{9^{9}}}}"}) + "\n")

@@ -6,6 +6,7 @@ r"""Where a number means little: what to say beside an evaluation before anybody
 - the first problems of a benchmark whose order is not random;
 - few problems: the limits of the accuracy are wider than most gains;
 - a checkpoint in the middle of a training: if it was chosen for this very number, the number is too high;
+- answers that repeat each other word for word;
 - a grader that gave up on many answers, or could not read them.
 
 Usage: `for sentence in cautions(run): print(sentence)`
@@ -72,6 +73,8 @@ def cautions_of(records: pd.DataFrame) -> list[str]:
             f"{records['problem_id'].nunique()} problems leave the accuracy open by ±{100 * half:.0f} points: a gain "
             "of that size cannot be told from none."
         )
+    if k > 1 and records.groupby("problem_id")["text"].nunique().max() == 1:
+        found.append(f"The {k} answers to a problem are word for word the same throughout: rows may stand there twice.")
     return found + undecided(records["reason"])
 
 

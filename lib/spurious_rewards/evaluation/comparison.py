@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -129,9 +130,15 @@ def before_after(before: RunFolder, after: RunFolder) -> BeforeAfter:
         [summarise(cell) | {"mean_characters": float(cell["text"].str.len().mean())} for cell in (one, two)],
         index=["before", "after"],
     )
+    change = compare(both, before.run_id, after.run_id)
+    if change["low"] == change["high"]:
+        warnings.append(
+            f"The change is the same on every problem, so its limits have no width: at n = {len(shared)}, up to "
+            f"{min(100, 300 / len(shared)):.0f} % of the problems may differ without one being seen (rule of three)."
+        )
     return BeforeAfter(
         cells=cells,
-        change=compare(both, before.run_id, after.run_id),
+        change=change,
         boxed_change=compare(strict, before.run_id, after.run_id),
         splits={name: split_of_gain(one, two, name) for name in known},
         passes=_passes(one, two),
@@ -197,11 +204,18 @@ def _passes(one: pd.DataFrame, two: pd.DataFrame) -> pd.DataFrame:
 def _differing_cells(before: RunFolder, after: RunFolder) -> list[str]:
     """Say what differs between two evaluations beside the model, in one sentence or none."""
     one, two = before.config(), after.config()
-    found = [f"{name} ({one[name]} → {two[name]})" for name in MUST_AGREE if one[name] != two[name]]
+    named_by_file = all(_benchmark_is_file(config) for config in (one, two))
+    names = [name for name in MUST_AGREE if one[name] != two[name] and not (name == "benchmark" and named_by_file)]
+    found = [f"{name} ({one[name]} → {two[name]})" for name in names]
     versions = [engine_versions(run) for run in (before, after)]
     if all(versions) and versions[0] != versions[1]:
         found.append(f"version of the engine ({', '.join(versions[0])} → {', '.join(versions[1])})")
     return [f"Before and after differ in more than the model: {'; '.join(found)}."] if found else []
+
+
+def _benchmark_is_file(config: Mapping[str, Any]) -> bool:
+    """Tell whether an evaluation's benchmark is only the name of the file whose own golds it was graded by."""
+    return "outputs" in config and config["benchmark"] == Path(config["outputs"]).stem
 
 
 def _check_golds(one: pd.DataFrame, two: pd.DataFrame) -> None:

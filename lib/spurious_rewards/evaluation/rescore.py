@@ -31,7 +31,9 @@ from spurious_rewards.storage.runs import RunFolder
 VERDICTS = {"robust": ("correct", "extracted", "reason"), "paper": ("correct_paper", "extracted_paper", "")}
 """Columns of our own records that hold the stored verdict, answer and reason code of each grader."""
 FOREIGN_VERDICTS = ("correct", "is_correct", "expected", "acc", "exact_match", "score", "reward")
-"""Fields in which other tools keep a verdict (true, false, 1 or 0)."""
+"""Fields in which other tools keep a verdict (true, false, 1 or 0; in CSV files as text)."""
+_VERDICT = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
+_NO_VERDICT = ("", "none", "nan")
 END_OF_TEXT = 120  # characters of a text that are shown
 
 
@@ -71,7 +73,7 @@ def stored_answers(source: str, grader: str = "robust", fields: str = "", select
         rows = read_rows(path)
     else:
         raise InputError(f"There is no run or file {source!r}: give a run id, a run folder or a file of answers.")
-    if {"text", "gold", VERDICTS[grader][0]} <= set(rows[0]):
+    if {"problem_id", "sample", "text", "gold", VERDICTS[grader][0]} <= set(rows[0]):
         return [_own(row, *VERDICTS[grader]) for row in rows]
     return _foreign(rows, fields, select)
 
@@ -83,7 +85,7 @@ def _own(row: Mapping[str, Any], correct: str, extracted: str, reason: str) -> S
         row["text"],
         (row["gold"],),
         answer_format(row["prompt_style"]) if row.get("prompt_style") else _style(row["text"]),
-        bool(row[correct]),
+        _verdict(row[correct]),
         row.get(extracted),
         row.get(reason),
     )
@@ -91,7 +93,7 @@ def _own(row: Mapping[str, Any], correct: str, extracted: str, reason: str) -> S
 
 def _foreign(rows: Sequence[Mapping[str, Any]], fields: str, select: str) -> list[Stored]:
     answers, _ = answers_of(rows, fields, select)
-    field = next((name for name in FOREIGN_VERDICTS if _is_verdict(rows[0].get(name))), None)
+    field = next((name for name in FOREIGN_VERDICTS if _holds_verdicts([row.get(name) for row in rows])), None)
     found = []
     for answer in answers:
         if not answer.golds:
@@ -99,16 +101,22 @@ def _foreign(rows: Sequence[Mapping[str, Any]], fields: str, select: str) -> lis
         verdict = rows[answer.row - 1].get(field) if field else None
         if isinstance(verdict, list):
             verdict = verdict[answer.sample] if answer.sample < len(verdict) else None
-        correct = bool(verdict) if verdict is not None else None
+        correct = _verdict(verdict)
         found.append(
             Stored(answer.key, answer.sample, answer.text, answer.golds, _style(answer.text), correct, None, None)
         )
     return found
 
 
-def _is_verdict(value: Any) -> bool:
-    values = value if isinstance(value, list) and value else [value]
-    return all(isinstance(one, bool | int | float) and one in (0, 1) for one in values)
+def _verdict(value: Any) -> bool | None:
+    """Read a verdict from what a file holds; None where it holds none."""
+    return _VERDICT.get(str(value).lower())
+
+
+def _holds_verdicts(values: Sequence[Any]) -> bool:
+    """Tell whether a field holds verdicts and nothing else: a score of -1 or 0.5 in any row makes it another thing."""
+    words = {str(one).lower() for value in values for one in (value if isinstance(value, list) else [value])}
+    return bool(words & set(_VERDICT)) and words <= {*_VERDICT, *_NO_VERDICT}
 
 
 def _style(text: str) -> str:

@@ -204,6 +204,9 @@ def test_rows_that_nothing_tells_apart_are_problems_of_their_own():
         ("a.json", "{", "a.json is not JSON"),
         ("a.json", "[1]", "a.json must hold a list of objects"),
         ("a.csv", "a,b\n1\n", "Row 1 of a.csv has more or fewer cells"),
+        ("a.csv", "a,a\n1,2\n", "a.csv has two columns 'a'"),
+        ("a.json", "[" * 100_000, "a.json is not JSON .nested too deeply"),
+        ("a.jsonl", "[" * 100_000, "Line 1 of a.jsonl is not JSON .nested too deeply"),
         ("a.parquet", "no", "a.parquet is no readable parquet file"),
         ("a.txt", "a", "a.txt has the suffix .txt; rename it"),
     ],
@@ -212,6 +215,32 @@ def test_a_damaged_file_is_one_sentence(name, content, sentence, tmp_path):
     (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=sentence):
         read_rows(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.jsonl", '{"q": "é"}'), ("a.json", '[{"q": "é"}]'), ("a.csv", "q\né")]
+)
+def test_the_mark_at_the_start_of_utf8_is_no_text(name, content, tmp_path):
+    (tmp_path / name).write_text(content, encoding="utf-8-sig")
+    assert read_rows(tmp_path / name) == [{"q": "é"}]
+
+
+def test_half_a_surrogate_pair_can_be_kept_and_a_whole_one_is_a_character(tmp_path):
+    (tmp_path / "a.jsonl").write_text(r'{"q": "\ud800 \ud83d\ude00", "n": NaN}')
+    row = read_rows(tmp_path / "a.jsonl")[0]
+    assert row["q"] == "? \U0001f600" and row["n"] != row["n"]
+
+
+def test_what_a_table_leaves_open_as_nan_is_missing():
+    nan = float("nan")
+    row = {"question": "a", "answer": nan, "output": nan, "n_tokens": nan, "finish_reason": nan, "error": nan}
+    answer = answers_of([row | {"sample": 0.0}, row | {"sample": 1.0}])[0][1]
+    assert (answer.golds, answer.text, answer.n_tokens, answer.finish, answer.sample) == ((), "", None, None, 1)
+
+
+def test_rows_keep_their_number_in_the_file_when_some_are_selected():
+    rows = [{"question": q, "answer": 1, "output": "1", "step": step} for q, step in (("a", 0), ("a", 1), ("b", 1))]
+    assert [answer.row for answer in answers_of(rows, select="step=1")[0]] == [2, 3]
 
 
 def test_a_missing_file_is_one_sentence(tmp_path):

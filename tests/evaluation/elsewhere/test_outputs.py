@@ -1,6 +1,8 @@
 """From a file to an evaluation folder, from two files to a comparison; the arithmetic by hand."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +10,7 @@ import pytest
 
 from spurious_rewards.data.problem import Problem
 from spurious_rewards.errors import InputError
+from spurious_rewards.evaluation.cautions import cautions
 from spurious_rewards.evaluation.comparison import before_after, split_of_gain
 from spurious_rewards.evaluation.elsewhere.__main__ import main
 from spurious_rewards.evaluation.elsewhere.answers import answers_of
@@ -216,6 +219,25 @@ def test_the_comparison_says_what_it_leaves_out_and_what_else_differs(tmp_path):
     report = before_after(before, after)
     assert report.change["n_problems"] == 2
     assert "1 problems are only in before and are left out." in report.warnings
+    assert not any("benchmark" in said for said in report.warnings), "named by their files, which always differ"
+    # two of two problems are the same: 3 / 2 is more than all
+    assert any("at n = 2, up to 100 % of the problems may differ" in said for said in report.warnings)
+
+
+def test_answers_that_are_all_the_same_are_said(tmp_path):
+    rows = [{"id": f"p{i % 2}", "gold": "1", "output": BOX} for i in range(4)]
+    assert any("2 answers to a problem are word for word the same" in said
+               for said in cautions(graded(write(tmp_path / "a.jsonl", rows))))  # fmt: skip
+    rows[3]["output"] = WRONG
+    assert not any("word for word" in said for said in cautions(graded(write(tmp_path / "b.jsonl", rows))))
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
+    path = outputs(tmp_path / "a.jsonl", [BOX, WRONG])
+    program = [sys.executable, "-m", "spurious_rewards.evaluation.elsewhere", path]
+    process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.stderr.read() == b"" and process.wait() == 0
 
 
 def test_two_engine_versions_are_two_arms(tmp_path):

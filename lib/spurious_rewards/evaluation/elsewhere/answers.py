@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ast
 import json
+import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -70,13 +72,13 @@ def answers_of(
         InputError: rows of several steps or models, missing answers, one id for two problems, or problems with
             different numbers of answers.
     """
-    rows = _selected(rows, select)
-    layout = layout_of(rows[0])
-    mapping = mapping_of(rows[0], layout, given_fields(fields))
-    numbered = list(enumerate(rows, 1))
+    numbered = _selected(rows, select)
+    first_row = numbered[0][1]
+    layout = layout_of(first_row)
+    mapping = mapping_of(first_row, layout, given_fields(fields))
     notes = {"layout": layout.name, "fields": mapping}
     if "filter" in mapping:  # the same answers, graded once per filter
-        first = value_at(rows[0], mapping["filter"])
+        first = value_at(first_row, mapping["filter"])
         numbered = [(number, row) for number, row in numbered if value_at(row, mapping["filter"]) == first]
     for field in ("step", "model"):
         _check_one(field, [_text(value_at(row, mapping[field])) for _, row in numbered] if field in mapping else [])
@@ -87,14 +89,14 @@ def answers_of(
     return found, {**notes, "rows": len(numbered), "n_samples": counts}
 
 
-def _selected(rows: Sequence[Row], select: str) -> list[Row]:
-    """Keep the rows whose fields have the wanted values, compared as text."""
-    kept = list(rows)
+def _selected(rows: Sequence[Row], select: str) -> list[tuple[int, Row]]:
+    """Keep the rows whose fields have the wanted values, compared as text, with their numbers in the file from 1."""
+    kept = list(enumerate(rows, 1))
     for part in filter(None, (part.strip() for part in select.split(","))):
         path, equals, wanted = (piece.strip() for piece in part.partition("="))
         if not equals:
             raise InputError(f"select must be parts like step=100 separated by commas, but one is {part!r}.")
-        values = [_text(value_at(row, path)) for row in kept]
+        values = [_text(value_at(row, path)) for _, row in kept]
         kept = [row for row, value in zip(kept, values, strict=True) if value == wanted]
         if not kept:
             raise InputError(f"No row has {path} = {wanted}; found: {_some(values)}.")
@@ -113,7 +115,7 @@ def _check_one(field: str, values: Sequence[str]) -> None:
 
 def _answers_of_row(number: int, row: Row, mapping: Mapping[str, str]) -> list[Answer]:
     values = {field: value_at(row, path) for field, path in mapping.items()}
-    if values.get("error"):
+    if values.get("error") and _text(values["error"]):
         raise InputError(f"Row {number} is a failed request ({_text(values['error'])[:150]}): ask for it again.")
     if values["output"] is MISSING:
         raise InputError(f"Row {number} has no {mapping['output']!r}, where the first row has its answer.")
@@ -131,8 +133,8 @@ def _answers_of_row(number: int, row: Row, mapping: Mapping[str, str]) -> list[A
     key = _text(values.get("id", MISSING)) or space_key(problem) or space_key(prompt)
     finish = _aligned(values.get("finish", MISSING), len(texts))
     tokens = _aligned(values.get("tokens", MISSING), len(texts))
-    sample = values.get("sample", MISSING)
-    first = int(sample) if isinstance(sample, int | float | str) and str(sample).lstrip("-").isdigit() else 0
+    sample = bare_gold(values.get("sample", MISSING))
+    first = int(sample) if re.fullmatch(r"-?\d{1,18}", sample) else 0
     return [
         Answer(
             number,
@@ -142,8 +144,8 @@ def _answers_of_row(number: int, row: Row, mapping: Mapping[str, str]) -> list[A
             golds,
             text,
             first + index,
-            None if finish[index] is None else "length" if str(finish[index]).lower() in CUT_OFF else "stop",
-            int(tokens[index]) if isinstance(tokens[index], int | float) else None,
+            None if not _text(finish[index]) else "length" if _text(finish[index]).lower() in CUT_OFF else "stop",
+            int(tokens[index]) if isinstance(tokens[index], int | float) and math.isfinite(tokens[index]) else None,
             _text(values.get("model", MISSING)),
         )
         for index, text in enumerate(texts)
@@ -303,7 +305,7 @@ def _check_counts(found: Sequence[Answer], asked: int) -> int:
 
 
 def _text(value: Any) -> str:
-    if value is None or value is MISSING:
+    if value is None or value is MISSING or (isinstance(value, float) and math.isnan(value)):
         return ""
     return value if isinstance(value, str) else str(value)
 

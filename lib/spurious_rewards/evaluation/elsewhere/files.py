@@ -47,13 +47,33 @@ def read_rows(path: str | Path) -> list[Row]:
     return rows
 
 
+def _text(path: Path) -> str:
+    """Read a text file; the mark with which some programs begin UTF-8 is no part of it."""
+    return read_text(path).removeprefix("\ufeff")
+
+
+def _parsed(text: str) -> Any:
+    """Parse JSON; half a surrogate pair, which no parquet file can hold, becomes a question mark.
+
+    Raises:
+        ValueError: it is not JSON, or nested too deeply.
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if "\\ud" in text.lower():
+        value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+    return value
+
+
 def _json_lines(path: Path) -> list[Row]:
     rows = []
-    for number, line in enumerate(read_text(path).split("\n"), 1):
+    for number, line in enumerate(_text(path).split("\n"), 1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = _parsed(line)
         except ValueError as error:
             raise InputError(
                 f"Line {number} of {path.name} is not JSON ({error}): the file is cut off or no JSON lines."
@@ -65,9 +85,9 @@ def _json_lines(path: Path) -> list[Row]:
 
 
 def _json(path: Path) -> list[Row]:
-    text = read_text(path)
+    text = _text(path)
     try:
-        value = json.loads(text)
+        value = _parsed(text)
     except ValueError as error:
         if "\n" in text.strip() and text.lstrip().startswith("{"):
             return _json_lines(path)
@@ -95,9 +115,14 @@ def _rows_in(value: Row) -> Any:
 def _csv(path: Path) -> list[Row]:
     csv.field_size_limit(CELL_CHARACTERS)
     try:
-        rows = list(csv.DictReader(io.StringIO(read_text(path).removeprefix("\ufeff"), newline="")))
+        reader = csv.DictReader(io.StringIO(_text(path), newline=""))
+        rows = list(reader)
     except csv.Error as error:
         raise InputError(f"{path.name} is no readable CSV ({error}); save it with quotes around texts.") from error
+    names = reader.fieldnames or []
+    twice = next((name for name in names if names.count(name) > 1 and name), None)
+    if twice:
+        raise InputError(f"{path.name} has two columns {twice!r}: remove or rename one of them.")
     for number, row in enumerate(rows, 1):
         if None in row or None in row.values():
             raise InputError(
