@@ -104,6 +104,19 @@ def test_several_rewards_messages_and_other_averages(tmp_path):
     assert all(row["surrogate_loss"] == pytest.approx(row["loss"], abs=1e-5) for row in rows)
 
 
+@pytest.mark.parametrize("clip_mode", ["two_sided", "cispo"])
+@pytest.mark.parametrize("limit", [12, 40])
+def test_rollouts_that_are_cut_off_can_be_masked(clip_mode, limit, tmp_path):
+    """At 12 tokens all rollouts of every batch are masked; at 40 some, so that micro-batches of two are empty."""
+    changes = {"max_completion_length": limit, "per_device_train_batch_size": 2, "steps_per_generation": 8}
+    changes |= {"mask_truncated_completions": True, "gradient_accumulation_steps": 2, "loss_type": "dapo"}
+    rows, _ = script(ClipGRPOTrainer, tmp_path, clip_mode=clip_mode, **changes)
+    counted = [row for row in rows if row["n_tokens"]]
+    assert all(0 < row["ratio_max"] and 0 < row["top1_prob"] <= 1 for row in counted)
+    assert all("ratio_max" not in row and row["loss"] == 0 for row in rows if not row["n_tokens"])
+    assert 0 < rows[0]["completions/clipped_ratio"] < 1 and counted if limit == 40 else not counted
+
+
 @pytest.mark.parametrize(
     "changes, words",
     [
@@ -112,6 +125,7 @@ def test_several_rewards_messages_and_other_averages(tmp_path):
         ({"clip_mode": "none", "loss_type": "sapo"}, "works with loss_type bnpo, dapo, grpo, dr_grpo, not sapo"),
         ({"importance_sampling_level": "sequence"}, "one ratio per token"),
         ({"delta": 2.0}, "one ratio per token"),
+        ({"use_liger_kernel": True}, "set use_liger_kernel to False"),
         ({"epsilon": 1.5}, "epsilon_low must lie in"),
     ],
 )

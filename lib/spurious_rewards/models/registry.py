@@ -34,7 +34,6 @@ PICKLED_WEIGHTS = ("*.bin", "*.bin.index.json", "*.pt", "*.pth", "*.ckpt", "*.pk
 CLOSED = {"trust_remote_code": False}
 """For every `from_pretrained`: code in a model folder is not run, and nobody is asked at the keyboard whether to."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
-DEFAULT_MODEL = "qwen-like"
 HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja", "tokenizer.model")
 """What is downloaded of a model; some folders also hold the same weights in a second format."""
 

@@ -41,7 +41,6 @@ PRICE = 2.5
 """US dollars per GPU and hour: an assumption, near what clouds asked for an H100 in 2025 and 2026."""
 MEAN_SHARE = 0.28
 """Mean length of an answer as a share of the longest: 850 of 3,072 tokens in the paper's runs."""
-PROMPT_TOKENS = 150
 START_HOURS = 0.05
 """Per GPU job: loading the model and compiling vLLM's graphs, three minutes (an assumption)."""
 

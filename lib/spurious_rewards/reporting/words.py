@@ -92,11 +92,6 @@ def reward_symbol(reward: str) -> str:
     return REWARD_SYMBOLS.get(reward.split("_and_")[0], "circle-open")
 
 
-def model_words(model: str) -> str:
-    """Name a model in words, with what a reader must know of it."""
-    return MODEL_WORDS.get(model, model)
-
-
 def setting_words(name: str, value: Any) -> str:
     """Name a setting and its value in words.
 

@@ -181,7 +181,7 @@ class DiagnosedGRPOTrainer(SeededGRPOTrainer):
         counts = torch.stack([above, inputs["completion_mask"].sum()]).float()
         n_above, n_tokens = self.accelerator.reduce(counts, reduction="sum").tolist()
         for name, n in (("clip_fraction", n_above), ("clip_fraction_high", n_above), ("clip_fraction_low", 0)):
-            self.log_column(name, n / n_tokens)
+            self.log_column(name, n / max(n_tokens, 1))
 
     def _clipped(self, inputs: dict[str, Any], mode: ClipMode, band: ClipBand) -> Bool[Tensor, "batch tokens"]:
         """Return the tokens of a micro-batch that a clip acts on; the padding is never among them."""

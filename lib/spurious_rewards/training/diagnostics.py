@@ -111,7 +111,12 @@ def token_statistics(
     *,
     epsilon: float,
 ) -> dict[str, float]:
-    """Compute the token columns of the module's table for one update; arguments as in `TokenBatch`."""
+    """Compute the token columns of the module's table for one update; arguments as in `TokenBatch`.
+
+    An update without tokens, as when all rollouts are cut off and masked, has the column `n_tokens` alone.
+    """
+    if not len(logp):
+        return {"n_tokens": 0.0}
     log_ratio = logp - old_logp
     ratio = log_ratio.exp()
     high = (ratio > 1 + epsilon) & (advantage > 0)

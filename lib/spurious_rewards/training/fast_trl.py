@@ -132,8 +132,11 @@ class FastGRPOTrainer(DiagnosedGRPOTrainer):
         outside = (ratios > 1 + self.reference.high) | (ratios < 1 - self.reference.low)
         counts = torch.stack([outside.sum(), torch.ones_like(outside).sum()]).float()
         n_outside, n_tokens = self.accelerator.reduce(counts, reduction="sum").tolist()
+        if not n_tokens:  # every rollout is masked
+            return
+        largest = torch.cat([(ratios - 1).abs(), ratios.new_zeros(1)]).max()
         self.log_column("clip_noise_floor", n_outside / n_tokens)
-        self.log_column("clip_noise_max", float(self.accelerator.gather((ratios - 1).abs().max()).max()))
+        self.log_column("clip_noise_max", float(self.accelerator.gather(largest).max()))
         self._noise_measured = True
 
     def old_logps(self, micro: dict[str, Any]) -> Float[Tensor, "batch tokens"]:
@@ -179,6 +182,8 @@ class CompletionHead:
             labels_B_T = kwargs.pop("labels")[:, 1:]
             labelled_B_T = labels_B_T != -100
             if not labelled_B_T.any():  # TRL's head keeps such a micro-batch on the graph
+                if self.top1 and torch.is_grad_enabled():
+                    self.top1_logp = torch.zeros(0, device=labels_B_T.device)
                 return forward(*args, labels=torch.nn.functional.pad(labels_B_T, (1, 0), value=-100), **kwargs)
             self._labelled = labelled_B_T
             try:

@@ -80,6 +80,8 @@ class ClipGRPOTrainer(FastGRPOTrainer):
             raise InputError(
                 f"clip_mode {self.clip_mode.name} works with loss_type {', '.join(known)}, not {args.loss_type}."
             )
+        if args.use_liger_kernel:
+            raise InputError("Liger's loss hands out no log-probability per token: set use_liger_kernel to False.")
         if args.importance_sampling_level != "token" or args.delta is not None:
             raise InputError(
                 "The clip modes are of one ratio per token: set importance_sampling_level to token and delta to None."

@@ -128,11 +128,6 @@ def import_all(outputs: str, outputs_after: str = "", **how: str) -> list[RunFol
     return [import_outputs(Outputs(file, **how)) for file in (outputs, outputs_after) if file]
 
 
-def is_foreign(config: Mapping[str, Any]) -> bool:
-    """Tell whether an evaluation's configuration is that of outputs made elsewhere."""
-    return config.get("engine") == ELSEWHERE
-
-
 def _config(
     outputs: Outputs, path: Path, answers: Sequence[Answer], notes: Mapping[str, Any], reference: Reference | None
 ) -> dict[str, Any]:
