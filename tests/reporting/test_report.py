@@ -14,6 +14,7 @@ from spurious_rewards.reporting.report import all_tables
 
 def written(records, tmp_path, monkeypatch, browser=None):
     monkeypatch.setattr(drawing, "browser_path", lambda: browser)
+    monkeypatch.setenv("BROWSER_PATH", "")  # drawing sets it; this test alone shall see that
     collect.save(records, tmp_path)
     report.write_tables(all_tables(records), tmp_path / "tables" / "toy")
     return drawing.write(figures.all_figures(records), tmp_path / "figures" / "toy")

@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +81,7 @@ def environment() -> Environment:
 
 def static(name: str) -> str:
     """A file of the templates folder as it is."""
-    loader = environment().loader
-    assert loader is not None
-    return loader.get_source(environment(), name)[0]
+    return (files("spurious_rewards.reporting") / "templates" / name).read_text(encoding="utf-8")
 
 
 def render(results: Path) -> dict[str, str]:

@@ -225,6 +225,8 @@ def _spacing(text: str) -> str:
     text = re.sub(r"\\\\(?=[A-Za-z])", r"\\", text)  # a doubly escaped command
     text = _MILLIONS.sub(lambda match: rf"\times10^{{{_POWERS[match.group(2)]}}}{match.group(1) or ''}", text)
     text = _COUNTED.sub(_counted, _INVISIBLE.sub("", text))
+    if _in_brackets(text):
+        text = text.replace(r",\,", ", ")  # (0,\,100) is a pair; outside of brackets 10,\,000 is a number
     text = _THIN.sub(lambda match: "," if match.group().startswith("{") else _THIN_SPACE, text)
     text = _GROUPED_THIN.sub("", text).replace(_THIN_SPACE, " ")
     return _SPACES.sub(" ", text)
