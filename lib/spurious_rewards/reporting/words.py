@@ -45,12 +45,6 @@ REWARD_SYMBOLS = {
     "format": "triangle-up",
     "python": "cross",
 }
-MODEL_WORDS = {
-    "qwen-like": "qwen-like (code likely and right)",
-    "llama-like": "llama-like (code rare and wrong)",
-    "olmo-like": "olmo-like (no code)",
-    "smollm2-135m-instruct": "SmolLM2-135M (4-bit weights, dequantised)",
-}
 SETTING_WORDS = {
     "learning_rate": "step size",
     "updates_per_batch": "updates per batch",
