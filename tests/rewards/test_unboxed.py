@@ -290,3 +290,19 @@ def test_long_texts_are_quick(text):
     started = time.perf_counter()
     unboxed(text), marked(text)
     assert time.perf_counter() - started < 3
+
+
+@pytest.mark.parametrize(
+    ("text", "gold", "right"),
+    [
+        ("The limit does not exist.", "DNE", True),
+        ("So the limit does not exist", r"\text{does not exist}", True),
+        ("There are no real solutions.", r"\text{no solution}", True),
+        ("There is no solution.", r"\text{no solution}", True),
+        ("There is no solution that I know of.", r"\text{no solution}", False),
+        ("There is no solution.", "0", False),
+        ("The limit is 3 and the inverse does not exist.", "DNE", False),
+    ],
+)
+def test_a_text_without_a_value_may_end_in_a_denial(text, gold, right):
+    assert grade(text, gold).correct is right

@@ -8,7 +8,8 @@ Places, first match wins:
 4. what follows the last cue: "final answer", else "answer" or "option";
 5. an option that the last sentence chooses ("so it is choice C");
 6. what follows the last "solution" or "result";
-7. the last sentence that holds a number or formula.
+7. the last sentence that holds a number or formula;
+8. of a text without any, "does not exist" or "no solution" at its end.
 
 The text ends where a new question begins after an answer ("Question:", "User:", "[Q]:"). Which value of a sentence
 counts is decided in `sentences`.
@@ -84,6 +85,7 @@ _CHOSEN = re.compile(  # a last sentence like "So it is choice C" or "Thus (C) i
     r"\b(?:[Oo]ption|[Cc]hoice)\s+\(?([A-J])\)?(?![A-Za-z(])|\(?\b([A-J])\)?\s+is\s+(?:the\s+)?(?:right|correct|best)\b"
 )
 _CUE_IN_TEXT = re.compile(r"(?i)\\(?:text|textbf|mathbf|mbox)\s*\{([^{}]*\b(?:answer|solution|result)\b[^{}]*)\}")
+_DENIAL = re.compile(r"(?i)\b(does not exist|no (?:real )?solutions?)[.\s]*\Z")
 _NO_ANSWER = re.compile(
     r"(?i)(?:as follows|in |the following|following|below|above|given|correct|incorrect|right|wrong|not "
     r"|that |what |to |obtained|found|therefore|thus|shown|unknown|unclear|here|done|simple|clear)"
@@ -136,7 +138,14 @@ def _answer(text: str, is_answer: bool) -> str | None:
         or _after_cue(text, ((_CUES[2],),))
         or _last_sentence(text)
         or (in_words(text) if is_answer else None)
+        or _denied(text)
     )
+
+
+def _denied(text: str) -> str | None:
+    """What the last sentence says there is not ("the limit does not exist"), of a text without any value."""
+    denial = None if values_in(text) else _DENIAL.search(text)
+    return denial.group(1) if denial else None
 
 
 def _json_field(text: str) -> str | None:
