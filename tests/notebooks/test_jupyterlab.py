@@ -18,7 +18,7 @@ from playwright.sync_api import TimeoutError, sync_playwright
 from spurious_rewards.reporting.images import browser_path
 from spurious_rewards.storage.paths import code_root
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.jupyterlab, pytest.mark.timeout(1800)]
 
 ROOT = code_root()
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
@@ -101,7 +101,7 @@ def lab(project):
 @pytest.fixture(scope="module")
 def browser():
     path = browser_path()
-    assert path, "make test-browser needs a Chrome-family browser (BROWSER_PATH)"
+    assert path, "make test-jupyterlab needs a Chrome-family browser (BROWSER_PATH)"
     with sync_playwright() as playwright:
         one = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield one
