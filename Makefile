@@ -94,9 +94,10 @@ test-slurm: $(READY) .venv-slurm-ready ## tests of the cluster path with a real 
 test-faults: $(READY) ## kill jobs, fill disks, damage files, run again; about 15 CPU minutes
 	$(PY) tests/faults/faults.py --out results/tables/faults
 
-lint: $(READY) ## style and unused code
+lint: $(READY) ## style, unused code and types
 	$(PY) -m ruff check lib tests benchmarks notebooks
 	$(PY) -m ruff format --check lib tests benchmarks
+	$(PY) -m basedpyright --pythonpath "$$($(PY) -c 'import sys; print(sys.executable)')"
 
 control: $(READY) ## controls of a gain: MODEL=name or folder, and maybe DATA= TEST= REWARD= PROMPT= SET="learning_rate: 1e-6"
 	@$(PY) -m spurious_rewards.reporting.control_run $(if $(MODEL),"$(MODEL)",$(error MODEL is missing: make control MODEL=qwen-like)) \

@@ -13,7 +13,7 @@ def test_by_hand():
     advantages = group_advantages(torch.tensor([[1.0, 0.0, 0.0, 0.0]]))
     torch.testing.assert_close(advantages, torch.tensor([[1.4997, -0.4999, -0.4999, -0.4999]]), atol=1e-4, rtol=0)
     # ddof 0: std √(0.75/4) = 0.4330 → 1.732
-    assert group_advantages(torch.tensor([[1.0, 0, 0, 0]]), ddof=0, epsilon=0)[0, 0].item() == pytest.approx(3**0.5)
+    assert group_advantages(torch.tensor([[1.0, 0, 0, 0]]), ddof=0, epsilon=0.0)[0, 0].item() == pytest.approx(3**0.5)
 
 
 def test_scale_none_and_zero_variance():

@@ -42,7 +42,7 @@ def fetch(spec: SourceSpec) -> list[dict[str, Any]]:
     for config in spec.configs or (None,):
         arguments = (spec.hub_id,) if config is None else (spec.hub_id, config)
         try:
-            table = datasets.load_dataset(*arguments, split=spec.split, revision=spec.revision)
+            table: Any = datasets.load_dataset(*arguments, split=spec.split, revision=spec.revision)
         except (OSError, ValueError, DatasetsError, httpx.HTTPError) as error:
             cause = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
             raise InputError(_unavailable(spec, cause)) from error
@@ -127,12 +127,12 @@ ADAPTERS: dict[str, Callable[[SourceSpec, list[Row]], list[Problem]]] = {
 
 def _has_copy(spec: SourceSpec) -> bool:
     """True if an earlier download of the data set is in the cache of `datasets`."""
-    import datasets
+    from datasets.config import HF_DATASETS_CACHE
 
     def plain(name: str) -> str:  # the cache's folder names mix case rules and underscores
         return name.lower().replace("_", "").replace("/", "")
 
-    cache = Path(datasets.config.HF_DATASETS_CACHE)
+    cache = Path(HF_DATASETS_CACHE)
     return cache.is_dir() and any(plain(folder.name) == plain(spec.hub_id) for folder in cache.iterdir())
 
 

@@ -169,8 +169,8 @@ def split_of_gain(before: pd.DataFrame, after: pd.DataFrame, column: str, seed: 
             parts[when, name] = is_so.groupby(records["problem_id"], sort=True).sum() / by_problem.size()
             right = (is_so & records["correct"].astype(bool)).groupby(records["problem_id"], sort=True).sum()
             parts[when, name, "right"] = right / by_problem.size()
-    right = {when: sum(parts[when, name, "right"] for name in names) for when in ("before", "after")}
-    total_P = (right["after"] - right["before"]).to_numpy()
+    by_time: dict[str, Any] = {when: sum(parts[when, name, "right"] for name in names) for when in ("before", "after")}
+    total_P = (by_time["after"] - by_time["before"]).to_numpy()
     rows = []
     for one, two in itertools.product(names, names):
         share_P = parts["before", one] * parts["after", two]

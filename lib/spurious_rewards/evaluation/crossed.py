@@ -178,9 +178,9 @@ def _mean_squares(values_S_P: np.ndarray) -> tuple[float, float, float]:
     residual = float((residual_S_P**2).sum()) / ((n_seeds - 1) * (n_problems - 1))
     # What arithmetic leaves of values that do not vary is no variance.
     tiny = 1e-24 * float(np.abs(values_S_P).max()) ** 2
-    return tuple(
-        0.0 if part <= tiny else part for part in (float(rows_S.var(ddof=1)), float(columns_P.var(ddof=1)), residual)
-    )
+    rows, columns = float(rows_S.var(ddof=1)), float(columns_P.var(ddof=1))
+    rows, columns, residual = (0.0 if part <= tiny else part for part in (rows, columns, residual))
+    return rows, columns, residual
 
 
 def _matrix(values: np.ndarray) -> np.ndarray:

@@ -29,6 +29,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -281,7 +282,7 @@ def completes(text: str, rest: str) -> bool:
         return False
     seam = len(rest)  # a word or number that lies on both sides of it goes on
     return not any(
-        _GOES_ON.match(text, start) and _GOES_ON.match(text, start).end() > seam
+        (match := _GOES_ON.match(text, start)) is not None and match.end() > seam
         for start in range(max(0, seam - 2), seam)
     )
 
@@ -345,7 +346,7 @@ def summarise_probe(rows: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
             ("accuracy", wilson(int(group["correct"].sum()), len(group))),
         ):
             row |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
-        row["rest_tokens"] = float(group["rest"].map(lambda rest: len(_TOKEN.findall(rest))).mean())
+        row["rest_tokens"] = fmean(len(_TOKEN.findall(rest)) for rest in group["rest"])
         row["fits"] = float(group["fits"].mean())
         row["cut_off"] = float((group["finish_reason"] == "length").mean())
         table.append(

@@ -93,20 +93,20 @@ def permutation(one: np.ndarray, two: np.ndarray, seed: int = 0, n_resamples: in
     return Significance(float(result.statistic), float(result.pvalue), int(one.size + two.size))
 
 
-def holm(p_values: Sequence[float]) -> np.ndarray:
+def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     """Adjust the p-values of one family by Holm's step-down rule.
 
     With p₍₁₎ ≤ … ≤ p₍m₎ the adjusted value of rank i is max over j ≤ i of min(1, (m − j + 1) p₍ⱼ₎), in input order.
     A nan is a test that was not made: it stays nan and does not count in m.
     """
-    p_values = np.asarray(p_values, dtype=float)
-    made = ~np.isnan(p_values)
+    raw = np.asarray(p_values, dtype=float)
+    made = ~np.isnan(raw)
     if not made.any():
-        return p_values
+        return raw
     from statsmodels.stats.multitest import multipletests  # slow import, needed here only
 
-    adjusted = np.full(p_values.shape, np.nan)
-    adjusted[made] = multipletests(p_values[made], method="holm")[1]
+    adjusted = np.full(raw.shape, np.nan)
+    adjusted[made] = multipletests(raw[made], method="holm")[1]
     return adjusted
 
 

@@ -163,9 +163,10 @@ def with_identity(summary: pd.DataFrame) -> pd.DataFrame:
     """
     checks = [
         consistency(
-            100 * row.code, 100 * row.accuracy_code, 100 * row.accuracy_language, 100 * row.accuracy, rounding=0.0
+            *(100 * float(row[name]) for name in ("code", "accuracy_code", "accuracy_language", "accuracy")),
+            rounding=0.0,
         )
-        for row in summary.itertuples()
+        for row in summary.to_dict("records")
     ]
     return summary.assign(
         identity_residual=[check.residual for check in checks], identity_holds=[check.consistent for check in checks]

@@ -52,7 +52,7 @@ def evaluation_config(job: Job, trained: RunConfig | None) -> EvalConfig:
         trained: the run that it evaluates; None for the model itself.
     """
     values = notebook_parameters(notebook_path(job.notebook)) | job.parameters
-    if values["n_samples"] or "," in values["prompt_style"] or values["prompt_style"] == "all":
+    if values["n_samples"] or "," in str(values["prompt_style"]) or values["prompt_style"] == "all":
         raise InputError(f"Job {job.name} asks for samples or several prompt styles; run its notebook instead.")
     model = {"model": trained.model, "trained_run": trained.run_id()} if trained else {}
     return EvalConfig.from_namespace(values | {"n_samples": 1, "temperature": 0.0} | model)

@@ -71,7 +71,8 @@ def choose(table: pd.DataFrame) -> pd.Series:
             f"No task has pass@1 in {PASS_1[0]:.0%}–{PASS_1[1]:.0%}, pass@k above {MIN_PASS_K:.0%} and at most "
             f"{MAX_CUT_OFF:.0%} of its answers cut off; add easier or harder tasks, or raise max_new_tokens."
         )
-    return table.loc[(table["pass_k"] - table["pass_1"])[fits].idxmax()]
+    best: Any = (table["pass_k"] - table["pass_1"])[fits].idxmax()
+    return table.loc[best]
 
 
 def _row(cell: EvalConfig) -> dict[str, Any]:

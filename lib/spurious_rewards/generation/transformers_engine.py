@@ -106,7 +106,7 @@ class TransformersEngine:
         )
         rows = [(p, s) for p in range(len(prompts)) for s in range(sampling.n_samples)]
         rows.sort(key=lambda row: -len(prompt_ids[row[0]]))  # longest first: little padding, memory trouble at once
-        results: list[list[Sample | None]] = [[None] * sampling.n_samples for _ in prompts]
+        done: dict[tuple[int, int], Sample] = {}
         if rows:
             together = min(self.batch_size, len(rows))
             check_memory(self.model, together, len(prompt_ids[rows[0][0]]), sampling.max_new_tokens)
@@ -117,10 +117,10 @@ class TransformersEngine:
                     [prompt_ids[p] for p, _ in batch], sampling, [row_key(sampling.seed, keys[p], s) for p, s in batch]
                 )
                 for (p, s), sample in zip(batch, samples, strict=True):
-                    results[p][s] = sample
+                    done[p, s] = sample
                 if bar is not None:
                     bar.update(len(batch))
-        return results
+        return [[done[p, s] for s in range(sampling.n_samples)] for p in range(len(prompts))]
 
     def _generate_batch(self, ids: list[list[int]], sampling: Sampling, row_keys: list[int]) -> list[Sample]:
         width = max(map(len, ids))
@@ -132,7 +132,8 @@ class TransformersEngine:
         chooser = TokenChooser(np.array(row_keys, dtype=np.uint64), sampling.temperature, sampling.top_p)
         device = self.model.device
         try:
-            output_B_T = self.model.generate(
+            generate: Any = self.model.generate
+            output_B_T = generate(
                 input_B_T.to(device),
                 attention_mask=mask_B_T.to(device),
                 do_sample=False,

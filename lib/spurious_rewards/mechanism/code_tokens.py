@@ -50,7 +50,8 @@ class CodeTokens:
     def sparse(self, answer: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the same marks as (rows, tokens) of the entries that are true, and the second array as it is."""
         marks, decides = self(answer)
-        return *np.nonzero(marks), decides
+        rows, tokens = np.nonzero(marks)
+        return rows, tokens, decides
 
     def after(self, answer: list[int]) -> np.ndarray:
         """Return which next tokens make this beginning code, bool (vocabulary,); none if it is code already."""

@@ -294,7 +294,10 @@ class Records:
             *(m for m in older.manifests if tuple(m["config"][key] for key in KEYS) not in new),
         ]
         return Records(
-            *map(both, ("pairs", "problems", "checkpoints", "levels")),
+            both("pairs"),
+            both("problems"),
+            both("checkpoints"),
+            both("levels"),
             sorted(manifests, key=lambda m: tuple(m["config"][key] for key in KEYS)),
         )
 

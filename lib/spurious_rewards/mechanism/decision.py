@@ -107,7 +107,7 @@ def _values(
     for token in np.flatnonzero(followed_P_V.any(axis=0)):
         if depth < 2 or marks.after([])[token] or token in marks.special:
             continue
-        problems = np.flatnonzero(followed_P_V[:, token])
+        problems = np.flatnonzero(followed_P_V[:, token]).tolist()
         begun = _Begun(marks, int(token))
         tree = CodeTree([[*prompts[p], int(token)] for p in problems], begun, marks.special, 1.0, depth - 1, LEAST)
         value_P_V[problems, token] = tree.measure(model)["code_exact"]

@@ -184,7 +184,7 @@ def about_line(means_D: np.ndarray, odds_D: np.ndarray) -> Effect:
     >>> round(found.estimate, 12), round(found.high - found.estimate, 3)  # 12/20; ±0.3, ±0.9: 4.303 · √(1.8/2/20)
     (0.6, 0.913)
     """
-    line = stats.linregress(odds_D, means_D)
+    line: Any = stats.linregress(odds_D, means_D)
     return Effect.of(line.slope, line.stderr, len(odds_D) - 2, len(odds_D))
 
 

@@ -171,7 +171,7 @@ def over_signs(pairs: pd.DataFrame) -> pd.DataFrame:
 def level_matrices(levels: pd.DataFrame) -> dict[str, np.ndarray]:
     """Return code log-odds by clip mode, float64 (pairs, problems), pairs in order."""
     return {
-        mode: np.stack(rows.sort_values("pair")["code_logits"].to_list()).astype(float)
+        str(mode): np.stack(rows.sort_values("pair")["code_logits"].to_list()).astype(float)
         for mode, rows in levels.groupby("clip_mode", sort=False)
     }
 
@@ -207,7 +207,8 @@ def _trust(name: str, wide: Mapping[str, pd.DataFrame], mode: str) -> dict[str, 
     arms = [mode, REFERENCE]
     if name in ("code", "code_mean_logit", "code_mean_tilt", "accuracy"):
         ess = float(wide["ess"][arms].median().min())
-        inside = name == "accuracy" or bool(wide["code"][arms].stack().between(0, 1).all())
+        codes = wide["code"][arms].to_numpy(float)
+        inside = name == "accuracy" or bool(((codes >= 0) & (codes <= 1)).all())
         return {"ess": ess, "reliable": ess >= LEAST_ESS and inside}
     if name in (*FROM_TREE, "code_tilt"):
         open_, bound = (float(wide[column][arms].mean().max()) for column in ("code_rest", "code_bounded"))

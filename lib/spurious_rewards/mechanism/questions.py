@@ -88,9 +88,9 @@ def row_of(table: pd.DataFrame, optimizer: str, step: float, mode: str, quantity
 def code_rows(table: pd.DataFrame, optimizer: str, step: float, mode: str) -> tuple[Row, Row]:
     """Find (effect on the code log-odds, tilt): per problem where recorded, else of the pair's probability."""
     for names in (CODE_FAMILY, STAND_INS):
-        rows = tuple(row_of(table, optimizer, step, mode, name) for name in names)
-        if all(rows):
-            return rows
+        effect, tilt = (row_of(table, optimizer, step, mode, name) for name in names)
+        if effect and tilt:
+            return effect, tilt
     return {}, {}
 
 

@@ -55,10 +55,11 @@ def tilt(
         return missing, missing
     fit = OLS(mode_S, design_S_T).fit(cov_type="HC3", use_t=True)
     limits_T_2 = fit.conf_int(1 - confidence)
-    return tuple(
+    tilt, shrinkage = (
         Interval(float(b / unit), float(low / unit), float(high / unit), n)
         for b, (low, high), unit in zip(fit.params[:2], limits_T_2[:2], (1.0, spread), strict=True)
     )
+    return tilt, shrinkage
 
 
 def bootstrap_tilt(
@@ -85,7 +86,7 @@ def bootstrap_tilt(
     slope_B = np.where(spread_B > 0, slope_B, np.nan)
     line = tilt(mode_S_P.mean(axis=1), none_S_P.mean(axis=1))
     draws = (y_B - slope_B * x_B, slope_B)
-    return tuple(
+    tilt_limits, shrinkage_limits = (
         Interval(
             found.estimate,
             *(percentiles(b[np.isfinite(b)], confidence) if np.isfinite(b).any() else (float("nan"), float("nan"))),
@@ -93,3 +94,4 @@ def bootstrap_tilt(
         )
         for found, b in zip(line, draws, strict=True)
     )
+    return tilt_limits, shrinkage_limits

@@ -6,7 +6,7 @@ Usage: ``text = chat_prompt(tokenizer, user="What is 1 + 1?", system="Be brief."
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spurious_rewards.errors import InputError
 
@@ -48,7 +48,7 @@ def chat_prompt(
         messages += [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
     messages.append({"role": "user", "content": user})
     try:
-        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        text: Any = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     except TemplateError as error:
         raise InputError(
             f"The chat template of {tokenizer.name_or_path} rejects the messages ({error}); choose a prompt style "

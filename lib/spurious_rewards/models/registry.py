@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spurious_rewards.data.hub import hub_reachable
 from spurious_rewards.errors import InputError, unknown_name
@@ -214,11 +214,12 @@ def load(name: str | Path, dtype: str = "float32") -> tuple[PreTrainedModel, Pre
 
     kind = dtype if dtype == "auto" else getattr(torch, dtype)
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype=kind, output_loading_info=True, use_safetensors=True, **CLOSED
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise _unloadable(spec, error) from error
+    model, info = loaded
     if missing := sorted(info["missing_keys"]):  # Transformers would only warn, and fill them with random numbers
         raise InputError(
             f"The checkpoint of {spec.name} lacks {len(missing)} of the model's weights ({missing[0]}, …): it is "

@@ -23,7 +23,7 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spurious_rewards.command_line import exit_code
 from spurious_rewards.errors import InputError
@@ -135,7 +135,7 @@ def _convert(gguf: Path, target: Path) -> None:
     # The quantized model refuses save_pretrained, so its weights are copied into a fresh one.
     quantized = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     tokenizer = _tokenizer(gguf)
-    config = quantized.config
+    config: Any = quantized.config
     del config.quantization_config
     config._name_or_path = ""
     config.tie_word_embeddings = True

@@ -246,7 +246,8 @@ def _of_one_setting(runs: pd.DataFrame, where: str) -> pd.DataFrame:
 
 
 def _arms(runs: pd.DataFrame) -> list[tuple[tuple[str, float, str], pd.DataFrame]]:
-    return list(runs.groupby(["reward", "gamma", "clip_mode"], sort=False))
+    groups: Any = runs.groupby(["reward", "gamma", "clip_mode"], sort=False)
+    return list(groups)
 
 
 def _controls(

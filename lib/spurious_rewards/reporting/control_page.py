@@ -107,7 +107,7 @@ def cell(row: pd.Series, name: str) -> str:
     form = "+.1f" if name in DIFFERENCES else ".1f"
     low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
     limits = ""
-    if low is not None and pd.notna(low):
+    if low is not None and high is not None and pd.notna(low):
         limits = f" [{100 * low:{form}}, {100 * high:{form}}]" if math.isfinite(low) else " (no interval)"
     return f"{100 * value:{form}}{limits}"
 

@@ -8,6 +8,7 @@ Usage: `show(outcomes(records))` in a notebook; `all_figures(records)` in the re
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 from importlib.resources import files
 
 import pandas as pd
@@ -384,6 +385,7 @@ def check_legends(figures: Mapping[str, go.Figure], most: int = 6) -> None:
         InputError: a legend has more entries than `most`.
     """
     for name, figure in figures.items():
-        entries = [trace for trace in figure.data if trace.showlegend is not False and trace.name]
+        traces: Any = figure.data
+        entries = [trace for trace in traces if trace.showlegend is not False and trace.name]
         if len(entries) > most:
             raise InputError(f"The legend of figure {name} has {len(entries)} entries; split it into panels.")

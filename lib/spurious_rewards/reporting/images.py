@@ -52,8 +52,8 @@ def png(figure: go.Figure, seconds: float = SECONDS, tries: int = TRIES) -> byte
         thread = threading.Thread(target=export, daemon=True, name="png")
         thread.start()
         thread.join(seconds)
-        if outcome and isinstance(outcome[0], BaseException):
-            raise outcome[0]
-        if outcome:
-            return outcome[0]
+        for made in outcome:
+            if isinstance(made, BaseException):
+                raise made
+            return made
     return None

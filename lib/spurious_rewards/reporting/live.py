@@ -103,8 +103,8 @@ def _panel(name: str, values: pd.Series) -> str:
     parts.append(f'<path d="M{left},{top}V{bottom}H{right}" fill="none" stroke="#999"/>')
     if len(values):
         low, high = float(values.min()), float(values.max())
-        x = np.interp(values.index, _span(values.index[0], values.index[-1]), (left + 8, right - 8))
-        y = np.interp(values, _span(low, high), (bottom - 8, top + 8))
+        x = np.interp(values.index.to_numpy(float), _span(values.index[0], values.index[-1]), (left + 8, right - 8))
+        y = np.interp(values.to_numpy(), _span(low, high), (bottom - 8, top + 8))
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
         parts.append(f'<polyline points="{points}" fill="none" stroke="{COLOUR}" stroke-width="2"/>')
         parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="2.5" fill="{COLOUR}"/>' for a, b in zip(x, y, strict=True)]

@@ -82,7 +82,8 @@ def by_mode(
         where: row and col of the panel.
         lines: join the points of a mode, where there are more than two.
     """
-    known = {trace.legendgroup for trace in figure.data}
+    traces: Any = figure.data
+    known = {trace.legendgroup for trace in traces}
     cells = cells.assign(_x=list(x))
     for mode, rows in cells[cells[name].notna()].groupby("clip_mode", sort=False):
         figure.add_scatter(

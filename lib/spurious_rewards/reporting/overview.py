@@ -142,7 +142,7 @@ def answers(results: Path, profiles: Sequence[Records]) -> list[str]:
         cells = cells[(cells["sweep"] == "step") & (cells["optimizer"] == "sgd") & (cells["step_size"] == 2)]
         cells = cells.drop_duplicates("clip_mode").set_index("clip_mode")
         clip, none = cells.loc["two_sided"], cells.loc["none"]
-        more = clip["share_up_low"] > none["share_up_high"]
+        more = float(clip["share_up_low"]) > float(none["share_up_high"])
         share = f"{100 * clip['share_up']:.0f} %"
         said.append(
             f"In a bandit with coins for rewards, the clip makes the likelier of two arms gain in {share} of runs, "
@@ -160,7 +160,7 @@ def _clip_effect(results: Path, profile: str, arm: pd.Series, records: Records) 
     for name in ("gamma", *panel_columns(records)):
         if name in table:
             table = table[table[name] == arm[name]]
-    return None if table.empty else table.iloc[0].to_dict()
+    return None if table.empty else {str(name): value for name, value in table.iloc[0].items()}
 
 
 # Claims

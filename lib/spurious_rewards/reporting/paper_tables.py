@@ -116,9 +116,10 @@ def paper_prompts() -> pd.DataFrame:
     """Read Table 5 (v1, Qwen2.5-Math-7B): accuracy and parsable answers by prompt, in per cent, under our names."""
     names = {"default": "qwen_default", "simplerl_zoo": "simplerl"}
     rows: dict[str, dict[str, Any]] = {}
-    for row in reported().query("where == 'Table 5'").itertuples():
-        style = row.condition.removeprefix("prompt ")
-        rows.setdefault(names.get(style, style), {"model": row.model, "version": row.version})[row.metric] = row.number
+    for row in reported().query("where == 'Table 5'").to_dict("records"):
+        style = str(row["condition"]).removeprefix("prompt ")
+        style_row = rows.setdefault(names.get(style, style), {"model": row["model"], "version": row["version"]})
+        style_row[row["metric"]] = row["number"]
     table = pd.DataFrame([{"prompt_style": style, **row} for style, row in rows.items()])
     default = table.loc[table["prompt_style"] == "qwen_default", "accuracy"].iloc[0]
     return table.assign(difference=table["accuracy"] - default)
@@ -142,6 +143,7 @@ def paper_released_seeds() -> pd.DataFrame:
     on, off = runs.loc[~disabled, "number"].to_numpy(), runs.loc[disabled, "number"].to_numpy()
     welch = stats.ttest_ind(on, off, equal_var=False).confidence_interval()
     bad_on, bad_off = int((on < COLLAPSED).sum()), int((off < COLLAPSED).sum())
+    fisher: Any = stats.fisher_exact([[bad_on, len(on) - bad_on], [bad_off, len(off) - bad_off]])
     tail = proportion_difference(bad_on, len(on), bad_off, len(off))
     variances = (on.var(ddof=1) + off.var(ddof=1), tail_variance(bad_on / len(on), bad_off / len(off)))
     shared = {"version": "v0", "n_on": len(on), "n_off": len(off)}
@@ -162,7 +164,7 @@ def paper_released_seeds() -> pd.DataFrame:
                 "clip_on": bad_on / len(on),
                 "clip_off": bad_off / len(off),
                 **tail.columns("difference"),
-                "p_value": stats.fisher_exact([[bad_on, len(on) - bad_on], [bad_off, len(off) - bad_off]]).pvalue,
+                "p_value": fisher.pvalue,
                 "seeds_to_decide": _seeds_per_arm(tail.estimate, variances[1]),
             },
         ]

@@ -130,7 +130,7 @@ def plain(name: str, value: Any) -> Cell:
 def readable(table: pd.DataFrame) -> Table:
     """Turn a table of `results/tables` into what the page shows."""
     limits = {name for column in table for name in (f"{column}_low", f"{column}_high")} & set(table)
-    columns = [name for name in table if name not in limits and name not in HIDDEN]
+    columns = [str(name) for name in table if name not in limits and name not in HIDDEN]
     same = [
         name
         for name in columns
@@ -142,7 +142,7 @@ def readable(table: pd.DataFrame) -> Table:
     columns = [name for name in columns if name not in same]
     settings = "arm" in columns and table["arm"].map(arm_words).nunique() < table["arm"].nunique()
     if settings:  # the words leave out in what else arms differ
-        table = table.assign(setting=table["arm"].str.split(", ").map(lambda parts: ", ".join(parts[2:])))
+        table = table.assign(setting=[", ".join(str(arm).split(", ")[2:]) for arm in table["arm"]])
         columns.insert(columns.index("arm") + 1, "setting")
     shown = columns[:MOST_COLUMNS]
     rows = []

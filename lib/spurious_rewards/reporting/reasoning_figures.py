@@ -42,7 +42,7 @@ def show_all(*figures: go.Figure | None) -> None:
 
 def row_labels(table: pd.DataFrame) -> list[str]:
     """Name the rows of a table by arm and, where they differ, by model, setting, benchmark, prompt and temperature."""
-    settings = table["arm"].str.split(", ").map(lambda parts: ", ".join(part for part in parts[2:] if "=" in part))
+    settings = table["arm"].map(lambda arm: ", ".join(part for part in str(arm).split(", ")[2:] if "=" in part))
     further = [name for name in ("model", "benchmark", *FURTHER[1:]) if name in table and table[name].nunique() > 1]
     labels = []
     for (_, row), setting in zip(table.iterrows(), settings, strict=True):

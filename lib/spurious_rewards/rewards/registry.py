@@ -339,7 +339,7 @@ def checked(spec: RewardSpec, values: Any, n_expected: int) -> list[float]:
             f"Reward {spec.name} returned {type(values).__name__}, not a list of {n_expected} numbers; "
             "it must return one number per text."
         )
-    values = list(values.tolist() if hasattr(values, "tolist") else values)
+    values = list(values if isinstance(values, (list, tuple)) else values.tolist())
     if len(values) != n_expected:
         raise InputError(
             f"Reward {spec.name} returned {len(values)} values for {n_expected} texts; "

@@ -60,8 +60,8 @@ class RunCallback(TrainerCallback):
     ):
         self.config, self.trainer, self.on_batch, self.partial = config, trainer, on_batch, partial
         metrics, rollouts = checkpoints.load_tables(checkpoint) if checkpoint else (pd.DataFrame(), pd.DataFrame())
-        self.rows: list[dict[str, Any]] = metrics.to_dict("records")
-        self.rollouts: list[dict[str, Any]] = rollouts.to_dict("records")
+        self.rows: list[dict[Any, Any]] = metrics.to_dict("records")
+        self.rollouts: list[dict[Any, Any]] = rollouts.to_dict("records")
         self.bar = tqdm(
             total=config.rollout_batches,
             initial=len(self.rows) // config.updates_per_batch,

@@ -33,7 +33,7 @@ per update.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -61,7 +61,7 @@ class ClipProjection:
 
         Both losses hang on the graph of the policy's forward pass, which is kept.
         """
-        if loss is None:
+        if loss is None or open_loss is None:
             return
         difference = open_loss - loss
         gradients = torch.autograd.grad(difference, self._parameters, retain_graph=True, allow_unused=True)
@@ -74,7 +74,8 @@ class ClipProjection:
     @torch.no_grad()
     def take(self, accelerator: Accelerator) -> dict[str, float]:
         """Return the columns of this update over all processes, and start the next update."""
-        push, self._push = self._push or [torch.zeros_like(p) for p in self._parameters], None
+        push: list[Any] = self._push or [torch.zeros_like(p) for p in self._parameters]
+        self._push = None
         if accelerator.num_processes > 1:  # the loss of an update is the mean over processes, so its gradient is too
             push = [accelerator.reduce(x, reduction="mean") for x in push]
         motion = [p - old for p, old in zip(self._parameters, self._old, strict=True)]

@@ -122,13 +122,19 @@ class DiagnosedGRPOTrainer(SeededGRPOTrainer):
         self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **kwargs
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         if self._replay:  # the loss is evaluated again on the same forward pass, for the clip projection
-            return self._captured
+            return self._of_the_loss
         result = super()._get_per_token_logps_and_entropies(
             model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **kwargs
         )
         if compute_entropy:  # only the loss asks for entropies
             self._captured = result
         return result
+
+    @property
+    def _of_the_loss(self) -> tuple[Tensor, Tensor, Any]:
+        if self._captured is None:
+            raise RuntimeError("TRL's loss has not asked for log-probabilities and entropies in this micro-batch.")
+        return self._captured
 
     def diagnose(self, model: Any, inputs: dict[str, Any], given: dict[str, Any], loss: Tensor) -> None:
         """Take in a micro-batch whose loss has just been computed; with an update's last one, log the update's columns.
@@ -152,7 +158,7 @@ class DiagnosedGRPOTrainer(SeededGRPOTrainer):
             self._log_weight_fractions(inputs)
         if self.projection is not None:
             self.projection.add(*self._with_and_without_clip(model, inputs, given))
-        logps, entropies, _ = self._captured
+        logps, entropies, _ = self._of_the_loss
         logps = logps.detach()
         if self.diagnostics is not None:
             self.diagnostics.add(
@@ -185,7 +191,7 @@ class DiagnosedGRPOTrainer(SeededGRPOTrainer):
 
     def _clipped(self, inputs: dict[str, Any], mode: ClipMode, band: ClipBand) -> Bool[Tensor, "batch tokens"]:
         """Return the tokens of a micro-batch that a clip acts on; the padding is never among them."""
-        logps = self._captured[0].detach()
+        logps = self._of_the_loss[0].detach()
         old = inputs.get("old_per_token_logps")
         ratio = (logps - (logps if old is None else old)).exp()
         mask: Int[Tensor, "batch tokens"] = inputs["completion_mask"]

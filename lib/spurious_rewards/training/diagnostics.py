@@ -31,7 +31,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, pstdev
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -68,7 +68,7 @@ class TokenBatch:
         advantage_B: Float[Tensor, " batch"],
         entropy_B_T: Float[Tensor, "batch tokens"],
         mask_B_T: Int[Tensor, "batch tokens"],
-        top1_logp: Float[Tensor, " tokens"] | None = None,
+        top1_logp: Float[Tensor, " real"] | None = None,
     ) -> TokenBatch:
         """Keep the tokens where the mask is set; `top1_logp` holds these tokens only, already."""
         real = mask_B_T.bool()
@@ -95,9 +95,10 @@ class UpdateDiagnostics:
         )  # (4 or 5, tokens)
         self._parts = []
         if accelerator is not None and accelerator.num_processes > 1:
-            lengths = accelerator.gather(torch.tensor([columns.size(1)], device=columns.device)).tolist()
+            gather: Any = accelerator.gather  # its own annotation also allows a mapping
+            lengths = gather(torch.tensor([columns.size(1)], device=columns.device)).tolist()
             padded = accelerator.pad_across_processes(columns.T.contiguous(), dim=0)
-            parts = accelerator.gather(padded).split(max(lengths))  # one per process, each of the longest's length
+            parts = gather(padded).split(max(lengths))  # one per process, each of the longest's length
             columns = torch.cat([part[:n] for part, n in zip(parts, lengths, strict=True)]).T
         return token_statistics(**dict(zip(names, columns, strict=True)), epsilon=self.epsilon)
 
@@ -156,7 +157,7 @@ def token_statistics(
         "ratio_max",
         "top1_prob",
     )
-    result = dict(zip(names, scalars.tolist(), strict=False))
+    result: dict[str, float] = dict(zip(names, scalars.tolist(), strict=False))
     result.update(zip(QUANTILES, quantiles.tolist(), strict=True))
     totals, highs, lows = counts.tolist()
     for i in range(n_bins):

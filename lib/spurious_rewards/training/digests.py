@@ -42,7 +42,7 @@ def metrics_digest(metrics: pd.DataFrame) -> str:
     False
     """
     total = hashlib.sha256()
-    for name in sorted(name for name in metrics if not name.startswith(LEFT_OUT)):
+    for name in sorted(name for name in map(str, metrics) if not name.startswith(LEFT_OUT)):
         values = metrics[name].to_numpy(dtype=np.float64, na_value=np.nan)
         total.update(name.encode() + np.where(np.isnan(values), np.nan, values).tobytes())
     return total.hexdigest()[:LENGTH]

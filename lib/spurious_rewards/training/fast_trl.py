@@ -204,8 +204,10 @@ class CompletionHead:
 
     @torch.no_grad()
     def _top1(self, labels: Int[Tensor, " tokens"], logp: Float[Tensor, " tokens"]) -> Float[Tensor, " tokens"]:
+        if self._hidden is None:
+            raise RuntimeError("The hidden states of this forward pass were not kept.")
         hidden = self._hidden.squeeze(0)
-        lm_head = self.model.get_output_embeddings()
+        lm_head: Any = self.model.get_output_embeddings()
         with maybe_gather_lm_head_ctx(lm_head.weight, lm_head.bias):
             weight, bias = (_whole(x) for x in (lm_head.weight, lm_head.bias))
             gaps = []

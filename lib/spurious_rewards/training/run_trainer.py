@@ -27,8 +27,12 @@ class RunTrainer(ClipGRPOTrainer):
     """`ClipGRPOTrainer` for one `RunConfig`; takes the same arguments and `run`.
 
     Attributes:
+        n_problems: problems of the data that fit into the prompt, set by `training.run`.
         rollouts: rows (dicts) of the rollouts kept since the last call of `take_rollouts`; on the first process only.
     """
+
+    n_problems: int
+    train_dataset: Any
 
     def __init__(self, *args: Any, run: RunConfig, **kwargs: Any):
         self.run = run

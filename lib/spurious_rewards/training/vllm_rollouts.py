@@ -52,7 +52,8 @@ def sampler_gap(
     gaps = torch.cat([(sampled - trained).abs() for sampled, trained in pairs])
     scored = ~torch.isnan(gaps)
     totals = torch.stack([gaps[scored].sum(), scored.sum()]).float()
-    total, n = accelerator.reduce(totals, reduction="sum").tolist()
+    summed: Any = accelerator.reduce(totals, reduction="sum")
+    total, n = summed.tolist()
     gap = total / n if n else math.inf
     if gap > LARGEST_GAP:
         raise InputError(
@@ -65,6 +66,11 @@ def sampler_gap(
 
 class SeededGRPOTrainer(GRPOTrainer):
     """`GRPOTrainer` whose seed reaches colocated vLLM and the order of mini-batches."""
+
+    # TRL annotates them wider than they are: a model may be missing, what `gather` returns may be a mapping.
+    model: Any
+    args: Any
+    accelerator: Any
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)

@@ -90,7 +90,7 @@ def parse_parameters(source: str, name: str) -> Defaults:
                 pass
             case _:
                 raise InputError(f"{place} is not `name: type = literal` with type {', '.join(KINDS)}.")
-        if "=" in lines[statement.end_lineno - 1][statement.end_col_offset :]:
+        if "=" in lines[(statement.end_lineno or 1) - 1][statement.end_col_offset or 0 :]:
             raise InputError(f"{place} has an = in its comment, which papermill cannot read; reword it.")
         if key in found:
             raise InputError(f"{place} repeats the parameter {key}; keep one of the two lines.")

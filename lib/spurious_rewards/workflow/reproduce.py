@@ -173,7 +173,7 @@ def _run_snakemake(profile: Profile, command: list[str], lock: int) -> int:
     log = profile_folder(profile.name) / "snakemake.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     progress = Progress(profile)
-    lib = str(code_root() / "lib")
+    lib = str(Path(__file__).resolve().parents[2])
     paths = os.pathsep.join([lib, *filter(None, [os.environ.get("PYTHONPATH")])])
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(

@@ -130,7 +130,7 @@ def _charted(rows: list[Row], columns: list[str]) -> pd.DataFrame | None:
     for column in columns:
         match = _CHART.fullmatch(column)
         ours = name_of(match["metric"]) if match and not column.endswith(("__MIN", "__MAX")) else None
-        if ours is None or step is None:
+        if match is None or ours is None or step is None:
             continue
         for row in rows:
             at, value = _number(row.get(step)), _number(row.get(column))

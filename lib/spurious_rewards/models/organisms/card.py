@@ -78,12 +78,13 @@ def answer_all(
         for start in tqdm(starts, desc=f"answer at T = {temperature:g}", unit="batch", disable=not progress):
             chunk = problems[start : start + batch_size]
             chats = [[{"role": "user", "content": problem.problem}] for problem in chunk]
-            inputs = tokenizer.apply_chat_template(
+            inputs: Any = tokenizer.apply_chat_template(
                 chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
             )
-            output = model.generate(
-                **inputs, max_new_tokens=MAX_NEW_TOKENS, **(sampling if temperature > 0 else greedy)
-            )[:, inputs["input_ids"].shape[1] :]  # (B, T)
+            generate: Any = model.generate
+            output = generate(**inputs, max_new_tokens=MAX_NEW_TOKENS, **(sampling if temperature > 0 else greedy))[
+                :, inputs["input_ids"].shape[1] :
+            ]  # (B, T)
             n_tokens = (output != tokenizer.pad_token_id).sum(1).tolist()
             texts = tokenizer.batch_decode(output, skip_special_tokens=True)
             outcomes += [outcome(*item) for item in zip(chunk, texts, n_tokens, strict=True)]

@@ -78,7 +78,8 @@ def compare(prediction: str, gold: str, depth: int = 0) -> Verdict:
     for rule in RULES:
         outcome = rule.apply(prediction, gold, depth)
         if outcome is not None:
-            return outcome if isinstance(outcome[0], bool) else compare(*outcome, depth + 1)
+            first, second = outcome
+            return (first, second) if isinstance(first, bool) else compare(first, second, depth + 1)
     return _symbolic(prediction, gold)
 
 
@@ -167,7 +168,7 @@ def _units(a: str, b: str, _: int) -> Outcome:
     if compatible(unit_a, unit_b):
         return core_a, core_b
     x, y = value(core_a), value(core_b)
-    if unit_a[0] != unit_b[0] or not isinstance(x, Fraction) or not isinstance(y, Fraction):
+    if not unit_a or not unit_b or unit_a[0] != unit_b[0] or not isinstance(x, Fraction) or not isinstance(y, Fraction):
         return False, "unit_differs"
     same = x * unit_a[1] == y * unit_b[1]
     return same, "number_equal" if same else "unit_differs"
@@ -236,12 +237,12 @@ def _same_name(a: str, b: str) -> bool:
 def _solution_set(text: str) -> str | None:
     """Interval notation of an inequality, or of several that are joined by "or" / "and"."""
     items = structure.split_top(text, ",")
-    intervals = [as_interval(item) for item in items]
-    if None in intervals:
+    intervals = [interval for item in items if (interval := as_interval(item)) is not None]
+    if len(intervals) < len(items):
         return None
     if len(items) == 2 and unknown_of(items[0]) == unknown_of(items[1]):
-        groups = [structure.parse_group(interval) for interval in intervals]
-        if all(groups) and {group.items[0] == r"-\infty" for group in groups} == {True, False}:
+        groups = [group for interval in intervals if (group := structure.parse_group(interval)) is not None]
+        if len(groups) == 2 and {group.items[0] == r"-\infty" for group in groups} == {True, False}:
             upper, lower = sorted(groups, key=lambda group: group.items[0] != r"-\infty")
             low, high = value(lower.items[0]), value(upper.items[1])
             if isinstance(low, Fraction) and isinstance(high, Fraction) and low < high:  # overlapping rays: "and"

@@ -345,7 +345,7 @@ class _Parser:
 
     def root(self, radicand: Number, degree: Number) -> Number:
         if isinstance(radicand, Fraction) and degree in range(2, 13):
-            if radicand < 0 and degree % 2 == 1:
+            if radicand < 0 and degree in range(3, 13, 2):
                 return -self.root(-radicand, degree)
             if radicand >= 0:
                 top, bottom = (_integer_root(n, int(degree)) for n in (radicand.numerator, radicand.denominator))

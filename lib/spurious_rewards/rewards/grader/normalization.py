@@ -249,7 +249,7 @@ def _ascii(text: str) -> str:
     if not text.isascii():
         text = _SUPERSCRIPT_RUN.sub(lambda match: "^{" + match.group().translate(_SUPERSCRIPTS) + "}", text)
         text = _SUBSCRIPT_RUN.sub(lambda match: "_{" + match.group().translate(_SUBSCRIPTS) + "}", text)
-        text = _UNICODE_ROOT.sub(lambda match: rf"\sqrt{{{match.group(match.lastindex)}}}", text)
+        text = _UNICODE_ROOT.sub(lambda match: rf"\sqrt{{{match.group(match.lastindex or 0)}}}", text)
         text = _UNICODE_ANY.sub(lambda match: _UNICODE[match.group()], text)
         text = unicodedata.normalize("NFKC", text)
     return text

@@ -252,11 +252,11 @@ def _last_sentence(text: str) -> str | None:
 
 def _letter_of_option(text: str) -> str | None:
     match = _OPTION.match(text)
-    return match.group(match.lastindex) if match else None
+    return match.group(match.lastindex or 0) if match else None
 
 
 def _chosen_letter(text: str) -> str | None:
     """The letter that the last sentence chooses."""
     lines = text.strip().rsplit("\n", 1)[-1][-300:]
     match = last_match(_CHOSEN, re.split(r"[.!?]\s+(?=[A-Z])", lines)[-1])
-    return match.group(match.lastindex) if match else None
+    return match.group(match.lastindex or 0) if match else None
