@@ -8,8 +8,8 @@ Usage: `show(outcomes(records))` in a notebook; `all_figures(records)` in the re
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 from importlib.resources import files
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
