@@ -76,10 +76,9 @@ def compare(prediction: str, gold: str, depth: int = 0) -> Verdict:
     if depth > MAX_DEPTH:
         return False, "guard_nesting"
     for rule in RULES:
-        outcome = rule.apply(prediction, gold, depth)
-        if outcome is not None:
-            first, second = outcome
-            return (first, second) if isinstance(first, bool) else compare(first, second, depth + 1)
+        if (outcome := rule.apply(prediction, gold, depth)) is not None:
+            a, b = outcome
+            return (a, b) if isinstance(a, bool) else compare(a, b, depth + 1)
     return _symbolic(prediction, gold)
 
 
