@@ -3,6 +3,7 @@
 A job is forked from this process, which has loaded everything, so that one costs no start-up. In the fork an audit hook
 counts file operations below the runs folder (open for writing, rename, remove, make or remove a folder) and at the
 chosen one sends SIGKILL to itself, or refuses it as a full disk would. The same job is then run again without a fault.
+The grader's symbolic engine is left out: started anew in each fork, it would take most of the time.
 
     python tests/faults/faults.py --kills 100 --full-disks 30 --corruptions 40 --out results/tables/faults
 
@@ -33,12 +34,14 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 
 import pandas as pd
 import tiny
+from tqdm import tqdm
 
 import spurious_rewards.training.run as training
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.config import EvalConfig
 from spurious_rewards.evaluation.evaluate import evaluate
 from spurious_rewards.evaluation.labels import LabelConfig, make_labels
+from spurious_rewards.rewards.grader import worker_client
 
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
 SENTENCE, TRACE = 2, 1
@@ -131,6 +134,8 @@ def forked(job: Callable[[], Path], runs: Path, at: int | None = None, kind: str
         code, said = 0, {}
         try:
             os.environ["SPURIOUS_RUNS_DIR"] = str(runs)
+            worker_client.equal = lambda gold, prediction: (gold == prediction, "")
+            worker_client.is_zero = lambda expression: (False, "")
             with open(os.devnull, "w") as nothing:
                 os.dup2(nothing.fileno(), 1)
                 os.dup2(nothing.fileno(), 2)
@@ -253,7 +258,7 @@ def run(kills: int, full: int, corruptions: int, seed: int = 0, jobs: tuple[str,
     rows = []
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         stages = [Stage(name, Path(folder)) for name in jobs]
-        for stage, kind, arguments in plan(stages, kills, full, corruptions, seed):
+        for stage, kind, arguments in tqdm(plan(stages, kills, full, corruptions, seed), unit="fault", mininterval=5):
             rows.append(stage.corrupt(*arguments) if kind == "corrupt" else stage.kill(*arguments, kind))
     return pd.DataFrame(rows)
 
