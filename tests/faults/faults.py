@@ -87,8 +87,8 @@ def results(folder: Path) -> dict[str, str]:
     found = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        if path.name.startswith("."):  # a temporary file that a killed process left; nothing reads it
-            continue
+        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+            continue  # a temporary file that a killed process left; nothing reads it
         if path.suffix == ".parquet" and "/" not in name:
             frame = pd.read_parquet(path)
             kept = frame[[column for column in frame if not column.startswith("seconds_")]]
@@ -249,6 +249,7 @@ def plan(stages: list[Stage], kills: int, full: int, corruptions: int, seed: int
         if path.is_file() and not path.name.startswith(".")
         for how in DAMAGES
         for finished in (False, True)
+        if finished or path.name != "manifest.json"
     ]
     return work + rng.sample(damages, min(corruptions, len(damages)))
 

@@ -90,3 +90,23 @@ def test_a_death_on_the_way_is_ended_by_the_next_call(folder, monkeypatch, dies_
     for update in (4, 8):
         assert not set(STATE_FILES) & names(folder, update) and not [n for n in names(folder, update) if n[0] == "."]
         assert load_file(folder / f"checkpoint-{update}" / "model.safetensors")["w"].dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "config.json", "metrics.parquet"])
+@pytest.mark.parametrize("how", ["changed", "removed"])
+def test_a_damaged_checkpoint_is_not_resumed_from(folder, capsys, name, how):
+    path = folder / "checkpoint-12" / name
+    if how == "removed":
+        path.unlink()
+    else:
+        data = path.read_bytes()
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert checkpoints.latest(folder).name == "checkpoint-8"
+    printed = capsys.readouterr().out
+    assert f"checkpoint-12 is removed: {name} is missing, damaged" in printed and not path.parent.exists()
+
+
+@pytest.mark.parametrize("mark", [b"", b"{", b"\xcd\x00", b"[]"])
+def test_a_damaged_mark_is_none(folder, mark):
+    (folder / "checkpoint-12" / checkpoints.MARKER).write_bytes(mark)
+    assert checkpoints.latest(folder).name == "checkpoint-8"

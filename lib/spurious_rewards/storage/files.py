@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -45,7 +46,7 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~mask)
         os.replace(temporary, target)
     except OSError as error:
-        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+        if disk_is_full(error):
             raise InputError(
                 f"No space left on the disk while writing {target}: free some space and run again; "
                 "what was already finished is kept."
@@ -60,6 +61,15 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Tell whether an error says that the disk or the quota is full, also where a library has wrapped it.
+
+    >>> disk_is_full(OSError(28, "No space left on device")), disk_is_full(OSError(2, "No such file"))
+    (True, False)
+    """
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error)
 
 
 def read_text(source: str | Path) -> str:

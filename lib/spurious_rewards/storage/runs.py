@@ -212,5 +212,5 @@ def _folder(run_id: str) -> Path:
 def _read(path: Path) -> Any:
     try:
         return read_json(path)
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # not JSON, or not even text
         raise InputError(f"{path} is damaged ({error}); delete the folder {path.parent} and run again.") from error

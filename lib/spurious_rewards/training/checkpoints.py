@@ -18,13 +18,16 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.storage.files import atomic_path, read_json, write_json, write_parquet
+from spurious_rewards.storage.files import atomic_path, read_json, sha256_file, write_json, write_parquet
 
 MARKER = "complete.json"
+HASHED_BYTES = 64_000_000
+"""Of larger files a seal remembers the size alone: hashing 100 GB takes minutes."""
 STATE = (
     "optimizer.*", "pytorch_model_fsdp.bin", "scheduler.pt", "scaler.pt", "rng_state*", "training_args.bin",
     "global_step*",
@@ -39,14 +42,42 @@ def all_checkpoints(folder: str | Path) -> list[Path]:
 
 
 def latest(folder: str | Path) -> Path | None:
-    """Return the newest whole checkpoint that can be resumed from, after removing every one that is not whole."""
-    found = None
+    """Return the newest whole checkpoint that can be resumed from, after removing every one that is not whole.
+
+    One whose files are not those that it was sealed with is removed too, with a printed sentence.
+    """
+    whole = []
     for checkpoint in all_checkpoints(folder):
-        if not (checkpoint / MARKER).is_file():
+        marker = _marker(checkpoint)
+        if marker is None:
             shutil.rmtree(checkpoint)
-        elif read_json(checkpoint / MARKER).get("resumable", True):
-            found = checkpoint
-    return found
+        elif marker.get("resumable", True):
+            whole.append((checkpoint, marker))
+    while whole:
+        checkpoint, marker = whole.pop()
+        damaged = [name for name, as_sealed in marker.get("files", {}).items() if _fact(checkpoint / name) != as_sealed]
+        if not damaged:
+            return checkpoint
+        print(f"{checkpoint} is removed: {damaged[0]} is missing, damaged or was exchanged; the run begins before it.")
+        shutil.rmtree(checkpoint)
+    return None
+
+
+def _marker(checkpoint: Path) -> dict[str, Any] | None:
+    """Read the mark of a checkpoint; None if there is none or it is damaged."""
+    try:
+        marker = read_json(checkpoint / MARKER)
+    except (OSError, ValueError):
+        return None
+    return marker if isinstance(marker, dict) else None
+
+
+def _fact(path: Path) -> list[Any]:
+    """Return size and, of a file below `HASHED_BYTES`, hash: what a seal remembers of it."""
+    if not path.is_file():
+        return [-1, ""]
+    size = path.stat().st_size
+    return [size, sha256_file(path) if size < HASHED_BYTES else ""]
 
 
 def seal(checkpoint: Path, metrics: pd.DataFrame, rollouts: pd.DataFrame, processes: int = 1) -> None:
@@ -60,7 +91,9 @@ def seal(checkpoint: Path, metrics: pd.DataFrame, rollouts: pd.DataFrame, proces
     """
     write_parquet(checkpoint / "metrics.parquet", metrics)
     write_parquet(checkpoint / "rollouts.parquet", rollouts)
-    write_json(checkpoint / MARKER, {"update": int(checkpoint.name.rsplit("-", 1)[-1]), "processes": processes})
+    update = int(checkpoint.name.rsplit("-", 1)[-1])
+    files = {str(path.relative_to(checkpoint)): _fact(path) for path in sorted(checkpoint.rglob("*")) if path.is_file()}
+    write_json(checkpoint / MARKER, {"update": update, "processes": processes, "files": files})
 
 
 def check_processes(checkpoint: Path, processes: int) -> None:
@@ -102,7 +135,7 @@ def prune(folder: str | Path, keep: int, bf16: bool = False) -> None:
 
 def _shed(checkpoint: Path, bf16: bool) -> None:
     """Drop what only a resume needs, and store the weights in bf16 if asked; again on a second call if it was cut."""
-    marker = read_json(checkpoint / MARKER)
+    marker = {name: value for name, value in read_json(checkpoint / MARKER).items() if name != "files"}
     if marker.get("shed"):
         return
     write_json(checkpoint / MARKER, marker | {"resumable": False})

@@ -29,7 +29,7 @@ from spurious_rewards.data.labelled import training_problems
 from spurious_rewards.data.problem import Problem
 from spurious_rewards.errors import InputError
 from spurious_rewards.rewards.strategy import uses_code, uses_code_structural
-from spurious_rewards.storage.files import write_parquet
+from spurious_rewards.storage.files import disk_is_full, write_parquet
 from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.training import checkpoints
 from spurious_rewards.training.arguments import grpo_arguments, world_size
@@ -76,7 +76,15 @@ def train(config: RunConfig, on_batch: OnBatch | None = None, progress: bool = T
                 config.labels,
                 config.right_labels,
             )
-            _train(run, config, problems, on_batch, progress)
+            try:
+                _train(run, config, problems, on_batch, progress)
+            except Exception as error:
+                if isinstance(error, InputError) or not disk_is_full(error):
+                    raise
+                raise InputError(
+                    f"No space left on the disk while {run.folder} was written: free some space and run again; the run "
+                    "goes on from its last checkpoint."
+                ) from error
     return run
 
 
@@ -280,6 +288,8 @@ def save_model(trainer: Any, target: Path, merge: bool) -> None:
     if not accelerator.is_main_process:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
+    for left in target.parent.glob(".model-*"):  # by a process that was killed while it wrote
+        shutil.rmtree(left)
     temporary = Path(tempfile.mkdtemp(prefix=".model-", dir=target.parent))
     try:
         model = accelerator.unwrap_model(trainer.model)
