@@ -39,7 +39,7 @@ class RunFolder:
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
-        self._start: tuple[datetime, float] = (datetime.now(UTC), time.monotonic())
+        self._start: tuple[datetime, float, float] = (datetime.now(UTC), time.monotonic(), time.process_time())
         self._provenance: dict[str, Any] | None = None
 
     @classmethod
@@ -136,7 +136,7 @@ class RunFolder:
             InputError: another process holds the run; the sentence names it.
         """
         with exclusive(self.path(".lock"), f"Run {self.run_id}"):
-            self._start = (datetime.now(UTC), time.monotonic())
+            self._start = (datetime.now(UTC), time.monotonic(), time.process_time())
             self._provenance = None if self.complete else provenance()
             try:
                 yield self
@@ -160,6 +160,7 @@ class RunFolder:
             "started": sessions[-1]["started"],
             "ended": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(sum(session["seconds"] for session in sessions), 3),
+            "cpu_seconds": round(sum(session.get("cpu_seconds", 0.0) for session in sessions), 3),
             "sessions": len(sessions),
             "peak_memory_mb": peak_memory_mb(),
             **gpu_use(),
@@ -191,8 +192,12 @@ class RunFolder:
     def _record_session(self) -> list[dict[str, Any]]:
         """Append this session (start, seconds so far) to `sessions.json` and return all of them."""
         path = self.path("sessions.json")
-        started, clock = self._start
-        this = {"started": started.isoformat(timespec="seconds"), "seconds": round(time.monotonic() - clock, 3)}
+        started, clock, cpu = self._start
+        this = {
+            "started": started.isoformat(timespec="seconds"),
+            "seconds": round(time.monotonic() - clock, 3),
+            "cpu_seconds": round(time.process_time() - cpu, 3),
+        }
         sessions = [*(_read(path) if path.is_file() else []), this]
         write_json(path, sessions)
         return sessions
