@@ -184,7 +184,7 @@ def test_the_manifest_of_a_gpu_run_has_its_memory_and_cuda(project, monkeypatch)
 def test_a_clock_that_goes_back_does_not_change_seconds(project, monkeypatch):
     run = RunFolder.open("a", {})
     with run.lock():
-        run._start = (run._start[0].replace(year=2999), run._start[1])  # it began in the future
+        run._start = (run._start[0].replace(year=2999), *run._start[1:])  # it began in the future
         run.finish()
     manifest = run.manifest()
     assert manifest["started"] > manifest["ended"] and 0 <= manifest["seconds"] < 60
