@@ -1,5 +1,6 @@
 """The paired counterfactual: pairing proven, exact controls, resuming, the stopping rule, the committed records."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from spurious_rewards.mechanism import counterfactual
 from spurious_rewards.mechanism.__main__ import main
 from spurious_rewards.mechanism.counterfactual_config import CounterfactualConfig, configs
 from spurious_rewards.mechanism.effects import half_width, over_signs, unpaired
-from spurious_rewards.mechanism.replay import Arms, _hash
+from spurious_rewards.mechanism.replay import Arms, _hash, _repeat_exactly
 from spurious_rewards.storage.files import read_json, sha256_file, write_json
 from spurious_rewards.training.clip import surrogate
 
@@ -507,3 +508,13 @@ def test_committed_table_follows_from_the_committed_records():
     code = table[table["quantity"].eq("code") & table["clip_mode"].ne("none")]
     code = code.set_index(["optimizer", "learning_rate"])
     assert not code.loc["sgd"].loc[[0.3, 1.0], "reliable"].any() and code.loc["adamw", "reliable"].all()
+
+
+def test_replays_on_a_gpu_add_in_a_fixed_order(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    try:
+        _repeat_exactly()
+        assert torch.are_deterministic_algorithms_enabled() and os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    finally:
+        torch.use_deterministic_algorithms(False)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -77,6 +78,7 @@ class Arms:
 
     def __init__(self, config: CounterfactualConfig):
         disable_progress_bar()  # of loading the weights, once per trainer
+        _repeat_exactly()
         self.config = config
         problems = training_problems(config.train_set, config.n_train_problems, config.problem_seed, [config.reward])
         self.trainers = {
@@ -251,6 +253,13 @@ def _moments(state: dict[str, Any]) -> list[Tensor]:
 def _seed(seed: int, index: int) -> int:
     """Return 63 bits for torch's generator, from the run's seed and the rollout batch."""
     return int.from_bytes(hashlib.blake2b(f"{seed}\x1f{index}".encode(), digest_size=8).digest(), "big") >> 1
+
+
+def _repeat_exactly() -> None:
+    """Have a GPU add in a fixed order: by default two replays of the same updates differ in their last bits there."""
+    if torch.cuda.is_available():
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def _hash(tensors: list[Tensor]) -> str:
