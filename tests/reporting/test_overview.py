@@ -1,6 +1,7 @@
 """The first screen and the claims: sentences, intervals and sums of verdicts."""
 
 import re
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -82,3 +83,42 @@ def test_a_claim_with_estimate_and_limits_has_an_interval(results):
     [claim] = [view for view in overview.claim_views(results) if view.id == "C1"]
     assert claim.bar.text == "+10.0 [+5.0, +15.0]" and claim.bar.zero == 50 and claim.why == "It gains."
     assert claim.verdicts["organisms"] == "supported"
+
+
+def study(seeds, profile="decide", modes=("two_sided", "none")):
+    """Records of a profile with random-reward runs of so many seeds per clip mode."""
+    runs = [
+        {"model": "qwen-like", "reward": "random", "gamma": 0.5, "clip_mode": mode, "seed": seed}
+        for mode in modes
+        for seed in range(seeds)
+    ]
+    return SimpleNamespace(profile=profile, runs=pd.DataFrame(runs))
+
+
+def test_the_first_screen_waits_for_eight_seeds_of_the_study_that_decides():
+    micro = study(2, "micro")
+    assert overview.study([micro, study(7)]) is micro
+    assert overview.study([micro, study(8, modes=("two_sided",))]) is micro
+    whole = study(8)
+    assert overview.study([micro, whole]) is whole
+
+
+def finding(profile, scale, verdict):
+    nothing = dict.fromkeys(("measured", "n", "unit", "why", "notebook", "section", "table", "runs"), "")
+    found = {"profile": profile, "scale": f"{scale} (profile {profile})", "verdict": verdict}
+    return overview.Finding(**nothing, **found, column=overview.SCALES[1], bar=None, source=None)
+
+
+def test_the_study_with_a_protocol_decides_its_scale():
+    earlier = [
+        finding("micro", "qwen-like", "supported"),
+        finding("organism", "qwen-like, step size 1e-4", "undecided"),
+    ]
+    planned = [finding("decide", model, "equivalent to nothing") for model in ("qwen-like", "one-token")]
+    beside = [finding("decide", model, "contradicted") for model in ("llama-like", "qwen-like-at10")]
+    organisms = overview.SCALES[1]
+    assert overview.telling(earlier, organisms) == earlier
+    assert overview.telling([*earlier, *beside, *planned], organisms) == planned
+    several = finding("decide", "llama-like, qwen-like", "supported")
+    assert overview.telling([*earlier, several], organisms) == [several]
+    assert overview.telling([*earlier, *planned], overview.SCALES[0]) == []

@@ -19,13 +19,18 @@ import pandas as pd
 
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.figures import ablation, ablation_runs, panel_columns
+from spurious_rewards.reporting.protocol import protocol_of
 from spurious_rewards.reporting.provenance import CLAIM_PLACES, Source, sources
 from spurious_rewards.reporting.readable import interval_text
 from spurious_rewards.reporting.words import clip_words, setting_words
 
 SCALES = ("clip alone", "organisms", "SmolLM2-135M", "Qwen2.5-Math-7B")
-STUDIES = ("decide", "organism", "micro")
+DECISIVE = "decide"
+"""The profile whose protocol was fixed before its runs: where it speaks to a claim, other profiles only illustrate."""
+STUDIES = (DECISIVE, "organism", "micro")
 """Profiles that can answer the question, the most decisive first."""
+PREFER_CODE = ("qwen-like", "one-token")
+"""Organisms that prefer code, as the model does that the paper's claims are about; C3 is about the others too."""
 OLD_VERDICTS = {"consistent": "supported", "against": "contradicted"}
 VERDICTS = ("supported", "contradicted", "equivalent to nothing", "undecided", "mixed", "not run")
 """Of a claim at one scale; the first three also with "in part"."""
@@ -52,11 +57,17 @@ class Row:
 
 
 def study(profiles: Sequence[Records]) -> Records | None:
-    """The profile that the first screen shows: the first of `STUDIES` with both clip modes under the random reward."""
+    """The profile that the first screen shows: the first of `STUDIES` with both clip modes under the random reward.
+
+    The study that decides counts as soon as some model has the seeds that its protocol asks for a first verdict.
+    """
     by_name = {records.profile: records for records in profiles}
     for name in (*STUDIES, *by_name):
         if name in by_name and len(by_name[name].runs):
-            if {"two_sided", "none"} <= set(ablation_runs(by_name[name])["clip_mode"]):
+            runs = ablation_runs(by_name[name])
+            least = protocol_of(name).least if name == DECISIVE else 1
+            seeds = runs.groupby(["model", "clip_mode"])["seed"].nunique().unstack()
+            if {"two_sided", "none"} <= set(seeds) and (seeds[["two_sided", "none"]].min(axis=1) >= least).any():
                 return by_name[name]
     return None
 
@@ -227,6 +238,17 @@ def joint(verdicts: Sequence[str]) -> str:
     return "mixed" if len(decided) > 1 else f"{decided.pop()} in part"
 
 
+def telling(findings: Sequence[Finding], scale: str) -> list[Finding]:
+    """The findings that the verdict of a scale rests on.
+
+    Where the study with a protocol has spoken, they are its findings on organisms that prefer code (or on several
+    organisms at once); else all there are.
+    """
+    there = [finding for finding in findings if finding.column == scale]
+    planned = [finding for finding in there if finding.profile == DECISIVE]
+    return [finding for finding in planned if finding.scale.split(" (")[0] in PREFER_CODE] or planned or there
+
+
 def claim_views(results: Path) -> list[ClaimView]:
     """The claims in order, from `tables/claims.csv`."""
     table = pd.read_csv(results / "tables" / "claims.csv", keep_default_na=False)
@@ -236,12 +258,13 @@ def claim_views(results: Path) -> list[ClaimView]:
         findings = tuple(
             _finding(str(claim), row, known) for row in rows.to_dict("records") if row["verdict"] != "not run"
         )
-        by_scale = {name: joint([f.verdict for f in findings if f.column == name]) for name in SCALES}
-        overall = next((verdict for verdict in by_scale.values() if verdict != "not run"), "not run")
-        ranked = sorted(
-            findings, key=lambda finding: STUDIES.index(finding.profile) if finding.profile in STUDIES else 1
-        )
-        agreeing = [one for one in ranked if one.verdict == overall.removesuffix(" in part")]
+        by_scale = {name: joint([f.verdict for f in telling(findings, name)]) for name in SCALES}
+        planned = any(finding.profile == DECISIVE for finding in findings)
+        order = sorted(SCALES, key=lambda name: not (planned and name == SCALES[1]))
+        scale = next((name for name in order if by_scale[name] != "not run"), order[0])
+        overall = by_scale[scale]
+        agreeing = [one for one in telling(findings, scale) if one.verdict == overall.removesuffix(" in part")]
+        agreeing.sort(key=lambda one: STUDIES.index(one.profile) if one.profile in STUDIES else 1)
         main = next((finding for finding in agreeing if finding.bar is not None), agreeing[0] if agreeing else None)
         first = rows.iloc[0]
         paper = first["paper-reported"] if "paper-reported" in first else f"{first['paper']}, {first['where']}"
