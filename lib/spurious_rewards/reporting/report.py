@@ -8,7 +8,7 @@ from what is committed, without any run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from spurious_rewards.reporting import (
 )
 from spurious_rewards.reporting.claims import claims_table
 from spurious_rewards.reporting.collect import Records
+from spurious_rewards.reporting.drift_in_training import drift_in_training
 from spurious_rewards.reporting.mechanism_claims import mechanism_tables
 from spurious_rewards.reporting.mechanism_figures import mechanism_figures
 from spurious_rewards.reporting.site import render
@@ -45,6 +46,16 @@ def all_tables(records: Records) -> dict[str, pd.DataFrame]:
         "tests": training_claims.claim_tests(records),
         **reasoning_tables.tables(records),
     }
+    return {name: table for name, table in found.items() if len(table)}
+
+
+def overall_tables(
+    profiles: Sequence[Records], mechanism: Mapping[str, pd.DataFrame], tested: Mapping[str, pd.DataFrame]
+) -> dict[str, pd.DataFrame]:
+    """Compute the tables over all profiles: name → table; `tested` holds each profile's table `tests`."""
+    found = {"claims": claims_table(profiles, mechanism, tested)}
+    if "drift" in mechanism:
+        found["drift_in_training"] = drift_in_training(mechanism["drift"], profiles)
     return {name: table for name, table in found.items() if len(table)}
 
 
@@ -90,7 +101,7 @@ def _rebuild(results: Path) -> tuple[Path, str]:
     mechanism = mechanism_tables(results)
     if mechanism:
         drawing.write(mechanism_figures(mechanism), results / "figures" / "mechanism")
-    write_tables({"claims": claims_table(profiles, mechanism, tested)}, results / "tables", alone=False)
+    write_tables(overall_tables(profiles, mechanism, tested), results / "tables", alone=False)
     write_site(results)
     return results / "index.html", note
 

@@ -32,9 +32,8 @@ from spurious_rewards.evaluation.coverage import coverage_table, csv_of
 from spurious_rewards.mechanism import counterfactual, dose_response
 from spurious_rewards.mechanism.questions import questions_table
 from spurious_rewards.reporting import collect
-from spurious_rewards.reporting.claims import claims_table
 from spurious_rewards.reporting.mechanism_claims import mechanism_tables
-from spurious_rewards.reporting.report import all_tables, texts_of
+from spurious_rewards.reporting.report import all_tables, overall_tables, texts_of
 from spurious_rewards.reporting.site import render
 from spurious_rewards.storage.files import read_json, read_text, sha256_file
 
@@ -98,8 +97,8 @@ def rebuilt(results: Path) -> Iterator[tuple[str, str]]:
         tested[records.profile] = found.get("tests", pd.DataFrame())
         yield from ((f"tables/{records.profile}/{name}", text) for name, text in texts_of(found))
     mechanism = mechanism_tables(results)
-    claims = {"claims": claims_table(profiles, mechanism, tested)}
-    yield from ((f"tables/{name}", text) for name, text in texts_of(claims))
+    overall = overall_tables(profiles, mechanism, tested)
+    yield from ((f"tables/{name}", text) for name, text in texts_of(overall))
     yield from _of_mechanism(results, mechanism)
     if (results / "tables" / "statistics" / "coverage.csv").is_file():
         yield "tables/statistics/coverage.csv", csv_of(coverage_table())

@@ -1,0 +1,80 @@
+"""Compare the drift of one rollout batch with what a whole run does: does the one explain the other?
+
+The antithetic pairs (`mechanism.drift`) say how far one rollout batch of random rewards moves the probability of code,
+without a clip and by the clip alone. If every rollout batch moved it like the first, a run of B rollout batches would
+move it B times as far. Training says how far it went: the share of code among the rollouts of the last ten rollout
+batches minus that among the first ten, seed by seed, so that the prediction is B − 10 times the drift. A pair's rollout
+batch is a quarter of a run's, and drift need not add up; the table shows both numbers and lets the reader judge.
+
+    part                 predicted                                measured
+    without clip         drift of mode `none`                     change in runs without clip, mean over seeds
+    added by the clip    `two_sided` minus `none`, of one pair    the same difference, paired by seed
+
+Usage: `drift_in_training(mechanism_tables(results)["drift"], profiles)`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from spurious_rewards.evaluation.statistics import t_interval
+from spurious_rewards.reporting.collect import Records
+from spurious_rewards.reporting.figures import ablation_runs
+
+ENDS = 10
+"""Rollout batches at either end of a run whose rollouts are counted."""
+PARTS = {"none": "without clip", "two_sided": "added by the clip"}
+
+
+def drift_in_training(drift: pd.DataFrame, profiles: Sequence[Records]) -> pd.DataFrame:
+    """Tabulate prediction and measurement for each profile, model and step size that both have.
+
+    Args:
+        drift: the table of `mechanism.drift`.
+        profiles: records, whose runs under the random reward with and without clip are used.
+
+    Returns:
+        model, learning_rate, profile, part; predicted and measured with their 95 % limits (proportions); n_pairs and
+        n_seeds.
+    """
+    drift = drift[drift["quantity"].eq("code") & drift["optimizer"].eq("adamw")]
+    rows: list[dict[str, Any]] = []
+    for records in profiles:
+        changes = _changes(records)
+        for (model, rate), own in changes.groupby(["model", "learning_rate"]) if len(changes) else ():
+            seeds = own.pivot_table(index="seed", columns="clip_mode", values="change")
+            here = drift[drift["model"].eq(model) & drift["learning_rate"].eq(rate)].set_index("part")
+            if here.empty or not set(PARTS) <= set(seeds):
+                continue
+            measured = {"none": seeds["none"].dropna(), "two_sided": (seeds["two_sided"] - seeds["none"]).dropna()}
+            times = int(own["batches"].iloc[0]) - ENDS
+            for mode, part in PARTS.items():
+                found = t_interval(measured[mode].to_numpy())
+                predicted = {f"predicted{end}": times * here.loc[mode, f"value{end}"] for end in ("", "_low", "_high")}
+                rows.append(
+                    {"model": model, "learning_rate": rate, "profile": records.profile, "part": part}
+                    | predicted
+                    | found.columns("measured")
+                    | {"n_pairs": int(here.loc[mode, "n_pairs"]), "n_seeds": found.n}
+                )
+    return pd.DataFrame(rows)
+
+
+def _changes(records: Records) -> pd.DataFrame:
+    """Change of the share of code among rollouts, a row per run of eight updates per rollout batch and two ends."""
+    runs = ablation_runs(records)
+    if runs.empty or "code_frequency" not in records.metrics:
+        return pd.DataFrame()
+    runs = runs[runs["updates_per_batch"] == 8] if "updates_per_batch" in runs else runs
+    code = records.metrics[records.metrics["update_in_batch"] == 1]
+    code = code[code["run_id"].isin(set(runs["run_id"]))].sort_values("rollout_batch")
+    by_run = code.groupby("run_id")["code_frequency"]
+    ends = pd.DataFrame({"change": by_run.apply(_change), "batches": by_run.size()})
+    return runs.merge(ends[ends["batches"] >= 2 * ENDS], left_on="run_id", right_index=True)
+
+
+def _change(shares: pd.Series) -> float:
+    return float(shares.iloc[-ENDS:].mean() - shares.iloc[:ENDS].mean())
