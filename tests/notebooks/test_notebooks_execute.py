@@ -111,7 +111,7 @@ def test_code_reasoning_notebook_with_its_defaults_reads_the_committed_records(f
     (probe,) = done.run_ids
     assert RunFolder.load(probe).manifest()["kind"] == "probe"
     text = output.read_text()
-    for part in ("ground_truth, two_sided", "language_to_code", "identity_residual", "exact_match"):
+    for part in ("true reward, with clip", "language_to_code", "identity_residual", "exact_match"):
         assert part in text, part
     kinds = {
         kind

@@ -5,7 +5,8 @@ import math
 import pandas as pd
 import pytest
 
-from spurious_rewards.reporting.readable import interval_text, plain, readable
+from spurious_rewards.errors import InputError
+from spurious_rewards.reporting.readable import in_words, interval_text, plain, readable
 
 
 @pytest.mark.parametrize(
@@ -53,4 +54,20 @@ def test_arms_with_equal_words_keep_their_setting():
 def test_plain_values():
     assert plain("dirty", True).text == "yes" and plain("commit", "a" * 40).text == "a" * 10
     assert plain("clip_mode", "none").text == "without clip" and plain("x", None).text == "–"
+    assert plain("p_holm", 2e-84).text == "< 0.001" and plain("p_value", 0.0312).text == "0.0312"
     assert plain("clip_fraction", 0.00012).text == "0.012", "small shares keep their digits"
+
+
+def test_a_notebooks_table_in_words():
+    table = pd.DataFrame(
+        {
+            "arm": ["base model", "random γ=0.5, none, model=a", "random γ=0.5, none, model=b"], "n": [1, 2, 3],
+            "code": [0.5, 0.25, 1.0], "code_low": [0.4, 0.2, math.nan], "code_high": [0.6, 0.3, math.nan],
+        }
+    )  # fmt: skip
+    shown = in_words(table, ["arm", "code", "not_there"])
+    assert list(shown) == ["arm", "share of code, %"]
+    assert list(shown["arm"]) == ["before training", *(f"random reward, without clip, model={m}" for m in "ab")]
+    assert list(shown["share of code, %"]) == ["50.0 [40.0, 60.0]", "25.0 [20.0, 30.0]", "100.0"]
+    with pytest.raises(InputError, match="at most 8 columns; 9 were asked for"):
+        in_words(table, [f"x{i}" for i in range(9)])

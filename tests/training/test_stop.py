@@ -1,4 +1,4 @@
-"""SIGTERM or SIGUSR1: a run ends at its next rollout batch with a checkpoint; its metrics are on disk before that."""
+"""SIGTERM, SIGUSR1 or an interrupt: a run ends at its next rollout batch with a checkpoint, its metrics on disk before."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ def stopping_reward(tmp_path, monkeypatch):
     @register("odd")
     def odd(texts, problems, **options):
         """1 for a text of odd length; sends a signal while it scores."""
-        if SENT and problems[0]["rollout_batch"] == 1:
+        while SENT and problems[0]["rollout_batch"] == 1:
             os.kill(os.getpid(), SENT.pop())
         return [float(len(text) % 2) for text in texts]
 
@@ -38,16 +38,18 @@ def stopping_reward(tmp_path, monkeypatch):
     SENT.clear()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_a_signal_saves_at_the_next_rollout_batch_and_the_run_goes_on(number, tmp_path, monkeypatch):
     config = tiny.config(reward="odd", save_every_batches=100)
     whole = train(config, progress=False)
     monkeypatch.setenv("SPURIOUS_RUNS_DIR", str(tmp_path / "second"))
     before = signal.getsignal(number)
     SENT.append(number)
-    sentence = f"Stopped by {number.name} after rollout batch 2 of 4, with a checkpoint; started again"
-    with pytest.raises(InputError, match=sentence):
-        train(config, progress=False)
+    how = "Interrupted" if number == signal.SIGINT else f"Stopped by {number.name}"
+    with pytest.raises(
+        InputError, match=f"{how} after rollout batch 2 of 4, with a checkpoint; run again, and it goes"
+    ):
+        train(config, on_batch=lambda metrics: None, progress=False)
     assert signal.getsignal(number) == before, "the handlers of before are back"
     run = RunFolder(tmp_path / "second" / config.run_id())
     assert not run.complete and checkpoints.latest(run.path("checkpoints")).name == "checkpoint-8"
@@ -55,6 +57,17 @@ def test_a_signal_saves_at_the_next_rollout_batch_and_the_run_goes_on(number, tm
     assert resumed.complete and resumed.manifest()["sessions"] == 2
     a, b = (load_file(r.path("model/model.safetensors")) for r in (whole, resumed))
     assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("interrupts, on_batch", [(1, None), (2, lambda metrics: None)])
+def test_an_interrupt_stops_at_once_outside_of_notebooks_and_when_it_is_repeated(interrupts, on_batch):
+    before = signal.getsignal(signal.SIGINT)
+    SENT.extend([signal.SIGINT] * interrupts)
+    config = tiny.config(reward="odd", save_every_batches=100)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, on_batch=on_batch, progress=False)
+    assert signal.getsignal(signal.SIGINT) == before
+    assert len(pd.read_parquet(RunFolder(RunFolder.manifest_path(config.run_id()).parent).path(PARTIAL))) == 4
 
 
 def test_metrics_are_on_disk_after_every_rollout_batch():

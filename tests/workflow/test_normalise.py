@@ -28,9 +28,11 @@ def test_metadata_and_ids_are_those_of_every_execution():
     nbformat.validate(done)
 
 
-def test_progress_bars_keep_their_last_state_without_times():
+def test_progress_bars_leave_nothing():
     bar = "\r 50%|##  | 1/2 [00:01<00:01,  1.2s/it]\r100%|####| 2/2 [00:02<00:00,  1.1s/it]\nready\n"
-    assert cleaned(stream(bar, "stderr"))[0].text == "100%|####| 2/2\nready\n"
+    assert cleaned(stream(bar, "stderr"))[0].text == "ready\n"
+    assert cleaned(stream("train:   3%|▎         | 1/30 [00:01<00:29]", "stderr")) == []  # cut off by a figure
+    assert cleaned(stream("a warning\rtwo\n", "stderr"))[0].text == "twoarning\n", "a terminal shows this"
     assert cleaned(stream("\rbar 1/2\r       \r", "stderr")) == []  # a bar that removes itself leaves nothing
     assert cleaned(stream("[1/2] a list | 1/2 [x]\n"))[0].text == "[1/2] a list | 1/2 [x]\n"  # no bar, untouched
 

@@ -2,18 +2,19 @@
 
 Columns that hold the same value in every row go to the caption; a table shows at most ten columns, its CSV has all.
 
-Usage: `readable(pd.read_csv(path))`.
+Usage: `readable(pd.read_csv(path))` for a page, `in_words(table, ["arm", "accuracy"])` in a notebook.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from spurious_rewards.reporting.words import arm_words, clip_words, reward_words
+from spurious_rewards.reporting.words import arm_words, clip_words, compact, reward_words
 
 MOST_COLUMNS = 10
 HEADS = {
@@ -38,9 +39,22 @@ HEADS = {
     "code_difference": "code, mode − without clip",
     "clip_fraction_later_mean": "clip fraction",
     "clip_fraction_update_1_max": "clip fraction, update 1",
+    "would_clip_high_later_mean": "above the band",
+    "would_clip_low_later_mean": "below the band",
     "mean_tokens": "tokens",
     "cut_off": "cut off",
     "boxed": "with a box",
+    "parsable": "with an answer",
+    "accuracy_code": "right in code",
+    "accuracy_language": "right in words",
+    "accuracy_forced": "accuracy, forced code",
+    "accuracy_before": "right before",
+    "accuracy_after": "right after",
+    "n_code": "answers in code",
+    "n_language": "answers in words",
+    "n_arms": "number of arms",
+    "p_holm": "p (Holm)",
+    "percent": "shown, %",
     "gamma": "γ",
     "peak_memory_mb": "memory, MB",
     "tokens_per_second": "tokens per second",
@@ -112,6 +126,8 @@ def plain(name: str, value: Any) -> Cell:
         return Cell("yes" if value else "no")
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         unit = unit_of(name)
+        if name.startswith("p_") and value < 0.001:
+            return Cell("< 0.001", float(value))
         if isinstance(value, float) and unit and math.isfinite(value):
             digits = 1 if abs(value) >= 0.001 or value == 0 else 3
             return Cell(f"{100 * value:{'+' if unit == 'points' else ''}.{digits}f}".replace("-", "−"), 100 * value)
@@ -145,10 +161,37 @@ def readable(table: pd.DataFrame) -> Table:
         table = table.assign(setting=[", ".join(str(arm).split(", ")[2:]) for arm in table["arm"]])
         columns.insert(columns.index("arm") + 1, "setting")
     shown = columns[:MOST_COLUMNS]
+    return Table(_heads(shown), _rows(table, shown), constant, len(table.columns) - len(shown) - len(same))
+
+
+def in_words(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Make the table of a notebook: chosen columns as text, with their limits beside them and units in the head.
+
+    Args:
+        table: of proportions in [0, 1], with limits in `_low` and `_high`.
+        columns: to show, limits not counted; those that the table lacks are left out.
+
+    Raises:
+        InputError: more than eight columns, which no page of a notebook holds.
+    """
+    names = list(compact(table, dict(zip(columns, columns, strict=True))))
+    if "arm" in names and table["arm"].map(arm_words).nunique() < table["arm"].nunique():
+        table = table.assign(arm=[", ".join([arm_words(arm), *arm.split(", ")[2:]]) for arm in table["arm"]])
+    texts = [[cell.text for cell in row] for row in _rows(table, names)]
+    return pd.DataFrame(texts, columns=list(_heads(names)))
+
+
+def _heads(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(
+        HEADS.get(name, name.replace("_", " ")) + (f", {unit}" if (unit := unit_of(name)) else "") for name in names
+    )
+
+
+def _rows(table: pd.DataFrame, names: Sequence[str]) -> tuple[tuple[Cell, ...], ...]:
     rows = []
     for row in table.to_dict("records"):
         cells = []
-        for name in shown:
+        for name in names:
             if f"{name}_low" in row and isinstance(row[name], float) and math.isfinite(row[name]):
                 low, high = row[f"{name}_low"], row[f"{name}_high"]
                 if unit_of(name) and high - low > 1:  # wider than all that a proportion can change by in one direction
@@ -159,7 +202,4 @@ def readable(table: pd.DataFrame) -> Table:
             else:
                 cells.append(plain(name, row[name]))
         rows.append(tuple(cells))
-    heads = tuple(
-        HEADS.get(name, name.replace("_", " ")) + (f", {unit_of(name)}" if unit_of(name) else "") for name in shown
-    )
-    return Table(heads, tuple(rows), constant, len(table.columns) - len(shown) - len(same))
+    return tuple(rows)

@@ -43,7 +43,10 @@ TRL_COLUMNS = {
 
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-"""What a cluster sends before it takes the machine away: the run is saved after the present rollout batch."""
+"""What a cluster sends before it takes the machine away: the run is saved after the present rollout batch.
+
+In a notebook, which watches its run by `on_batch`, an interrupt does the same.
+"""
 
 
 class RunCallback(TrainerCallback):
@@ -78,17 +81,19 @@ class RunCallback(TrainerCallback):
     def watch_signals(self) -> None:
         """Save and stop at the next rollout batch after one of `STOP_SIGNALS`; only a main thread can be asked."""
         if threading.current_thread() is threading.main_thread():
-            self._kept = {number: signal.signal(number, self._note) for number in STOP_SIGNALS}
+            numbers = STOP_SIGNALS if self.on_batch is None else (*STOP_SIGNALS, signal.SIGINT)
+            self._kept = {number: signal.signal(number, self._note) for number in numbers}
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._signal is not None:  # asked twice: at once
-            signal.signal(number, signal.SIG_DFL)
+        if self._signal is not None:  # asked twice: at once, as without this callback
+            signal.signal(number, self._kept[number])
             os.kill(os.getpid(), number)
         self._signal = number
 
-    def stopped_by(self) -> str:
-        """Return the name of the signal that ended training early, or nothing."""
-        return signal.Signals(self._signal).name if self._signal is not None else ""
+    def how_it_stopped(self) -> str:
+        """Say which signal ended training early: `Interrupted` or `Stopped by SIGTERM`."""
+        name = signal.Signals(self._signal).name if self._signal is not None else "its callback"
+        return "Interrupted" if name == "SIGINT" else f"Stopped by {name}"
 
     def restore_signals(self) -> None:
         """Put the handlers of before back."""

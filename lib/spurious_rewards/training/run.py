@@ -57,8 +57,8 @@ def train(config: RunConfig, on_batch: OnBatch | None = None, progress: bool = T
         progress: show a bar over rollout batches with the time left.
 
     Raises:
-        InputError: bad configuration, model, data or reward; the policy diverged to not-a-number; or SIGTERM or SIGUSR1
-            came, after which the run stops at its next checkpoint.
+        InputError: bad configuration, model, data or reward; the policy diverged to not-a-number; or SIGTERM, SIGUSR1
+            or, with `on_batch`, an interrupt came, after which the run stops at its next checkpoint.
     """
     run = RunFolder.open(config.run_id(), config)
     if run.complete:
@@ -136,8 +136,8 @@ def _train(
     if trainer.state.global_step < trainer.args.max_steps:
         done = trainer.state.global_step // config.updates_per_batch
         raise InputError(
-            f"Stopped by {callback.stopped_by()} after rollout batch {done} of {config.rollout_batches}, with a "
-            "checkpoint; started again, the run goes on from there."
+            f"{callback.how_it_stopped()} after rollout batch {done} of {config.rollout_batches}, with a checkpoint; "
+            "run again, and it goes on from there."
         )
     save_model(trainer, run.path("model"), config.lora_rank > 0)
     if not is_main_process():

@@ -130,11 +130,12 @@ def forget_outdated(profile: Profile) -> list[Job]:
 def copy_notebooks(profile: Profile, folder: Path) -> list[Path]:
     """Copy the executed notebooks that a reader would open, the first of each kind, and return the copies.
 
-    A copy that is there already and equal is not written again.
+    A copy that is there already and equal is not written again. A notebook that writes files of its own (`outputs`) is
+    left out: what it shows is in them, and changes with every profile that is run.
     """
     copied: dict[str, Path] = {}
     for job in profile.jobs:
-        if job.notebook not in copied and job.output_notebook.is_file():
+        if job.notebook not in copied and not job.outputs and job.output_notebook.is_file():
             copied[job.notebook] = target = folder / f"{job.notebook}.ipynb"
             if target.is_file() and filecmp.cmp(job.output_notebook, target, shallow=False):
                 continue

@@ -1,12 +1,12 @@
 """Remove what changes from run to run, so that a git diff of a notebook shows only changed results.
 
 `normalise` drops what changes from one execution to the next (papermill's metadata, times, random cell ids, progress
-bars except their last state, memory addresses, the place of the checkout) and what is not worth keeping in git: of the
-outputs it keeps text, LaTeX, PNG, plotly's JSON, and HTML up to 50 kB without scripts (tables of a data frame, say).
-`with_outputs` finds source notebooks that were committed with outputs.
+bars, memory addresses, the place of the checkout) and what is not worth keeping in git: of the outputs it keeps text,
+LaTeX, PNG, plotly's JSON, and HTML up to 50 kB without scripts (tables of a data frame, say). `with_outputs` finds
+source notebooks that were committed with outputs.
 
->>> last_state("10%|#   | 1/10 [00:01<00:09]\\r100%|####| 10/10 [00:10<00:00]\\ndone\\n")
-'100%|####| 10/10\\ndone\\n'
+>>> last_state("training: 10%|#   | 1/10 [00:01<00:09]\\rtraining: 100%|####| 10/10 [00:10<00:00]\\ndone\\n")
+'done\\n'
 
 Usage: python -m spurious_rewards.workflow.normalise notebooks/*.ipynb    # removes the outputs of sources in place
 """
@@ -36,7 +36,7 @@ METADATA = {
 }
 
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_PROGRESS_TIMES = re.compile(r"(\|\s*\d+/\d+) \[[^\]\n]*\]")
+_PROGRESS_BAR = re.compile(r"\d+%\|.*\|\s*\d+/\d+")
 _CELL_FILE = re.compile(r"/\S*/ipykernel_\d+/\d+\.py")
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
 
@@ -77,16 +77,14 @@ def with_outputs(paths: Iterable[str | Path]) -> list[str]:
 
 
 def last_state(text: str) -> str:
-    """Keep of printed text what a terminal shows in the end: of a rewritten line its last state.
-
-    The times in a tqdm bar are removed, since they differ between equal runs; so are colours.
-    """
+    """Keep of printed text what a terminal shows in the end, without colours and progress bars."""
     lines = []
     for line in _COLOURS.sub("", text).replace("\r\n", "\n").split("\n"):
         shown = ""
         for state in line.split("\r"):
             shown = state + shown[len(state) :]  # a shorter state leaves the end of a longer one standing
-        lines.append(_PROGRESS_TIMES.sub(r"\1", shown).rstrip() if "\r" in line else line)
+        if not _PROGRESS_BAR.search(shown):
+            lines.append(shown.rstrip() if "\r" in line else line)
     return "\n".join(lines)
 
 
