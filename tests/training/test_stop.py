@@ -1,4 +1,4 @@
-"""SIGTERM, SIGUSR1 or an interrupt: a run ends at its next rollout batch with a checkpoint, its metrics on disk before."""
+"""SIGTERM, SIGUSR1 or an interrupt: a run ends at its next rollout batch with a checkpoint; its metrics are on disk."""
 
 import os
 import signal
