@@ -45,6 +45,7 @@ from spurious_rewards.generation.engine import create
 from spurious_rewards.models.prompts import answer_prefix, render
 from spurious_rewards.models.registry import load_tokenizer, resolve
 from spurious_rewards.storage.files import read_json, write_json, write_text
+from spurious_rewards.storage.markdown import pipe_table
 from spurious_rewards.storage.provenance import provenance
 from spurious_rewards.storage.runs import RunFolder
 
@@ -212,12 +213,9 @@ def write_tables(stem: str, rows: list[dict[str, Any]], note: str) -> None:
     frame = pd.DataFrame(rows)
     write_json(TABLES / f"{stem}.json", {"date": datetime.now(UTC).isoformat(timespec="seconds"), **MADE_WITH})
     write_text(TABLES / f"{stem}.csv", frame.to_csv(index=False))
-    lines = [
-        "| | " + " | ".join(f"{row['model']}, {row['benchmark']}" for row in rows) + " |",
-        "|---" * (len(rows) + 1) + "|",
-    ]
-    lines += [f"| {name} | " + " | ".join(shown(row[name]) for row in rows) + " |" for name in frame.columns[2:]]
-    write_text(TABLES / f"{stem}.md", "\n".join(lines) + f"\n\n{note}\n")
+    heads = ["", *(f"{row['model']}, {row['benchmark']}" for row in rows)]
+    lines = ([name, *(shown(row[name]) for row in rows)] for name in frame.columns[2:])
+    write_text(TABLES / f"{stem}.md", f"{pipe_table(heads, lines)}\n{note}\n")
 
 
 def shown(value: Any) -> str:

@@ -179,6 +179,7 @@ def write_table(medians: dict[str, float], result: dict[str, float], floor: floa
     import pandas as pd
 
     from spurious_rewards.storage.files import write_text
+    from spurious_rewards.storage.markdown import pipe_table
 
     frame = pd.DataFrame(
         [
@@ -199,15 +200,14 @@ def write_table(medians: dict[str, float], result: dict[str, float], floor: floa
         f"measured over {result['whole_run_batches']}",
     ]
     write_text(TABLES / "grpo_step.csv", frame.to_csv(index=False))
-    header = "| " + " | ".join(frame.columns) + " |\n|" + "---|" * len(frame.columns) + "\n"
-    lines = "".join("| " + " | ".join(str(v) for v in row) + " |\n" for row in frame.itertuples(index=False))
+    table = pipe_table(list(frame.columns), frame.itertuples(index=False))
     load = os.getloadavg()[2]
     note = (
         f"\nCPU seconds of one thread. Median ratios of paired rollout batches, and the whole run: "
         f"{json.dumps(result)}\n\nMean number of processes that wanted a core in the 15 minutes before the end: "
         f"{load:.1f}, on {os.cpu_count()} cores.\n"
     )
-    write_text(TABLES / "grpo_step.md", header + lines + note)
+    write_text(TABLES / "grpo_step.md", table + note)
 
 
 if __name__ == "__main__":

@@ -132,6 +132,7 @@ def scaling_table(tables: Path) -> None:
     import pandas as pd
 
     from spurious_rewards.storage.files import write_text
+    from spurious_rewards.storage.markdown import pipe_table
 
     began, rows = time.monotonic(), []
     for case in cases():
@@ -159,14 +160,13 @@ def scaling_table(tables: Path) -> None:
         )
     frame = pd.DataFrame(rows)
     write_text(tables / "scaling.csv", frame.to_csv(index=False))
-    header = "| " + " | ".join(frame.columns) + " |\n|" + "---|" * len(frame.columns) + "\n"
-    lines = "".join("| " + " | ".join(str(v) for v in row) + " |\n" for row in frame.itertuples(index=False))
+    table = pipe_table(list(frame.columns), frame.itertuples(index=False))
     note = (
         "\nOne thread, fp32, full fine-tuning with AdamW, 4 prompts × group size rollouts per rollout batch\n"
         "and 4 updates; an update bears a quarter of generation, log π_old and rewards. Peak memory is that\n"
         "of the process, Python and libraries included.\n"
     )
-    write_text(tables / "scaling.md", header + lines + note)
+    write_text(tables / "scaling.md", table + note)
 
 
 if __name__ == "__main__":

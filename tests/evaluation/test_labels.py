@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from tiny_lm import save_tiny
 
-from spurious_rewards.data.labelled import load_labels
+from spurious_rewards.data.labelled import load_labels, relabelled
 from spurious_rewards.data.problem import Problem
 from spurious_rewards.data.problem_sets import load_problems
 from spurious_rewards.errors import InputError
@@ -44,16 +44,12 @@ PROBLEMS = [
 
 def test_training_sets_from_labels():
     labelled = PROBLEMS[:3]
-    majority, incorrect = lb.majority_set(labelled, LABELS), lb.incorrect_subset(labelled, LABELS)
+    majority, incorrect = (relabelled(labelled, LABELS, only_wrong) for only_wrong in (False, True))
     assert [(p.id, p.answer, p.meta["gold"]) for p in majority] == [("a", "1", "1"), ("b", "9", "2")]
     assert [(p.id, p.answer, p.meta["gold"]) for p in incorrect] == [("b", "9", "2")]
     assert majority[0].meta["level"] == 1 and "gold" not in PROBLEMS[0].meta
-    with pytest.raises(InputError, match="has a wrong label"):
-        lb.incorrect_subset(PROBLEMS[:1], LABELS)
-    with pytest.raises(InputError, match="has a label"):
-        lb.majority_set(PROBLEMS[2:3], LABELS)
     with pytest.raises(InputError, match=r"1 of 4 problems have no row in the labelling \(first: d\)"):
-        lb.majority_set(PROBLEMS, LABELS)
+        relabelled(PROBLEMS, LABELS, only_wrong=False)
 
 
 def test_label_accuracy_counts_labelled_problems_only():

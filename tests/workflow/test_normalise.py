@@ -5,7 +5,7 @@ import sys
 import nbformat
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from spurious_rewards.workflow.normalise import main, normalise, with_outputs
+from spurious_rewards.workflow.normalise import main, normalise
 
 
 def cleaned(*outputs):
@@ -69,13 +69,14 @@ def test_no_place_process_or_address_stays(project, monkeypatch):
     assert str(project) not in shown and sys.prefix not in shown
 
 
-def test_sources_with_outputs_are_found_and_cleaned(notebook):
-    clean, dirty = notebook("clean", "1"), notebook("dirty", "1")
+def test_the_outputs_of_sources_are_removed(notebook):
+    dirty = notebook("dirty", "1")
     node = nbformat.read(dirty, as_version=4)
     node.cells[2].outputs = [stream("1\n")]
     node.cells[2].execution_count = 1
     nbformat.write(node, dirty)
-    assert with_outputs([clean, dirty]) == ["dirty.ipynb"]
-    main([str(dirty)])
-    assert with_outputs([clean, dirty]) == []
+    assert main([str(dirty)]) == 0
+    cell, cleaned_once = nbformat.read(dirty, as_version=4).cells[2], dirty.read_bytes()
+    assert not cell.outputs and cell.execution_count is None
+    assert main([str(dirty)]) == 0 and dirty.read_bytes() == cleaned_once
     assert nbformat.read(dirty, as_version=4).cells[1].metadata.tags == ["parameters"]

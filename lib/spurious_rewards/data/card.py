@@ -22,6 +22,7 @@ from spurious_rewards.data import contamination, problem_sets, sources
 from spurious_rewards.data.normalize import ANSWER_TYPES, answer_type
 from spurious_rewards.data.problem import Problem
 from spurious_rewards.errors import InputError
+from spurious_rewards.storage.markdown import pipe_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +53,10 @@ class DataCard:
             ("cleaning", "Cleaning of DeepScaleR"),
             ("contamination", "Contamination: benchmark problems found in training sets"),
         ):
-            parts += [f"## {title}", "", _markdown_table(self.tables[name]), ""]
+            table = self.tables[name]
+            rows = (map(_cell, row) for row in table.itertuples(index=False))
+            text = "Not available on this machine.\n" if table.empty else pipe_table(list(table.columns), rows)
+            parts += [f"## {title}", "", text]
         return "\n".join(parts)
 
 
@@ -148,14 +152,6 @@ def answer_types(sets: Mapping[str, Sequence[Problem]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _markdown_table(frame: pd.DataFrame) -> str:
-    if frame.empty:
-        return "Not available on this machine."
-    header = "| " + " | ".join(frame.columns) + " |\n|" + "---|" * len(frame.columns)
-    lines = ["| " + " | ".join(_cell(value) for value in row) + " |" for row in frame.itertuples(index=False)]
-    return "\n".join([header, *lines])
-
-
 def _cell(value: object) -> str:
     import pandas as pd
 
@@ -163,4 +159,4 @@ def _cell(value: object) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.4g}"
-    return str(value).replace("|", "\\|").replace("\n", " ")
+    return str(value)

@@ -10,8 +10,8 @@
 
 >>> raw = [Problem("a", "1 + 1?", "2", "demo"), Problem("b", "1  + 1?", "2.0", "demo"), Problem("c", "2?", "1", "demo")]
 >>> kept, report = clean(raw, benchmarks={})
->>> [p.id for p in kept], report.surplus_duplicates, report.contradictory_groups
-(['a', 'c'], 1, 0)
+>>> [p.id for p in kept], report.frame()["removed"].sum()
+(['a', 'c'], 1)
 
 Usage: ``train, report = clean(load("deepscaler"), {"math500": load("math500")}); print(report.frame())``
 """
@@ -52,21 +52,6 @@ class CleaningReport:
     steps: tuple[Step, ...]
     leaked: dict[str, tuple[Pair, ...]] = field(default_factory=dict)
 
-    @property
-    def rows_after(self) -> int:
-        """Problems that stay."""
-        return self.steps[-1].left
-
-    @property
-    def surplus_duplicates(self) -> int:
-        """Rows beyond the first of each group of problems that are equal but for white space."""
-        return self._step("duplicates").removed
-
-    @property
-    def contradictory_groups(self) -> int:
-        """Groups of problems, equal but for white space, whose answers contradict each other."""
-        return self._step("contradictory").removed
-
     def leaked_ids(self, benchmark: str, reworded: bool = False) -> list[str]:
         """Benchmark problems that the training set contained (or, if `reworded`, stated in other words)."""
         chosen = (pair for pair in self.leaked.get(benchmark, ()) if (pair.level == "reworded") == reworded)
@@ -80,9 +65,6 @@ class CleaningReport:
         steps = [{"step": s.name, "what": s.what, "removed": s.removed, "left": s.left, "groups": s.groups}
                  for s in self.steps]  # fmt: skip
         return pd.DataFrame([start, *steps]).astype({"groups": "Int64"})
-
-    def _step(self, name: str) -> Step:
-        return next(step for step in self.steps if step.name == name)
 
 
 def clean(

@@ -1,9 +1,8 @@
 """Where the problem sets come from: hub id and pinned revision, local files, row counts, content hashes, licences.
 
-Figures marked "folder" were computed from the local files and are verified at every load. No machine that wrote this
-file had access to the hub, so no content hash of a hub download is known: `hub_sha256` is None throughout. A hub load
-is identified by its pinned git revision and checked by row count; whether its content equals the folder's is
-*reported* (`sources.describe`), not required.
+Figures marked "folder" were computed from the local files and are verified at every load. A hub load is identified by
+its pinned git revision and checked by row count; whether its content equals the folder's is *reported*
+(`sources.describe`), not required.
 
 Usage: ``BENCHMARKS["math500"].hub_id, SOURCES["deepscaler"].folder_rows``
 """
@@ -27,7 +26,6 @@ class SourceSpec:
         folder_files, folder_rows: the local files, in order, and the problems they hold.
         folder_sha256: `sources.content_hash` of the local files' problems in file order.
         folder_set_sha256: the same, independent of order; a hub load is compared with this one.
-        hub_sha256: the order-independent hash of a hub load; None means not verified, no hub was reachable.
         integer_answers: answers are integers that arrive as floats or with leading zeros.
         role: "benchmark" (evaluated on, never trained on) or "training".
         licence, citation: of the data set.
@@ -46,7 +44,6 @@ class SourceSpec:
     licence: str
     citation: str
     configs: tuple[str, ...] = ()
-    hub_sha256: str | None = None
     integer_answers: bool = False
     role: str = "benchmark"
 

@@ -15,7 +15,6 @@ Usage: `python -m spurious_rewards.evaluation.coverage`, which writes results/ta
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import sys
 import time
@@ -26,7 +25,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from spurious_rewards.command_line import exit_code
+from spurious_rewards.command_line import command
 from spurious_rewards.evaluation.crossed import combined
 from spurious_rewards.evaluation.statistics import wilson
 from spurious_rewards.storage.files import write_json, write_text
@@ -151,13 +150,17 @@ def csv_of(table: pd.DataFrame) -> str:
     return table.to_csv(index=False, float_format="%.6g")
 
 
-def main() -> int:
-    """Run the simulation from the command line."""
-    parser = argparse.ArgumentParser(description="Simulate how often the interval of an effect misses the truth.")
-    parser.add_argument("--results", type=Path, help="folder to write into (default: the committed results)")
-    parser.add_argument("--simulations", type=int, default=SIMULATIONS, help="experiments per cell")
-    arguments = parser.parse_args()
-    return exit_code(lambda: print(write(arguments.results or project_root() / "results", arguments.simulations)))
+def simulate_coverage(results: Path | None = None, simulations: int = SIMULATIONS) -> None:
+    """Simulate how often the interval of an effect misses the truth.
+
+    Args:
+        results: folder to write into; without one, the committed results.
+        simulations: experiments per cell.
+    """
+    print(write(results or project_root() / "results", simulations))
+
+
+main = command(simulate_coverage)
 
 
 if __name__ == "__main__":

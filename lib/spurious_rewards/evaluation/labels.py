@@ -20,9 +20,8 @@ from typing import Any
 
 import pandas as pd
 
-from spurious_rewards.data.labelled import load_labels, relabelled
+from spurious_rewards.data.labelled import load_labels
 from spurious_rewards.data.problem import Problem
-from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.config import GenerationConfig
 from spurious_rewards.evaluation.parts import generate_in_parts, opened, problems_of, remove_parts
 from spurious_rewards.evaluation.statistics import Interval, wilson
@@ -34,7 +33,7 @@ from spurious_rewards.storage.config import slug
 from spurious_rewards.storage.files import write_parquet
 from spurious_rewards.storage.runs import RunFolder
 
-__all__ = ["LabelConfig", "incorrect_subset", "label_accuracy", "load_labels", "majority_set", "make_labels", "vote"]
+__all__ = ["LabelConfig", "label_accuracy", "load_labels", "make_labels", "vote"]
 
 LABEL_COLUMNS = {
     "problem_id": "id within the problem set",
@@ -148,27 +147,3 @@ def label_accuracy(labels: pd.DataFrame) -> Interval:
     """Estimate the share of right labels among the labelled problems, with Wilson's interval."""
     labelled = labels[labels["label"].notna()]
     return wilson(int(labelled["label_correct"].sum()), len(labelled))
-
-
-def majority_set(problems: Iterable[Problem], labels: pd.DataFrame) -> list[Problem]:
-    """Give the labelled problems their label as answer; the gold is kept in `meta["gold"]`.
-
-    Raises:
-        InputError: no problem has a label.
-    """
-    return _nonempty(relabelled(problems, labels, only_wrong=False), "has a label")
-
-
-def incorrect_subset(problems: Iterable[Problem], labels: pd.DataFrame) -> list[Problem]:
-    """Keep the problems whose label is wrong, with that label as answer: the training set of the *incorrect* reward.
-
-    Raises:
-        InputError: no problem has a wrong label.
-    """
-    return _nonempty(relabelled(problems, labels, only_wrong=True), "has a wrong label")
-
-
-def _nonempty(problems: list[Problem], what: str) -> list[Problem]:
-    if not problems:
-        raise InputError(f"None of the problems {what}: label the same problem set, or more of it.")
-    return problems

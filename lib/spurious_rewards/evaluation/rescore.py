@@ -9,7 +9,6 @@ line is JSON.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,13 +16,13 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from spurious_rewards.command_line import exit_code
+from spurious_rewards.command_line import command
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.elsewhere.answers import answers_of
 from spurious_rewards.evaluation.elsewhere.files import read_rows
 from spurious_rewards.models.prompts import answer_format
 from spurious_rewards.rewards.cases import print_json
-from spurious_rewards.rewards.grading import MODES, Grade, grade, undecided
+from spurious_rewards.rewards.grading import Grade, grade, undecided
 from spurious_rewards.storage.files import write_text
 from spurious_rewards.storage.paths import runs_dir
 from spurious_rewards.storage.runs import RunFolder
@@ -176,32 +175,35 @@ def summary_of(rows: pd.DataFrame, grader: str) -> dict[str, Any]:
     }
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Parse the command line, grade again, and print the changed verdicts."""
-    parser = argparse.ArgumentParser(
-        prog="python -m spurious_rewards.evaluation.rescore",
-        description="Grade stored answers again and list the verdicts that change.",
-    )
-    parser.add_argument("source", help="run id, run folder, or file of answers")
-    parser.add_argument("--grader", choices=MODES, default="robust", help="which grader (default: robust)")
-    parser.add_argument("--fields", default="", help="fields that are not found by themselves: gold=answer,output=text")
-    parser.add_argument("--select", default="", help="rows to keep: step=100")
-    parser.add_argument("--show", type=int, default=20, help="changed verdicts that are printed (default: 20)")
-    parser.add_argument("--table", help="write all changed verdicts to this CSV file")
-    options = parser.parse_args(arguments)
-    rows = rescore(stored_answers(options.source, options.grader, options.fields, options.select), options.grader)
+def grade_again(
+    source: str, /, grader: str = "robust", fields: str = "", select: str = "", show: int = 20, table: str = ""
+) -> None:
+    """Grade stored answers again and list the verdicts that change.
+
+    Args:
+        source: run id, run folder, or file of answers.
+        grader: robust or paper.
+        fields: those that are not found by themselves, as in gold=answer,output=text.
+        select: rows to keep, as in step=100.
+        show: changed verdicts that are printed.
+        table: write all changed verdicts to this CSV file.
+    """
+    rows = rescore(stored_answers(source, grader, fields, select), grader)
     changed = rows[rows["changed"]].drop(columns="changed")
-    if options.table:
-        write_text(options.table, changed.to_csv(index=False, lineterminator="\n"))
-    for row in changed.head(options.show).to_dict("records"):
+    if table:
+        write_text(table, changed.to_csv(index=False, lineterminator="\n"))
+    for row in changed.head(show).to_dict("records"):
         print(_line(row))
-    if len(changed) > options.show:
-        print(f"… and {len(changed) - options.show} more; --table CHANGED.csv writes them all.")
+    if len(changed) > show:
+        print(f"… and {len(changed) - show} more; --table CHANGED.csv writes them all.")
     if rows["correct_before"].isna().all():
         print("No verdicts are stored here, so none can have changed.")
     for sentence in undecided(rows["reason"]):
         print(f"Beware: {sentence}")
-    print_json(summary_of(rows, options.grader))
+    print_json(summary_of(rows, grader))
+
+
+main = command(grade_again)
 
 
 def _line(row: Mapping[str, Any]) -> str:
@@ -215,4 +217,4 @@ def _line(row: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    sys.exit(main())

@@ -88,7 +88,9 @@ class Interval:
 
     def error_bar(self, scale: float = 1.0) -> dict[str, Any]:
         """Return Plotly's `error_x` or `error_y` of one marker; infinite limits draw nothing."""
-        return _error_bars([self.estimate], [self.low], [self.high], scale)
+        distances = scale * np.array([self.high - self.estimate, self.estimate - self.low])
+        up, down = np.nan_to_num(distances, nan=0.0, posinf=0.0, neginf=0.0).tolist()
+        return {"type": "data", "symmetric": False, "array": [up], "arrayminus": [down]}
 
 
 @dataclass(frozen=True)
@@ -122,18 +124,6 @@ class Effect(Interval):
 
     def __neg__(self) -> Effect:
         return Effect(-self.estimate, -self.high, -self.low, self.n, self.se, self.df)
-
-
-def error_bars(table: Any, name: str, scale: float = 1.0) -> dict[str, Any]:
-    """Return Plotly's `error_x` or `error_y` of the column `name` of a table with `name_low` and `name_high`."""
-    return _error_bars(table[name], table[f"{name}_low"], table[f"{name}_high"], scale)
-
-
-def _error_bars(estimates: Any, lows: Any, highs: Any, scale: float) -> dict[str, Any]:
-    """Distances of the limits from the estimates, 0 where they are infinite or missing."""
-    estimate, low, high = (np.asarray(values, dtype=float) for values in (estimates, lows, highs))
-    up, down = (np.nan_to_num(scale * d, nan=0.0, posinf=0.0, neginf=0.0) for d in (high - estimate, estimate - low))
-    return {"type": "data", "symmetric": False, "array": up.tolist(), "arrayminus": down.tolist()}
 
 
 # ---------------------------------------------------------------------------------------------- single proportions

@@ -11,17 +11,16 @@ Usage: ``python -m spurious_rewards.evaluation.task_search smollm2-135m-instruct
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from typing import Any
 
 import pandas as pd
 
-from spurious_rewards.command_line import exit_code
+from spurious_rewards.command_line import command
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.config import EvalConfig
 from spurious_rewards.evaluation.evaluate import evaluate
@@ -86,52 +85,53 @@ def _row(cell: EvalConfig) -> dict[str, Any]:
     return row | {name: figures[name] for name in ("parsable", "boxed", "cut_off", "mean_tokens")} | {"note": ""}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure the tasks, write the table as CSV if asked, print table and choice."""
-    parser = argparse.ArgumentParser(
-        prog="python -m spurious_rewards.evaluation.task_search",
-        description="Measure pass@1 and pass@k of a model on graded tasks under every prompt style, and choose one.",
+def search(
+    model: str,
+    /,
+    tasks: list[str] | tuple[str, ...] = TASKS,
+    styles: list[str] | None = None,
+    problems: int = 64,
+    samples: int = 16,
+    tokens: int = 96,
+    dtype: str = "float32",
+    batch: int = 256,
+    processes: int = 1,
+    csv: str = "",
+) -> None:
+    """Measure pass@1 and pass@k of a model on graded tasks under every prompt style, and choose one.
+
+    Args:
+        model: registry name or folder.
+        tasks: problem sets that have a _test set.
+        styles: prompt styles; without any, all that force nothing.
+        problems: of each task.
+        samples: per problem, the k of pass@k.
+        tokens: longest answer.
+        dtype: of the model's weights.
+        batch: samples generated together.
+        processes: that measure side by side.
+        csv: file to write the table to.
+    """
+    shared = {"temperature": 1.0, "problem_order": "shuffled", "dtype": dtype, "batch_size": batch}
+    sizes = {"n_samples": samples, "n_problems": problems, "max_new_tokens": tokens}
+    cells = product(tasks, styles or free_styles())
+    table = measure(
+        [
+            EvalConfig(model=model, benchmark=f"{task}_test", prompt_style=style, **sizes, **shared)
+            for task, style in cells
+        ],
+        processes,
     )
-    parser.add_argument("model", help="registry name or folder")
-    parser.add_argument("--tasks", nargs="+", default=list(TASKS), help="problem sets that have a _test set")
-    parser.add_argument("--styles", nargs="+", default=free_styles(), help="prompt styles")
-    parser.add_argument("--problems", type=int, default=64, help="problems of each task")
-    parser.add_argument("--samples", type=int, default=16, help="samples per problem, the k of pass@k")
-    parser.add_argument("--tokens", type=int, default=96, help="longest answer")
-    parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--batch", type=int, default=256, help="samples generated together")
-    parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--csv", help="file to write the table to")
-    options = parser.parse_args(arguments)
+    if csv:
+        table.to_csv(csv, index=False, float_format="%.4f")
+    print(table.drop(columns="note").to_string(index=False, float_format="%.3f"))
+    for note in sorted({note for note in table["note"] if note}):
+        print(note)
+    chosen = choose(table)
+    print(f"Chosen: task {chosen['task']}, prompt style {chosen['style']}.")
 
-    def program() -> None:
-        table = measure(
-            [
-                EvalConfig(
-                    model=options.model,
-                    benchmark=f"{task}_test",
-                    prompt_style=style,
-                    temperature=1.0,
-                    n_samples=options.samples,
-                    n_problems=options.problems,
-                    problem_order="shuffled",
-                    max_new_tokens=options.tokens,
-                    dtype=options.dtype,
-                    batch_size=options.batch,
-                )
-                for task, style in product(options.tasks, options.styles)
-            ],
-            options.processes,
-        )
-        if options.csv:
-            table.to_csv(options.csv, index=False, float_format="%.4f")
-        print(table.drop(columns="note").to_string(index=False, float_format="%.3f"))
-        for note in sorted({note for note in table["note"] if note}):
-            print(note)
-        chosen = choose(table)
-        print(f"Chosen: task {chosen['task']}, prompt style {chosen['style']}.")
 
-    return exit_code(program)
+main = command(search)
 
 
 if __name__ == "__main__":

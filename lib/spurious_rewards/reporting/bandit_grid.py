@@ -8,7 +8,6 @@ after one rollout batch of four rollouts. Without the clip ε plays no part, so 
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import sys
 import time
@@ -17,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from spurious_rewards.command_line import exit_code
+from spurious_rewards.command_line import command
 from spurious_rewards.evaluation.statistics import wilson
 from spurious_rewards.mechanism.bandit import simulate
 from spurious_rewards.mechanism.chain import solve
@@ -92,27 +91,22 @@ def data(table: pd.DataFrame) -> dict[str, Any]:
     return {"axes": axes, "cells": cells}
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line: compute the grid and write its table and manifest."""
-    parser = argparse.ArgumentParser(prog="python -m spurious_rewards.reporting.bandit_grid", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("--out", type=Path, required=True, help="results folder")
-    out = parser.parse_args(arguments).out
+def make_grid(*, out: Path) -> None:
+    """Compute the grid and write its table and manifest.
 
-    def program() -> None:
-        began = time.monotonic()
-        table = grid()
-        write_text(out / "tables" / "mechanism" / "bandit_grid.csv", table.round(6).to_csv(index=False))
-        manifest = {
-            **provenance(),
-            "command": COMMAND,
-            "seconds": round(time.monotonic() - began, 1),
-            "n_cells": len(table),
-        }
-        write_json(out / "manifests" / "mechanism" / "bandit_grid.json", manifest)
-        print(f"{len(table)} cells in {manifest['seconds']:.0f} s")
+    Args:
+        out: results folder.
+    """
+    began = time.monotonic()
+    table = grid()
+    write_text(out / "tables" / "mechanism" / "bandit_grid.csv", table.round(6).to_csv(index=False))
+    seconds = round(time.monotonic() - began, 1)
+    manifest = {**provenance(), "command": COMMAND, "seconds": seconds, "n_cells": len(table)}
+    write_json(out / "manifests" / "mechanism" / "bandit_grid.json", manifest)
+    print(f"{len(table)} cells in {seconds:.0f} s")
 
-    return exit_code(program)
+
+main = command(make_grid)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import sys
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from spurious_rewards.command_line import exit_code
+from spurious_rewards.command_line import command
 from spurious_rewards.errors import InputError
 from spurious_rewards.reporting.collect import results_dir
 from spurious_rewards.reporting.words import arm_words
@@ -164,26 +163,23 @@ def answer_lines(folder: Path, tables: dict[str, str]) -> list[str]:
     return [*lines, "  (in brackets: committed)"]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line: compare, or accept."""
-    parser = argparse.ArgumentParser(prog="python -m spurious_rewards.reporting.compare", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("profile")
-    parser.add_argument("--accept", action="store_true", help="keep the present results as the committed ones")
-    parser.add_argument(
-        "--if-committed", action="store_true", help="say nothing where there is nothing to compare with"
-    )
-    parser.add_argument("--results", type=Path, default=None, help="results folder (default: this project's)")
-    given = parser.parse_args(arguments)
+def compare(profile: str, /, accept_: bool = False, if_committed: bool = False, results: Path | None = None) -> None:
+    """Compare the runs of a profile with the committed ones.
 
-    def program() -> None:
-        results = given.results or results_dir()
-        if given.accept:
-            print(f"Written: {accept(given.profile, results)}")
-        elif expected_path(given.profile, results).is_file() or not given.if_committed:
-            print(comparison(given.profile, results))
+    Args:
+        profile: its name.
+        accept_: keep the present results as the committed ones instead.
+        if_committed: say nothing where there is nothing to compare with.
+        results: folder of the results; without one, this project's.
+    """
+    results = results or results_dir()
+    if accept_:
+        print(f"Written: {accept(profile, results)}")
+    elif expected_path(profile, results).is_file() or not if_committed:
+        print(comparison(profile, results))
 
-    return exit_code(program)
+
+main = command(compare)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ Usage: python -m spurious_rewards.reporting.control_run MODEL [--data mine.jsonl
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import sys
@@ -17,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from spurious_rewards.command_line import exit_code
+from spurious_rewards.command_line import command
 from spurious_rewards.data.own import is_own, load_own
 from spurious_rewards.errors import InputError, unknown_name
 from spurious_rewards.models.chat_templates import has_chat_template
@@ -42,41 +41,48 @@ ALL_PROMPTS = "base"
 """The stage that asks the untrained model under every prompt, whatever the own prompt is."""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Parse the command line, run, print the answer, and return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m spurious_rewards.reporting.control_run",
-        description="Controls for a model of yours: every prompt, a coin, the format alone, memory, the verifier.",
-    )
-    parser.add_argument("model", help="registry name, hub id or folder")
-    parser.add_argument("--data", default="", help="training problems: a problem set or a .jsonl file")
-    parser.add_argument("--test", default="", help="test problems (default: a quarter of a .jsonl file)")
-    parser.add_argument("--reward", default="ground_truth", help="your reward (default: ground_truth)")
-    parser.add_argument("--prompt", default="", help="your prompt style (default: by the model)")
-    parser.add_argument("--set", default="", help="parameters of notebooks 02 and 03: 'learning_rate: 1e-6'")
-    parser.add_argument("--template", default="", choices=["", *TEMPLATES], help="default: by model and machine")
-    parser.add_argument("--card", default="h100", help=f"GPU of the plan: {', '.join(CARDS)}")
-    parser.add_argument("--cores", type=int, default=hardware()["cores"], help="default: all usable cores")
-    parser.add_argument("--dry-run", action="store_true", help="check everything and print the plan; nothing runs")
-    options = parser.parse_args(arguments)
+def run_controls(
+    model: str,
+    /,
+    data: str = "",
+    test: str = "",
+    reward: str = "ground_truth",
+    prompt: str = "",
+    set_: str = "",
+    template: str = "",
+    card: str = "h100",
+    cores: int = 0,
+    dry_run: bool = False,
+) -> None:
+    """Run the controls of a model: every prompt, a coin, the format alone, memory, the verifier.
 
-    def program() -> None:
-        settings = read_mapping(f"{{{options.set}}}", "--set")
-        template = options.template or template_for(options.model)
-        choices = (options.model, options.data, options.test, options.reward, options.prompt)
-        profile = personal(template, *choices, settings)
-        name = save(profile, options.model)
-        print(f"Profile {name}, from template {template}. What it takes:\n{cost(name, options.card)}", flush=True)
-        missing = missing_requirements(load_profile(name))
-        if options.dry_run:
-            print("\n".join(f"To run it here: {line}" for line in missing) or "This machine can run it.")
-            return
-        reproduce(name, options.cores)
-        report = control_report(collect(name), options.reward)
-        print("\n".join(["", report.answer(), *report.others(), *(f"Beware: {line}" for line in report.warnings)]))
-        print(f"The page: {profile_folder(name) / PAGE}")
+    Args:
+        model: registry name, hub id or folder.
+        data: training problems, a problem set or a .jsonl file.
+        test: test problems; without them, a quarter of a .jsonl file.
+        reward: yours.
+        prompt: your prompt style; without one, by the model.
+        set_: parameters of notebooks 02 and 03, as in 'learning_rate: 1e-6'.
+        template: control, control-lm or control-gpu; without one, by model and machine.
+        card: GPU of the plan.
+        cores: 0 takes all usable ones.
+        dry_run: check everything and print the plan; nothing runs.
+    """
+    template = template or template_for(model)
+    profile = personal(template, model, data, test, reward, prompt, read_mapping(f"{{{set_}}}", "--set"))
+    name = save(profile, model)
+    print(f"Profile {name}, from template {template}. What it takes:\n{cost(name, card)}", flush=True)
+    missing = missing_requirements(load_profile(name))
+    if dry_run:
+        print("\n".join(f"To run it here: {line}" for line in missing) or "This machine can run it.")
+        return
+    reproduce(name, cores or hardware()["cores"])
+    report = control_report(collect(name), reward)
+    print("\n".join(["", report.answer(), *report.others(), *(f"Beware: {line}" for line in report.warnings)]))
+    print(f"The page: {profile_folder(name) / PAGE}")
 
-    return exit_code(program)
+
+main = command(run_controls)
 
 
 def cost(name: str, card: str) -> str:

@@ -20,7 +20,7 @@ from scipy import stats
 
 from spurious_rewards.evaluation.significance import permutation
 from spurious_rewards.evaluation.statistics import Interval, proportion_difference
-from spurious_rewards.evaluation.strategy_analysis import SWITCHES, consistency, contributions, mean_contributions
+from spurious_rewards.evaluation.strategy_analysis import SWITCHES, consistency, mean_contributions
 from spurious_rewards.storage.files import read_json
 
 COLLAPSED = 30
@@ -64,13 +64,6 @@ def paper_strategies() -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def paper_switches() -> pd.DataFrame:
-    """Compute Fig 7 from its integer counts (Qwen2.5-Math-7B): one row per reward and switch."""
-    return pd.concat(
-        [contributions(counts).assign(reward=reward) for reward, counts in _fig7().items()], ignore_index=True
-    )[["reward", "switch", "n", "frequency", "accuracy_before", "accuracy_after", "gain", "contribution"]]
 
 
 def paper_contributions() -> pd.DataFrame:

@@ -9,13 +9,12 @@ Usage: python -m spurious_rewards.reporting.plan paper [--card a100] [--price 2.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from spurious_rewards.command_line import exit_code
+from spurious_rewards.command_line import command
 from spurious_rewards.data.problem_sets import load_problems
 from spurious_rewards.data.specs import SOURCES
 from spurious_rewards.errors import InputError, unknown_name
@@ -208,33 +207,31 @@ def _n_problems(name: str) -> int:
     return SOURCES[name].n_rows if name in SOURCES else len(load_problems(name))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the plan of a profile."""
-    parser = argparse.ArgumentParser(prog="python -m spurious_rewards.reporting.plan", description="Plan a profile.")
-    parser.add_argument("profile")
-    parser.add_argument("--card", default="h100", help=f"GPU: {', '.join(CARDS)}")
-    parser.add_argument("--price", type=float, default=PRICE, help="US dollars per GPU and hour")
-    parser.add_argument("--budget", type=float, default=0.0, metavar="GPU_HOURS", help="keep what fits; 0: everything")
-    options = parser.parse_args(arguments)
+def print_plan(profile: str, /, card: str = "h100", price: float = PRICE, budget: float = 0.0) -> None:
+    """Print the plan of a profile.
 
-    def program() -> None:
-        if options.card not in CARDS:
-            raise unknown_name("card", options.card, CARDS)
-        if options.budget < 0 or options.price < 0:
-            raise InputError("--budget and --price must not be negative.")
-        card = CARDS[options.card]
-        entries = plan(load_profile(options.profile), card)
-        kept = within_budget(entries, options.budget) if options.budget else entries
-        print(table(kept, options.price, options.card))
-        too_big = [e.job.name for e in kept if e.gpus and e.memory_gb > card.memory_gb]
-        if too_big:
-            print(f"Does not fit into {card.memory_gb:g} GB: {', '.join(too_big)}.")
-        if len(kept) < len(entries):
-            names = {entry.job.name for entry in kept}
-            left = ", ".join(entry.job.name for entry in entries if entry.job.name not in names)
-            print(f"Left out to stay within {options.budget:g} GPU-hours: {left}.")
+    Args:
+        profile: its name.
+        card: GPU; an unknown name lists them.
+        price: US dollars per GPU and hour.
+        budget: GPU-hours; jobs are kept as long as they fit, and 0 keeps everything.
+    """
+    if card not in CARDS:
+        raise unknown_name("card", card, CARDS)
+    if budget < 0 or price < 0:
+        raise InputError("--budget and --price must not be negative.")
+    entries = plan(load_profile(profile), CARDS[card])
+    kept = within_budget(entries, budget) if budget else entries
+    print(table(kept, price, card))
+    too_big = [e.job.name for e in kept if e.gpus and e.memory_gb > CARDS[card].memory_gb]
+    if too_big:
+        print(f"Does not fit into {CARDS[card].memory_gb:g} GB: {', '.join(too_big)}.")
+    left = [entry.job.name for entry in entries if entry not in kept]
+    if left:
+        print(f"Left out to stay within {budget:g} GPU-hours: {', '.join(left)}.")
 
-    return exit_code(program)
+
+main = command(print_plan)
 
 
 if __name__ == "__main__":

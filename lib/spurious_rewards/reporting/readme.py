@@ -12,12 +12,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from spurious_rewards.command_line import exit_code
+from spurious_rewards.command_line import command
 from spurious_rewards.errors import InputError, unknown_name
 from spurious_rewards.reporting.collect import load, results_dir, saved_profiles
 from spurious_rewards.reporting.overview import SCALES, answers, claim_views, study
 from spurious_rewards.reporting.provenance import CLAIM_PLACES, sources
 from spurious_rewards.storage.files import read_text, write_text
+from spurious_rewards.storage.markdown import pipe_table
 from spurious_rewards.storage.paths import code_root
 from spurious_rewards.workflow.parameters import source_cells
 from spurious_rewards.workflow.profiles import profile_names, read_profile
@@ -61,38 +62,36 @@ def figure_block(results: Path) -> str:
 
 def claims_block(results: Path) -> str:
     """The claims with one verdict per scale, notebook and table."""
-    rows = ["| claim | " + " | ".join(SCALES[:3]) + " | notebook → table |", "| --- " * 5 + "|"]
+    rows = []
     for view in claim_views(results):
         notebook, _, table = CLAIM_PLACES[view.id]
-        verdicts = " | ".join(view.verdicts[scale] for scale in SCALES[:3])
-        rows.append(
-            f"| {view.id} {view.says} | {verdicts} | [{notebook[:2]}](notebooks/{notebook}.ipynb) → `{table}` |"
-        )
-    return "\n".join(rows)
+        place = f"[{notebook[:2]}](notebooks/{notebook}.ipynb) → `{table}`"
+        rows.append((f"{view.id} {view.says}", *(view.verdicts[scale] for scale in SCALES[:3]), place))
+    return pipe_table(("claim", *SCALES[:3], "notebook → table"), rows)
 
 
 def notebooks_block(results: Path) -> str:
     """The notebooks with their question, which is the first sentence below the title, and their executed copies."""
-    rows = ["| notebook | question | executed |", "| --- | --- | --- |"]
+    rows = []
     for path in sorted((results.parent / "notebooks").glob("*.ipynb")):
         text = re.sub(r"\s+", " ", source_cells(path)[0]["source"].split("\n\n")[1])
         question = re.split(r"(?<=[.?!])\s", text)[0]
         copies = sorted((results / "notebooks").glob(f"*/{path.name}"), key=lambda copy: copy.parent.name != "micro")
         links = ", ".join(f"[{copy.parent.name}](results/notebooks/{copy.parent.name}/{copy.name})" for copy in copies)
-        rows.append(f"| [{path.stem}](notebooks/{path.name}) | {question} | {links or '–'} |")
-    return "\n".join(rows)
+        rows.append((f"[{path.stem}](notebooks/{path.name})", question, links or "–"))
+    return pipe_table(("notebook", "question", "executed"), rows)
 
 
 def profiles_block(results: Path) -> str:
     """The profiles with what they are, what they need and how long they took."""
     known = sources(results)
-    rows = ["| profile | what | one core, minutes | needs |", "| --- | --- | --- | --- |"]
+    rows = []
     for name in profile_names():
         profile = read_profile(name)
         time = str(known[name].minutes) if name in known else "**not run**"
         what = profile.description.split(". ")[0].rstrip(".")
-        rows.append(f"| `{name}` | {what} | {time} | {', '.join(profile.requires) or 'nothing'} |")
-    return "\n".join(rows)
+        rows.append((f"`{name}`", what, time, ", ".join(profile.requires) or "nothing"))
+    return pipe_table(("profile", "what", "one core, minutes", "needs"), rows)
 
 
 BLOCKS: dict[str, Callable[[Path], str]] = {
@@ -104,17 +103,16 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
 }
 
 
-def main() -> int:
-    """Command line: rewrite README.md."""
+def rewrite() -> None:
+    """Rewrite the numbers of README.md."""
+    root = code_root()
+    if root is None:
+        raise InputError("README.md is not there; run this in a checkout.")
+    path = root / "README.md"
+    write_text(path, filled(read_text(path), results_dir()))
 
-    def program() -> None:
-        root = code_root()
-        if root is None:
-            raise InputError("README.md is not there; run this in a checkout.")
-        path = root / "README.md"
-        write_text(path, filled(read_text(path), results_dir()))
 
-    return exit_code(program)
+main = command(rewrite)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ trainer's own code (`mechanism.replay`).
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import sys
@@ -18,7 +17,7 @@ from typing import Any
 
 import torch
 
-from spurious_rewards.command_line import exit_code
+from spurious_rewards.command_line import command
 from spurious_rewards.mechanism.counterfactual_config import CounterfactualConfig
 from spurious_rewards.mechanism.replay import Arms, Draw, MiniBatch
 from spurious_rewards.reporting.words import clip_words
@@ -108,25 +107,23 @@ def log_probs(model: torch.nn.Module, micro: MiniBatch) -> torch.Tensor:
     return logits.float().log_softmax(dim=-1).gather(2, micro["completion_ids"].unsqueeze(2)).squeeze(2)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line: make the record and its manifest."""
-    parser = argparse.ArgumentParser(prog="python -m spurious_rewards.reporting.rollout_record", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("--out", type=Path, required=True, help="results folder")
-    out = parser.parse_args(arguments).out
+def make_record(*, out: Path) -> None:
+    """Make the record of one rollout batch and its manifest.
 
-    def program() -> None:
-        torch.set_num_threads(1)
-        began, config = time.monotonic(), configuration()
-        folder = out / "records" / "rollouts"
-        text = json.dumps(record(config), ensure_ascii=False, separators=(",", ":"))
-        write_text(folder / "rollouts.json", text + "\n")
-        seconds = round(time.monotonic() - began, 1)
-        manifest = {**provenance(), "command": COMMAND, "seconds": seconds, "config": config.to_dict()}
-        write_json(out / "manifests" / "mechanism" / "rollouts.json", manifest)
-        print(f"One rollout batch in {seconds:.0f} s.")
+    Args:
+        out: results folder.
+    """
+    torch.set_num_threads(1)
+    began, config = time.monotonic(), configuration()
+    text = json.dumps(record(config), ensure_ascii=False, separators=(",", ":"))
+    write_text(out / "records" / "rollouts" / "rollouts.json", text + "\n")
+    seconds = round(time.monotonic() - began, 1)
+    manifest = {**provenance(), "command": COMMAND, "seconds": seconds, "config": config.to_dict()}
+    write_json(out / "manifests" / "mechanism" / "rollouts.json", manifest)
+    print(f"One rollout batch in {seconds:.0f} s.")
 
-    return exit_code(program)
+
+main = command(make_record)
 
 
 if __name__ == "__main__":

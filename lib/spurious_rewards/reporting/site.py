@@ -29,6 +29,7 @@ from spurious_rewards.reporting.readable import Table, readable
 from spurious_rewards.reporting.text import BENCHMARKS, CAPTIONS
 from spurious_rewards.reporting.words import arm_words, setting_words
 from spurious_rewards.storage.files import read_json
+from spurious_rewards.storage.markdown import pipe_table
 from spurious_rewards.workflow.profiles import profile_names, read_profile
 
 PAGES = {"answers": "What models wrote", "rollouts": "A rollout batch", "bandit": "Play the bandit"}
@@ -282,23 +283,18 @@ def reproduce_text(claims: Sequence[ClaimView], known: Mapping[str, Source]) -> 
         "core, all runs of a command together. With pinned arithmetic numbers agree to the last bit on x86-64 "
         "processors with AVX2; elsewhere the limits are the tolerance.",
         "",
-        "| claim | measured on | command | minutes | hardware | expected, with 95 % limits | verdict |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
+    heads = ("claim", "measured on", "command", "minutes", "hardware", "expected, with 95 % limits", "verdict")
+    rows = []
     for claim in claims:
         for finding in claim.findings:
             one = finding.source
-            cells = [
-                claim.id, finding.scale, f"`{one.command}`" if one else "–", str(one.minutes) if one else "–",
-                one.hardware if one else "–", finding.measured, finding.verdict,
-            ]  # fmt: skip
-            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+            how = (f"`{one.command}`", one.minutes, one.hardware) if one else ("–", "–", "–")
+            rows.append((claim.id, finding.scale, *how, finding.measured, finding.verdict))
         if not claim.findings:
-            lines.append(
-                f"| {claim.id} | – | `make reproduce PROFILE=paper` | – | 8 GPUs of 80 GB | {claim.paper} (paper) "
-                "| not run |"
-            )
-    return "\n".join(lines) + "\n"
+            how = ("`make reproduce PROFILE=paper`", "–", "8 GPUs of 80 GB")
+            rows.append((claim.id, "–", *how, f"{claim.paper} (paper)", "not run"))
+    return "\n".join(lines) + "\n" + pipe_table(heads, rows)
 
 
 def claims_overview(results: Path) -> pd.DataFrame:

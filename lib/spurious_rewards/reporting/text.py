@@ -10,6 +10,8 @@ from typing import Any
 
 import pandas as pd
 
+from spurious_rewards.storage.markdown import pipe_table
+
 CAPTIONS = {
     "arms": "Accuracy and code frequency of every arm, with the change from the base model (95 % limits over seeds "
     "and problems).",
@@ -69,6 +71,4 @@ def cell(value: Any) -> str:
 
 def markdown(table: pd.DataFrame) -> str:
     """Write a table as a Markdown pipe table."""
-    lines = [" | ".join(table.columns), " | ".join("---" for _ in table.columns)]
-    lines += [" | ".join(cell(value).replace("|", "\\|") for value in row) for row in table.itertuples(index=False)]
-    return "".join(f"| {line} |\n" for line in lines)
+    return pipe_table(list(table.columns), (map(cell, row) for row in table.itertuples(index=False)))

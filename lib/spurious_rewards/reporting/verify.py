@@ -15,7 +15,6 @@ Usage: `python -m spurious_rewards.reporting.verify [--all] [--results FOLDER]`
 
 from __future__ import annotations
 
-import argparse
 import re
 import shutil
 import sys
@@ -26,7 +25,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from spurious_rewards.command_line import exit_code
+from spurious_rewards.command_line import command
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.coverage import coverage_table, csv_of
 from spurious_rewards.mechanism import counterfactual, dose_response
@@ -172,25 +171,25 @@ def _short(text: str) -> str:
     return repr(text if len(text) <= 80 else f"{text[:77]}...")
 
 
-def main() -> int:
-    """Check the committed results from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m spurious_rewards.reporting.verify", description=__doc__)
-    parser.add_argument("--results", type=Path, help="the results folder (default: the committed one)")
-    parser.add_argument("--all", action="store_true", help="list every file, not only those that are not the same")
-    options = parser.parse_args()
+def check_results(results: Path | None = None, all_: bool = False) -> None:
+    """Check the committed tables and pages against what the committed records make.
 
-    def program() -> None:
-        checks = verify(options.results or collect.results_dir())
-        for check in checks:
-            if options.all or check.status in (DIFFERS, UNEXPLAINED, CLOSE):
-                print(f"{check.status:11} {check.path}{f' ({check.note})' if check.note else ''}")
-        counts = pd.Series([check.status for check in checks]).value_counts()
-        print(", ".join(f"{n} {status}" for status, n in counts.items()))
-        wrong = [check.path for check in checks if not check.fine]
-        if wrong:
-            raise InputError(f"{len(wrong)} files are not what the records make, {wrong[0]} first; see above.")
+    Args:
+        results: folder of the results; without one, the committed.
+        all_: list every file, not only those that are not the same.
+    """
+    checks = verify(results or collect.results_dir())
+    for check in checks:
+        if all_ or check.status in (DIFFERS, UNEXPLAINED, CLOSE):
+            print(f"{check.status:11} {check.path}{f' ({check.note})' if check.note else ''}")
+    counts = pd.Series([check.status for check in checks]).value_counts()
+    print(", ".join(f"{n} {status}" for status, n in counts.items()))
+    wrong = [check.path for check in checks if not check.fine]
+    if wrong:
+        raise InputError(f"{len(wrong)} files are not what the records make, {wrong[0]} first; see above.")
 
-    return exit_code(program)
+
+main = command(check_results)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ judged otherwise than expected, with the reason given for its id.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import re
@@ -31,7 +30,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from spurious_rewards.command_line import exit_code
+from spurious_rewards.command_line import command
 from spurious_rewards.errors import InputError, unknown_name
 from spurious_rewards.rewards.cases import print_json, read_cases, run
 from spurious_rewards.rewards.extraction import extract_answer, is_truncated, last_boxed
@@ -41,6 +40,7 @@ from spurious_rewards.rewards.grader.normalization import normalize
 from spurious_rewards.rewards.grader.sentences import is_sentence
 from spurious_rewards.rewards.grader.unboxed import lacks_json_answer, marked
 from spurious_rewards.storage.files import read_json, write_text
+from spurious_rewards.storage.markdown import pipe_table
 
 MODES = ("robust", "paper")
 MAX_ANSWER = 5000  # characters of an answer that is compared by more than string equality
@@ -276,32 +276,26 @@ def write_disagreements(path: str | Path, rows: list[dict[str, str]], total: int
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, stream.getvalue())
-    lines = [
-        f"{len(rows)} of {total} cases are judged otherwise than expected.",
-        "",
-        "| " + " | ".join(_COLUMNS) + " |",
-        "|" + "---|" * len(_COLUMNS),
-    ]
-    for row in rows:
-        cells = [re.sub(r"\s+", " ", row[column]).replace("|", "\\|") for column in _COLUMNS]
-        lines.append("| " + " | ".join(cells) + " |")
-    write_text(Path(path).with_suffix(".md"), "\n".join(lines) + "\n")
+    table = pipe_table(_COLUMNS, (row.values() for row in rows))
+    head = f"{len(rows)} of {total} cases are judged otherwise than expected."
+    write_text(Path(path).with_suffix(".md"), f"{head}\n\n{table}")
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Judge labelled cases; the last line printed is JSON."""
-    parser = argparse.ArgumentParser(description="Accuracy of the grader on labelled cases.")
-    parser.add_argument("--mode", choices=MODES, default="robust", help="which grader (default: robust)")
-    parser.add_argument("--cases", required=True, help="JSON lines: prediction, gold, expected; maybe style, id")
-    parser.add_argument("--disagreements", help="write this CSV table (and .md next to it)")
-    parser.add_argument("--reasons", help="JSON object: case id to reason, for the table")
-    options = parser.parse_args(arguments)
-    cases = read_cases(options.cases, {"prediction": str, "gold": str, "expected": bool})
+def judge_cases(*, cases: str, mode: str = "robust", disagreements: str = "", reasons: str = "") -> None:
+    """Measure the accuracy of the grader on labelled cases; the last line is JSON.
+
+    Args:
+        cases: JSON lines with prediction, gold, expected; maybe style, id.
+        mode: robust or paper.
+        disagreements: write this CSV table (and .md next to it).
+        reasons: JSON object from case id to reason, for the table.
+    """
+    rows = read_cases(cases, {"prediction": str, "gold": str, "expected": bool})
     worker_client.warm_up()  # so that the first case does not pay for the import
-    summary, _ = run(cases, lambda case: judge_case(case, options.mode), "expected")
-    if options.disagreements:
-        reasons = read_json(options.reasons) if options.reasons else {}
-        write_disagreements(options.disagreements, disagreement_rows(cases, options.mode, reasons), len(cases))
+    summary, _ = run(rows, lambda case: judge_case(case, mode), "expected")
+    if disagreements:
+        known = read_json(reasons) if reasons else {}
+        write_disagreements(disagreements, disagreement_rows(rows, mode, known), len(rows))
     print_json(summary)
 
 
@@ -317,5 +311,8 @@ def judge_case(case: dict[str, Any], mode: str) -> bool:
     return result.correct
 
 
+main = command(judge_cases)
+
+
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    sys.exit(main())

@@ -31,7 +31,6 @@ Usage: `python -m spurious_rewards.rewards.strategy --cases FILE.jsonl` (fields 
 
 from __future__ import annotations
 
-import argparse
 import ast
 import re
 import sys
@@ -39,7 +38,7 @@ import textwrap
 from collections.abc import Callable
 from typing import NamedTuple
 
-from spurious_rewards.command_line import exit_code
+from spurious_rewards.command_line import command
 from spurious_rewards.rewards.cases import print_json, read_cases, run
 from spurious_rewards.rewards.extraction import first_answer
 
@@ -208,28 +207,27 @@ def _is_evident(node: ast.stmt) -> bool:
 DETECTORS: dict[str, Callable[[str], bool]] = {"paper": uses_code, "structural": uses_code_structural}
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run both detectors on labelled cases; the last line is JSON."""
-    parser = argparse.ArgumentParser(description="Accuracy of the code-reasoning detectors on labelled texts.")
-    parser.add_argument("--cases", required=True, help="JSON lines with text and uses_code (true or false)")
-    cases = read_cases(parser.parse_args(arguments).cases, {"text": str, "uses_code": bool})
+def judge_detectors(*, cases: str) -> None:
+    """Measure the accuracy of the code-reasoning detectors on labelled texts; the last line is JSON.
+
+    Args:
+        cases: JSON lines with text and uses_code (true or false).
+    """
+    rows = read_cases(cases, {"text": str, "uses_code": bool})
     verdicts = {
-        name: run(cases, lambda case, detect=detect: detect(case["text"]), "uses_code")
+        name: run(rows, lambda case, detect=detect: detect(case["text"]), "uses_code")
         for name, detect in DETECTORS.items()
     }
-    answers = [[row["verdict"] for row in rows] for _, rows in verdicts.values()]
-    agreement = sum(a == b for a, b in zip(*answers, strict=True)) / max(len(cases), 1)
-    shown = [strategy(case["text"]) for case in cases]
-    print_json(
-        {
-            "n": len(cases),
-            **{name: summary for name, (summary, _) in verdicts.items()},
-            "agreement": agreement,
-            "code_after_answer": sum(found.code_after_answer for found in shown),
-            "with_output": sum(found.with_output for found in shown),
-        }
-    )
+    answers = [[row["verdict"] for row in found] for _, found in verdicts.values()]
+    agreement = sum(a == b for a, b in zip(*answers, strict=True)) / max(len(rows), 1)
+    shown = [strategy(case["text"]) for case in rows]
+    counts = {name: sum(getattr(found, name) for found in shown) for name in ("code_after_answer", "with_output")}
+    summaries = {name: summary for name, (summary, _) in verdicts.items()}
+    print_json({"n": len(rows), **summaries, "agreement": agreement, **counts})
+
+
+main = command(judge_detectors)
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    sys.exit(main())

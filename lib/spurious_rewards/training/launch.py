@@ -15,7 +15,6 @@ Usage: `launch_run(config, hardware="eight_gpu_fsdp")` from a notebook, which wa
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
@@ -28,7 +27,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from spurious_rewards.command_line import exit_code
+from spurious_rewards import command_line
 from spurious_rewards.errors import InputError, unknown_name
 from spurious_rewards.rewards.registry import known_elsewhere
 from spurious_rewards.storage.files import read_text, write_text
@@ -154,34 +153,32 @@ def _wait(process: subprocess.Popen, run: RunFolder, on_batch: OnBatch | None) -
         raise
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Train one run and print its folder."""
-    parser = argparse.ArgumentParser(
-        prog=f"python -m {MODULE}", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config", help="YAML or JSON file with fields of RunConfig")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change one field")
-    parser.add_argument("--progress", action="store_true", help="show a bar over rollout batches")
-    options = parser.parse_args(arguments)
+def launch(config: str | None = None, set_: list[str] | None = None, progress: bool = False) -> None:
+    """Train one run and print its folder.
 
-    def program() -> None:
-        # A worker whose launcher may be killed: torchrun's has a rank, the one process of accelerate's has none.
-        if "RANK" in os.environ or ERROR_FILE in os.environ:
-            die_with_parent(signal.SIGKILL)
-        try:
-            config = read_config(options.config, options.set)
+    Args:
+        config: YAML or JSON file with fields of RunConfig.
+        set_: NAME=VALUE changes a field.
+        progress: show a bar over rollout batches.
+    """
+    # A worker whose launcher may be killed: torchrun's has a rank, the one process of accelerate's has none.
+    if "RANK" in os.environ or ERROR_FILE in os.environ:
+        die_with_parent(signal.SIGKILL)
+    try:
+        wanted = read_config(config, set_ or ())
 
-            from spurious_rewards.training.run import is_main_process, train
+        from spurious_rewards.training.run import is_main_process, train
 
-            run = train(config, progress=options.progress)
-        except InputError as error:
-            if path := os.environ.get(ERROR_FILE):
-                write_text(path, str(error))
-            raise
-        if is_main_process():
-            print(run.folder)
+        run = train(wanted, progress=progress)
+    except InputError as error:
+        if path := os.environ.get(ERROR_FILE):
+            write_text(path, str(error))
+        raise
+    if is_main_process():
+        print(run.folder)
 
-    return exit_code(program)
+
+main = command_line.command(launch)
 
 
 if __name__ == "__main__":

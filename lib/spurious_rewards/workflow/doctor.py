@@ -14,6 +14,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
+from spurious_rewards.command_line import command
 from spurious_rewards.storage.paths import code_root, project_root, runs_dir
 from spurious_rewards.storage.provenance import git_state, hardware, versions
 
@@ -103,11 +104,14 @@ def _about_commit(root: Path | None, commit: str, dirty: bool | str) -> str:
     return " (git is missing or refuses this folder)"
 
 
-def main() -> None:
-    """Print the report."""
+def print_report() -> None:
+    """Print what this machine has and lacks."""
     for label, finding in report():
         print(f"{label:<10} {finding}")
 
 
+main = command(print_report)
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -9,7 +9,6 @@ Usage: python -m spurious_rewards.workflow.jobs micro train-random-two_sided-see
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import filecmp
 import hashlib
@@ -23,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from spurious_rewards.command_line import exit_code
+from spurious_rewards.command_line import command
 from spurious_rewards.errors import InputError, NotebookError
 from spurious_rewards.storage.files import atomic_path, read_json, write_json
 from spurious_rewards.storage.paths import project_root
@@ -152,20 +151,20 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Execute one job and return the exit code; the job ends when the process that started it does."""
-    parser = argparse.ArgumentParser(prog="python -m spurious_rewards.workflow.jobs", description="Run one job.")
-    parser.add_argument("profile")
-    parser.add_argument("job")
-    parser.add_argument("-v", "--verbose", action="store_true", help="show what the notebook prints")
-    options = parser.parse_args(arguments)
+def run(profile: str, job: str, /, verbose: bool = False) -> None:
+    """Run one job; it ends when the process that started it does.
 
-    def program() -> None:
-        die_with_parent()
-        make_ready()
-        run_job(load_profile(options.profile).job(options.job), options.verbose)
+    Args:
+        profile: its name.
+        job: its name in the profile.
+        verbose: show what the notebook prints.
+    """
+    die_with_parent()
+    make_ready()
+    run_job(load_profile(profile).job(job), verbose)
 
-    return exit_code(program)
+
+main = command(run)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,7 @@
 
 `normalise` drops what changes from one execution to the next (papermill's metadata, times, random cell ids, progress
 bars, memory addresses, the place of the checkout) and what is not worth keeping in git: of the outputs it keeps text,
-LaTeX, PNG, plotly's JSON, and HTML up to 50 kB without scripts (tables of a data frame, say). `with_outputs` finds
-source notebooks that were committed with outputs.
+LaTeX, PNG, plotly's JSON, and HTML up to 50 kB without scripts (tables of a data frame, say).
 
 >>> last_state("training: 10%|#   | 1/10 [00:01<00:09]\\rtraining: 100%|####| 10/10 [00:10<00:00]\\ndone\\n")
 'done\\n'
@@ -15,16 +14,15 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
 
+from spurious_rewards.command_line import command
 from spurious_rewards.storage.files import atomic_path
 from spurious_rewards.storage.paths import code_root, project_root, runs_dir
-from spurious_rewards.workflow.parameters import source_cells
 
 KEPT = (
     "text/plain", "text/markdown", "text/latex", "text/html", "image/png", "application/vnd.plotly.v1+json",
@@ -65,15 +63,6 @@ def source_only(notebook: NotebookNode) -> NotebookNode:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     return normalise(notebook)
-
-
-def with_outputs(paths: Iterable[str | Path]) -> list[str]:
-    """List those source notebooks that carry outputs or execution counts."""
-    return [
-        Path(path).name
-        for path in paths
-        if any(cell.get("outputs") or cell.get("execution_count") for cell in source_cells(path))
-    ]
 
 
 def last_state(text: str) -> str:
@@ -145,10 +134,17 @@ def write_notebook(target: str | Path, notebook: NotebookNode) -> None:
         nbformat.write(notebook, path)
 
 
-def main(paths: list[str]) -> None:
-    """Remove the outputs of the given source notebooks, in place."""
+def clear(*paths: str) -> None:
+    """Remove the outputs of source notebooks, in place.
+
+    Args:
+        paths: of the notebooks.
+    """
     for path in paths:
         write_notebook(path, source_only(nbformat.read(path, as_version=4)))
+
+
+main = command(clear)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ Usage: python -m spurious_rewards.workflow.profiles [NAME ...]       # validates
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import functools
 import importlib
@@ -28,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spurious_rewards.command_line import exit_code
+from spurious_rewards.command_line import command
 from spurious_rewards.errors import InputError, unknown_name
 from spurious_rewards.storage.config import Config
 from spurious_rewards.storage.files import read_json, read_text
@@ -229,23 +228,21 @@ def _config_class(dotted: str) -> type[Config]:
         raise InputError(f"There is no configuration class {dotted}; write module.Class, as it is imported.") from error
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Print the jobs of one profile, or one line for each of several; bad input ends with exit code 2."""
-    parser = argparse.ArgumentParser(
-        prog="python -m spurious_rewards.workflow.profiles", description="Validate profiles; nothing runs."
-    )
-    parser.add_argument("profile", nargs="*", help="all profiles, if none is named")
-    options = parser.parse_args(arguments)
+def validate(*profile: str) -> None:
+    """Validate profiles: print the jobs of one, or one line for each of several; nothing runs.
 
-    def program() -> None:
-        if len(options.profile) == 1:
-            print(table(load_profile(options.profile[0])))
-            return
-        for name in options.profile or profile_names():
-            lines = table(load_profile(name)).splitlines()
-            print(f"{lines[0]} {lines[-1]}.", flush=True)
+    Args:
+        profile: names; all profiles, if none is named.
+    """
+    if len(profile) == 1:
+        print(table(load_profile(profile[0])))
+        return
+    for name in profile or profile_names():
+        lines = table(load_profile(name)).splitlines()
+        print(f"{lines[0]} {lines[-1]}.", flush=True)
 
-    return exit_code(program)
+
+main = command(validate)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ Exit code 0: all jobs are done; 1: some failed; 2: bad input, nothing ran; 130: 
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import signal
@@ -19,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-from spurious_rewards.command_line import exit_code
+from spurious_rewards.command_line import command
 from spurious_rewards.errors import InputError, NotebookError
 from spurious_rewards.storage.locks import exclusive, sign
 from spurious_rewards.storage.paths import code_root, project_root, runs_dir
@@ -35,28 +34,26 @@ STOP_SECONDS = (8, 2, 2)
 """How long an interrupted Snakemake may take to stop its notebooks, after each of SIGINT, SIGTERM and SIGKILL."""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Parse the command line, run, and return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m spurious_rewards.workflow.reproduce", description="Run all jobs of a profile that are not done."
-    )
-    parser.add_argument("profile", help="name of a file in profiles/, without .yaml")
-    parser.add_argument("--cores", type=int, default=hardware()["cores"], help="default: all usable cores")
-    parser.add_argument("--dry-run", action="store_true", help="check everything and print the jobs; nothing runs")
-    parser.add_argument("--cluster", type=Path, help="folder of a Snakemake profile, as profiles/slurm: jobs run there")
-    parser.add_argument(
-        "--snakemake", default=sys.executable, help="Python that has Snakemake and the cluster's plugin"
-    )
-    options = parser.parse_args(arguments)
+def run(
+    profile: str, /, cores: int = 0, dry_run: bool = False, cluster: Path | None = None, snakemake: str = sys.executable
+) -> None:
+    """Run all jobs of a profile that are not done.
 
-    def program() -> None:
-        for request in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(request) != signal.SIG_IGN:  # nohup stays nohup
-                signal.signal(request, signal.default_int_handler)
-        make_ready()
-        reproduce(options.profile, options.cores, options.dry_run, options.cluster, options.snakemake)
+    Args:
+        profile: name of a file in profiles/, without .yaml.
+        cores: of this machine; 0 takes all usable ones.
+        dry_run: check everything and print the jobs; nothing runs.
+        cluster: folder of a Snakemake profile, as profiles/slurm; jobs run there.
+        snakemake: Python that has Snakemake and the cluster's plugin.
+    """
+    for request in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(request) != signal.SIG_IGN:  # nohup stays nohup
+            signal.signal(request, signal.default_int_handler)
+    make_ready()
+    reproduce(profile, cores or hardware()["cores"], dry_run, cluster, snakemake)
 
-    return exit_code(program)
+
+main = command(run)
 
 
 def reproduce(

@@ -5,11 +5,10 @@ Usage: python -m spurious_rewards.evaluation.elsewhere BEFORE [AFTER] [--referen
 
 from __future__ import annotations
 
-import argparse
 import sys
 from dataclasses import replace
 
-from spurious_rewards.command_line import exit_code
+from spurious_rewards.command_line import command
 from spurious_rewards.evaluation.cautions import cautions
 from spurious_rewards.evaluation.comparison import before_after
 from spurious_rewards.evaluation.elsewhere.outputs import Outputs, described, import_outputs
@@ -23,37 +22,41 @@ SHOWN = (
 ).split()
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Parse the command line, grade, print, and return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m spurious_rewards.evaluation.elsewhere",
-        description="Grade a file of outputs made elsewhere; with two files, compare before and after.",
-    )
-    parser.add_argument("before", help="JSON lines, JSON, CSV or parquet file of outputs")
-    parser.add_argument("after", nargs="?", help="the same problems after training")
-    parser.add_argument("--reference", default="", help="problem set or .jsonl file that the golds come from")
-    parser.add_argument("--fields", default="", help="fields that are not found by themselves: gold=answer,output=text")
-    parser.add_argument("--select", default="", help="rows to keep: step=100")
-    parser.add_argument("--select-after", help="the same for the second file, if it differs")
-    parser.add_argument("--samples", type=int, default=0, help="answers asked for per problem (default: as found)")
-    parser.add_argument("--model", default="", help="name of the model (default: as the file says)")
-    options = parser.parse_args(arguments)
+def grade(
+    before: str,
+    after: str = "",
+    /,
+    reference: str = "",
+    fields: str = "",
+    select: str = "",
+    select_after: str | None = None,
+    samples: int = 0,
+    model: str = "",
+) -> None:
+    """Grade a file of outputs made elsewhere; with two files, compare before and after.
 
-    def program() -> None:
-        first = Outputs(
-            options.before, options.model, options.reference, options.fields, options.select, options.samples
-        )
-        before = import_outputs(first)
-        print(described(before))
-        if options.after is None:
-            _print_cell(before)
-            return
-        selected = options.select if options.select_after is None else options.select_after
-        after = import_outputs(replace(first, file=options.after, select=selected))
-        print(f"{described(after)}\n")
-        print(before_after(before, after).text(), end="")
+    Args:
+        before: JSON lines, JSON, CSV or parquet file of outputs.
+        after: the same problems after training.
+        reference: problem set or .jsonl file that the golds come from.
+        fields: those that are not found by themselves, as in gold=answer,output=text.
+        select: rows to keep, as in step=100.
+        select_after: the same for the second file, if it differs.
+        samples: answers asked for per problem; 0 takes them as found.
+        model: its name; without one, as the file says.
+    """
+    first = Outputs(before, model, reference, fields, select, samples)
+    one = import_outputs(first)
+    print(described(one))
+    if not after:
+        _print_cell(one)
+        return
+    two = import_outputs(replace(first, file=after, select=select if select_after is None else select_after))
+    print(f"{described(two)}\n")
+    print(before_after(one, two).text(), end="")
 
-    return exit_code(program)
+
+main = command(grade)
 
 
 def _print_cell(run: RunFolder) -> None:

@@ -5,33 +5,14 @@ Usage: ``python -m spurious_rewards.models.organisms build one-token-s1``, ``…
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
-from spurious_rewards.command_line import exit_code
+from spurious_rewards.command_line import command
 from spurious_rewards.errors import InputError
 from spurious_rewards.models.organisms.locate import EMBEDDED, build_folder, is_checkpoint
 from spurious_rewards.models.organisms.recipe import AGES, RECIPES, Recipe, at_age, grown, recipe_named
 from spurious_rewards.storage.files import read_json
-
-
-def parser() -> argparse.ArgumentParser:
-    """Make the parser of the command line."""
-    top = argparse.ArgumentParser(prog="python -m spurious_rewards.models.organisms", description=__doc__)
-    commands = top.add_subparsers(dest="command", required=True)
-    build = commands.add_parser("build", help="pretrain one organism with its ages and measure their cards")
-    build.add_argument(
-        "name", help=f"one of {', '.join(RECIPES)}, with a seed such as qwen-like-s1, or a prior such as qwen-like-p30"
-    )
-    build.add_argument("--out", type=Path, help="folder of the checkpoint (default: runs/organisms/NAME)")
-    build.add_argument("--force", action="store_true", help="build again even if it is already there")
-    everything = commands.add_parser("build-all", help="build every recipe that is not there yet, seed by seed")
-    everything.add_argument("--seeds", type=int, default=1, help="pretraining seeds 0 to N - 1 of each (default 1)")
-    everything.add_argument("--force", action="store_true", help="build again what is already there")
-    card = commands.add_parser("card", help="measure a checkpoint again and rewrite its card")
-    card.add_argument("folder", type=Path)
-    return top
 
 
 def build(name: str, folder: Path, force: bool) -> None:
@@ -81,27 +62,49 @@ def seeded(n: int) -> list[str]:
     return [name + (f"-s{seed}" if seed else "") for seed in range(n) for name in RECIPES]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run a command; returns the exit code (2 on bad input, with one sentence on stderr)."""
-    options = parser().parse_args(arguments)
+def build_one(name: str, /, out: Path | None = None, force: bool = False) -> None:
+    """Pretrain one organism with its ages and measure their cards.
 
-    def program() -> None:
-        if options.command == "build":
-            build(options.name, options.out or build_folder(options.name), options.force)
-        elif options.command == "build-all":
-            for name in seeded(options.seeds):
-                build(name, build_folder(name), options.force)
-        else:
-            if not is_checkpoint(options.folder) or not (options.folder / "recipe.json").is_file():
-                raise InputError(
-                    f"{options.folder} holds no organism (weights, config.json and recipe.json): "
-                    f"build one first, or name its folder, for example {EMBEDDED / 'qwen-like'}."
-                )
-            from spurious_rewards.models.organisms.card import write_card
+    Args:
+        name: of a recipe, with a seed such as qwen-like-s1, or a prior such as qwen-like-p30.
+        out: folder of the checkpoint; without one, runs/organisms/NAME.
+        force: build again even if it is already there.
+    """
+    build(name, out or build_folder(name), force)
 
-            _report(write_card(options.folder), options.folder)
 
-    return exit_code(program)
+def build_all(seeds: int = 1, force: bool = False) -> None:
+    """Build every recipe that is not there yet, seed by seed.
+
+    Args:
+        seeds: pretraining seeds 0 to N - 1 of each.
+        force: build again what is already there.
+    """
+    for name in seeded(seeds):
+        build(name, build_folder(name), force)
+
+
+def measure_card(folder: Path, /) -> None:
+    """Measure a checkpoint again and rewrite its card.
+
+    Args:
+        folder: of the checkpoint.
+    """
+    if not is_checkpoint(folder) or not (folder / "recipe.json").is_file():
+        raise InputError(
+            f"{folder} holds no organism (weights, config.json and recipe.json): "
+            f"build one first, or name its folder, for example {EMBEDDED / 'qwen-like'}."
+        )
+    from spurious_rewards.models.organisms.card import write_card
+
+    _report(write_card(folder), folder)
+
+
+def ready() -> None:
+    """Build organisms and measure their cards."""
+
+
+main = command(ready, build=build_one, build_all=build_all, card=measure_card)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 The vocabulary is derived from the wording of the problems (`data.synthetic`) and of the answers (`surface`). A text is
 cut from left to right into the longest known phrases; what is left over becomes one token per byte, so that every text
-is represented exactly, but the organisms have only ever seen the bytes that their own language uses (`covers`).
+is represented exactly, but the organisms have only ever seen the bytes that their own language uses.
 
 Transformers loads the tokenizer of any ``qwen2`` folder as a `Qwen2Tokenizer`, whatever the folder says, and rebuilds
 its splitting rule. So this is one: a byte-level BPE without merges, whose phrases are added tokens, which are matched
@@ -14,7 +14,6 @@ Usage: ``tokenizer = build_tokenizer(); tokenizer.decode(tokenizer.encode("What 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from spurious_rewards.data.synthetic import FAMILIES
@@ -66,21 +65,6 @@ def build_tokenizer() -> PreTrainedTokenizerBase:
     )
     tokenizer.add_tokens([AddedToken(phrase, normalized=False) for phrase in spoken() if len(phrase) > 1])
     return tokenizer
-
-
-def covers(tokenizer: PreTrainedTokenizerBase, text: str) -> bool:
-    """Tell whether a text is in the organisms' own language: it needs no token that pretraining never showed.
-
-    >>> covers(build_tokenizer(), "What is 4 + 38?"), covers(build_tokenizer(), "Let x be prime.")
-    (True, False)
-    """
-    return _spoken_ids(tokenizer).issuperset(tokenizer.encode(text, add_special_tokens=False))
-
-
-@lru_cache(maxsize=8)
-def _spoken_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    pieces = tokenizer([*surface.SPECIAL_TOKENS, *spoken()], add_special_tokens=False)["input_ids"]
-    return frozenset(i for ids in pieces for i in ids)
 
 
 def _marked(phrasing: str) -> str:
