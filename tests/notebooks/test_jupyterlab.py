@@ -247,7 +247,9 @@ def test_interrupt_and_run_again(opened, project):
     error = page.locator("[data-mime-type='application/vnd.jupyter.stderr'], [data-mime-type*='jupyter.error']")
     said = error.filter(has_text="Interrupted after")
     said.wait_for(timeout=120_000)
-    [batch] = re.findall(r"Interrupted after rollout batch (\d+) of 12, with a checkpoint; run again", said.inner_text())
+    [batch] = re.findall(
+        r"Interrupted after rollout batch (\d+) of 12, with a checkpoint; run again", said.inner_text()
+    )
     assert 2 <= int(batch) < 12 and "Traceback" not in page.locator(".jp-Notebook").inner_text()
     kernel(page, "Idle")
     run_all(page)

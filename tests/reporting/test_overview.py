@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from spurious_rewards.reporting import collect, overview, report
+from spurious_rewards.storage.files import write_json, write_text
 from spurious_rewards.storage.paths import code_root
 
 RESULTS = code_root() / "results"
@@ -40,6 +41,25 @@ def test_sentences_are_short_and_hold_one_number(records, results):
     assert len(said) == 5
     for sentence in said:
         assert len(sentence.split()) <= 30 and len(re.findall(r"\d+(?:\.\d+)?", sentence)) == 1, sentence
+
+
+def test_what_gpus_were_used_for_is_read_from_manifests_and_record(tmp_path):
+    assert overview.gpu_numbers(tmp_path).startswith("No GPU") and overview.gpu_checks(tmp_path) == ""
+    manifests = {"a": {"hardware": {"gpus": []}}, "b": {"runs": [{"hardware": {"gpus": ["H200"]}}, {"hardware": {}}]}}
+    for name, manifest in manifests.items():
+        write_json(tmp_path / "manifests" / "toy" / f"{name}.json", manifest)
+    assert overview.gpu_numbers(tmp_path) == "Of the 3 runs behind these pages, 1 used a GPU."
+    record = tmp_path / "tables" / "gpu" / "test_gpu.txt"
+    lines = [
+        "card, memory, driver: NVIDIA X, 1 MiB, 580",
+        "",
+        "test_a: passed after 3 s",
+        "test_b: failed after 1 s | why",
+    ]
+    write_text(record, "\n".join(lines))
+    assert overview.gpu_checks(tmp_path) == "The checks of make test-gpu on one NVIDIA X: 1 passed, 1 failed."
+    write_text(record, "\n".join(["Checks: 8 passed, 1 failed, 12 not reached", "", *lines]))
+    assert overview.gpu_checks(tmp_path).endswith(": 8 passed, 1 failed, 12 not reached.")
 
 
 def test_endings_follow_the_limits():

@@ -1,30 +1,40 @@
-"""README.md: its numbers are those of the tables, its sentences are short, its links and commands exist."""
+"""README.md and the pages it leads to: numbers from the tables, short sentences, links and commands that exist."""
 
 import re
 
 import pytest
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.reporting.readme import BLOCK, BLOCKS, filled
+from spurious_rewards.reporting.readme import BLOCK, BLOCKS, FILES, filled
 from spurious_rewards.storage.paths import code_root
 
 ROOT = code_root()
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in (*FILES, "docs/howto.md")}
+pages = pytest.mark.parametrize("name", TEXTS)
 
 
 def test_the_numbers_are_those_of_the_tables():
-    assert filled(TEXT, ROOT / "results") == TEXT, "run python -m spurious_rewards.reporting.readme"
-    assert {name for _, name, _ in BLOCK.findall(TEXT)} == set(BLOCKS)
+    found = set()
+    for name in FILES:
+        assert filled(TEXTS[name], ROOT / "results") == TEXTS[name], "run python -m spurious_rewards.reporting.readme"
+        found |= {block for _, block, _ in BLOCK.findall(TEXTS[name])}
+    assert found == set(BLOCKS)
 
 
-def test_outside_of_the_blocks_stands_no_result():
+def test_the_first_page_is_short():
+    assert len(TEXTS["README.md"].encode()) <= 8200
+
+
+@pages
+def test_outside_of_the_blocks_stands_no_result(name):
     """Percentages, points and limits come from tables alone."""
-    prose = BLOCK.sub("", re.sub(r"(?s)```.*?```", "", TEXT))
+    prose = BLOCK.sub("", re.sub(r"(?s)```.*?```", "", TEXTS[name]))
     assert not re.findall(r"\d\s*%|\d points|\[[−+-]?\d[^\]]*\](?!\()", prose)
 
 
-def test_sentences_are_short():
-    prose = re.sub(r"(?s)```.*?```|<!--.*?-->|`[^`]*`", "", TEXT)
+@pages
+def test_sentences_are_short(name):
+    prose = re.sub(r"(?s)```.*?```|<!--.*?-->|`[^`]*`", "", TEXTS[name])
     blocks = re.split(r"\n\s*\n|\n(?=[|#-])", prose)
     for block in blocks:
         if block.startswith("|"):
@@ -35,11 +45,16 @@ def test_sentences_are_short():
             assert len(re.findall(r"(?<![\w.])\d[\d.,]*", re.sub(r"\[[^\]]*\]", "", sentence))) <= 3, sentence
 
 
-def test_links_and_make_targets_exist():
-    for link in re.findall(r"\]\(([^)#]+)\)", TEXT):
-        assert link.startswith("http") or (ROOT / link).exists(), link
+@pages
+def test_links_and_make_targets_exist(name):
+    for link, _, anchor in re.findall(r"\]\(([^)#]+)(#([^)]+))?\)", TEXTS[name]):
+        target = (ROOT / name).parent / link
+        assert link.startswith("http") or target.exists(), link
+        if anchor:
+            heads = re.findall(r"(?m)^#+ (.+)$", target.read_text(encoding="utf-8"))
+            assert anchor in {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in heads}, anchor
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
-    assert set(re.findall(r"(?m)(?:^|`)make ([a-z][a-z-]+)", TEXT)) <= targets
+    assert set(re.findall(r"(?m)(?:^|`)make ([a-z][a-z-]+)", TEXTS[name])) <= targets
 
 
 def test_a_block_without_end_or_of_an_unknown_name_is_an_error():

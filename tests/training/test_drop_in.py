@@ -1,4 +1,4 @@
-"""`ClipGRPOTrainer` in anybody's TRL script: README's ten lines, stock TRL bit for bit, refused settings."""
+"""`ClipGRPOTrainer` in anybody's TRL script: lines of docs/howto.md, stock TRL bit for bit, refused settings."""
 
 import re
 
@@ -145,7 +145,7 @@ def test_trls_defaults_under_which_no_clip_acts_are_named_and_the_callers_argume
 
 def test_the_lines_of_the_readme_run(tmp_path, monkeypatch):
     """Exactly those lines, in an empty folder."""
-    blocks = re.findall(r"```python\n(.*?)```", (code_root() / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", (code_root() / "docs/howto.md").read_text(encoding="utf-8"), re.DOTALL)
     (lines,) = [block for block in blocks if "ClipGRPOTrainer(" in block]
     assert len([line for line in lines.splitlines() if line.strip()]) <= 12
     monkeypatch.chdir(tmp_path)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from spurious_rewards.reporting.protocol import protocol_of
 from spurious_rewards.reporting.provenance import CLAIM_PLACES, Source, sources
 from spurious_rewards.reporting.readable import interval_text
 from spurious_rewards.reporting.words import clip_words, setting_words
+from spurious_rewards.storage.files import read_json, read_text
 
 SCALES = ("clip alone", "organisms", "SmolLM2-135M", "Qwen2.5-Math-7B")
 DECISIVE = "decide"
@@ -172,6 +174,35 @@ def _clip_effect(results: Path, profile: str, arm: pd.Series, records: Records) 
         if name in table:
             table = table[table[name] == arm[name]]
     return None if table.empty else {str(name): value for name, value in table.iloc[0].items()}
+
+
+def gpu_numbers(results: Path) -> str:
+    """Say how many of the runs behind the pages used a GPU, by their manifests."""
+    runs = [run for path in (results / "manifests").rglob("*.json") for run in _runs(read_json(path))]
+    used = sum(bool(run.get("hardware", {}).get("gpus")) for run in runs)
+    if not used:
+        return "No GPU was used for the numbers on these pages."
+    return f"Of the {len(runs)} runs behind these pages, {used} used a GPU."
+
+
+def _runs(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    return manifest.get("runs", [manifest])
+
+
+def gpu_checks(results: Path) -> str:
+    """Say how the checks of `make test-gpu` ended, by their record; empty without one.
+
+    The record is in `tables/gpu/test_gpu.txt`; what a session did not reach stands in its first paragraph.
+    """
+    path = results / "tables" / "gpu" / "test_gpu.txt"
+    if not path.is_file():
+        return ""
+    text = read_text(path)
+    told = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|not reached)", text.split("\n\n")[0])}
+    counts = told or Counter(re.findall(r": (passed|failed) after \d+ s", text))
+    card = re.search(r"(?m)^card[^:]*: ([^,\n]+)", text)
+    ended = ", ".join(f"{n} {word}" for word, n in counts.items())
+    return f"The checks of make test-gpu on one {card[1] if card else 'GPU'}: {ended}."
 
 
 # Claims

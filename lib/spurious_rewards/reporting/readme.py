@@ -1,8 +1,8 @@
-"""The numbers of README.md, filled from the committed tables between markers.
+"""Fill the numbers of README.md and of pages in docs/ from the committed tables, between markers.
 
 A block stands between `<!-- begin NAME -->` and `<!-- end NAME -->`; everything between the two is made here.
 
-    python -m spurious_rewards.reporting.readme     # rewrites README.md
+    python -m spurious_rewards.reporting.readme     # rewrites these files
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from spurious_rewards.command_line import command
 from spurious_rewards.errors import InputError, unknown_name
 from spurious_rewards.reporting.collect import load, results_dir, saved_profiles
-from spurious_rewards.reporting.overview import SCALES, answers, claim_views, study
+from spurious_rewards.reporting.overview import SCALES, answers, claim_views, gpu_checks, gpu_numbers, study
 from spurious_rewards.reporting.provenance import CLAIM_PLACES, sources
 from spurious_rewards.storage.files import read_text, write_text
 from spurious_rewards.storage.markdown import pipe_table
@@ -23,6 +23,8 @@ from spurious_rewards.storage.paths import code_root
 from spurious_rewards.workflow.parameters import source_cells
 from spurious_rewards.workflow.profiles import profile_names, read_profile
 
+FILES = ("README.md", "docs/profiles.md")
+"""Files with blocks, in the project's root."""
 BLOCK = re.compile(r"(?s)(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)")
 
 
@@ -33,11 +35,11 @@ def filled(text: str, results: Path) -> str:
         InputError: a block has a name that is not known, or lacks its end.
     """
     if text.count("<!-- begin ") != len(BLOCK.findall(text)):
-        raise InputError("README.md has a marker `<!-- begin … -->` without its `<!-- end … -->`.")
+        raise InputError("A text has a marker `<!-- begin … -->` without its `<!-- end … -->`.")
 
     def fill(found: re.Match[str]) -> str:
         if found[2] not in BLOCKS:
-            raise unknown_name("block of README.md", found[2], BLOCKS)
+            raise unknown_name("block of a page", found[2], BLOCKS)
         return f"{found[1]}{BLOCKS[found[2]](results).strip()}\n{found[3]}"
 
     return BLOCK.sub(fill, text)
@@ -60,6 +62,13 @@ def figure_block(results: Path) -> str:
     )
 
 
+def gpu_block(results: Path) -> str:
+    """What GPUs were used for, and whether a model of the paper was run."""
+    run = any(view.verdicts[SCALES[-1]] != "not run" for view in claim_views(results))
+    models = "" if run else "Of the paper's own models nothing was run."
+    return " ".join(filter(None, (gpu_numbers(results), gpu_checks(results), models)))
+
+
 def claims_block(results: Path) -> str:
     """The claims with one verdict per scale, notebook and table."""
     rows = []
@@ -71,15 +80,15 @@ def claims_block(results: Path) -> str:
 
 
 def notebooks_block(results: Path) -> str:
-    """The notebooks with their question, which is the first sentence below the title, and their executed copies."""
+    """The notebooks with their question, which is the first sentence below the title, and micro's executed copies."""
     rows = []
     for path in sorted((results.parent / "notebooks").glob("*.ipynb")):
         text = re.sub(r"\s+", " ", source_cells(path)[0]["source"].split("\n\n")[1])
         question = re.split(r"(?<=[.?!])\s", text)[0]
-        copies = sorted((results / "notebooks").glob(f"*/{path.name}"), key=lambda copy: copy.parent.name != "micro")
-        links = ", ".join(f"[{copy.parent.name}](results/notebooks/{copy.parent.name}/{copy.name})" for copy in copies)
-        rows.append((f"[{path.stem}](notebooks/{path.name})", question, links or "–"))
-    return pipe_table(("notebook", "question", "executed"), rows)
+        copy = results / "notebooks" / "micro" / path.name
+        executed = f", [executed](results/notebooks/micro/{path.name})" if copy.is_file() else ""
+        rows.append((f"[{path.stem}](notebooks/{path.name}){executed}", question))
+    return pipe_table(("notebook", "question"), rows)
 
 
 def profiles_block(results: Path) -> str:
@@ -97,6 +106,7 @@ def profiles_block(results: Path) -> str:
 BLOCKS: dict[str, Callable[[Path], str]] = {
     "answer": answer_block,
     "figure": figure_block,
+    "gpu": gpu_block,
     "claims": claims_block,
     "notebooks": notebooks_block,
     "profiles": profiles_block,
@@ -104,12 +114,12 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
 
 
 def rewrite() -> None:
-    """Rewrite the numbers of README.md."""
+    """Rewrite the numbers of README.md and of the pages in docs/."""
     root = code_root()
     if root is None:
         raise InputError("README.md is not there; run this in a checkout.")
-    path = root / "README.md"
-    write_text(path, filled(read_text(path), results_dir()))
+    for path in (root / name for name in FILES):
+        write_text(path, filled(read_text(path), results_dir()))
 
 
 main = command(rewrite)

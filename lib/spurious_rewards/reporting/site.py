@@ -23,7 +23,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from spurious_rewards.reporting import bandit_grid, compare, rollout_record
 from spurious_rewards.reporting.answers import PROBLEMS, answers_script, script
 from spurious_rewards.reporting.collect import Records, load, saved_profiles
-from spurious_rewards.reporting.overview import ClaimView, answers, claim_views, clip_rows, study
+from spurious_rewards.reporting.overview import (
+    SCALES,
+    ClaimView,
+    answers,
+    claim_views,
+    clip_rows,
+    gpu_checks,
+    gpu_numbers,
+    study,
+)
 from spurious_rewards.reporting.provenance import Source, not_run, sources
 from spurious_rewards.reporting.readable import Table, readable
 from spurious_rewards.reporting.text import BENCHMARKS, CAPTIONS
@@ -101,8 +110,10 @@ def render(results: Path) -> dict[str, str]:
     }
     menu += [(name, words) for name, words in PAGES.items() if have[name]]
 
+    gpu = gpu_numbers(results)
+
     def page(template: str, title: str, up: str = "../", **values: Any) -> str:
-        values = {"title": title, "up": up, "pages": menu, **values}
+        values = {"title": title, "up": up, "pages": menu, "gpu": gpu, **values}
         return environment().get_template(template).render(values) + "\n"
 
     claims = claim_views(results)
@@ -159,6 +170,8 @@ def first_screen(
         "answers": answers(results, profiles), "rows": rows, "figure_note": note[:1].upper() + note[1:],
         "model_note": MODEL_NOTE, "study": records.profile if records is not None else "",
         "study_source": known.get(records.profile) if records is not None else None, "missing": not_run(results),
+        "gpu_checks": gpu_checks(results),
+        "papers_models": any(claim.verdicts[SCALES[-1]] != "not run" for claim in claims),
         "reproduce_minutes": math.ceil(micro.minutes * MICRO_FACTOR) if micro else 10, "claims": claims,
     }  # fmt: skip
 
