@@ -60,6 +60,11 @@ class Source:
     manifests: str
 
 
+def computing_seconds(manifest: Mapping[str, Any]) -> float:
+    """Read what a run took of one core; older manifests know the time on the clock alone."""
+    return float(manifest.get("cpu_seconds") or manifest.get("seconds", 0))
+
+
 def sources(results: Path) -> dict[str, Source]:
     """Name → source, for every profile and every table of the mechanism with committed manifests."""
     found = {}
@@ -79,7 +84,7 @@ def sources(results: Path) -> dict[str, Source]:
 def _source(name: str, command: str, manifests: list[Mapping[str, Any]], place: str) -> Source:
     runs = [run for manifest in manifests for run in manifest.get("runs", [manifest])]
     machines = {hardware_words(m["hardware"]) for m in [*manifests, *runs] if m.get("hardware")}
-    seconds = sum(float(m.get("seconds", 0)) for m in manifests)
+    seconds = sum(computing_seconds(m) for m in manifests)
     return Source(
         name, command, max(1, math.ceil(seconds / 60)), "; ".join(sorted(machines)), commits(runs), len(runs), place
     )

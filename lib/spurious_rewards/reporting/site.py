@@ -33,7 +33,7 @@ from spurious_rewards.reporting.overview import (
     gpu_numbers,
     study,
 )
-from spurious_rewards.reporting.provenance import Source, not_run, sources
+from spurious_rewards.reporting.provenance import Source, computing_seconds, not_run, sources
 from spurious_rewards.reporting.readable import Table, readable
 from spurious_rewards.reporting.text import BENCHMARKS, CAPTIONS
 from spurious_rewards.reporting.words import arm_words, setting_words
@@ -279,7 +279,7 @@ def run_rows(name: str, results: Path) -> list[dict[str, Any]]:
             {
                 "id": path.stem, "kind": kind, "words": words, "seed": config.get("seed"),
                 "rate": setting_words("learning_rate", rate).removeprefix("step size ") if rate else "–",
-                "minutes": float(manifest.get("seconds", 0)) / 60,
+                "minutes": computing_seconds(manifest) / 60,
                 "commit": ", ".join(sorted({str(run["commit"])[:10] for run in runs if "commit" in run})) or "–",
                 "path": path.relative_to(results).as_posix(), "yours": compare.is_yours(path, committed),
             }

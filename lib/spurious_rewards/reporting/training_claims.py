@@ -202,7 +202,7 @@ def _test(name: str, rule: Rule, arm: Arm, part: Evidence, protocol: Protocol) -
     used, level = protocol.look(n_units, name) if looked else (n_units, 1 - protocol.confidence)
     least, unit = (protocol.least, "seeds") if protocol.per == "model" else (SEEDS_FOR_A_VERDICT, "checkpoints")
     if n_units < least:
-        obstacle = f"{n_units} {unit}; a verdict takes {least}."
+        obstacle = f"{n_units} {unit if n_units > 1 else unit[:-1]}; a verdict takes {least}."
     elif _mixed(part, arm, rule, protocol) and n_units < protocol.collapse_seeds:
         obstacle = f"Some seeds collapsed and others did not; such an arm takes {protocol.collapse_seeds} seeds."
     arrays = [group.to_numpy()[: used or n_units] for group in groups]
