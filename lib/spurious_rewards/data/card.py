@@ -32,7 +32,7 @@ QUANTILES = (0.05, 0.5, 0.95)
 
 @dataclass(frozen=True)
 class DataCard:
-    """The card's tables by name.
+    """Hold the card's tables by name.
 
     sources: one row per set: status, rows, hashes, hub id, revision, licence, citation
     lengths: one row per available set: characters and words of a problem, characters of an answer
@@ -44,7 +44,7 @@ class DataCard:
     tables: dict[str, pd.DataFrame]
 
     def markdown(self) -> str:
-        """The card as one Markdown document."""
+        """Return the card as one Markdown document."""
         parts = ["# Data card", ""]
         for name, title in (
             ("sources", "Sources"),
@@ -120,7 +120,7 @@ def build(
 
 
 def lengths(sets: Mapping[str, Sequence[Problem]]) -> pd.DataFrame:
-    """Quantiles of problem length (characters, words) and answer length (characters), one row per set."""
+    """Return the quantiles of problem length (characters, words) and answer length (characters), one row per set."""
     import numpy as np
     import pandas as pd
 
@@ -141,7 +141,7 @@ def lengths(sets: Mapping[str, Sequence[Problem]]) -> pd.DataFrame:
 
 
 def answer_types(sets: Mapping[str, Sequence[Problem]]) -> pd.DataFrame:
-    """Share of each answer type, one row per set; a row sums to 1."""
+    """Return the share of each answer type, one row per set; a row sums to 1."""
     import pandas as pd
 
     rows = []

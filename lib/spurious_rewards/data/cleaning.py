@@ -35,7 +35,7 @@ Equivalent = Callable[[str, str], bool]
 
 @dataclass(frozen=True)
 class Step:
-    """One step: what it removes, how many problems it removed and left, and how many groups of duplicates it saw."""
+    """Hold one step: what it removes, how many problems it removed and left, and how many groups it saw."""
 
     name: str
     what: str
@@ -46,7 +46,7 @@ class Step:
 
 @dataclass(frozen=True)
 class CleaningReport:
-    """What `clean` did; `leaked` lists the pairs behind the two leak steps, per benchmark."""
+    """Hold what `clean` did; `leaked` lists the pairs behind the two leak steps, per benchmark."""
 
     rows_before: int
     steps: tuple[Step, ...]
@@ -58,7 +58,7 @@ class CleaningReport:
         return sorted({pair.benchmark_id for pair in chosen})
 
     def frame(self) -> pd.DataFrame:
-        """One row per step: step, what, removed, left, groups."""
+        """Return one row per step: step, what, removed, left, groups."""
         import pandas as pd
 
         start = {"step": "raw", "what": "as loaded", "removed": 0, "left": self.rows_before, "groups": None}
@@ -108,7 +108,7 @@ def clean(
 
 
 def _groups(problems: Sequence[Problem], key: Callable[[str], str]) -> list[list[Problem]]:
-    """Problems with equal keys, groups in the order of their first member."""
+    """Return the problems with equal keys, groups in the order of their first member."""
     groups: dict[str, list[Problem]] = defaultdict(list)
     for problem in problems:
         groups[key(problem.problem)].append(problem)

@@ -38,7 +38,7 @@ Gram = tuple[str, ...]
 
 
 class Pair(NamedTuple):
-    """A training problem and a benchmark problem that have something in common.
+    """Hold a training problem and a benchmark problem that have something in common.
 
     `coverage` is the share of the benchmark problem's 13-grams that the training problem holds; None for a problem of
     fewer than 13 tokens.
@@ -51,7 +51,7 @@ class Pair(NamedTuple):
 
 
 def pairs(train: Iterable[Problem], benchmark: Sequence[Problem]) -> list[Pair]:
-    """Every pair of a training and a benchmark problem that reaches a level, in the order of the training set."""
+    """Return the pairs of a training and a benchmark problem that reach a level, in the order of the training set."""
     return pairs_by_benchmark(train, {"": benchmark})[""]
 
 
@@ -95,13 +95,13 @@ def pairs_by_benchmark(train: Iterable[Problem], benchmarks: Mapping[str, Sequen
 
 
 def leaks(train: Iterable[Problem], benchmarks: Mapping[str, Sequence[Problem]]) -> dict[str, list[Pair]]:
-    """The pairs of each benchmark whose level is a leak."""
+    """Return the pairs of each benchmark whose level is a leak."""
     found = pairs_by_benchmark(train, benchmarks)
     return {name: [pair for pair in found[name] if pair.level in LEAKS] for name in benchmarks}
 
 
 def audit(trainings: Mapping[str, Sequence[Problem]], benchmarks: Mapping[str, Sequence[Problem]]) -> pd.DataFrame:
-    """The table of every training set against every benchmark.
+    """Return the table of every training set against every benchmark.
 
     Returns:
         One row per (training set, benchmark): sizes, the number of benchmark problems per level (each counted once, at

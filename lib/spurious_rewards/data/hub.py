@@ -26,7 +26,7 @@ _STRAY_LINK = re.compile(r"\s*\n\s*Graph\s*\n\s*https?://\S+\s*$")  # AIME 2024 
 
 
 def fetch(spec: SourceSpec) -> list[dict[str, Any]]:
-    """All rows of the source's split at its pinned revision, in the hub's order, with the config name in `config`.
+    """Fetch all rows of a source's split at its pinned revision, in the hub's order, the config's name in `config`.
 
     Raises:
         InputError: the hub cannot be reached and no downloaded copy is there, or it does not have the data set.
@@ -51,7 +51,7 @@ def fetch(spec: SourceSpec) -> list[dict[str, Any]]:
 
 
 def adapt(spec: SourceSpec, rows: Iterable[Row]) -> list[Problem]:
-    """The source's problems out of the hub's rows.
+    """Return the source's problems out of the hub's rows.
 
     Raises:
         InputError: a row lacks a column that the adapter needs.
@@ -66,7 +66,7 @@ def adapt(spec: SourceSpec, rows: Iterable[Row]) -> list[Problem]:
 
 
 def make_problem(spec: SourceSpec, identifier: str, text: str, answer: object, meta: Mapping[str, Any]) -> Problem:
-    """A `Problem` with its answer normalised and the raw one in `meta["answer_raw"]`; None in `meta` is dropped."""
+    """Make a `Problem` with a normalised answer, the raw one in `meta["answer_raw"]`; None in `meta` is dropped."""
     cleaned = clean_answer(answer, integer=spec.integer_answers)
     kept = {key: value for key, value in meta.items() if value is not None}
     return Problem(identifier, text, cleaned, spec.name, {"answer_raw": str(answer), **kept})

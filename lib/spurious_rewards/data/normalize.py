@@ -40,7 +40,7 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 def clean_answer(raw: object, integer: bool = False) -> str:
-    """The reference answer as the project uses it: no outer white space, math delimiters or box.
+    """Return the reference answer as the project uses it: no outer white space, math delimiters or box.
 
     Args:
         raw: a string or a number, as the source has it.
@@ -61,7 +61,7 @@ def clean_answer(raw: object, integer: bool = False) -> str:
 
 
 def answer_key(answer: str) -> str:
-    r"""A key that two answers share if they are the same number or the same text but for spelling.
+    r"""Return a key that two answers share if they are the same number or the same text but for spelling.
 
     Spelling means white space, `\left` and `\right`, `\dfrac`, fonts, thousands commas, a leading "x =", and the signs
     of degree, per cent and dollar. Integers, decimals and fractions of integers are compared exactly, as rationals.
@@ -83,7 +83,7 @@ def answer_key(answer: str) -> str:
 
 
 def as_rational(text: str) -> Fraction | None:
-    r"""The exact value of an integer, a decimal, `a/b` or `\frac{a}{b}`; None for anything else.
+    r"""Return the exact value of an integer, a decimal, `a/b` or `\frac{a}{b}`; None for anything else.
 
     >>> as_rational("4.5"), as_rational("-\\frac{1}{2}"), as_rational("x")
     (Fraction(9, 2), Fraction(-1, 2), None)
@@ -103,13 +103,13 @@ def as_rational(text: str) -> Fraction | None:
 
 
 def space_key(problem: str) -> str:
-    """The problem statement with every run of white space as one blank: what "duplicate problem" means by default."""
+    """Fold every run of white space of a statement to one blank: what "duplicate problem" means by default."""
     return " ".join(problem.split())
 
 
 @lru_cache(maxsize=1 << 16)  # cleaning and audit ask for the same statements several times
 def markup_key(problem: str) -> str:
-    r"""The problem statement without anything that only sets type: equal keys, same statement in other markup.
+    r"""Return the problem statement without anything that only sets type: equal keys, same statement in other markup.
 
     Dropped: white space, math delimiters, braces, spacing and font commands, sentence punctuation, upper case. Kept:
     every letter, digit and operator, and points and commas between digits, so "2+3", "2-3" and "2.3" stay apart.
@@ -122,7 +122,7 @@ def markup_key(problem: str) -> str:
 
 
 def tokens(problem: str) -> list[str]:
-    """The words, variable names and digit strings of a statement, lower case, without figures and layout commands.
+    """List the words, variable names and digit strings of a statement, lower case, without figures and layout.
 
     The unit of the 13-gram audit: `(2 x-y)^{2}` and `(2x - y)^2` give the same tokens.
 
@@ -135,7 +135,7 @@ def tokens(problem: str) -> list[str]:
 
 
 def numbers(problem: str) -> tuple[str, ...]:
-    """The numbers of a statement outside figures, sorted, with repetitions.
+    """Return the numbers of a statement outside figures, sorted, with repetitions.
 
     >>> numbers("Roll 2 dice; is 7 or 3.5 likelier than 2?")
     ('2', '2', '3.5', '7')
@@ -147,7 +147,7 @@ ANSWER_TYPES = ("integer", "decimal", "fraction", "tuple or interval", "set or l
 
 
 def answer_type(answer: str) -> str:
-    r"""One of `ANSWER_TYPES`, by the answer's form.
+    r"""Return one of `ANSWER_TYPES`, by the answer's form.
 
     >>> [answer_type(a) for a in ("1,000", "0.5", "\\frac{1}{2}", "(1,2]")]
     ['integer', 'decimal', 'fraction', 'tuple or interval']
@@ -176,7 +176,7 @@ def answer_type(answer: str) -> str:
 
 
 def _closing_brace(text: str, opening: int) -> int:
-    """The index of the brace that closes the one at `opening`, or -1."""
+    """Return the index of the brace that closes the one at `opening`, or -1."""
     depth = 0
     for index in range(opening, len(text)):
         if text[index] == "{":

@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Problem:
-    """A problem with its reference answer.
+    """Hold a problem with its reference answer.
 
     ``id`` is unique within a problem set, ``answer`` is the normalised reference answer, ``source`` names the problem
     set, and ``meta`` holds whatever that set knows besides (``family`` and ``level`` for the synthetic task).

@@ -55,7 +55,7 @@ def load(name: str, limit: int | None = None, data_dir: str | Path | None = None
 
 
 def data_folder(data_dir: str | Path | None = None) -> Path | None:
-    """The folder of local files, or None when the hub is to be used."""
+    """Return the folder of local files, or None when the hub is to be used."""
     given = data_dir or os.environ.get(DATA_DIR_VARIABLE)
     return Path(given).expanduser() if given else None
 

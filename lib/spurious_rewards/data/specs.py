@@ -16,7 +16,7 @@ AOPS_TEXT = "text © Mathematical Association of America"
 
 @dataclass(frozen=True)
 class SourceSpec:
-    """One problem set.
+    """Hold one problem set.
 
     Attributes:
         name: the name used in configurations.

@@ -33,7 +33,7 @@ Cell = tuple[str, int]
 
 @dataclass(frozen=True)
 class Family:
-    """A kind of problem: its wording, its exact answer and the operands that each level draws from.
+    """Hold a kind of problem: its wording, its exact answer and the operands that each level draws from.
 
     ``phrasings`` are templates over ``{a}`` and ``{b}``; ``answer`` maps the operands to the exact integer;
     ``operands[level - 1]`` lists the operand tuples of a level; ``symmetric`` says that their order does not matter.
@@ -146,7 +146,7 @@ FAMILIES: dict[str, Family] = {
 
 
 def split_of(family: str, operands: Operands) -> str:
-    """The split ("train" or "test") that a problem belongs to, whatever its wording.
+    """Return the split ("train" or "test") that a problem belongs to, whatever its wording.
 
     >>> split_of("addition", (47, 38)) == split_of("addition", (38, 47))
     True
@@ -175,7 +175,7 @@ def make_problem(family: str, level: int, operands: Operands, phrasing: int) -> 
 
 @cache
 def cell_operands(family: str, level: int, split: str) -> tuple[Operands, ...]:
-    """All operand tuples of a family at a level that belong to a split, in a fixed order."""
+    """Return all operand tuples of a family at a level that belong to a split, in a fixed order."""
     tuples = FAMILIES[family].operands[level - 1]()
     return tuple(operands for operands in tuples if split_of(family, operands) == split)
 

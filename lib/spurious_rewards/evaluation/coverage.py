@@ -112,7 +112,7 @@ def simulate(
 def _seed_effects(
     design: str, sd: float, n_seeds: int, n_simulations: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of the seeds' effects, and the norm of their deviations from it, in each experiment."""
+    """Return the mean of the seeds' effects, and the norm of their deviations from it, in each experiment."""
     if design != "collapse":
         mean = rng.normal(0, sd / np.sqrt(n_seeds), n_simulations)
         return mean, sd * np.sqrt(rng.chisquare(n_seeds - 1, n_simulations))
@@ -122,7 +122,7 @@ def _seed_effects(
 
 
 def _noisy_variance(norm: np.ndarray, noise_sd: float, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Variance (ddof 1) of n values with these deviations after independent normal noise is added to each."""
+    """Draw the variance (ddof 1) of n values with these deviations after independent normal noise is added."""
     along = norm + noise_sd * rng.standard_normal(norm.shape)
     across = noise_sd**2 * 2 * rng.standard_gamma((n - 2) / 2, norm.shape)
     return (along**2 + across) / (n - 1)

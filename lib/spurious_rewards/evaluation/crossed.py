@@ -154,7 +154,7 @@ def combined(
 
 
 def _contrast(arms: list[tuple[float, np.ndarray]], confidence: float) -> Effect:
-    """Weighted sum of the arms' means over seeds and problems."""
+    """Return the weighted sum of the arms' means over seeds and problems."""
     n_seeds, n_problems = min(len(values) for _, values in arms), arms[0][1].shape[1]
     estimate = sum(weight * float(values.mean()) for weight, values in arms)
     if n_seeds == 1 or n_problems == 1:
@@ -184,7 +184,7 @@ def _mean_squares(values_S_P: np.ndarray) -> tuple[float, float, float]:
 
 
 def _matrix(values: np.ndarray) -> np.ndarray:
-    """The values as a non-empty array of shape (S, P) without gaps."""
+    """Return the values as a non-empty array of shape (S, P) without gaps."""
     values = np.asarray(values, dtype=float)
     if values.ndim != 2 or values.size == 0:
         raise InputError(f"Expected a non-empty array of shape (seeds, problems), got shape {values.shape}.")

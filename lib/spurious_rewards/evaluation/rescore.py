@@ -37,7 +37,7 @@ END_OF_TEXT = 120  # characters of a text that are shown
 
 
 class Stored(NamedTuple):
-    """One stored answer and what was said about it; `correct`, `extracted` and `reason` are None where unknown."""
+    """Hold one stored answer and what was said about it; `correct`, `extracted` and `reason` are None where unknown."""
 
     problem: str
     sample: int
@@ -119,7 +119,7 @@ def _holds_verdicts(values: Sequence[Any]) -> bool:
 
 
 def _style(text: str) -> str:
-    """The answer style that a text itself shows: a closed answer tag is the R1 style."""
+    """Return the answer style that a text itself shows: a closed answer tag is the R1 style."""
     return "r1" if "</answer>" in text else "boxed"
 
 
@@ -155,7 +155,7 @@ def rescore(answers: Iterable[Stored], grader: str = "robust") -> pd.DataFrame:
 
 
 def _best(stored: Stored, grader: str) -> tuple[str, Grade]:
-    """The gold that the answer meets, else the first, and its grade."""
+    """Return the gold that the answer meets, else the first, and its grade."""
     grades = [(gold, grade(stored.text, gold, grader, stored.style)) for gold in stored.golds]
     return next((one for one in grades if one[1].correct), grades[0])
 
@@ -207,7 +207,7 @@ main = command(grade_again)
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    """One changed verdict for a person."""
+    """Write one changed verdict for a person."""
     was = f"{row['extracted_before']!r} ({row['reason_before']})" if row["reason_before"] else "unknown"
     verdict = "wrong → right" if row["correct"] else "right → wrong"
     return (

@@ -34,7 +34,7 @@ MAX_CUT_OFF = 0.25
 
 
 def free_styles() -> list[str]:
-    """Names of the prompt styles that leave the beginning of the answer to the model."""
+    """List the names of the prompt styles that leave the beginning of the answer to the model."""
     return [name for name in PROMPT_STYLES if not answer_prefix(name)]
 
 
@@ -55,7 +55,7 @@ def measure(cells: Iterable[EvalConfig], processes: int = 1) -> pd.DataFrame:
 
 
 def choose(table: pd.DataFrame) -> pd.Series:
-    """The row of `measure` that the rule picks; of equals the first.
+    """Return the row of `measure` that the rule picks; of equals the first.
 
     >>> rows = [("a", .5, .9, .0), ("b", .1, .5, .0), ("c", .2, .8, .1), ("d", .2, .9, .5), ("e", .2, .3, .0)]
     >>> choose(pd.DataFrame(rows, columns=["task", "pass_1", "pass_k", "cut_off"]))["task"]

@@ -39,7 +39,7 @@ ENGINES: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to decode. Temperature 0 is greedy; `max_new_tokens` counts the end-of-sequence token."""
+    """Say how to decode. Temperature 0 is greedy; `max_new_tokens` counts the end-of-sequence token."""
 
     temperature: float = 0.0
     top_p: float = 1.0
@@ -65,7 +65,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Sample:
-    """One generated answer; `logprobs[i]` belongs to `token_ids[i]`."""
+    """Hold one generated answer; `logprobs[i]` belongs to `token_ids[i]`."""
 
     text: str
     token_ids: list[int]
@@ -95,7 +95,7 @@ class Engine(Protocol):
         ...
 
     def prompt_lengths(self, prompts: Sequence[str]) -> list[int]:
-        """Number of tokens of each prompt."""
+        """Return the number of tokens of each prompt."""
         ...
 
     def describe(self) -> dict[str, Any]:
@@ -148,7 +148,7 @@ def check_engine(name: str) -> None:
 
 
 def encode(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
-    """Token ids of rendered prompts, with exactly one beginning-of-sequence token where the tokenizer uses one.
+    """Encode rendered prompts, with exactly one beginning-of-sequence token where the tokenizer uses one.
 
     A chat template writes the token as text, a raw prompt does not; encoding both the same way would double or lose
     it. A prompt that is too long gets no warning here, because `check_request` makes it an error.
@@ -160,7 +160,7 @@ def encode(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
 
 
 def end_of_sequence(tokenizer: Any, own: int | list[int] | None) -> list[int]:
-    """Token ids that end a sample, sorted: the tokenizer's, and `own`, those of the model's generation config.
+    """List the token ids that end a sample, sorted: the tokenizer's, and `own`, the model's generation config's.
 
     Raises:
         InputError: there is none.

@@ -40,7 +40,7 @@ class BufferedLayer(DynamicLayer):
         return self.keys, self.values
 
     def get_seq_length(self) -> int:
-        """Positions so far."""
+        """Return the positions so far."""
         return self.length
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
@@ -53,7 +53,7 @@ class BufferedLayer(DynamicLayer):
 
 
 def empty_cache(model: PreTrainedModel, capacity: int) -> Cache:
-    """A cache for `capacity` positions; models with sliding windows or other caches get the one of Transformers."""
+    """Make a cache for `capacity` positions; models with sliding windows or other caches get Transformers' own."""
     config = model.config.get_text_config()
     if set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}:
         return Cache(layers=[BufferedLayer(capacity) for _ in range(config.num_hidden_layers)])

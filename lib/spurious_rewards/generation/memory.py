@@ -27,7 +27,7 @@ from spurious_rewards.errors import InputError
 
 
 def generation_bytes(config: Any, batch_size: int, prompt_tokens: int, new_tokens: int, dtype: torch.dtype) -> int:
-    """Bytes that one batch takes beside the weights.
+    """Return the bytes that one batch takes beside the weights.
 
     Args:
         config: the model's Transformers configuration.
@@ -49,12 +49,12 @@ def generation_bytes(config: Any, batch_size: int, prompt_tokens: int, new_token
 def largest_batch(
     config: Any, batch_size: int, prompt_tokens: int, new_tokens: int, dtype: torch.dtype, free: int
 ) -> int:
-    """The largest batch size up to `batch_size` that fits into `free` bytes; 0 if not even one sample does."""
+    """Return the largest batch size up to `batch_size` that fits into `free` bytes; 0 if not even one sample does."""
     return min(batch_size, free // generation_bytes(config, 1, prompt_tokens, new_tokens, dtype))
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Memory that can still be taken on a device; None where that cannot be found out.
+    """Return the memory that can still be taken on a device; None where that cannot be found out.
 
     On a GPU, what the driver calls free and what this process holds unused; on a CPU, what Linux calls available, or
     less where a control group limits this process.
@@ -68,7 +68,7 @@ def free_bytes(device: torch.device) -> int | None:
 
 
 def _group_limit() -> list[int]:
-    """Bytes left to this process's control group (version 2), if it has a limit."""
+    """Return the bytes left to this process's control group (version 2), if it has a limit."""
     folder = Path("/sys/fs/cgroup")
     try:
         limit, used = ((folder / name).read_text().strip() for name in ("memory.max", "memory.current"))

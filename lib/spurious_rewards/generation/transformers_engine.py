@@ -79,7 +79,7 @@ class TransformersEngine:
         self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.eos[0]
 
     def prompt_lengths(self, prompts: Sequence[str]) -> list[int]:
-        """Number of tokens of each prompt."""
+        """Return the number of tokens of each prompt."""
         return [len(ids) for ids in encode(self.tokenizer, prompts)]
 
     def describe(self) -> dict[str, Any]:
@@ -185,7 +185,7 @@ class TokenChooser(LogitsProcessor):
 
 
 def sample_at(probabilities_B_V: torch.Tensor, u_B: torch.Tensor, top_p: float = 1.0) -> torch.Tensor:
-    """The token at quantile `u_B` (in [0, 1)) of each row's distribution, shape (B, 1).
+    """Return the token at quantile `u_B` (in [0, 1)) of each row's distribution, shape (B, 1).
 
     Without a nucleus the cumulative sum runs in vocabulary order, which needs no sorting. With `top_p` < 1 it runs
     from the most likely token down and ends with the token at which it reaches `top_p`.
@@ -213,7 +213,7 @@ def row_key(seed: int, problem_key: str, sample: int) -> int:
 
 
 def uniforms(row_keys_B: np.ndarray, step: int) -> np.ndarray:
-    """One uniform number in [0, 1) per row for token `step`: SplitMix64 of the row's key, top 48 bits.
+    """Return one uniform number in [0, 1) per row for token `step`: SplitMix64 of the row's key, top 48 bits.
 
     48 bits keep u · total below total in float64, so that no draw falls past the last likely token.
     """

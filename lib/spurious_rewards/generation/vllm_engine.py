@@ -140,7 +140,7 @@ class VLLMEngine:
         self.llm, self.tokenizer, self.eos, self.batch_size, self.context = llm, tokenizer, eos, batch_size, context
 
     def prompt_lengths(self, prompts: Sequence[str]) -> list[int]:
-        """Number of tokens of each prompt."""
+        """Return the number of tokens of each prompt."""
         return [len(ids) for ids in encode(self.tokenizer, prompts)]
 
     def describe(self) -> dict[str, Any]:
@@ -296,12 +296,12 @@ def check_machine(config: Any, model: str, batch_invariant: bool = False) -> Non
 
 
 def invariant_environment() -> bool:
-    """Whether the environment asks for kernels whose result does not depend on the batch."""
+    """Tell whether the environment asks for kernels whose result does not depend on the batch."""
     return os.environ.get(BATCH_INVARIANT, "0").strip().lower() not in ("", "0", "false")
 
 
 def on_cpu() -> bool:
-    """Whether vLLM will compute on the CPU: its CPU package is installed, or there is no GPU."""
+    """Tell whether vLLM will compute on the CPU: its CPU package is installed, or there is no GPU."""
     return vllm_version().endswith("cpu") or not torch.cuda.is_available()
 
 

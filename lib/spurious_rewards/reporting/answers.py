@@ -36,7 +36,7 @@ def script(name: str, value: Any) -> str:
 
 
 def question(problem_id: str) -> str:
-    """The text of a synthetic problem, made again from its id; empty for any other problem.
+    """Return the text of a synthetic problem, made again from its id; empty for any other problem.
 
     >>> question("gcd-2-18-4-p1"), question("test/algebra/1.json")
     ('Compute gcd(18, 4).', '')
@@ -61,7 +61,7 @@ def model_names(records: Records) -> dict[str, str]:
 
 
 def chosen(records: Records) -> pd.DataFrame:
-    """The greedy answers of a profile that the page holds, with the model in words in `subject`."""
+    """Return the greedy answers of a profile that the page holds, with the model in words in `subject`."""
     names = model_names(records)
     samples = records.samples
     samples = samples[(samples["temperature"] == 0) & (samples["checkpoint"] == 0) & (samples["sample"] == 0)]
@@ -103,5 +103,5 @@ def answers(profiles: Sequence[Records]) -> dict[str, Any]:
 
 
 def answers_script(profiles: Sequence[Records]) -> str:
-    """The data of the browser of answers, as a script."""
+    """Return the data of the browser of answers, as a script."""
     return script("ANSWERS", answers(profiles))

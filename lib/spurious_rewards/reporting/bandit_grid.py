@@ -37,7 +37,7 @@ SEEDS, BATCHES, GROUPS = 200, 50, 16
 
 
 def config(cell: dict[str, float], mode: str, **changes: Any) -> BanditConfig:
-    """The experiment of a cell under a clip mode, small enough for hundreds of cells."""
+    """Return the experiment of a cell under a clip mode, small enough for hundreds of cells."""
     values = {
         "prior": f"{cell['prior']},{round(1 - cell['prior'], 6)}", "clip_mode": mode, "epsilon": cell["epsilon"],
         "gamma": cell["gamma"], "step_size": cell["step_size"], "updates": int(cell["updates"]), "groups": GROUPS,
@@ -47,7 +47,7 @@ def config(cell: dict[str, float], mode: str, **changes: Any) -> BanditConfig:
 
 
 def exact(cell: dict[str, float], mode: str) -> float:
-    """Mean change of the likelier arm's probability after one batch of four rollouts, every outcome enumerated."""
+    """Compute the mean change of the likelier arm's probability after one batch of four rollouts, exactly."""
     tiny = config(
         cell, mode, groups=1, group_size=4, updates=min(int(cell["updates"]), 4), batches=1, order="grouped", seeds=2
     )
@@ -56,14 +56,14 @@ def exact(cell: dict[str, float], mode: str) -> float:
 
 
 def simulated(cell: dict[str, float], mode: str) -> dict[str, float]:
-    """Share of seeds in which the first arm gained, with Wilson's limits."""
+    """Return the share of seeds in which the first arm gained, with Wilson's limits."""
     change = simulate(config(cell, mode)).per_seed["change"]
     interval = wilson(int((change > 0).sum()), len(change))
     return {"share": interval.estimate, "share_low": interval.low, "share_high": interval.high}
 
 
 def grid() -> pd.DataFrame:
-    """One row per cell and clip mode: share of seeds in which the likelier arm gained, and the exact first change."""
+    """Tabulate per cell and clip mode in how many seeds the likelier arm gained, and the exact first change."""
     rows = []
     kept: dict[tuple[float, ...], dict[str, float]] = {}
     for values in itertools.product(*AXES.values()):
@@ -79,7 +79,7 @@ def grid() -> pd.DataFrame:
 
 
 def data(table: pd.DataFrame) -> dict[str, Any]:
-    """The cells as the page reads them: key of slider positions → shares with limits, and the exact changes."""
+    """Return the cells as the page reads them: key of slider positions → shares with limits, and the exact changes."""
     axes = {name: [f"{value:g}" for value in values] for name, values in AXES.items()}
     cells: dict[str, dict[str, Any]] = {}
     for row in table.to_dict("records"):

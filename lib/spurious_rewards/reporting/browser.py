@@ -52,7 +52,7 @@ def subject(row: pd.Series) -> str:
 
 
 def answers(records: pd.DataFrame, samples: int = 2) -> pd.DataFrame:
-    """The answers to show, one row each, with `subject`: who gave it; problems and evaluations in their order.
+    """Return the answers to show, one row each, with `subject`: who gave it; problems and evaluations in their order.
 
     Two evaluations never share a subject: what they differ in is named, as a last resort by the end of the run id.
 
@@ -106,7 +106,7 @@ def interesting(table: pd.DataFrame, n: int = N_PROBLEMS) -> list[str]:
 
 
 def browser(table: pd.DataFrame, n: int = N_PROBLEMS) -> go.Figure:
-    """The table figure with its drop-down list.
+    """Return the table figure with its drop-down list.
 
     Args:
         table: of `answers`.
@@ -164,7 +164,7 @@ def browser(table: pd.DataFrame, n: int = N_PROBLEMS) -> go.Figure:
 
 
 def title(table: pd.DataFrame, problem_id: str) -> str:
-    """The problem as it was asked, and its reference answer."""
+    """Return the problem as it was asked, and its reference answer."""
     row = table[table["problem_id"] == problem_id].iloc[0]
     asked = wrapped(("… " if len(row["prompt"]) > MAX_PROMPT else "") + row["prompt"][-MAX_PROMPT:], 120)
     return f"{asked}<br>reference answer: <b>{plain(row['gold'])}</b>"
@@ -184,7 +184,7 @@ def strategy(row: pd.Series) -> str:
 
 
 def plain(text: str) -> str:
-    """Text as plotly shows it verbatim: tags, entities and formulas are not interpreted, line breaks are kept.
+    """Escape a text so that plotly shows it verbatim: no tags, entities or formulas, and its own line breaks.
 
     Control characters, which a model can write and a picture cannot hold, become �.
 

@@ -122,7 +122,7 @@ def _whole(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _answers(folder: RunFolder) -> pd.DataFrame:
-    """The answers of one evaluation, with whether each is boxed."""
+    """Return the answers of one evaluation, with whether each is boxed."""
     samples = load_records([folder])
     return samples.assign(boxed=samples["text"].str.contains(r"\boxed{", regex=False)).drop(columns=list(BULKY))
 

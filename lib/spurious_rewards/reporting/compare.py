@@ -31,7 +31,7 @@ HEADLINES = (("accuracy_change", "accuracy"), ("code_change", "share of code"))
 
 @dataclass(frozen=True)
 class Counts:
-    """How many numbers of a profile's tables are equal to the committed ones.
+    """Say how many numbers of a profile's tables are equal to the committed ones.
 
     Attributes:
         equal: to the last bit.
@@ -47,7 +47,7 @@ class Counts:
 
 
 def expected_path(profile: str, results: Path) -> Path:
-    """The file that keeps what is committed of a profile."""
+    """Return the file that keeps what is committed of a profile."""
     return results / "expected" / f"{profile}.json"
 
 
@@ -79,7 +79,7 @@ def committed_manifests(profile: str, results: Path) -> dict[str, str]:
 
 
 def is_yours(manifest: Path, committed: dict[str, str]) -> bool:
-    """Whether a manifest is not the committed one of its run; False where nothing was accepted to compare with."""
+    """Tell whether a manifest is not the committed one of its run; False where nothing was accepted to compare with."""
     return bool(committed) and committed.get(manifest.stem) != sha256_file(manifest)
 
 
@@ -113,7 +113,7 @@ def count(mine: pd.DataFrame, theirs: pd.DataFrame) -> Counts:
 
 
 def comparison(profile: str, results: Path) -> str:
-    """The answer of a profile beside the committed one, and how many of its numbers agree, as text for a terminal.
+    """Write the answer of a profile beside the committed one, and how many of its numbers agree, for a terminal.
 
     Raises:
         InputError: the profile has no tables, or nothing of it was ever committed.

@@ -22,7 +22,7 @@ def answer_types(table: pd.DataFrame) -> go.Figure:
 
 
 def cleaning_steps(table: pd.DataFrame) -> go.Figure:
-    """Problems left after each cleaning step, as a waterfall."""
+    """Draw the problems left after each cleaning step, as a waterfall."""
     figure = go.Figure(
         go.Waterfall(
             x=table["step"],

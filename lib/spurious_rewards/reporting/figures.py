@@ -62,7 +62,7 @@ def seeds_words(low: int, high: int) -> str:
 
 
 def arm_rows(records: Records) -> pd.DataFrame:
-    """The table of arms with the training configuration of each arm; the base models are left out."""
+    """Return the table of arms with the training configuration of each arm; the base models are left out."""
     table, columns = arms(records), records.arm_columns()
     table = table[table["arm"] != BASE]
     known = records.runs.assign(arm=[arm_name(row, columns) for _, row in records.runs.iterrows()])
@@ -154,7 +154,7 @@ def clip_on_off(records: Records) -> go.Figure | None:
 
 
 def ablation_runs(records: Records) -> pd.DataFrame:
-    """The runs under the random reward with γ = 0.5, with and without clip."""
+    """Return the runs under the random reward with γ = 0.5, with and without clip."""
     runs = records.runs
     if runs.empty:
         return runs.assign(clip_mode=[])
@@ -162,7 +162,7 @@ def ablation_runs(records: Records) -> pd.DataFrame:
 
 
 def ablation(records: Records) -> pd.DataFrame:
-    """Greedy rows of the arms of `ablation_runs`, at the setting that most models share."""
+    """Return the greedy rows of the arms of `ablation_runs`, at the setting that most models share."""
     rows = arm_rows(records)
     rows = rows[(rows["temperature"] == 0) & (rows["reward"] == "random") & (rows["gamma"] == 0.5)]
     rows = rows[rows["clip_mode"].isin(["two_sided", "none"])]

@@ -59,7 +59,7 @@ class LiveFigure:
 
 
 def series(metrics: pd.DataFrame, name: str) -> pd.Series:
-    """One value per rollout batch: of its first update; of the clip fraction the mean of the later ones."""
+    """Return one value per rollout batch: of its first update; of the clip fraction the mean of the later ones."""
     if name == "clip_fraction":
         return metrics[metrics["update_in_batch"] > 1].groupby("rollout_batch")[name].mean()
     return metrics[metrics["update_in_batch"] == 1].set_index("rollout_batch")[name]
@@ -96,7 +96,7 @@ def svg(title: str, metrics: pd.DataFrame) -> str:
 
 
 def _panel(name: str, values: pd.Series) -> str:
-    """One panel: its title, the lowest and highest value, and a point per rollout batch."""
+    """Draw one panel: its title, the lowest and highest value, and a point per rollout batch."""
     values = values.dropna().astype(float)
     parts = [f'<text x="{_LEFT}" y="{_TOP - 8}" font-weight="bold">{html.escape(TITLES[name])}</text>']
     left, right, top, bottom = _LEFT, _WIDTH - 12, _TOP, _HEIGHT - 22
@@ -116,5 +116,5 @@ def _panel(name: str, values: pd.Series) -> str:
 
 
 def _span(low: float, high: float) -> Sequence[float]:
-    """The two ends of an axis, apart even where all values are equal."""
+    """Return the two ends of an axis, apart even where all values are equal."""
     return (low, high) if high > low else (low - 1, high + 1)

@@ -94,7 +94,7 @@ def mechanism_findings(tables: Mapping[str, pd.DataFrame]) -> Iterator[dict[str,
 
 
 def _judged(row: Mapping[str, Any], tilt: Mapping[str, Any] | None) -> tuple[str, str]:
-    """Verdict and reason from the resolved sign of an effect, and of its tilt where there is one."""
+    """Return the verdict and reason from the resolved sign of an effect, and of its tilt where there is one."""
     if row["sign"] is None or np.isnan(row["sign"]):
         return UNDECIDED, "The importance weights are too uneven to tell."
     sign = int(row["sign"])

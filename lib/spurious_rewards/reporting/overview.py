@@ -40,7 +40,7 @@ VERDICTS = ("supported", "contradicted", "equivalent to nothing", "undecided", "
 
 @dataclass(frozen=True)
 class Bar:
-    """An interval on an axis, in percent of the axis, with its text."""
+    """Hold an interval on an axis, in percent of the axis, with its text."""
 
     text: str
     at: float
@@ -51,7 +51,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Row:
-    """One arm of the first figure: its model, its words, and its bars of accuracy and code."""
+    """Hold one arm of the first figure: its model, its words, and its bars of accuracy and code."""
 
     model: str
     words: str
@@ -59,7 +59,7 @@ class Row:
 
 
 def study(profiles: Sequence[Records]) -> Records | None:
-    """The profile that the first screen shows: the first of `STUDIES` with both clip modes under the random reward.
+    """Choose the profile of the first screen: the first of `STUDIES` with both clip modes under the random reward.
 
     The study that decides counts as soon as some model has the seeds that its protocol asks for a first verdict.
     """
@@ -75,7 +75,7 @@ def study(profiles: Sequence[Records]) -> Records | None:
 
 
 def clip_rows(records: Records) -> tuple[list[Row], str]:
-    """The rows of the first figure, and what they rest on, in words."""
+    """Return the rows of the first figure, and what they rest on, in words."""
     table = ablation(records)
     names = ("accuracy_change", "code_change")
     axes = {name: _axis(table, name) for name in names}
@@ -128,7 +128,7 @@ def ending(low: float, high: float, gain: str, loss: str) -> str:
 
 
 def answers(results: Path, profiles: Sequence[Records]) -> list[str]:
-    """The answer in plain sentences, one number each; those whose tables are missing are left out."""
+    """Return the answer in plain sentences, one number each; those whose tables are missing are left out."""
     said = []
     records = study(profiles)
     if records is not None:
@@ -210,7 +210,7 @@ def gpu_checks(results: Path) -> str:
 
 @dataclass(frozen=True)
 class Finding:
-    """One measurement that speaks to a claim, with where its number comes from."""
+    """Hold one measurement that speaks to a claim, with where its number comes from."""
 
     scale: str
     profile: str
@@ -230,7 +230,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class ClaimView:
-    """A claim, the paper's figure, and what was found at each scale."""
+    """Hold a claim, the paper's figure, and what was found at each scale."""
 
     id: str
     says: str
@@ -270,7 +270,7 @@ def joint(verdicts: Sequence[str]) -> str:
 
 
 def telling(findings: Sequence[Finding], scale: str) -> list[Finding]:
-    """The findings that the verdict of a scale rests on.
+    """Return the findings that the verdict of a scale rests on.
 
     Where the study with a protocol has spoken, they are its findings on organisms that prefer code (or on several
     organisms at once); else all there are.
@@ -281,7 +281,7 @@ def telling(findings: Sequence[Finding], scale: str) -> list[Finding]:
 
 
 def claim_views(results: Path) -> list[ClaimView]:
-    """The claims in order, from `tables/claims.csv`."""
+    """Return the claims in order, from `tables/claims.csv`."""
     table = pd.read_csv(results / "tables" / "claims.csv", keep_default_na=False)
     known = sources(results)
     views = []

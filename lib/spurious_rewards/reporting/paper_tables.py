@@ -170,6 +170,6 @@ def tail_variance(one: float, two: float) -> float:
 
 
 def _seeds_per_arm(difference: float, variance: float) -> int:
-    """Fewest seeds per arm that find a difference with power 80 % at a two-sided level of 5 % (normal quantiles)."""
+    """Find the fewest seeds per arm that show a difference with power 80 % at a two-sided level of 5 %."""
     quantiles = stats.norm.isf(0.025) + stats.norm.isf(0.2)
     return int(np.ceil(variance * (quantiles / difference) ** 2))

@@ -46,7 +46,7 @@ START_HOURS = 0.05
 
 @dataclass(frozen=True)
 class Entry:
-    """What one job takes; memory per GPU, or of the process where there is none, in 10^9 bytes."""
+    """Hold what one job takes; memory per GPU, or of the process where there is none, in 10^9 bytes."""
 
     job: Job
     gpus: int
@@ -173,12 +173,12 @@ def _entry(job: Job, profile: Profile, card: Card) -> Entry:
 
 
 def _weights_gb(model: str) -> float:
-    """Weights of a model in bf16, in 10^9 bytes."""
+    """Return the weights of a model in bf16, in 10^9 bytes."""
     return 2 * shape_of(model).parameters / 1e9
 
 
 def _processes(hardware: str) -> int:
-    """Processes that a training starts: those of accelerate's file, 1 in the notebook itself."""
+    """Return the processes that a training starts: those of accelerate's file, 1 in the notebook itself."""
     if not hardware:
         return 1
     return int(read_mapping(read_text(hardware_files()[hardware]), hardware)["num_processes"])
@@ -203,7 +203,7 @@ def _generation(job: Job, values: dict[str, Any], profile: Profile) -> tuple[Sha
 
 
 def _n_problems(name: str) -> int:
-    """Problems of a whole problem set; only the user's own files and the synthetic task are read for it."""
+    """Return the problems of a whole problem set; only the user's own files and the synthetic task are read for it."""
     return SOURCES[name].n_rows if name in SOURCES else len(load_problems(name))
 
 

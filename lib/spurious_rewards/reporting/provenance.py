@@ -39,7 +39,7 @@ MECHANISM_COMMANDS = {
 
 @dataclass(frozen=True)
 class Source:
-    """One set of runs that numbers rest on.
+    """Hold one set of runs that numbers rest on.
 
     Attributes:
         name: of the profile, or of the table of the mechanism.

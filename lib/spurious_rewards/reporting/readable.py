@@ -74,7 +74,7 @@ HIDDEN = ("losses", "seeds", "accuracy_difference_per_seed", "code_difference_pe
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: its text, and the number by which a column is sorted (None for text)."""
+    """Hold one cell: its text, and the number by which a column is sorted (None for text)."""
 
     text: str
     sort: float | None = None
@@ -82,7 +82,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table for readers: heads, rows of cells, what all rows share, and how many columns are in the CSV alone."""
+    """Hold a table for readers: heads, rows of cells, what all rows share, how many columns only the CSV has."""
 
     heads: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]

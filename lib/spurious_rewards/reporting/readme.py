@@ -46,13 +46,13 @@ def filled(text: str, results: Path) -> str:
 
 
 def answer_block(results: Path) -> str:
-    """The three sentences of the first screen."""
+    """Return the three sentences of the first screen."""
     profiles = [load(name, results) for name in saved_profiles(results)]
     return "\n".join(f"- {sentence}" for sentence in answers(results, profiles))
 
 
 def figure_block(results: Path) -> str:
-    """The figure of the first screen."""
+    """Link the figure of the first screen."""
     profiles = [load(name, results) for name in saved_profiles(results)]
     records = study(profiles)
     name = records.profile if records is not None else "micro"
@@ -63,14 +63,14 @@ def figure_block(results: Path) -> str:
 
 
 def gpu_block(results: Path) -> str:
-    """What GPUs were used for, and whether a model of the paper was run."""
+    """Say what GPUs were used for, and whether a model of the paper was run."""
     run = any(view.verdicts[SCALES[-1]] != "not run" for view in claim_views(results))
     models = "" if run else "Of the paper's own models nothing was run."
     return " ".join(filter(None, (gpu_numbers(results), gpu_checks(results), models)))
 
 
 def claims_block(results: Path) -> str:
-    """The claims with one verdict per scale, notebook and table."""
+    """Return the claims with one verdict per scale, notebook and table."""
     rows = []
     for view in claim_views(results):
         notebook, _, table = CLAIM_PLACES[view.id]
@@ -80,7 +80,7 @@ def claims_block(results: Path) -> str:
 
 
 def notebooks_block(results: Path) -> str:
-    """The notebooks with their question, which is the first sentence below the title, and micro's executed copies."""
+    """List the notebooks with their question, the first sentence below the title, and micro's executed copies."""
     rows = []
     for path in sorted((results.parent / "notebooks").glob("*.ipynb")):
         text = re.sub(r"\s+", " ", source_cells(path)[0]["source"].split("\n\n")[1])
@@ -92,7 +92,7 @@ def notebooks_block(results: Path) -> str:
 
 
 def profiles_block(results: Path) -> str:
-    """The profiles with what they are, what they need and how long they took."""
+    """Return the profiles with what they are, what they need and how long they took."""
     known = sources(results)
     rows = []
     for name in profile_names():

@@ -88,7 +88,7 @@ def rebuild(results: Path) -> Path:
 
 
 def _rebuild(results: Path) -> tuple[Path, str]:
-    """The first page, and a sentence on the PNGs of the last figures drawn."""
+    """Write everything again; return the first page, and a sentence on the PNGs of the last figures drawn."""
     profiles = [collect.load(name, results) for name in collect.saved_profiles(results)]
     note, tested = "", {}
     for records in profiles:

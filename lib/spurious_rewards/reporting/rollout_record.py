@@ -31,7 +31,7 @@ MODES = ("two_sided", "none")
 
 
 def configuration() -> CounterfactualConfig:
-    """The rollout batch of the page: four groups of sixteen, eight updates, a step at which tokens leave the band."""
+    """Define the page's rollout batch: four groups of sixteen, eight updates, a step at which tokens leave the band."""
     return CounterfactualConfig(
         clip_modes="none,two_sided", optimizer="adamw", learning_rate=3e-4, prompts_per_batch=4, group_size=16,
         updates_per_batch=8, micro_batch=8,

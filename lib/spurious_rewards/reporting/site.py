@@ -62,7 +62,7 @@ MODEL_NOTE = (
 
 @dataclass(frozen=True)
 class FigureView:
-    """A written figure: its file name without suffix, title, note, and whether it has a PNG."""
+    """Hold a written figure: its file name without suffix, title, note, and whether it has a PNG."""
 
     name: str
     title: str
@@ -72,7 +72,7 @@ class FigureView:
 
 @dataclass(frozen=True)
 class TableView:
-    """A table of a page: its title, caption, path below tables/, and cells."""
+    """Hold a table of a page: its title, caption, path below tables/, and cells."""
 
     title: str
     caption: str
@@ -90,7 +90,7 @@ def environment() -> Environment:
 
 
 def static(name: str) -> str:
-    """A file of the templates folder as it is."""
+    """Return a file of the templates folder as it is."""
     return (files("spurious_rewards.reporting") / "templates" / name).read_text(encoding="utf-8")
 
 
@@ -162,7 +162,7 @@ def render(results: Path) -> dict[str, str]:
 def first_screen(
     results: Path, profiles: Sequence[Records], claims: Sequence[ClaimView], known: Mapping[str, Source]
 ) -> dict[str, Any]:
-    """What index.html shows."""
+    """Return what index.html shows."""
     records = study(profiles)
     rows, note = clip_rows(records) if records is not None else ([], "")
     micro = known.get("micro")
@@ -181,7 +181,7 @@ MICRO_FACTOR = 1.1
 
 
 def profile_pages(records: Records, results: Path, known: Mapping[str, Source], page: Any) -> dict[str, str]:
-    """The page of a profile and that of its runs."""
+    """Return the page of a profile and that of its runs."""
     name = records.profile
     description = read_profile(name).description if name in profile_names() else ""
     runs = run_rows(name, results)
@@ -198,7 +198,7 @@ def profile_pages(records: Records, results: Path, known: Mapping[str, Source], 
 
 
 def mechanism_view(results: Path, known: Mapping[str, Source]) -> dict[str, Any]:
-    """What the page on the clip alone shows."""
+    """Return what the page on the clip alone shows."""
     text = (
         "A bandit with coins for rewards under the trainer's own surrogate; language models that replay the same "
         "rollouts with and without the clip; organisms that differ in their prior alone."
@@ -222,7 +222,7 @@ def mechanism_view(results: Path, known: Mapping[str, Source]) -> dict[str, Any]
 
 
 def figure_views(folder: Path) -> list[FigureView]:
-    """The figures of a folder, by the titles in their pages; those about outcomes first."""
+    """Return the figures of a folder, by the titles in their pages; those about outcomes first."""
     order = (
         "clip_on_off",
         "outcomes",
@@ -246,7 +246,7 @@ def figure_views(folder: Path) -> list[FigureView]:
 
 
 def table_views(folder: Path, name: str) -> list[TableView]:
-    """The tables of a folder, the outcomes first."""
+    """Return the tables of a folder, the outcomes first."""
     paths = sorted(folder.glob("*.csv"), key=lambda path: (path.stem not in FIRST_TABLES, path.stem))
     return [
         TableView(
@@ -257,7 +257,7 @@ def table_views(folder: Path, name: str) -> list[TableView]:
 
 
 def run_rows(name: str, results: Path) -> list[dict[str, Any]]:
-    """The runs of a profile, each with its manifest, in words."""
+    """Return the runs of a profile, each with its manifest, in words."""
     committed = compare.committed_manifests(name, results)
     rows = []
     for path in sorted((results / "manifests" / name).glob("*.json")):
@@ -311,11 +311,11 @@ def reproduce_text(claims: Sequence[ClaimView], known: Mapping[str, Source]) -> 
 
 
 def claims_overview(results: Path) -> pd.DataFrame:
-    """The claims as a table for a notebook: one row per claim, one verdict per scale."""
+    """Return the claims as a table for a notebook: one row per claim, one verdict per scale."""
     return pd.DataFrame([{"claim": f"{view.id} · {view.says}", **view.verdicts} for view in claim_views(results)])
 
 
 def table_list(profile: str, results: Path) -> pd.DataFrame:
-    """The tables of a profile for a notebook: name, rows and what they hold."""
+    """Return the tables of a profile for a notebook: name, rows and what they hold."""
     views = table_views(results / "tables" / profile, profile)
     return pd.DataFrame([{"table": view.path, "rows": len(view.view.rows), "holds": view.caption} for view in views])

@@ -139,7 +139,7 @@ def claim_rows(table: pd.DataFrame) -> Iterator[dict[str, object]]:
 
 
 def _counted(records: Records, protocol: Protocol) -> Records:
-    """The records of the runs that count for verdicts, and of the untrained models."""
+    """Return the records of the runs that count for verdicts, and of the untrained models."""
     runs = records.runs
     for name, values in protocol.settings.items() if len(runs) else ():
         runs = runs[runs[name].isin(values)]
@@ -151,7 +151,7 @@ def _counted(records: Records, protocol: Protocol) -> Records:
 
 
 def _of_claim(name: str, rule: Rule, whole: Evidence, protocol: Protocol) -> Iterator[ClaimTest]:
-    """The tests of one claim in every part of a profile that speaks to it."""
+    """Return the tests of one claim in every part of a profile that speaks to it."""
     kind = MODELS if rule.effect == "spread" else SETTING
     for part in whole.parts(kind, recipes=protocol.per == "recipe"):
         if part.records.runs.empty:
@@ -169,7 +169,7 @@ def _of_claim(name: str, rule: Rule, whole: Evidence, protocol: Protocol) -> Ite
 
 
 def _test(name: str, rule: Rule, arm: Arm, part: Evidence, protocol: Protocol) -> ClaimTest | None:
-    """One arm's test in one part, or None if the part holds no such arm."""
+    """Return one arm's test in one part, or None if the part holds no such arm."""
     column = OUTCOMES[rule.outcome]
     groups = [_units(part.changes(arm, column), protocol)]
     about, n_pairs, obstacle = reward_words(arm.reward, arm.gamma), 1, ""
@@ -234,14 +234,14 @@ def _test(name: str, rule: Rule, arm: Arm, part: Evidence, protocol: Protocol) -
 
 
 def _units(changes: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
-    """A row per unit: per seed, or per pretraining checkpoint where the protocol is about recipes."""
+    """Return a row per unit: per seed, or per pretraining checkpoint where the protocol is about recipes."""
     if protocol.per == "recipe" and len(changes):
         return changes.groupby(level="model").mean()
     return changes
 
 
 def _mixed(part: Evidence, arm: Arm, rule: Rule, protocol: Protocol) -> bool:
-    """Whether some but not all seeds of an arm, or of the one it is compared with, lost much accuracy."""
+    """Tell whether some but not all seeds of an arm, or of the one it is compared with, lost much accuracy."""
     for one in [arm, *([arm.but(rule.against)] if rule.against else [])]:
         changes = part.changes(one, OUTCOMES["accuracy"])
         for _, seeds in changes.groupby(level="model") if len(changes) else ():
@@ -252,7 +252,7 @@ def _mixed(part: Evidence, arm: Arm, rule: Rule, protocol: Protocol) -> bool:
 
 
 def _verdict(test: ClaimTest, p_value: float, protocol: Protocol) -> tuple[str, str]:
-    """Verdict on one arm, and the reason in a sentence of at most 30 words; neither for an arm beside the claim's."""
+    """Return the verdict on one arm and the reason in at most 30 words; neither for an arm beside the claim's."""
     if test.expect == CONTEXT:
         return "", ""
     if test.obstacle:

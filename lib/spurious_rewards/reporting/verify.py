@@ -104,7 +104,7 @@ def rebuilt(results: Path) -> Iterator[tuple[str, str]]:
 
 
 def _of_mechanism(results: Path, tables: dict[str, pd.DataFrame]) -> Iterator[tuple[str, str]]:
-    """The mechanism's tables that its records make, and the table of questions."""
+    """Return the mechanism's tables that its records make, and the table of questions."""
     for name in ("counterfactual", "antithetic"):
         if name in tables:
             for part, table in counterfactual.Records.committed(name, results).tables(name).items():
@@ -148,7 +148,7 @@ def _check(results: Path, path: str, again: str) -> Check:
 
 
 def _kept(results: Path, path: str) -> Check:
-    """A file that is not computed again: known, and as its manifest says where that names a digest."""
+    """Check a file that is not computed again: known, and as its manifest says where that names a digest."""
     name = path.removeprefix("tables/")
     reasons = [reason for start, reason in KEPT_TABLES.items() if name.startswith(start)]
     if not reasons:

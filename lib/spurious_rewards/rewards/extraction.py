@@ -120,7 +120,7 @@ def is_truncated(text: str) -> bool:
 
 
 def _matching_brace(text: str, start: int, stop: int | None) -> int | None:
-    """Index of the brace that closes the one at `start` (escaped braces do not count), looking up to `stop`."""
+    """Find the brace that closes the one at `start` (escaped braces do not count), looking up to `stop`."""
     depth = 0
     for match in _BRACE.finditer(text, start, len(text) if stop is None else stop):
         if match.group() == "{":

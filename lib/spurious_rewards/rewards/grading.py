@@ -214,7 +214,7 @@ _GROUPED = re.compile(r"(?<!\d)\d{1,3}(?:,\d{3})+(?!\d)")
 
 
 def _bare_gold(gold: str) -> str:
-    """A reference answer that is a whole solution with a box counts as the box's content."""
+    """Take the content of the box of a reference answer that is a whole solution."""
     gold = gold.strip()
     boxed = last_boxed(gold) if "boxed" in gold else None
     return boxed if boxed is not None else gold
@@ -236,7 +236,7 @@ _COLUMNS = (
 
 
 def _style(case: dict[str, Any]) -> str:
-    """The case's answer style; if it names none, a text with a closed answer tag is in R1 style."""
+    """Return the case's answer style; if it names none, a text with a closed answer tag is in R1 style."""
     return case.get("style") or ("r1" if "</answer>" in case["prediction"] else "boxed")
 
 

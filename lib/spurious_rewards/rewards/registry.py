@@ -45,7 +45,7 @@ RewardFunction = Callable[..., list[float]]
 
 @dataclass(frozen=True)
 class RewardSpec:
-    """One named reward: its function, the interval of its values, and where its definition comes from."""
+    """Hold one named reward: its function, the interval of its values, and where its definition comes from."""
 
     name: str
     function: RewardFunction
@@ -278,7 +278,7 @@ def no_repetition(texts: Sequence[str], problems: Sequence[dict], **_: Any) -> l
 
 @dataclass(frozen=True)
 class Reward:
-    """A reward expression bound to the options of a run; what TRL calls.
+    """Hold a reward expression bound to the options of a run; what TRL calls.
 
     Attributes:
         expression: as in `RunConfig.reward`.

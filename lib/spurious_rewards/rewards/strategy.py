@@ -88,7 +88,7 @@ _UNMISTAKABLE = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.
 
 
 class Strategy(NamedTuple):
-    """What a text shows of code: up to its first answer, behind it, and whether an output block follows the code."""
+    """Hold what a text shows of code: up to its first answer, behind it, and whether output follows the code."""
 
     code: bool
     code_after_answer: bool
@@ -115,7 +115,7 @@ def strategy(text: str) -> Strategy:
 
 
 def _end_of_answer(text: str) -> int:
-    """Index behind the first marked answer outside fenced code; the length of the text if there is none."""
+    """Return the index behind the first marked answer outside fenced code; the length of the text if there is none."""
     answer = first_answer(text)
     if answer is None:
         return len(text)
@@ -134,7 +134,7 @@ def _label(fence: re.Match[str]) -> str:
 
 
 def _has_code(text: str) -> bool:
-    """Whether a text holds a fenced code block, statements, or a form of another language."""
+    """Tell whether a text holds a fenced code block, statements, or a form of another language."""
     for fence in _FENCE.finditer(text):
         label = _label(fence)
         if label in LANGUAGES or (label not in NOT_CODE and _evidence(fence["body"])[1]):
@@ -149,7 +149,7 @@ def _has_code(text: str) -> bool:
 
 
 def _evidence(text: str) -> tuple[int, bool]:
-    """Number of Python statements in the text, and whether one of them is unmistakable."""
+    """Return the number of Python statements in the text, and whether one of them is unmistakable."""
     lines = text.split("\n")[:MAX_LINES]
     prompted = [_PROMPT.match(line) is not None for line in lines]
     lines = [_INLINE.sub(r"\1", line) if _INLINE.fullmatch(line) else _PROMPT.sub("", line, count=1) for line in lines]
@@ -170,7 +170,7 @@ def _evidence(text: str) -> tuple[int, bool]:
 
 
 def _end_of_statement(lines: list[str], start: int) -> int:
-    """Index after the statement that starts here: one line, or a header with its indented body."""
+    """Return the index after the statement that starts here: one line, or a header with its indented body."""
     if not _HEADER.match(lines[start]):
         return start + 1
     indent = len(lines[start]) - len(lines[start].lstrip())
@@ -185,7 +185,7 @@ def _end_of_statement(lines: list[str], start: int) -> int:
 
 
 def _parse(source: str, any_expression: bool) -> list[ast.stmt]:
-    """Statements of a source that begins like one, or after a prompt with an expression; [] if it does not parse."""
+    """Parse statements of a source that begins like one, or an expression after a prompt; [] if that fails."""
     source = textwrap.dedent(source).strip("\n")
     first = source.split("\n", 1)[0]
     if len(first) > MAX_LINE or not (any_expression or _STATEMENT.match(first)):

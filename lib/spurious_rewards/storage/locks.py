@@ -74,7 +74,7 @@ def sign(descriptor: int, process_id: int) -> None:
 
 
 def _holder(descriptor: int) -> str:
-    """The holder's process id and host, as far as the lock file tells."""
+    """Return the holder's process id and host, as far as the lock file tells."""
     try:
         holder = json.loads(os.pread(descriptor, 4096, 0))
         return f"process {holder['pid']} on {holder['host']}"

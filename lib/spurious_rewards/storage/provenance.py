@@ -86,7 +86,7 @@ def versions() -> dict[str, str]:
 
 
 class Gpu(NamedTuple):
-    """One GPU as nvidia-smi lists it."""
+    """Hold one GPU as nvidia-smi lists it."""
 
     index: str  # what CUDA_VISIBLE_DEVICES takes
     uuid: str
@@ -152,7 +152,7 @@ def gpu_use() -> dict[str, Any]:
 
 
 def _command() -> str:
-    """The command line, or "unknown" inside a notebook's kernel, where it says nothing."""
+    """Return the command line, or "unknown" inside a notebook's kernel, where it says nothing."""
     program = Path(sys.argv[0]).name if sys.argv and sys.argv[0] else "unknown"
     return "unknown" if program == "ipykernel_launcher.py" else " ".join([program, *sys.argv[1:]])
 
@@ -180,7 +180,7 @@ def _cores() -> int:
 
 
 def _memory_bytes() -> int:
-    """Memory of the machine, or the control group's limit where that is lower."""
+    """Return the memory of the machine, or the control group's limit where that is lower."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([total, *(int(text) for text in _control_group("memory.max") if text.isdigit())])
 

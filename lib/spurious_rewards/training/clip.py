@@ -49,7 +49,7 @@ NEVER_LOW = 1.0
 
 @dataclass(frozen=True)
 class ClipBand:
-    """The interval of ratios that keep their gradient: [1 − low, 1 + high]."""
+    """Hold the interval of ratios that keep their gradient: [1 − low, 1 + high]."""
 
     low: float
     high: float
@@ -62,7 +62,7 @@ class ClipBand:
 
 @dataclass(frozen=True)
 class ClipMode:
-    """One row of the table of clip modes.
+    """Hold one row of the table of clip modes.
 
     Attributes:
         name: as in `RunConfig.clip_mode` and in records.

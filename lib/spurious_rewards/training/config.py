@@ -69,7 +69,7 @@ _AWAY = {"identity": False}  # changes where or how often something is written, 
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """How one rollout batch is cut up. All counts are sequences (rollouts) or steps, none is tokens."""
+    """Say how one rollout batch is cut up. All counts are sequences (rollouts) or steps, none is tokens."""
 
     rollouts: int
     """Rollouts per rollout batch over all processes: prompts_per_batch · group_size."""

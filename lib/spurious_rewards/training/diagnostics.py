@@ -52,7 +52,7 @@ QUANTILES = {"ratio_q001": 0.001, "ratio_q01": 0.01, "ratio_q50": 0.5, "ratio_q9
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """The completion tokens of one micro-batch, flattened: vectors of the same length."""
+    """Hold the completion tokens of one micro-batch, flattened: vectors of the same length."""
 
     logp: Float[Tensor, " tokens"]
     old_logp: Float[Tensor, " tokens"]

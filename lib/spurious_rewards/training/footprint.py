@@ -35,7 +35,7 @@ PADDING = 1.3
 
 @dataclass(frozen=True)
 class Card:
-    """A GPU: memory in 10^9 bytes, bf16 operations per second without sparsity, memory bytes per second."""
+    """Hold a GPU: memory in 10^9 bytes, bf16 operations per second without sparsity, memory bytes per second."""
 
     memory_gb: float
     flops: float

@@ -96,7 +96,7 @@ def _merged(outputs: list[NotebookNode]) -> list[NotebookNode]:
 
 
 def _cleaned(output: NotebookNode) -> NotebookNode | None:
-    """The output without volatile text and unwanted types; None if nothing is left."""
+    """Return the output without volatile text and unwanted types; None if nothing is left."""
     if output.output_type == "stream":
         output.text = _stable(last_state(output.text))
         return output if output.text.strip() else None
@@ -120,7 +120,7 @@ def _cleaned(output: NotebookNode) -> NotebookNode | None:
 
 
 def _stable(text: str) -> str:
-    """Text without the place of the checkout and of Python, the kernel's process id, and memory addresses."""
+    """Remove the place of the checkout and of Python, the kernel's process id, and memory addresses from a text."""
     places = ((runs_dir(), "runs"), (project_root(), "."), (code_root(), "."), (Path(sys.prefix), "<python>"))
     for folder, name in places:
         if folder is not None and folder != Path(folder.anchor):

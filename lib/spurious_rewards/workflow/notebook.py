@@ -39,7 +39,7 @@ TRACEBACK = "Traceback (most recent call last):"
 
 @dataclass(frozen=True)
 class Executed:
-    """A notebook that ran to its end."""
+    """Hold a notebook that ran to its end."""
 
     notebook: str  # file name without suffix
     parameters: dict[str, Any]  # those that were given, checked
@@ -167,7 +167,7 @@ def _run(
 
 
 def _own_python(folder: Path, name: str, inherited: Sequence[int]) -> type:
-    """A kernel manager whose kernel is `sys.executable`, whatever kernels are installed for the user.
+    """Return a kernel manager whose kernel is `sys.executable`, whatever kernels are installed for the user.
 
     Sockets and IPython's own files lie in `folder`: several notebooks started at once cannot take each other's port,
     and start-up files of the user do not run. The kernel ends when this process does, and it checks its assertions
@@ -201,21 +201,21 @@ def _own_python(folder: Path, name: str, inherited: Sequence[int]) -> type:
 
 
 def _read_if_any(running: Path) -> NotebookNode | None:
-    """The notebook as far as it ran, or None if it failed before papermill wrote anything."""
+    """Return the notebook as far as it ran, or None if it failed before papermill wrote anything."""
     import nbformat
 
     return nbformat.read(running, as_version=4) if running.stat().st_size else None
 
 
 def _running_cell(running: Path) -> str:
-    """The index of the cell during which the kernel died, as papermill's metadata tells it."""
+    """Return the index of the cell during which the kernel died, as papermill's metadata tells it."""
     cells = source_cells(running)
     started = [index for index, cell in enumerate(cells) if cell["metadata"].get("papermill", {}).get("start_time")]
     return str(started[-1]) if started else "0"
 
 
 def _marker(executed: NotebookNode | None, name: str) -> list[str] | None:
-    """The run ids in the completion marker that the last code cell printed; None without one."""
+    """Return the run ids in the completion marker that the last code cell printed; None without one."""
     codes = [cell for cell in executed.cells if cell.cell_type == "code"] if executed else []
     if not codes:
         return None
@@ -224,7 +224,7 @@ def _marker(executed: NotebookNode | None, name: str) -> list[str] | None:
 
 
 def _traceback(executed: NotebookNode, notebook: Path) -> NotebookError | None:
-    """The error for a traceback that a library printed and went on, so that the cell did not fail; else None."""
+    """Return the error for a traceback that a library printed and went on, so that the cell did not fail; else None."""
     for index, cell in enumerate(executed.cells):
         for output in cell.get("outputs", []):
             if output.output_type == "stream" and output.name == "stderr" and TRACEBACK in output.text:

@@ -46,7 +46,7 @@ WHOLE, COMPACT = "whole", "compact"
 
 @dataclass(frozen=True)
 class Profile:
-    """A profile with all its jobs."""
+    """Hold a profile with all its jobs."""
 
     name: str
     description: str

@@ -70,7 +70,7 @@ class Progress:
         self.printed = time.monotonic()
 
     def _times(self) -> str:
-        """Time elapsed and, once a job is finished, an estimate of what is left at the pace so far."""
+        """Return the time elapsed and, once a job is finished, an estimate of what is left at the pace so far."""
         elapsed = time.monotonic() - self.began
         text = f"{duration(elapsed)} elapsed"
         if self.minutes_done and self.open:

@@ -44,7 +44,7 @@ Scalar = str | int | float | bool
 
 @dataclass(frozen=True)
 class Job:
-    """One execution of one notebook within a profile."""
+    """Hold one execution of one notebook within a profile."""
 
     profile: str
     name: str  # readable and unique within the profile, as in `train-random-two_sided-seed0`
@@ -166,7 +166,7 @@ def _expand_stage(
 
 
 def _variations(spec: dict[str, Any], constants: dict[str, Scalar], where: str) -> list[dict[str, Scalar]]:
-    """The parameters in which the jobs of a stage differ: every entry of `runs` with every point of `grid`."""
+    """Return the parameters in which the jobs of a stage differ: every entry of `runs` with every point of `grid`."""
     grid = checked_mapping(spec.get("grid", {}), f"grid of {where}")
     runs = spec.get("runs", [{}])
     if not isinstance(runs, list) or not runs:
@@ -187,7 +187,7 @@ def _variations(spec: dict[str, Any], constants: dict[str, Scalar], where: str) 
 
 
 def _upstream(each: Any, earlier: dict[str, list[Job]], where: str) -> tuple[list[Job | None], str]:
-    """The jobs to go through one by one, and the parameter that takes each one's reference."""
+    """Return the jobs to go through one by one, and the parameter that takes each one's reference."""
     if each is None:
         return [None], ""
     each = checked_mapping(each, f"each of {where}")
@@ -220,7 +220,7 @@ def _scalars(value: Any, where: str) -> dict[str, Scalar]:
 
 
 def _label(name: str, value: Scalar) -> str:
-    """A parameter's part of a job name.
+    """Return a parameter's part of a job name.
 
     >>> _label("model", "Qwen/Qwen2.5-Math-7B"), _label("seed", 0), _label("packing", False)
     ('Qwen2.5-Math-7B', 'seed0', 'no_packing')

@@ -80,7 +80,7 @@ def _option(text: str) -> _Option | None:
 
 
 def _comparable(first: _Option, second: _Option, both: str) -> bool:
-    """Whether the letters decide: one stands alone, or both stand in brackets before their contents."""
+    """Tell whether the letters decide: one stands alone, or both stand in brackets before their contents."""
     if not (first.has_content and second.has_content):
         return True
     return first.in_brackets and second.in_brackets and "," not in both
@@ -104,13 +104,13 @@ def words(a: str, b: str) -> Outcome:
 
 
 def _as_number(words: str) -> str:
-    """Digits of a number in words (`twenty-five`, `one hundred and two`); "" for anything else."""
+    """Return the digits of a number in words (`twenty-five`, `one hundred and two`); "" for anything else."""
     names = set(re.split(r"[\s-]+", words)) - {"and"}
     return words_to_number(words) if names and names <= {*WORD_NUMBERS, *SCALES} else ""
 
 
 def _as_words(text: str) -> str | None:
-    """Lower-case words of an answer that is nothing but words; None for anything else."""
+    """Return the lower-case words of an answer that is nothing but words; None for anything else."""
     if "\\text" not in text:
         return text.lower() if _WORD.fullmatch(text) else None
     rest = _TEXT.sub("", text)
@@ -131,7 +131,7 @@ def bases(a: str, b: str) -> Outcome:
 
 
 def _split_base(text: str) -> tuple[str, str | None]:
-    """Digits and base of a numeral (`101_{2}`, `101_{\text{two}}`, `101\text{ base }2`); base None if it has none."""
+    """Split a numeral into digits and base (`101_{2}`, `101_{\text{two}}`, `101\text{ base }2`); None if none."""
     match = _BASE.fullmatch(re.sub(r"\s", "", _TEXT.sub(r"\1", text)))
     base = (match.group(2) or match.group(3)) if match else None
     base = base if base is None or base.isdigit() else _BASES.get(base)
@@ -179,7 +179,7 @@ def is_decimal(text: str) -> bool:
 
 
 def _rounded(a: str, b: str, x: Number, y: Number) -> bool:
-    """Whether a decimal with at least six places and digits is the other value, rounded or cut there.
+    """Tell whether a decimal with at least six places and digits is the other value, rounded or cut there.
 
     Of two decimals the shorter one must be a rounding of the longer one; twelve places and more are a float's.
     """

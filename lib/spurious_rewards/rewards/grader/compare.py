@@ -59,7 +59,7 @@ _UNDECIDED = (False, "structure_differs")
 
 
 class Rule(NamedTuple):
-    """A step of the comparison with an example: an answer, another one, and whether they are equal.
+    """Hold a step of the comparison with an example: an answer, another one, and whether they are equal.
 
     `apply(a, b, depth)` takes canonical strings and returns a verdict, a pair that is to be compared instead, or None
     if the rule does not apply.
@@ -134,7 +134,7 @@ def _split_modulus(text: str) -> tuple[str, int | None]:
 
 
 def _chain_value(text: str) -> str:
-    r"""The value of a chain of constants: `\frac12=0.5` is its first part, `3+4=7` its last."""
+    r"""Return the value of a chain of constants: `\frac12=0.5` is its first part, `3+4=7` its last."""
     parts = structure.split_top(text, "=") if "=" in text else []
     values = [value(part) for part in parts]
     if len(parts) < 2 or None in values:
@@ -186,7 +186,7 @@ def _percents(a: str, b: str, depth: int) -> Outcome:
 
 
 def _is_angle(unit: Unit | None, other_core: str, other_unit: Unit | None) -> bool:
-    r"""Whether degrees stand against radians: a multiple of \pi, with or without its unit."""
+    r"""Tell whether degrees stand against radians: a multiple of \pi, with or without its unit."""
     return unit == KNOWN["degree"] and "\\pi" in other_core and other_unit in (None, KNOWN["radian"])
 
 
@@ -227,7 +227,7 @@ def _assignments(a: str, b: str, _: int) -> Outcome:
 
 
 def _same_name(a: str, b: str) -> bool:
-    """Whether two left-hand sides name the same: without case, words or a mere word; `y` is `f(x)`."""
+    """Tell whether two left-hand sides name the same: without case, words or a mere word; `y` is `f(x)`."""
     if a.lower() == b.lower() or ("\\text" in a + b and re.sub(r"\\text\{.*?\}", "", a + b) == ""):
         return True
     return "y" in (a, b) and all(re.fullmatch(r"y|[fgh]\(x\)", name) for name in (a, b))
@@ -294,14 +294,14 @@ def _compare_groups(a: Group, b: Group, depth: int) -> Verdict:
 
 
 def _other_kind(a: Group, b: Group) -> bool:
-    """Whether a set stands against a tuple, or a pair of brackets against another around two entries: an interval."""
+    """Tell whether a set stands against a tuple, or other brackets around two entries: an interval."""
     if a.is_set or b.is_set:
         return "\\{" in (a.open, b.open) and not (a.is_set and b.is_set)
     return len(a.items) == 2 and "\\langle" not in (a.open, b.open) and a.open + a.close != b.open + b.close
 
 
 def _is_no_set(text: str) -> bool:
-    """Whether the text is a constant, a matrix or words."""
+    """Tell whether the text is a constant, a matrix or words."""
     return value(text) is not None or text.startswith(("\\begin{pmatrix}", "\\text{"))
 
 
@@ -310,7 +310,7 @@ def _split_union(text: str) -> list[str]:
 
 
 def _group_of(text: str) -> Group | None:
-    """The group of a text, `x = (…)` included, with every ± in an unordered list written out."""
+    """Read the group of a text, `x = (…)` included, with every ± in an unordered list written out."""
     group = structure.parse_group(text)
     if group is None:
         text = structure.strip_assignment(text)
@@ -324,7 +324,7 @@ def _group_of(text: str) -> Group | None:
 
 
 def _named_items(group: Group) -> tuple[bool, list[str]]:
-    """Whether the entries carry different names (`a=1,b=2`, but not `x_1=1,x_2=2`), and the entries without them."""
+    """Tell whether entries carry different names (`a=1,b=2`, not `x_1=1,x_2=2`); also return them without names."""
     splits = [structure.split_assignment(item) for item in group.items]
     items = [split[1] if split else item for split, item in zip(splits, group.items, strict=True)]
     names = {split[0] for split in splits if split}
@@ -332,7 +332,7 @@ def _named_items(group: Group) -> tuple[bool, list[str]]:
 
 
 def _distinct(items: Iterable[str]) -> list[str]:
-    r"""The entries without repetitions, `\frac12` and `0.5` being one."""
+    r"""Return the entries without repetitions, `\frac12` and `0.5` being one."""
     found: dict[object, str] = {}
     for item in map(structure.unwrap_single, items):
         number = value(item)

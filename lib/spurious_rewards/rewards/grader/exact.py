@@ -88,7 +88,7 @@ def _evaluate(text: str, variables: Mapping[str, Number], arithmetic: _Doubles |
 
 
 def _repeating(match: re.Match[str]) -> str:
-    r"""A repeating decimal as a fraction: `0.1\overline{6}` is 15/90."""
+    r"""Return a repeating decimal as a fraction: `0.1\overline{6}` is 15/90."""
     whole, fixed, period = match.groups()
     scale = 10 ** len(fixed)
     denominator = scale * (10 ** len(period) - 1)
@@ -166,7 +166,7 @@ class _Parser:
         self.tokens, self.variables, self.arithmetic, self.position = tokens, variables, arithmetic, 0
 
     def apply(self, operation: Callable[[Number, Number], Number], x: Number, y: Number) -> Number:
-        """One operation; a fraction that meets a floating-point number becomes one."""
+        """Apply one operation; a fraction that meets a floating-point number becomes one."""
         if isinstance(x, Fraction) and isinstance(y, Fraction):
             return _bounded(operation(x, y))
         return operation(self.arithmetic.convert(x), self.arithmetic.convert(y))
@@ -322,7 +322,7 @@ class _Parser:
         return result if exponent is None else self.to_power(result, exponent)
 
     def argument(self, depth: int) -> Number:
-        """What a function name applies to: a bracket, else the factors that follow (`\\sin 2x`)."""
+        """Return what a function name applies to: a bracket, else the factors that follow (`\\sin 2x`)."""
         bracketed = self.peek() == "("
         result = self.power(depth + 1)
         if bracketed:

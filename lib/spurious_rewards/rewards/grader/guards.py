@@ -52,7 +52,7 @@ def refuse(text: str) -> str | None:
 
 
 def _is_large_factorial(before: str) -> bool:
-    """Whether what stands before a `!` is another factorial, a large number, or a bracket that holds one or a power."""
+    """Tell whether before a `!` stands another factorial, a large number, or a bracket with one of these or a power."""
     if before.endswith("!"):
         return True
     digits = re.search(r"\d+$", before)
@@ -78,7 +78,7 @@ def _nesting(text: str) -> int:
 
 
 def _is_tower(text: str) -> bool:
-    """Whether an exponent contains a power or factorial of numbers: `2^{9^{9}}`, `x^{y^{z^{w}}}`, `9^9^9`."""
+    """Tell whether an exponent contains a power or factorial of numbers: `2^{9^{9}}`, `x^{y^{z^{w}}}`, `9^9^9`."""
     for match in re.finditer(r"\^\{", text):
         depth, end = 0, len(text)
         for position in range(match.end() - 1, len(text)):

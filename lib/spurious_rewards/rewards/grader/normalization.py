@@ -233,7 +233,7 @@ def _spacing(text: str) -> str:
 
 
 def _one_spelling(text: str) -> str:
-    r"""One command for synonyms, `\text` for all fonts, one kind of matrix."""
+    r"""Write one command for synonyms, `\text` for all fonts, one kind of matrix."""
     text = _COMMAND.sub(lambda match: _SYNONYMS.get(match.group(), match.group()), text)
     for _ in range(2):  # fonts may be nested
         text = _FONT.sub(_font, text)
@@ -264,7 +264,7 @@ def _recurring(match: re.Match[str]) -> str:
 
 
 def _fixed_and_period(digits: str) -> tuple[str, str]:
-    """The digits before the period and the shortest period that ends the digits at least twice; "" if there is none."""
+    """Split digits before the shortest period that ends them at least twice; its text is "" if there is none."""
     for length in range(1, len(digits) // 2 + 1):
         period = digits[-length:]
         if digits.endswith(period * (3 if length == 1 and len(digits) > 4 else 2)):
@@ -337,7 +337,7 @@ def _without_spaces(text: str) -> str:
 
 
 def _in_brackets(text: str) -> bool:
-    """Whether the answer is a bracketed group, in which `1,234` is two entries rather than a number."""
+    """Tell whether the answer is a bracketed group, in which `1,234` is two entries rather than a number."""
     return bool(re.match(r"\s*(?:\\?[({\[]|\\langle)", text)) and bool(re.search(r"[)\]}]\s*$", text))
 
 

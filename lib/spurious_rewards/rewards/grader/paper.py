@@ -80,7 +80,7 @@ def _raw_answer(text: str) -> str:
 
 
 def _after_boxed(rest: str) -> str:
-    """What follows the word "boxed": a group up to its closing brace or the end, else the text up to a dollar sign."""
+    """Return what follows "boxed": a group up to its closing brace or the end, else the text up to a dollar sign."""
     if not rest.startswith("{"):
         return rest.split("$", 1)[0].strip()
     depth = 0
@@ -109,7 +109,7 @@ def _equal(given: str, gold: str) -> bool:
 
 
 def _entries(text: str) -> list[str]:
-    """Entries of a bracketed list without inner brackets, else the text as the only entry."""
+    """Return the entries of a bracketed list without inner brackets, else the text as the only entry."""
     text = join_thousands(text)
     inside = text[1:-1]
     if len(text) > 2 and text[0] in _BRACKETS and text[-1] in _BRACKETS and not set(inside) & set(_BRACKETS):
@@ -142,7 +142,7 @@ def _is_integer(text: str) -> bool:
 
 
 def _difference_is_zero(given: str, gold: str) -> bool:
-    """Whether sympy simplifies the difference to zero, for texts the released verifier lets sympy see."""
+    """Tell whether sympy simplifies the difference to zero, for texts the released verifier lets sympy see."""
     expression = f"({gold})-({given})"
     letters = {character for character in expression.replace("sqrt", "").replace("frac", "") if character.isalpha()}
     if len(letters) > 2 or re.search(r"\^[{(]|\^[0-9]+\^|\^[0-9][0-9]+", expression) or refuse(expression):

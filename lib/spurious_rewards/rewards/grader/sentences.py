@@ -155,14 +155,14 @@ def in_sentence(sentence: str, stated: bool = False) -> str | None:
 
 
 def _piece(part: str) -> str:
-    """The value at the head of a part of a sentence: a formula or list as a whole, else the first main number."""
+    """Return the value at the head of a sentence's part: a formula or list as a whole, else the first main number."""
     whole = MATH.fullmatch(part.strip(" .*\n"))
     part = tidy(_content(whole) if whole else part)
     return part if whole or is_nothing_but_answer(part, is_answer=False) else _main_value(part, first=True)
 
 
 def _main_value(sentence: str, first: bool) -> str:
-    """The first or last value among those that are least of an aside."""
+    """Return the first or last value among those that are least of an aside."""
     values, ranks = values_in(sentence), _ranks(sentence)
     chosen = [value for value, rank in zip(values, ranks, strict=True) if rank == min(ranks)]
     value = chosen[0 if first else -1]
@@ -170,7 +170,7 @@ def _main_value(sentence: str, first: bool) -> str:
 
 
 def _ranks(sentence: str) -> list[int]:
-    """How far each value of a sentence is an aside."""
+    """Tell how far each value of a sentence is an aside."""
     before = [sentence[max(value.start() - 30, 0) : value.start()] for value in values_in(sentence)]
     return [max((rank for word, rank in _ASIDES if word.search(text)), default=0) for text in before]
 

@@ -143,13 +143,13 @@ def _answer(text: str, is_answer: bool) -> str | None:
 
 
 def _denied(text: str) -> str | None:
-    """What the last sentence says there is not ("the limit does not exist"), of a text without any value."""
+    """Return what the last sentence says there is not ("the limit does not exist"), of a text without any value."""
     denial = None if values_in(text) else _DENIAL.search(text)
     return denial.group(1) if denial else None
 
 
 def _json_field(text: str) -> str | None:
-    """Value of the last answer field, an "answer" before a "result" or "solution"."""
+    """Return the value of the last answer field, an "answer" before a "result" or "solution"."""
     fields = list(_JSON_FIELD.finditer(text))
     if not fields:
         return None
@@ -159,13 +159,13 @@ def _json_field(text: str) -> str | None:
 
 
 def _first_dialogue(text: str) -> str:
-    """The text up to a new question, if an answer stands before it."""
+    """Return the text up to a new question, if an answer stands before it."""
     starts = [match.end() for pattern in (*_CUES, _HASHES) if (match := pattern.search(text))]
     return before_new_question(text, min(starts)) if starts else text
 
 
 def _is_value(text: str) -> bool:
-    """Whether what follows `####` is an answer rather than a heading."""
+    """Tell whether what follows `####` is an answer rather than a heading."""
     text = tidy(text)
     if not text or _HEADING.fullmatch(text):
         return False
@@ -173,7 +173,7 @@ def _is_value(text: str) -> bool:
 
 
 def _after_cue(text: str, patterns_in_turn: Sequence[tuple[re.Pattern[str], ...]]) -> str | None:
-    """The answer behind the last cue that has one, of the first group of cues that has any."""
+    """Return the answer behind the last cue that has one, of the first group of cues that has any."""
     for patterns in patterns_in_turn:
         ends = sorted({match.end() for pattern in patterns for match in pattern.finditer(text)})[-_MAX_CUES:]
         for end in reversed(ends):
@@ -184,7 +184,7 @@ def _after_cue(text: str, patterns_in_turn: Sequence[tuple[re.Pattern[str], ...]
 
 
 def _after_doubt(text: str) -> str | None:
-    """The value of the last conclusion, if the text doubts its answer and concludes anew."""
+    """Return the value of the last conclusion, if the text doubts its answer and concludes anew."""
     doubt = last_match(_DOUBT, text)
     if doubt is None:
         return None
@@ -194,7 +194,7 @@ def _after_doubt(text: str) -> str | None:
 
 
 def _in_statement(rest: str) -> str | None:
-    """The answer in what follows a cue such as "the answer is"."""
+    """Return the answer in what follows a cue such as "the answer is"."""
     rest = rest.lstrip()
     math = MATH.match(rest)
     if math and not re.match(r"\s*=", rest[math.end() :]):
@@ -215,7 +215,7 @@ def _in_statement(rest: str) -> str | None:
 
 
 def _sentence(text: str) -> str:
-    """The first sentence; one that ends in a colon takes the next line with it."""
+    """Return the first sentence; one that ends in a colon takes the next line with it."""
     masked = masked_formulas(text)
     for end in SENTENCE_END.finditer(masked):
         if masked[: end.start()].strip(" *") and not masked[: end.start()].rstrip(" *\n").endswith(":"):
@@ -224,7 +224,7 @@ def _sentence(text: str) -> str:
 
 
 def _joined(text: str, math: re.Match[str]) -> str:
-    """A formula, and those that "and", "or" or a comma join to it."""
+    """Return a formula, and those that "and", "or" or a comma join to it."""
     found = [with_suffix(math, text)]
     while True:
         glue = re.compile(r"\s*(?:,|and|or|,\s*(?:and|or))\s*(?=\$|\\[(\[])").match(text, math.end())
@@ -236,7 +236,7 @@ def _joined(text: str, math: re.Match[str]) -> str:
 
 
 def _last_sentence(text: str) -> str | None:
-    """The answer in the last sentence that has a value; a formula that is cut off is none."""
+    """Return the answer in the last sentence that has a value; a formula that is cut off is none."""
     text = _CUT_OFF_FORMULA.sub("", text)
     values = values_in(text)
     if not values:
@@ -256,7 +256,7 @@ def _letter_of_option(text: str) -> str | None:
 
 
 def _chosen_letter(text: str) -> str | None:
-    """The letter that the last sentence chooses."""
+    """Return the letter that the last sentence chooses."""
     lines = text.strip().rsplit("\n", 1)[-1][-300:]
     match = last_match(_CHOSEN, re.split(r"[.!?]\s+(?=[A-Z])", lines)[-1])
     return match.group(match.lastindex or 0) if match else None

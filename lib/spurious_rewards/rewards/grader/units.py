@@ -124,7 +124,7 @@ def compatible(a: Unit | None, b: Unit | None) -> bool:
 
 
 def _is_value(core: str) -> bool:
-    """Whether what stands before the words is a value: balanced, more than words, and not waiting for an operand."""
+    """Tell whether a value stands before the words: balanced, more than words, and not waiting for an operand."""
     without_words = re.sub(r"\\text\{[^{}]*\}", "", core)
     balanced = core.count("{") == core.count("}")
     return balanced and bool(re.search(r"[\dA-Za-z]", without_words)) and not _UNFINISHED.search(core)

@@ -72,7 +72,7 @@ def _serve(connection: socket.socket, cpu_seconds: float, seconds: float, megaby
 
 
 def _address_space() -> int:
-    """Bytes of virtual memory this process uses now."""
+    """Return the bytes of virtual memory this process uses now."""
     try:
         with open("/proc/self/statm", encoding="ascii") as stream:
             return int(stream.read().split()[0]) * resource.getpagesize()
@@ -111,7 +111,7 @@ def _is_zero(expression: str) -> bool:
 
 
 def _differ(a: Any, b: Any) -> bool:
-    """Whether two constants that math-verify calls equal differ when compared relative to their size."""
+    """Tell whether two constants that math-verify calls equal differ when compared relative to their size."""
     from sympy import Expr, Float
 
     if not (isinstance(a, Expr) and isinstance(b, Expr)) or a.free_symbols or b.free_symbols:

@@ -36,14 +36,14 @@ MEMORY_MEGABYTES = 96  # that a child may allocate on top of the imported librar
 
 @dataclass
 class _Connection:
-    """One child of the worker process."""
+    """Hold one child of the worker process."""
 
     socket: socket.socket
     buffer: bytes = b""
     ready: bool = False
 
     def read_line(self, seconds: float) -> bytes | None:
-        """The next line, b"" if the child is gone, None if nothing came in time."""
+        """Return the next line, b"" if the child is gone, None if nothing came in time."""
         deadline = time.monotonic() + seconds
         while b"\n" not in self.buffer:
             self.socket.settimeout(max(deadline - time.monotonic(), 0.001))
@@ -62,7 +62,7 @@ class _Connection:
 
 @dataclass
 class _Worker:
-    """The worker process and the idle connections to it."""
+    """Hold the worker process and the idle connections to it."""
 
     process: subprocess.Popen[bytes] | None = None
     control: socket.socket | None = None
@@ -71,7 +71,7 @@ class _Worker:
     free: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(MAX_CHILDREN))
 
     def connect(self) -> _Connection:
-        """An idle connection or a new one, starting the process if it is not running."""
+        """Return an idle connection or a new one, starting the process if it is not running."""
         with self.lock:
             if self.process is None or self.process.poll() is not None:
                 self._start()
