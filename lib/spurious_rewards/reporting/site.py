@@ -33,6 +33,7 @@ from spurious_rewards.reporting.overview import (
     gpu_numbers,
     study,
 )
+from spurious_rewards.reporting.paragraph import paragraph
 from spurious_rewards.reporting.provenance import Source, computing_seconds, not_run, sources
 from spurious_rewards.reporting.readable import Table, readable
 from spurious_rewards.reporting.text import BENCHMARKS, CAPTIONS
@@ -170,7 +171,7 @@ def first_screen(
         "answers": answers(results, profiles), "rows": rows, "figure_note": note[:1].upper() + note[1:],
         "model_note": MODEL_NOTE, "study": records.profile if records is not None else "",
         "study_source": known.get(records.profile) if records is not None else None, "missing": not_run(results),
-        "gpu_checks": gpu_checks(results),
+        "gpu_checks": gpu_checks(results), "paragraph": paragraph(results, records.profile if records else ""),
         "papers_models": any(claim.verdicts[SCALES[-1]] != "not run" for claim in claims),
         "reproduce_minutes": math.ceil(micro.minutes * MICRO_FACTOR) if micro else 10, "claims": claims,
     }  # fmt: skip

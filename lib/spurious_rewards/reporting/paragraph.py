@@ -1,0 +1,88 @@
+"""Say the answer in one paragraph that a newcomer understands, each number filled from a committed table.
+
+What a random reward and the clip do in one rollout batch (`tables/mechanism/drift.csv`), what they do in a whole run
+(the tests of the study with a protocol), and what would change our mind. Sentences whose tables are missing are left
+out; endings follow the 95 % limits, as on the first screen.
+
+Usage: `paragraph(results, "decide")`
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from spurious_rewards.reporting.overview import PREFER_CODE, ending
+from spurious_rewards.reporting.words import setting_words
+
+WHY = (
+    "With a coin for a reward, pushing an answer up is as likely as pushing it down, so only two things can leave a "
+    "drift: noise, whose second-order effects do not cancel, and the clip."
+)
+MIND = (
+    "We would take the clip for the cause if code rose clearly more with it than without it, at a step size at which "
+    "true rewards teach, in models that prefer code and not in others."
+)
+TOWARDS, AWAY = "towards code", "away from code"
+
+
+def paragraph(results: Path, study: str) -> list[str]:
+    """List the sentences, at most 40 words and three numbers each.
+
+    Args:
+        results: the folder of committed results.
+        study: the profile whose tests speak about whole runs.
+    """
+    middle = [*_one_batch(results), *_whole_runs(results, study)]
+    return [WHY, *(re.sub(r"(?<=\s)-(?=\d)", "−", sentence) for sentence in middle), MIND] if middle else []
+
+
+def _one_batch(results: Path) -> Iterator[str]:
+    """What one rollout batch does to the log-odds of code, by the clip and without it."""
+    path = results / "tables" / "mechanism" / "drift.csv"
+    if not path.is_file():
+        return
+    table = pd.read_csv(path)
+    table = table[table["quantity"].eq("code_logit") & table["model"].isin(PREFER_CODE)]
+    for rate in sorted({table["learning_rate"].min(), table["learning_rate"].max()}) if len(table) else ():
+        here = table[table["learning_rate"] == rate]
+        clip = here[here["part"].eq("two_sided")].assign(size=lambda rows: rows["value"].abs())
+        row = clip.sort_values("size").iloc[-1]
+        tail = ending(row["value_low"], row["value_high"], TOWARDS, AWAY)
+        yield (
+            f"At {setting_words('learning_rate', rate)}, on the same rollouts replayed with every coin turned over as "
+            f"well, the clip alone moves the log-odds of code of {row['model']} by {row['value']:+.2g} per rollout "
+            f"batch, {tail}."
+        )
+        none = here[here["part"].eq("none") & here["model"].eq(row["model"])].iloc[0]
+        tail = ending(none["value_low"], none["value_high"], TOWARDS, AWAY)
+        yield f"Without any clip the same rollouts move them by {none['value']:+.2g}, {tail}."
+
+
+def _whole_runs(results: Path, study: str) -> Iterator[str]:
+    """What whole runs of the study do to accuracy, and the clip to code, model by model."""
+    path = results / "tables" / study / "tests.csv"
+    if not path.is_file():
+        return
+    tests = pd.read_csv(path).drop_duplicates(["claim", "scale", "about"])
+    for model in PREFER_CODE:
+        own = tests[tests["scale"].str.split(" (", regex=False).str[0].eq(model)]
+        random = own[own["claim"].eq("C1") & own["about"].eq("random reward")]
+        clip = own[own["claim"].eq("C4") & own["effect"].eq("paired")]
+        if len(random):
+            row = random.iloc[0]
+            tail = ending(row["low"], row["high"], "a gain", "a loss")
+            yield (
+                f"Over whole runs with the clip, a random reward changed the accuracy of {model} by "
+                f"{100 * row['estimate']:+.1f} points, {tail}."
+            )
+        if len(clip):
+            row = clip.iloc[0]
+            tail = ending(row["low"], row["high"], "so the clip favours code", "so the clip disfavours code")
+            yield (
+                f"Its share of code ended {100 * row['estimate']:+.1f} points apart from that of its twin without the "
+                f"clip, {tail}."
+            )
