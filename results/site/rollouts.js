@@ -17,7 +17,7 @@ const draw = () => {
     box.className = "card";
     head.textContent = `${rollout.code ? "code" : "language"}, ${rollout.right ? "right" : "wrong"}`;
     facts.className = "source";
-    facts.textContent = `${rollout.reward === null ? "all rewards of the group equal" : `reward ${rollout.reward}`}, advantage ${rollout.advantage.toFixed(2)}`;
+    facts.textContent = `${rollout.reward === null ? "all rewards of the group equal" : `reward ${rollout.reward}`}, advantage ${rollout.advantage.toFixed(2).replace("-", "−")}`;
     written.tabIndex = 0;
     rollout.tokens.forEach((token, t) => {
       const span = document.createElement("span"), ratio = rollout.ratios[mode][update][t];
