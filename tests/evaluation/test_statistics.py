@@ -189,3 +189,11 @@ def test_t_interval_by_hand():
 def test_intervals_are_plain_numbers():
     found = (st.wilson(3, 7), st.bootstrap_mean(np.ones(3)), effect(np.eye(3)), sg.mcnemar(np.ones(3), np.ones(3)))
     json.dumps([vars(interval) for interval in found])
+
+
+def test_kept_draws_are_the_streamed_ones(monkeypatch):
+    numbers_P_2 = np.random.default_rng(0).random((300, 2))
+    kept = st.resampled_sums(numbers_P_2, seed=3, n_resamples=50)
+    monkeypatch.setattr(st, "_KEPT_DRAWS", 0)
+    assert np.array_equal(kept, st.resampled_sums(numbers_P_2, seed=3, n_resamples=50))
+    assert not np.array_equal(kept, st.resampled_sums(numbers_P_2, seed=4, n_resamples=50))

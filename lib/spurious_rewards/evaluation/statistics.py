@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -271,7 +272,21 @@ def resampled_sums(numbers_P_C: np.ndarray, seed: int = 0, n_resamples: int = RE
 
     For statistics of several sums of the same problems: one draw of problems serves all columns.
     """
-    return np.concatenate([weights_B_P @ numbers_P_C for weights_B_P in _weights(len(numbers_P_C), n_resamples, seed)])
+    n_units = len(numbers_P_C)
+    if n_units * n_resamples > _KEPT_DRAWS:
+        return np.concatenate([weights_B_P @ numbers_P_C for weights_B_P in _weights(n_units, n_resamples, seed)])
+    blocks = _kept_weights(n_units, n_resamples, seed)
+    return np.concatenate([block.astype(np.int64) @ numbers_P_C for block in blocks])
+
+
+_KEPT_DRAWS = 50_000_000
+"""Draws of a bootstrap up to which its weights are kept: every ratio of a table uses the same ones; a byte each."""
+
+
+@lru_cache(maxsize=2)
+def _kept_weights(n_units: int, n_resamples: int, seed: int) -> list[np.ndarray]:
+    """Blocks of `_weights` in a byte per weight (a unit drawn 256 times in one resample does not happen)."""
+    return [block.astype(np.uint8) for block in _weights(n_units, n_resamples, seed)]
 
 
 def _chunk_rows(n_units: int) -> int:
