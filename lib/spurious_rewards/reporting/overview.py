@@ -272,12 +272,20 @@ def joint(verdicts: Sequence[str]) -> str:
 def telling(findings: Sequence[Finding], scale: str) -> list[Finding]:
     """Return the findings that the verdict of a scale rests on.
 
-    Where the study with a protocol has spoken, they are its findings on organisms that prefer code (or on several
-    organisms at once); else all there are.
+    Where the study with a protocol has the seeds for a first verdict, they are its findings on organisms that prefer
+    code (or on several organisms at once); else all there are.
     """
     there = [finding for finding in findings if finding.column == scale]
-    planned = [finding for finding in there if finding.profile == DECISIVE]
+    planned = [finding for finding in there if _planned(finding)]
     return [finding for finding in planned if finding.scale.split(" (")[0] in PREFER_CODE] or planned or there
+
+
+def _planned(finding: Finding) -> bool:
+    """Tell whether a finding is of the study that decides and rests on as many seeds as its protocol asks for."""
+    if finding.profile != DECISIVE:
+        return False
+    seeds = re.match(r"(\d+)(?: of \d+)? seeds? ", finding.n)
+    return seeds is None or int(seeds[1]) >= protocol_of(DECISIVE).least
 
 
 def claim_views(results: Path) -> list[ClaimView]:
@@ -290,7 +298,7 @@ def claim_views(results: Path) -> list[ClaimView]:
             _finding(str(claim), row, known) for row in rows.to_dict("records") if row["verdict"] != "not run"
         )
         by_scale = {name: joint([f.verdict for f in telling(findings, name)]) for name in SCALES}
-        planned = any(finding.profile == DECISIVE for finding in findings)
+        planned = any(map(_planned, findings))
         order = sorted(SCALES, key=lambda name: not (planned and name == SCALES[1]))
         scale = next((name for name in order if by_scale[name] != "not run"), order[0])
         overall = by_scale[scale]
