@@ -36,7 +36,7 @@ import pandas as pd
 
 from spurious_rewards.data.problem_sets import load_problems
 from spurious_rewards.errors import InputError
-from spurious_rewards.evaluation.agreement import explain, near_tie, paired, same_cell, ties, verdicts
+from spurious_rewards.evaluation.agreement import answer_pairs, explain, near_tie, same_cell, ties, verdicts
 from spurious_rewards.evaluation.config import EvalConfig
 from spurious_rewards.evaluation.evaluate import evaluated_model, record
 from spurious_rewards.evaluation.parts import problems_of
@@ -126,7 +126,7 @@ def measure(model: str, options: argparse.Namespace) -> tuple[dict[str, Any], pd
         )
         for name in ENGINES
     }
-    pairs = paired(*(records[name] for name in ENGINES))
+    pairs = answer_pairs(*(records[name] for name in ENGINES))
     tokens = {
         (key, 0): (a.token_ids, b.token_ids)
         for key, a, b in zip(keys, *(samples[name] for name in ENGINES), strict=True)
@@ -152,7 +152,7 @@ def compare(a: str, b: str) -> tuple[dict[str, Any], pd.DataFrame]:
     """Two finished evaluations of one cell: a row of figures, and the answers that differ."""
     manifests = {run_id: manifest_of(run_id) for run_id in (a, b)}
     config = same_cell(a, b, lambda run_id: manifests[run_id]["config"])
-    pairs = paired(records_of(a, config), records_of(b, config))
+    pairs = answer_pairs(records_of(a, config), records_of(b, config))
     reference = create("transformers", evaluated_model(config), config.batch_size, config.dtype)
     differences = explain(
         pairs, reference.model, reference.tokenizer, reference.eos, answer_prefix(config.prompt_style)

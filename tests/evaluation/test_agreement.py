@@ -42,7 +42,7 @@ def test_verdicts_by_hand():
     a = records([True] * 6 + [False] * 2)
     b = records([True] * 5 + [False] * 3, texts=["a"] * 5 + ["b"] * 3)
     # both right: 5, only a: 1, neither: 2 → agree 7/8; McNemar on 1 discordant pair: p = 1; 5 of 8 texts are equal
-    found = ag.verdicts(ag.paired(a, b))
+    found = ag.verdicts(ag.answer_pairs(a, b))
     assert (found["n"], found["agree"], found["only_a"], found["only_b"]) == (8, 7 / 8, 1, 0)
     assert (found["accuracy_a"], found["accuracy_b"]) == (6 / 8, 5 / 8)
     assert (found["p_value"], found["same_text"]) == (1.0, 5 / 8)
@@ -52,19 +52,19 @@ def test_verdicts_by_hand():
 
 @pytest.mark.parametrize("column, value", [("text", "other"), ("n_tokens", 4), ("finish_reason", "length")])
 def test_answers_are_the_same_only_in_text_length_and_reason(column, value):
-    pairs = ag.paired(records([True, True]), records([True, True]))
+    pairs = ag.answer_pairs(records([True, True]), records([True, True]))
     assert pairs["same"].all()
     changed = records([True, True])
     changed.loc[1, column] = value
-    assert ag.paired(records([True, True]), changed)["same"].tolist() == [True, False]
+    assert ag.answer_pairs(records([True, True]), changed)["same"].tolist() == [True, False]
 
 
 def test_records_of_other_problems_or_prompts_are_refused():
     a = records([True, True])
     for b in (records([True]), a.assign(prompt=["q0", "other"]), a.assign(problem_id=["p0", "p9"])):
         with pytest.raises(InputError, match="not of the same problems and prompts"):
-            ag.paired(a, b)
-    shuffled = ag.paired(a.assign(text=["x", "y"]), a.assign(text=["x", "y"]).iloc[::-1])
+            ag.answer_pairs(a, b)
+    shuffled = ag.answer_pairs(a.assign(text=["x", "y"]), a.assign(text=["x", "y"]).iloc[::-1])
     assert shuffled["problem_id"].tolist() == ["p0", "p1"] and shuffled["same"].all()
 
 
@@ -160,7 +160,7 @@ def test_explaining_differences_by_hand():
     for frame in (a, b):
         frame["logprob"] = [total(model, [1, 2], tokenizer(text)["input_ids"]) for text in frame["text"]]
     b.loc[2, "logprob"] -= 5.0  # this one cannot be recovered
-    found = ag.explain(ag.paired(a, b), model, tokenizer, [0])
+    found = ag.explain(ag.answer_pairs(a, b), model, tokenizer, [0])
     assert list(found) == list(ag.DIFFERENCE_COLUMNS) and found["problem_id"].tolist() == ["p1", "p2"]
     first = found.iloc[0]
     # after "abc" come d (5.0) and e (5.0 - 1e-4); b chose f, which is not one of them
@@ -172,12 +172,12 @@ def test_explaining_differences_by_hand():
     assert (summary["n_different"], summary["n_located"], summary["near_ties"]) == (2, 1, 0)
 
     b.loc[1, ["text", "logprob"]] = ["cef", total(model, [1, 2], [3, 5, 6])]  # e is the second of the two
-    summary = ag.ties(ag.explain(ag.paired(a, b), model, tokenizer, [0]))
+    summary = ag.ties(ag.explain(ag.answer_pairs(a, b), model, tokenizer, [0]))
     assert summary["near_ties"] == 1 and summary["largest_shortfall"] == summary["largest_gap"]
     assert summary["largest_gap"] == summary["median_gap"] == pytest.approx(1e-4, rel=0.05)
     wide = Cycle(gap=0.5)
     known = {("p1", 0): ([3, 4, 5], [3, 5, 6]), ("p2", 0): ([3, 4, 5], [3, 4, 6])}  # token ids given: none is lost
-    summary = ag.ties(ag.explain(ag.paired(a, b), wide, tokenizer, [0], tokens=known))
+    summary = ag.ties(ag.explain(ag.answer_pairs(a, b), wide, tokenizer, [0], tokens=known))
     assert (summary["n_located"], summary["near_ties"]) == (2, 0)
     assert summary["largest_gap"] == pytest.approx(0.5, rel=1e-3)
 
@@ -202,7 +202,7 @@ def test_a_models_own_answers_are_recovered_from_their_texts():
 
 def test_nothing_differs(engine):
     _, frame = answers(engine)
-    found = ag.explain(ag.paired(frame, frame), engine.model, engine.tokenizer, engine.eos)
+    found = ag.explain(ag.answer_pairs(frame, frame), engine.model, engine.tokenizer, engine.eos)
     assert found.empty and list(found) == list(ag.DIFFERENCE_COLUMNS)
     summary = ag.ties(found)
     assert summary["n_different"] == summary["near_ties"] == 0 and math.isnan(summary["largest_gap"])
@@ -214,7 +214,7 @@ def test_a_forced_beginning_is_part_of_prompt_and_text():
         prompt="ab", n_tokens=2, finish_reason="length", logprob=total(model, [1, 2], [3, 4])
     )
     b = a.assign(text="abce", logprob=total(model, [1, 2], [3, 5]))
-    found = ag.explain(ag.paired(a, b), model, tokenizer, [0], prefix="ab")
+    found = ag.explain(ag.answer_pairs(a, b), model, tokenizer, [0], prefix="ab")
     assert (found.loc[0, "position"], found.loc[0, "token_a"], found.loc[0, "token_b"]) == (1, "d", "e")
 
 

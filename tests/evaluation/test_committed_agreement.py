@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from spurious_rewards.evaluation.agreement import near_tie, paired, ties, verdicts
+from spurious_rewards.evaluation.agreement import answer_pairs, near_tie, ties, verdicts
 from spurious_rewards.storage.paths import code_root
 
 RESULTS = code_root() / "results"
@@ -24,7 +24,7 @@ def answers(run_id):
 @pytest.mark.parametrize("index", ROWS.index, ids=ROWS["benchmark"] + "-" + ROWS["dtype"])
 def test_a_row_is_that_of_the_records(index):
     row = ROWS.loc[index]
-    pairs = paired(answers(row["run_a"]), answers(row["run_b"]))
+    pairs = answer_pairs(answers(row["run_a"]), answers(row["run_b"]))
     for name, value in verdicts(pairs).items():
         assert row[name] == pytest.approx(value, rel=1e-9), name
     differing = DIFFERENCES[DIFFERENCES["run_a"] == row["run_a"]]

@@ -8,6 +8,7 @@ import pytest
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation import strategy_analysis as sa
+from spurious_rewards.evaluation.crossed import effect
 from spurious_rewards.storage.files import read_json
 
 REFERENCE = resources.files("spurious_rewards.reporting") / "reference"
@@ -26,7 +27,7 @@ def test_fig7_counts_reproduce_table_2_to_the_printed_digit():
 def test_contributions_by_hand():
     # ground truth: correct 105+93+20+29 = 247 before, 119+125+56+91 = 391 after; gain 144 of 500 = 28.8 points
     # LC: (56 − 20)/144 = 25.0 %; CL: 32/144 = 22.2 %; frequency of CC 165/500 = 33 %
-    table = sa.contributions(read_json(REFERENCE / "fig7_counts.json")["ground_truth"]).set_index("switch")
+    table = sa.switch_contributions(read_json(REFERENCE / "fig7_counts.json")["ground_truth"]).set_index("switch")
     assert table["gain"].sum() == pytest.approx(28.8)
     assert table.loc["LC", "contribution"] == pytest.approx(25.0)
     assert table.loc["CL", "contribution"] == pytest.approx(100 * 32 / 144)
@@ -74,11 +75,11 @@ def frame(code, correct):
 def test_switches_from_records_align_by_problem():
     before = frame([1, 1, 0, 0, 0], [1, 0, 0, 0, 1])
     after = frame([1, 0, 1, 0, 1], [1, 1, 1, 0, 0]).sample(frac=1, random_state=0)
-    table = sa.switches(before, after)
+    table = sa.problem_switches(before, after)
     assert table["switch"].tolist() == ["CC", "CL", "LC", "LL", "LC"]
     # LC: problems 2 (0 → 1) and 4 (1 → 0)
     assert sa.switch_counts(table) == {"CC": (1, 1, 1), "CL": (1, 0, 1), "LC": (2, 1, 1), "LL": (1, 0, 0)}
-    shares = sa.contributions(sa.switch_counts(table)).set_index("switch")["contribution"]
+    shares = sa.switch_contributions(sa.switch_counts(table)).set_index("switch")["contribution"]
     assert shares.tolist() == pytest.approx([0, 100, 0, 0])
 
 
@@ -86,28 +87,28 @@ def test_contribution_intervals_hold_the_estimates():
     rng = np.random.default_rng(0)
     before = frame(rng.random(300) < 0.6, rng.random(300) < 0.4)
     after = frame(rng.random(300) < 0.9, rng.random(300) < 0.8)
-    table = sa.switches(before, after)
-    shares = sa.contributions(sa.switch_counts(table)).set_index("switch")["contribution"]
-    intervals = sa.contribution_intervals(table)
+    table = sa.problem_switches(before, after)
+    shares = sa.switch_contributions(sa.switch_counts(table)).set_index("switch")["contribution"]
+    intervals = sa.contribution_intervals([[table]])
     for d in sa.SWITCHES:
         assert 100 * intervals[d].estimate == pytest.approx(shares[d])
-        assert intervals[d].low < intervals[d].estimate < intervals[d].high
+        assert np.isinf([intervals[d].low, intervals[d].high]).all(), "one seed allows no interval"
     assert intervals["gain"].estimate == pytest.approx(table["after"].mean() - table["before"].mean())
 
 
 def test_a_zero_gain_has_no_contributions():
     counts = {"CC": (2, 1, 2), "CL": (1, 1, 0), "LC": (0, 0, 0), "LL": (1, 0, 0)}
-    assert sa.contributions(counts)["contribution"].isna().all()
+    assert sa.switch_contributions(counts)["contribution"].isna().all()
 
 
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: sa.switches(frame([1], [1]), frame([1, 1], [1, 1])), "different problems"),
-        (lambda: sa.switches(pd.concat([frame([1], [1])] * 2), frame([1], [1])), "several samples"),
-        (lambda: sa.contributions({"CC": (1, 1, 1)}), "exactly the keys"),
+        (lambda: sa.problem_switches(frame([1], [1]), frame([1, 1], [1, 1])), "different problems"),
+        (lambda: sa.problem_switches(pd.concat([frame([1], [1])] * 2), frame([1], [1])), "several samples"),
+        (lambda: sa.switch_contributions({"CC": (1, 1, 1)}), "exactly the keys"),
         (
-            lambda: sa.contributions({"CC": (1, 2, 1), "CL": (0, 0, 0), "LC": (0, 0, 0), "LL": (0, 0, 0)}),
+            lambda: sa.switch_contributions({"CC": (1, 2, 1), "CL": (0, 0, 0), "LC": (0, 0, 0), "LL": (0, 0, 0)}),
             "cannot have 2",
         ),
         (lambda: sa.mean_contributions({}), "there is none"),
@@ -179,31 +180,43 @@ def from_counts(counts):
 
 def test_intervals_of_table_2_hold_the_printed_means():
     tables = {reward: from_counts(counts) for reward, counts in read_json(REFERENCE / "fig7_counts.json").items()}
-    intervals = sa.mean_contribution_intervals(tables)
+    intervals = sa.contribution_intervals([[table, table] for table in tables.values()])
     assert {d: f"{100 * intervals[d].estimate:.1f}" for d in sa.SWITCHES} == {
         "CC": "11.6",
         "CL": "8.6",
         "LC": "58.3",
         "LL": "21.4",
     }
-    assert f"{100 * intervals['gain'].estimate:.1f}" == "23.5" and intervals["gain"].n == 500
+    assert f"{100 * intervals['gain'].estimate:.1f}" == "23.5" and intervals["gain"].n == 2
     assert all(interval.low < interval.estimate < interval.high for interval in intervals.values())
 
 
 def test_contributions_of_stacked_seeds():
     one = from_counts({"CC": (2, 1, 2), "CL": (0, 0, 0), "LC": (2, 0, 1), "LL": (1, 0, 0)})
     two = one.assign(after=one["before"])  # a second seed in which nothing changed
-    intervals = sa.contribution_intervals(pd.concat([one, two]))
+    intervals = sa.contribution_intervals([[one, two]])
     # gained 1 on CC and 1 on LC in ten pairs of five problems
-    assert intervals["gain"].estimate == pytest.approx(0.2) and intervals["gain"].n == 5
+    assert intervals["gain"].estimate == pytest.approx(0.2) and intervals["gain"].n == 2
     assert intervals["LC"].estimate == pytest.approx(0.5)
+    # seed one: g = 1 0 1 0 0, on LC 0 0 1 0 0; seed two: none. Values 0.5 + (g_LC − 0.5 g)/0.2
+    order = one.sort_index()
+    gained = np.array([order["after"] - order["before"], np.zeros(5)])
+    values = 0.5 + (np.where(order["switch"] == "LC", gained, 0) - 0.5 * gained) / 0.2
+    assert sorted(values[0]) == [-2.0, 0.5, 0.5, 0.5, 3.0] and set(values[1]) == {0.5}
+    assert intervals["LC"] == effect(values) and intervals["gain"] == effect(gained)
+
+
+def test_an_arm_that_stood_still_has_no_contributions():
+    one = from_counts({"CC": (2, 1, 2), "CL": (0, 0, 0), "LC": (0, 0, 0), "LL": (1, 0, 0)})
+    still = sa.contribution_intervals([[one.assign(after=one["before"])] * 2])
+    assert all(np.isnan(still[d].estimate) for d in sa.SWITCHES) and still["gain"].estimate == 0
 
 
 def test_a_mean_needs_common_problems_and_a_gain():
     one = from_counts({"CC": (2, 1, 2), "CL": (0, 0, 0), "LC": (0, 0, 0), "LL": (1, 0, 0)})
     with pytest.raises(InputError, match="same problems"):
-        sa.mean_contribution_intervals({"a": one, "b": one.iloc[:2]})
+        sa.contribution_intervals([[one], [one.iloc[:2]]])
     with pytest.raises(InputError, match="same problems"):
-        sa.mean_contribution_intervals({})
+        sa.contribution_intervals([])
     with pytest.raises(InputError, match="without any gain"):
-        sa.mean_contribution_intervals({"a": one.assign(after=one["before"])})
+        sa.contribution_intervals([[one.assign(after=one["before"])], [one]])

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.evaluation.agreement import paired, same_cell
+from spurious_rewards.evaluation.agreement import answer_pairs, same_cell
 from spurious_rewards.evaluation.config import EvalConfig
 from spurious_rewards.storage.paths import code_root
 
@@ -40,7 +40,7 @@ def test_committed_evaluations_can_be_compared_without_their_runs(benchmark, tmp
     a, b = rows.loc[rows["model"] == "qwen-like", ["run_a", "run_b"]].iloc[0]
     manifests = {run_id: benchmark.manifest_of(run_id) for run_id in (a, b)}
     config = same_cell(a, b, lambda run_id: manifests[run_id]["config"])
-    pairs = paired(benchmark.records_of(a, config), benchmark.records_of(b, config))
+    pairs = answer_pairs(benchmark.records_of(a, config), benchmark.records_of(b, config))
     assert len(pairs) == 300 and pairs["prompt_a"].str.contains(r"\S").all()
     with pytest.raises(InputError, match="no evaluation eval-nothing, neither"):
         benchmark.manifest_of("eval-nothing")

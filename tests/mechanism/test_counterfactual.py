@@ -252,7 +252,7 @@ def test_antithetic_run_averages_over_the_signs_and_keeps_the_noise(runs_dir):
         code_depth=2,
     )
     run = counterfactual.run(setting, progress=False)
-    records = counterfactual.Records.of([run])
+    records = counterfactual.PairRecords.of([run])
     pairs, table = records.pairs, records.effects()
     assert len(pairs) == 3 * 2 * 2 and unpaired(pairs) == []
     assert (pairs.groupby("pair")["start_sha"].nunique() == 2).all()  # the moments of the two signs differ
@@ -276,7 +276,7 @@ def test_antithetic_run_averages_over_the_signs_and_keeps_the_noise(runs_dir):
     curvature = table[table["quantity"].eq("curvature_code_logit")]
     assert curvature["clip_mode"].tolist() == ["none"] and curvature["change"].notna().all()
     counterfactual.write_results("antithetic", records, runs_dir / "out")
-    again = counterfactual.Records.committed("antithetic", runs_dir / "out").effects()
+    again = counterfactual.PairRecords.committed("antithetic", runs_dir / "out").effects()
     pd.testing.assert_frame_equal(table, again, rtol=1e-5)
     drift = pd.read_csv(runs_dir / "out/tables/mechanism/drift.csv").set_index(["quantity", "part"])["value"]
     assert drift["code_logit", "none"] == pytest.approx((mean["none"] - start).mean(), abs=1e-5)
@@ -289,7 +289,7 @@ def test_committed_antithetic_tables_follow_from_their_records():
     manifest = read_json(RESULTS / "manifests/mechanism/antithetic.json")
     for path, digest in manifest["files"].items():
         assert sha256_file(RESULTS / path) == digest, path
-    records = counterfactual.Records.committed("antithetic", RESULTS)
+    records = counterfactual.PairRecords.committed("antithetic", RESULTS)
     assert unpaired(records.pairs) == [] and set(records.pairs["sign"]) == {1, -1}
     assert (records.pairs.loc[records.pairs["clip_mode"] == "none", "clipped"].map(max) == 0).all()
     for name, table in records.tables("antithetic").items():
@@ -352,7 +352,7 @@ def test_one_update_per_rollout_batch_makes_the_clip_of_an_antithetic_run_exactl
         clip_modes="none,two_sided,high_only,low_only",
         code_depth=1,
     )
-    table = counterfactual.Records.of([counterfactual.run(setting, progress=False)]).effects()
+    table = counterfactual.PairRecords.of([counterfactual.run(setting, progress=False)]).effects()
     effects = table[table["clip_mode"].ne("none") & table["effect"].notna()]
     assert set(effects["clip_mode"]) == {"two_sided", "high_only", "low_only"} and (effects["effect"] == 0).all()
     assert table.loc[table["clip_mode"].eq("none") & table["quantity"].eq("code_logit"), "change"].iloc[0] != 0
@@ -394,7 +394,7 @@ def test_interrupted_run_ends_with_the_same_records(runs_dir, monkeypatch):
     )
     assert counterfactual.run(setting, progress=False).manifest() == run.manifest() and len(calls) == 8
 
-    table = counterfactual.write_results("counterfactual", counterfactual.Records.of([run]), runs_dir / "out")
+    table = counterfactual.write_results("counterfactual", counterfactual.PairRecords.of([run]), runs_dir / "out")
     manifest = read_json(runs_dir / "out/manifests/mechanism/counterfactual.json")
     for path, digest in manifest["files"].items():
         assert sha256_file(runs_dir / "out" / path) == digest
@@ -417,9 +417,9 @@ def test_interrupted_run_ends_with_the_same_records(runs_dir, monkeypatch):
 
 def test_settings_that_are_not_run_again_are_kept(runs_dir):
     one, two = (config(clip_modes="none,two_sided", optimizer="sgd", learning_rate=step) for step in (0.5, 1.0))
-    records = [counterfactual.Records.of([counterfactual.run(setting, progress=False)]) for setting in (one, two)]
+    records = [counterfactual.PairRecords.of([counterfactual.run(setting, progress=False)]) for setting in (one, two)]
     counterfactual.write_results("counterfactual", records[0].joined(records[1]), runs_dir / "out")
-    older = counterfactual.Records.committed("counterfactual", runs_dir / "out")
+    older = counterfactual.PairRecords.committed("counterfactual", runs_dir / "out")
     older.pairs["entropy"] += 100.0  # so that what is kept can be told
     both = records[1].joined(older)
     assert both.pairs.groupby("learning_rate")["entropy"].min().gt(99).to_dict() == {0.5: True, 1.0: False}
@@ -493,7 +493,7 @@ def test_committed_table_follows_from_the_committed_records():
     manifest = read_json(RESULTS / "manifests/mechanism/counterfactual.json")
     for path, digest in manifest["files"].items():
         assert sha256_file(RESULTS / path) == digest, path
-    records = counterfactual.Records.committed("counterfactual", RESULTS)
+    records = counterfactual.PairRecords.committed("counterfactual", RESULTS)
     pairs, checkpoints = records.pairs, records.checkpoints
     assert unpaired(pairs) == [] and manifest["stopping_rule"]["min_pairs"] == 200
     assert (checkpoints["n_pairs"] >= 200).all() and len(checkpoints) == 6

@@ -59,7 +59,7 @@ def test_two_pairs_from_the_command_line(folder, monkeypatch, tmp_path, capsys):
     assert "2 pairs" in capsys.readouterr().out
     (config,) = configs("tiny", model=str(folder))
     assert config.prompt_style == "simplerl" and config.modes == ("none", "two_sided")
-    records = counterfactual.Records.of([counterfactual.run(config, progress=False)])
+    records = counterfactual.PairRecords.of([counterfactual.run(config, progress=False)])
     assert unpaired(records.pairs) == [] and (records.pairs["motion"] > 0).all()
     assert records.pairs["code_exact"].between(0, 1).all() and records.pairs["kl"].gt(0).all()
     assert len(records.levels["code_logits"].iloc[0]) == config.probe_problems

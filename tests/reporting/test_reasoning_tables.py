@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from spurious_rewards.errors import InputError
+from spurious_rewards.evaluation.crossed import effect
 from spurious_rewards.evaluation.statistics import proportion_difference, wilson
 from spurious_rewards.reporting import collect
 from spurious_rewards.reporting import paper_tables as paper
@@ -95,20 +96,20 @@ def test_switches_add_up_to_the_gain(records):
     )
 
 
-def many(records, n=40):
-    """Two seeds of one arm on n problems: language → code on the second half, all of these become right."""
-    half = n // 2
+def many(records, n=40, seeds=2):
+    """Some seeds of one arm on n problems: language → code on the second half, all of these become right."""
+    half, clip = n // 2, records.runs[records.runs["clip_mode"] == "two_sided"]
     base = cells({"organism": [(1, 1)] * half + [(0, 0)] * half})
     after = [
         cells({"organism": [(1, 1)] * half + [(1, 1)] * (half - 2 * seed) + [(0, 0)] * 2 * seed}).assign(
             trained_run=f"clip-{seed}", run_id=f"eval-clip-{seed}"
         )
-        for seed in (0, 1)
+        for seed in range(seeds)
     ]
     return dataclasses.replace(
         records,
         samples=pd.concat([base, *after], ignore_index=True),
-        runs=records.runs[records.runs["clip_mode"] == "two_sided"],
+        runs=clip.iloc[[0] * seeds].assign(run_id=[f"clip-{seed}" for seed in range(seeds)], seed=range(seeds)),
     )
 
 
@@ -118,8 +119,13 @@ def test_contributions_of_arms_that_gained(records):
     # seed 0: 20 of 40 gained, seed 1: 18; all on LC
     assert row["gain"] == pytest.approx(38 / 80) and row["LC"] == 1.0 and row["CC"] == row["LL"] == row["CL"] == 0
     assert (row["n_arms"], row["arms"], row["n_problems"]) == (1, "random γ=0.5, two_sided", 40)
+    gained = np.array([[0] * 20 + [1] * 20, [0] * 20 + [1] * 18 + [0] * 2])
+    assert (row["n_seeds"], row["gain_low"], row["gain_high"]) == (2, effect(gained).low, effect(gained).high)
     table = claims_table([many(records)]).set_index("claim")
-    assert table.loc["C7", "verdict"] == "supported" and "100.0 [100.0, 100.0] %" in table.loc["C7", "measured"]
+    assert table.loc["C7", "verdict"] == "undecided" and "100.0 [100.0, 100.0] %" in table.loc["C7", "measured"]
+    assert table.loc["C7", "why"] == "2 seeds; a verdict takes 4."
+    table = claims_table([many(records, seeds=4)]).set_index("claim")
+    assert table.loc["C7", "verdict"] == "supported" and table.loc["C7", "n"] == "1 arms × 4 seeds × 40 problems"
 
 
 def test_behaviour_in_spans(records):

@@ -12,7 +12,7 @@ the record: the number of tokens must be the recorded one, and the teacher-force
 the recorded sum. What fails the check (a model may write a word in other pieces than the tokenizer would) is
 counted as not located, and no gap is claimed for it.
 
-Usage: `pairs = paired(records_a, records_b); verdicts(pairs); explain(pairs, model, tokenizer, eos)`.
+Usage: `pairs = answer_pairs(records_a, records_b); verdicts(pairs); explain(pairs, model, tokenizer, eos)`.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def same_cell(a: str, b: str, config_of: Callable[[str], Mapping[str, Any]] = co
     return EvalConfig.from_mapping({**one, "engine": "transformers", "batch_invariant": False})
 
 
-def paired(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
+def answer_pairs(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     """Put records side by side, columns `…_a` and `…_b`, in the order of `a`; `same` marks equal answers.
 
     Raises:
@@ -220,7 +220,7 @@ def explain(
     """Explain each pair of answers that differ: one row each, columns `DIFFERENCE_COLUMNS`.
 
     Args:
-        pairs: from `paired`.
+        pairs: from `answer_pairs`.
         model: the evaluated model as a Transformers causal LM, in the dtype of the evaluations.
         tokenizer: its tokenizer.
         eos: its end-of-sequence tokens.

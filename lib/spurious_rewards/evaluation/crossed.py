@@ -9,7 +9,7 @@ Usage: `effect(after_S_P - before_P).text("points")`
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,7 +97,15 @@ def effect(values_S_P: np.ndarray, confidence: float = CONFIDENCE) -> Effect:
     >>> effect(np.array([[0.0, 1.0], [0.0, 1.0]])).df  # seeds do not differ: the problems' one degree of freedom
     1.0
     """
-    return _contrast([(1.0, _matrix(values_S_P))], confidence)
+    return effect_mean([values_S_P], confidence)
+
+
+def effect_mean(arms_S_P: Sequence[np.ndarray], confidence: float = CONFIDENCE) -> Effect:
+    """Estimate the mean over arms of their effects, each arm with seeds of its own on the same problems.
+
+    The field n is the smallest number of seeds.
+    """
+    return _contrast([(1 / len(arms_S_P), _matrix(values_S_P)) for values_S_P in arms_S_P], confidence)
 
 
 def effect_difference(one_S_P: np.ndarray, two_S_P: np.ndarray, confidence: float = CONFIDENCE) -> Effect:

@@ -21,7 +21,8 @@ import numpy as np
 import pandas as pd
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.evaluation.statistics import Interval, bootstrap_ratio, percentiles, resampled_sums, wilson
+from spurious_rewards.evaluation.crossed import effect_mean
+from spurious_rewards.evaluation.statistics import Interval, percentiles, resampled_sums, wilson
 
 SWITCHES = ("CC", "CL", "LC", "LL")
 """First letter before, second after training: C code, L language."""
@@ -176,7 +177,7 @@ def with_identity(summary: pd.DataFrame) -> pd.DataFrame:
 # ------------------------------------------------------------------------------------------------------- switches
 
 
-def switches(before: pd.DataFrame, after: pd.DataFrame, detector: str = "uses_code") -> pd.DataFrame:
+def problem_switches(before: pd.DataFrame, after: pd.DataFrame, detector: str = "uses_code") -> pd.DataFrame:
     """Tabulate per problem `switch`, `before` and `after` (verdicts as 0/1), indexed by problem_id.
 
     Args:
@@ -209,7 +210,7 @@ def switches(before: pd.DataFrame, after: pd.DataFrame, detector: str = "uses_co
 
 
 def switch_counts(table: pd.DataFrame) -> dict[str, tuple[int, int, int]]:
-    """Count as Fig 7 does, from `switches`: switch → (n, correct before, correct after)."""
+    """Count as Fig 7 does, from `problem_switches`: switch → (n, correct before, correct after)."""
     return {
         d: (
             int((table["switch"] == d).sum()),
@@ -220,7 +221,7 @@ def switch_counts(table: pd.DataFrame) -> dict[str, tuple[int, int, int]]:
     }
 
 
-def contributions(counts: Counts) -> pd.DataFrame:
+def switch_contributions(counts: Counts) -> pd.DataFrame:
     """Tabulate each switch: n, frequency, accuracy before and after, gain, contribution; all but n in per cent.
 
     `gain` is in points of overall accuracy, so the gains add up to the total one. `contribution` is null where the
@@ -251,58 +252,47 @@ def mean_contributions(counts_by_reward: Mapping[str, Counts]) -> tuple[pd.Serie
     """Average contributions over rewards as Table 2 does (per cent, by switch), with the mean total gain in points."""
     if not counts_by_reward:
         raise InputError("Contributions are averaged over rewards, but there is none.")
-    tables = [contributions(counts) for counts in counts_by_reward.values()]
+    tables = [switch_contributions(counts) for counts in counts_by_reward.values()]
     mean = pd.concat([table.set_index("switch")["contribution"] for table in tables], axis=1).mean(axis=1, skipna=False)
     return mean.loc[list(SWITCHES)], float(np.mean([table["gain"].sum() for table in tables]))
 
 
-def contribution_intervals(table: pd.DataFrame, seed: int = 0) -> dict[str, Interval]:
-    """Bootstrap over problems the contribution C_d of each switch (a proportion) and `gain`, the total mean difference.
+def contribution_intervals(arms: Sequence[Sequence[pd.DataFrame]]) -> dict[str, Interval]:
+    """Estimate the contribution C_d of each switch (a proportion), and `gain`, with limits over seeds and problems.
 
-    Tables of several training seeds may be stacked: a problem is then drawn with all its seeds. C_d is a ratio whose
-    denominator is the total gain: where the interval of `gain` holds 0, those of the C_d are wide and mean little.
-    """
-    gained = _gained_P_5(table)
-    total_P = gained[list(SWITCHES)].sum(axis=1).to_numpy()
-    intervals = {d: bootstrap_ratio(gained[d].to_numpy(), total_P, seed) for d in SWITCHES}
-    return intervals | {"gain": bootstrap_ratio(total_P, gained["n"].to_numpy(), seed)}
-
-
-def mean_contribution_intervals(tables: Mapping[str, pd.DataFrame], seed: int = 0) -> dict[str, Interval]:
-    """Average C_d and `gain` over rewards, with a bootstrap over the problems that all share.
+    C_d is a ratio, the gain g_d by switch d over the whole gain g. Its limits are those of its linear part: `crossed`
+    on the values C_d + (g_d − C_d g)/mean(g), whose mean is C_d. Where the limits of `gain` hold 0 they mean little.
 
     Args:
-        tables: reward → table of `switches` (of several training seeds stacked).
-        seed: of the bootstrap.
+        arms: per arm its tables of `problem_switches`, one per training seed. Of several arms the mean is taken, as in
+            Table 2, and their seeds count as different.
 
     Raises:
-        InputError: there is no reward, or the rewards were evaluated on different problems.
+        InputError: there is no arm, an arm did not change at all, or the problems differ.
     """
-    gained = [_gained_P_5(table).sort_index() for table in tables.values()]
-    if not gained or any(not one.index.equals(gained[0].index) for one in gained):
+    tables = [table for seeds in arms for table in seeds]
+    if not tables or any(set(table.index) != set(tables[0].index) for table in tables):
         raise InputError(
             "Contributions are averaged over rewards that were evaluated on the same problems: give at "
             "least one, and leave out those with other problems."
         )
-    numbers_P_RC = pd.concat(gained, axis=1).to_numpy(dtype=float)
-    sums_B_R_5 = np.concatenate([numbers_P_RC.sum(axis=0)[None], resampled_sums(numbers_P_RC, seed)]).reshape(
-        -1, len(gained), 5
-    )
-    totals_B_R = sums_B_R_5[:, :, :4].sum(axis=2)
-    if (totals_B_R[0] == 0).any():
-        raise InputError("A reward without any gain or loss has no contributions: leave it out of the mean.")
-    gain_B = (totals_B_R / sums_B_R_5[:, :, 4]).mean(axis=1)
-    able = (totals_B_R != 0).all(axis=1)
-    shares_B_4 = (sums_B_R_5[able, :, :4] / totals_B_R[able][:, :, None]).mean(axis=1)
-    values = {d: shares_B_4[:, i] for i, d in enumerate(SWITCHES)} | {"gain": gain_B}
-    return {name: Interval(float(v[0]), *percentiles(v[1:]), len(numbers_P_RC)) for name, v in values.items()}
-
-
-def _gained_P_5(table: pd.DataFrame) -> pd.DataFrame:
-    """Count per problem the right answers gained by switch (columns CC, CL, LC, LL), and the pairs (n)."""
-    gained = (table["after"] - table["before"]).to_numpy()
-    columns = {d: np.where(table["switch"] == d, gained, 0) for d in SWITCHES} | {"n": 1}
-    return pd.DataFrame(columns, index=table.index).groupby(level=0, sort=False).sum()
+    by_switch: dict[str, list[np.ndarray]] = {name: [] for name in (*SWITCHES, "gain")}
+    for seeds in arms:
+        gained = [table.sort_index() for table in seeds]
+        total_S_P = np.array([table["after"] - table["before"] for table in gained], dtype=float)
+        mean = total_S_P.mean()
+        if mean == 0 and len(arms) > 1:
+            raise InputError("A reward without any gain or loss has no contributions: leave it out of the mean.")
+        by_switch["gain"].append(total_S_P)
+        for d in SWITCHES:
+            gain_S_P = np.where([table["switch"] == d for table in gained], total_S_P, 0.0)
+            share = gain_S_P.mean() / mean if mean else 0.0
+            by_switch[d].append(share + (gain_S_P - share * total_S_P) / mean if mean else np.zeros_like(total_S_P))
+    found = {name: effect_mean(values) for name, values in by_switch.items()}
+    if not any(values.mean() for values in by_switch["gain"]):
+        nothing = Interval(np.nan, np.nan, np.nan, found["gain"].n)
+        found |= dict.fromkeys(SWITCHES, nothing)
+    return found
 
 
 def check_counts(counts: Counts) -> None:

@@ -82,9 +82,9 @@ def counterfactual(
         n_pairs = folders[-1].manifest()["n_pairs"]
         print(f"{config.model} {config.setting()}: {n_pairs} pairs in {folders[-1].folder}", flush=True)
     if out:
-        found = experiment.Records.of(folders)
+        found = experiment.PairRecords.of(folders)
         if (Path(out) / "manifests" / "mechanism" / f"{name}.json").is_file():
-            found = found.joined(experiment.Records.committed(name, out))
+            found = found.joined(experiment.PairRecords.committed(name, out))
         table = experiment.write_results(name, found, out)
         print(f"{len(table)} rows -> {out}/tables/mechanism/{name}.csv")
 

@@ -224,7 +224,7 @@ def _narrow(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class Records:
+class PairRecords:
     """Hold frames of finished runs, one run below the other, and their manifests.
 
     `checkpoints` has a row per run: its setting, number of pairs, whether the stopping rule's precision was met, what
@@ -238,7 +238,7 @@ class Records:
     manifests: list[dict[str, Any]]
 
     @classmethod
-    def of(cls, folders: Sequence[RunFolder]) -> Records:
+    def of(cls, folders: Sequence[RunFolder]) -> PairRecords:
         """Read finished runs.
 
         The differences per problem, of which there are a million, are rounded to 8 bits of mantissa (relative error
@@ -268,7 +268,7 @@ class Records:
         return cls(pairs, problems, checkpoints, levels, manifests)
 
     @classmethod
-    def committed(cls, name: str, out: str | Path) -> Records:
+    def committed(cls, name: str, out: str | Path) -> PairRecords:
         """Read what `write_results` has written; older records have no levels."""
         folder, nothing = Path(out) / "records" / "mechanism", pd.DataFrame(columns=[*KEYS, "clip_mode", "pair"])
         paths = {part: folder / f"{name}{part}.parquet" for part in ("", "_problems", "_checkpoints", "_levels")}
@@ -279,7 +279,7 @@ class Records:
         checkpoints["target_met"] = [met[key] for key in checkpoints[list(KEYS)].itertuples(index=False, name=None)]
         return cls(found[""], found["_problems"], checkpoints, found["_levels"], manifests)
 
-    def joined(self, older: Records) -> Records:
+    def joined(self, older: PairRecords) -> PairRecords:
         """Return these settings and those of `older` that are not among them, ordered by model and step size."""
         new = {tuple(m["config"][key] for key in KEYS) for m in self.manifests}
 
@@ -293,7 +293,7 @@ class Records:
             *self.manifests,
             *(m for m in older.manifests if tuple(m["config"][key] for key in KEYS) not in new),
         ]
-        return Records(
+        return PairRecords(
             both("pairs"),
             both("problems"),
             both("checkpoints"),
@@ -326,10 +326,10 @@ def _rounded(values: np.ndarray) -> np.ndarray:
 def run_size(size: str = "notebook", only: str = "", progress: bool = True) -> tuple[pd.DataFrame, list[RunFolder]]:
     """Compute or find every setting of a size: (table of effects, run folders)."""
     folders = [run(config, progress) for config in configs(size, only)]
-    return Records.of(folders).effects(), folders
+    return PairRecords.of(folders).effects(), folders
 
 
-def write_results(name: str, records: Records, out: str | Path) -> pd.DataFrame:
+def write_results(name: str, records: PairRecords, out: str | Path) -> pd.DataFrame:
     """Write table, records and manifest below `out`, the manifest last; returns the table."""
     out = Path(out)
     frames = {

@@ -98,7 +98,7 @@ def write_runs(config: DoseConfig, rows: pd.DataFrame, folders: Sequence[RunFold
 
 def write_pairs(config: DoseConfig, folders: Sequence[RunFolder], out: str | Path) -> pd.DataFrame:
     """Write table, records and manifest of the paired counterfactuals below `out`; returns the table."""
-    found = counterfactual.Records.of(folders)
+    found = counterfactual.PairRecords.of(folders)
     frames = {
         "dose_counterfactual": found.pairs,
         "dose_counterfactual_checkpoints": found.checkpoints,

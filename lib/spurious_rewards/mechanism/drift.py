@@ -14,7 +14,7 @@ which is drift. Rows, each a mean over pairs and problems with its interval (`ev
 `per_100` is the part times 100: what 100 rollout batches would add up to if every one drifted like the first, to be
 compared with what training did over as many.
 
-Usage: `drift_table(records.levels, records.checkpoints, records.pairs)` with `counterfactual.Records`
+Usage: `drift_table(records.levels, records.checkpoints, records.pairs)` with `counterfactual.PairRecords`
 """
 
 from __future__ import annotations

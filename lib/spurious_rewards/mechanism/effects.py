@@ -34,7 +34,7 @@ have curvature_code_logit and its like under `none`: the change at the checkpoin
 which is what noise without a direction does. Log-odds code_mean_logit are of a pair's `code`, one probability for all
 problems. Entropy and kl are in nats per token.
 
-Usage: `effects(pairs, problems, checkpoints, levels)` with the frames of `counterfactual.Records`.
+Usage: `effects(pairs, problems, checkpoints, levels)` with the frames of `counterfactual.PairRecords`.
 """
 
 from __future__ import annotations

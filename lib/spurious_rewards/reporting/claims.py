@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from spurious_rewards.evaluation.crossed import SEEDS_FOR_A_VERDICT
 from spurious_rewards.evaluation.records import code_advantage
 from spurious_rewards.evaluation.statistics import Interval
 from spurious_rewards.evaluation.verdicts import CONTRADICTED, NOT_RUN, SUPPORTED, UNDECIDED, judge
@@ -176,11 +177,14 @@ def gain_comes_from_switches(evidence: Evidence) -> dict[str, Any] | None:
     if table.empty:
         return None
     row = table.iloc[0]
-    share, gain = (Interval.from_row(row, name, row["n_problems"]) for name in ("LC", "gain"))
+    share, gain = (Interval.from_row(row, name, row["n_seeds"]) for name in ("LC", "gain"))
     over_half = share.shifted(-0.5)
+    verdict, why = judge(over_half), side(over_half, "one half")
+    if row["n_seeds"] < SEEDS_FOR_A_VERDICT:
+        verdict, why = UNDECIDED, f"{row['n_seeds']} seeds; a verdict takes {SEEDS_FOR_A_VERDICT}."
     text = f"language → code carries {share.text('%')} of a gain of {gain.text('points')} ({row['arms']})"
-    n = f"{row['n_arms']} arms × {row['n_problems']} problems"
-    return finding(share, "%", n, text, judge(over_half), side(over_half, "one half"), table="contributions")
+    n = f"{row['n_arms']} arms × {row['n_seeds']} seeds × {row['n_problems']} problems"
+    return finding(share, "%", n, text, verdict, why, table="contributions")
 
 
 def forcing_follows_accuracy(evidence: Evidence) -> dict[str, Any] | None:

@@ -264,10 +264,10 @@ def _controls(
         if samples.empty or (name == reward and mode == CLIPPED):
             continue
         control_S_P = changes(samples, base, "correct")
-        paired = set(mine["train_seed"]) == set(samples["train_seed"]) and len(mine_S_P) == len(control_S_P)
+        same_seeds = set(mine["train_seed"]) == set(samples["train_seed"]) and len(mine_S_P) == len(control_S_P)
         difference = (
             effect(_by_seed(mine, base) - _by_seed(samples, base))
-            if paired
+            if same_seeds
             else effect_difference(mine_S_P, control_S_P)
         )
         gain = effect(control_S_P)

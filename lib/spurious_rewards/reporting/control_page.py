@@ -86,15 +86,15 @@ def rows_of(table: pd.DataFrame, columns: dict[str, str]) -> list[list[str]]:
     if table.empty:
         return []
     names = [name for name in columns if name in table]
-    return [[columns[name] for name in names], *([cell(row, name) for name in names] for _, row in table.iterrows())]
+    return [[columns[name] for name in names], *([shown(row, name) for name in names] for _, row in table.iterrows())]
 
 
-def cell(row: pd.Series, name: str) -> str:
+def shown(row: pd.Series, name: str) -> str:
     """Write one value: a share in per cent, a difference in points, with limits where there are some.
 
-    >>> cell(pd.Series({"gain": 0.05, "gain_low": 0.01, "gain_high": 0.09}), "gain")
+    >>> shown(pd.Series({"gain": 0.05, "gain_low": 0.01, "gain_high": 0.09}), "gain")
     '+5.0 [+1.0, +9.0]'
-    >>> cell(pd.Series({"code": 0.5}), "code")
+    >>> shown(pd.Series({"code": 0.5}), "code")
     '50.0'
     """
     value = row[name]

@@ -104,7 +104,7 @@ def switch_figure(records: Records) -> go.Figure | None:
     figure.add_vline(0, line=ZERO)
     figure.update_xaxes(title_text="points of accuracy")
     figure.update_layout(barmode="relative")
-    note = f"greedy answers, {total['n_problems'].max()} problems; limits over problems"
+    note = f"greedy answers, {total['n_problems'].max()} problems; limits over seeds and problems"
     return style(figure, "Change of accuracy by switch of strategy, before → after training", height, note)
 
 

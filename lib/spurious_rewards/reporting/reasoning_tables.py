@@ -33,13 +33,12 @@ from spurious_rewards.evaluation.statistics import pass_at_k
 from spurious_rewards.evaluation.strategy_analysis import (
     SWITCHES,
     contribution_intervals,
-    mean_contribution_intervals,
+    problem_switches,
     strategy_figures,
+    switch_contributions,
     switch_counts,
     with_identity,
 )
-from spurious_rewards.evaluation.strategy_analysis import contributions as contribution_rows
-from spurious_rewards.evaluation.strategy_analysis import switches as problem_switches
 from spurious_rewards.models.prompts import PROMPT_STYLES, unforced
 from spurious_rewards.reporting.arms import BASE, arm_name, at_the_end, cell_columns, matrix, parsable, with_arms
 from spurious_rewards.reporting.collect import Records
@@ -133,8 +132,8 @@ def pass_curves(records: Records) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def switch_tables(records: Records) -> dict[tuple, pd.DataFrame]:
-    """Map (arm, clip mode, cell …) to its problems' switches against the base model, seeds stacked; greedy only."""
+def switch_tables(records: Records) -> dict[tuple, list[pd.DataFrame]]:
+    """Map (arm, clip mode, cell …) to its problems' switches against the base model, a table per seed; greedy only."""
     if records.runs.empty:
         return {}
     columns, found = cell_columns(records), {}
@@ -143,7 +142,7 @@ def switch_tables(records: Records) -> dict[tuple, pd.DataFrame]:
         base = group[group["arm"] == BASE]
         for arm, seeds in group[group["arm"] != BASE].groupby("arm", sort=False) if len(base) else ():
             tables = [problem_switches(base, run) for _, run in seeds.groupby("trained_run", sort=False)]
-            found[(arm, clip_modes[seeds["trained_run"].iloc[0]], *cell)] = pd.concat(tables)
+            found[(arm, clip_modes[seeds["trained_run"].iloc[0]], *cell)] = tables
     return found
 
 
@@ -155,21 +154,14 @@ def switches(records: Records) -> pd.DataFrame:
     meaning where the limits of `total_gain` include 0.
     """
     rows = []
-    for key, table in switch_tables(records).items():
-        intervals = contribution_intervals(table)
-        for row in contribution_rows(switch_counts(table)).to_dict("records"):
-            rows.append(
-                {
-                    **dict(zip(["arm", "clip_mode", *cell_columns(records)], key, strict=True)),
-                    "n_seeds": int(table.index.value_counts().iloc[0]),
-                    "n_problems": table.index.nunique(),
-                    "switch": row["switch"],
-                    "n": row["n"],
-                    **{name: row[name] / 100 for name in ("frequency", "accuracy_before", "accuracy_after", "gain")},
-                    **intervals[row["switch"]].columns("contribution"),
-                    **intervals["gain"].columns("total_gain"),
-                }
-            )
+    for key, tables in switch_tables(records).items():
+        intervals = contribution_intervals([tables])
+        shared = dict(zip(["arm", "clip_mode", *cell_columns(records)], key, strict=True))
+        shared |= {"n_seeds": len(tables), "n_problems": len(tables[0])}
+        for row in switch_contributions(switch_counts(pd.concat(tables))).to_dict("records"):
+            shares = {name: row[name] / 100 for name in ("frequency", "accuracy_before", "accuracy_after", "gain")}
+            limits = intervals[row["switch"]].columns("contribution") | intervals["gain"].columns("total_gain")
+            rows.append({**shared, "switch": row["switch"], "n": row["n"], **shares, **limits})
     return pd.DataFrame(rows).drop(columns="clip_mode", errors="ignore")
 
 
@@ -180,18 +172,20 @@ def contributions(records: Records) -> pd.DataFrame:
     exist only where at least one arm gained.
     """
     columns, groups = cell_columns(records), {}
-    for (arm, clip_mode, *cell), table in switch_tables(records).items():
-        if contribution_intervals(table)["gain"].low > 0:
-            groups.setdefault((clip_mode, *cell), {})[arm] = table
+    for (arm, clip_mode, *cell), tables in switch_tables(records).items():
+        if contribution_intervals([tables])["gain"].low > 0:
+            groups.setdefault((clip_mode, *cell), {})[arm] = tables
     rows = []
     for key, gained in groups.items():
-        intervals = mean_contribution_intervals(gained)
+        intervals = contribution_intervals(list(gained.values()))
+        seeds = [len(tables) for tables in gained.values()]
         rows.append(
             {
                 **dict(zip(["clip_mode", *columns], key, strict=True)),
                 "n_arms": len(gained),
                 "arms": "; ".join(gained),
-                "n_problems": intervals["gain"].n,
+                "n_seeds": min(seeds),
+                "n_problems": len(next(iter(gained.values()))[0]),
                 **{k: v for d in (*SWITCHES, "gain") for k, v in intervals[d].columns(d).items()},
             }
         )
@@ -305,7 +299,7 @@ def forced_code(records: Records) -> pd.DataFrame:
                     **subject,
                     "prompt_style": twin,
                     "forced": forced,
-                    **paired(one, two),
+                    **accuracy_difference(one, two),
                     "accuracy": figures["accuracy"],
                     "accuracy_forced": float(two["correct"].mean()),
                     "code": figures["code"],
@@ -344,7 +338,7 @@ def prompts(records: Records) -> pd.DataFrame:
                 "mean_tokens": cell["n_tokens"].mean(),
                 "cut_off": (cell["finish_reason"] == "length").mean(),
             }
-            rows.append(row | (paired(by_style[own], cell) if style != own else {}))
+            rows.append(row | (accuracy_difference(by_style[own], cell) if style != own else {}))
     return corrected(pd.DataFrame(rows))
 
 
@@ -372,7 +366,7 @@ def with_refused(table: pd.DataFrame, records: Records) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if found else table
 
 
-def paired(one: pd.DataFrame, two: pd.DataFrame) -> dict[str, object]:
+def accuracy_difference(one: pd.DataFrame, two: pd.DataFrame) -> dict[str, object]:
     """Subtract accuracy of one from two on the same problems: limits (bootstrap), won and lost, McNemar's p-value."""
     both = pd.concat([one.assign(run_id="one"), two.assign(run_id="two")])
     found = compare(both, "one", "two")

@@ -26,9 +26,9 @@ CAPTIONS = {
     "of two detectors (Cohen's kappa), the identity frequency × accuracy, which holds by construction "
     "(95 % limits over problems; the seeds of an arm are taken together as they are).",
     "switches": "What problems contribute to the change of greedy accuracy (Fig 7), by strategy before and after "
-    "training (C code, L language; 95 % limits over problems). Where the limits of total_gain include 0 "
+    "training (C code, L language; 95 % limits over seeds and problems). Where the limits of total_gain include 0 "
     "the contributions mean little; where it is negative they are shares of the loss.",
-    "contributions": "Contributions averaged over the arms that gained (Table 2; 95 % limits over problems).",
+    "contributions": "Contributions averaged over the arms that gained (Table 2; 95 % limits over seeds and problems).",
     "behaviour": "Code frequency and mean reward of the rollouts in fifths of training (Fig 6): mean of the seeds, and "
     "the lowest and highest seed.",
     "checkpoints": "Evaluated checkpoints along training (95 % limits over problems and seeds).",
@@ -60,7 +60,7 @@ BENCHMARKS = {
 """Tables that benchmarks write, below results/tables, and their captions."""
 
 
-def cell(value: Any) -> str:
+def shown(value: Any) -> str:
     """Write a table's value: four significant digits, a dash for what does not exist."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "–" if value is None or math.isnan(value) else ("∞" if value > 0 else "−∞")
@@ -71,4 +71,4 @@ def cell(value: Any) -> str:
 
 def markdown(table: pd.DataFrame) -> str:
     """Write a table as a Markdown pipe table."""
-    return pipe_table(list(table.columns), (map(cell, row) for row in table.itertuples(index=False)))
+    return pipe_table(list(table.columns), (map(shown, row) for row in table.itertuples(index=False)))

@@ -107,7 +107,7 @@ def _of_mechanism(results: Path, tables: dict[str, pd.DataFrame]) -> Iterator[tu
     """Return the mechanism's tables that its records make, and the table of questions."""
     for name in ("counterfactual", "antithetic"):
         if name in tables:
-            for part, table in counterfactual.Records.committed(name, results).tables(name).items():
+            for part, table in counterfactual.PairRecords.committed(name, results).tables(name).items():
                 yield f"tables/mechanism/{part}.csv", counterfactual.csv_text(table)
     if {"dose_response", "dose_counterfactual"} <= set(tables):
         with tempfile.TemporaryDirectory() as folder:

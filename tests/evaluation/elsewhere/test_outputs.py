@@ -17,7 +17,7 @@ from spurious_rewards.evaluation.elsewhere.answers import answers_of
 from spurious_rewards.evaluation.elsewhere.outputs import Outputs, import_outputs
 from spurious_rewards.evaluation.elsewhere.reference import Reference, differences, first_of, matched, with_reference
 from spurious_rewards.evaluation.records import check_one_version, load_records
-from spurious_rewards.evaluation.strategy_analysis import contributions, switch_counts, switches
+from spurious_rewards.evaluation.strategy_analysis import problem_switches, switch_contributions, switch_counts
 
 EXAMPLES = Path(__file__).parent / "examples"
 PROBLEMS = str(EXAMPLES / "problems.jsonl")
@@ -289,8 +289,8 @@ def test_one_answer_per_problem_gives_the_switches_of_the_paper(tmp_path):
     after = graded(outputs(tmp_path / "b.jsonl", [code + BOX, code + BOX, code + BOX, WRONG, WRONG]))
     ours = before_after(before, after).splits["uses_code"].set_index("pair")
     records = load_records([before, after])
-    table = switches(*(records[records["run_id"] == run.run_id] for run in (before, after)))
-    theirs = contributions(switch_counts(table)).set_index("switch")
+    table = problem_switches(*(records[records["run_id"] == run.run_id] for run in (before, after)))
+    theirs = switch_contributions(switch_counts(table)).set_index("switch")
     pairs = {"LC": "language → code", "CC": "code → code", "CL": "code → language", "LL": "language → language"}
     for switch, pair in pairs.items():
         assert 100 * ours.loc[pair, ["share", "gain", "contribution"]].to_numpy(float) == pytest.approx(
