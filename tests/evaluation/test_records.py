@@ -146,7 +146,7 @@ def test_comparison_of_two_cells():
     result = compare(pd.concat([TEN.assign(run_id="base"), after]), "base", "after")
     assert result["difference"] == pytest.approx((8 - 4) / 10) and result["test"] == "McNemar, exact"
     assert result["p_value"] == pytest.approx(14 / 64)
-    assert result["low"] < 0.4 < result["high"]
+    assert result["difference_low"] < 0.4 < result["difference_high"]
     two = make([(0, i % 3 == 0) for i in range(12)], k=2)
     assert (
         compare(pd.concat([two.assign(run_id="a"), two.assign(run_id="b", correct=True)]), "a", "b")["test"]

@@ -41,7 +41,7 @@ def test_a_table_for_readers():
 
 def test_wide_tables_show_ten_columns():
     view = readable(pd.DataFrame({f"x{i}": [i, i + 1] for i in range(14)}))
-    assert len(view.heads) == 10 and view.n_hidden == 4
+    assert list(view.heads) == [f"x{i}" for i in range(10)]
 
 
 def test_arms_with_equal_words_keep_their_setting():

@@ -131,7 +131,7 @@ def before_after(before: RunFolder, after: RunFolder) -> BeforeAfter:
         index=["before", "after"],
     )
     change = compare(both, before.run_id, after.run_id)
-    if change["low"] == change["high"]:
+    if change["difference_low"] == change["difference_high"]:
         warnings.append(
             f"The change is the same on every problem, so its limits have no width: at n = {len(shared)}, up to "
             f"{min(100, 300 / len(shared)):.0f} % of the problems may differ without one being seen (rule of three)."
@@ -232,7 +232,7 @@ def _check_golds(one: pd.DataFrame, two: pd.DataFrame) -> None:
 
 def _gain(change: Mapping[str, Any]) -> Interval:
     """Read the interval in a row of `records.compare`."""
-    return Interval(change["difference"], change["low"], change["high"], change["n_problems"])
+    return Interval.from_row(change, "difference", change["n_problems"])
 
 
 def _some_ids(records: pd.DataFrame) -> str:

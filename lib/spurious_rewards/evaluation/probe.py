@@ -25,7 +25,6 @@ Usage: `run = probe(ProbeConfig(model="smollm2-135m-instruct", benchmark="math50
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -345,14 +344,9 @@ def summarise_probe(rows: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
             ("rouge_l", bootstrap_mean(group["rouge_l"].to_numpy(), seed)),
             ("accuracy", wilson(int(group["correct"].sum()), len(group))),
         ):
-            row |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
+            row |= interval.columns(name)
         row["rest_tokens"] = fmean(len(_TOKEN.findall(rest)) for rest in group["rest"])
         row["fits"] = float(group["fits"].mean())
         row["cut_off"] = float((group["finish_reason"] == "length").mean())
-        table.append(
-            {
-                name: value if not isinstance(value, float) or math.isfinite(value) else None
-                for name, value in row.items()
-            }
-        )
+        table.append(jsonable(row))
     return pd.DataFrame(table)

@@ -29,17 +29,8 @@ from spurious_rewards.evaluation.statistics import (
 from spurious_rewards.storage.runs import RunFolder
 
 CELL_COLUMNS = (
-    "model",
-    "trained_run",
-    "checkpoint",
-    "benchmark",
-    "prompt_style",
-    "temperature",
-    "top_p",
-    "n_samples",
-    "max_new_tokens",
-    "engine",
-    "dtype",
+    *("model", "trained_run", "checkpoint", "benchmark", "prompt_style"),
+    *("temperature", "top_p", "n_samples", "max_new_tokens", "engine", "dtype"),
 )
 ARM_COLUMNS = {"reward": "reward", "gamma": "gamma", "clip_mode": "clip_mode", "seed": "train_seed"}
 """Fields of the training configuration that go with the records, and their column names."""
@@ -195,7 +186,7 @@ def summarise(records: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
         ("parsable", records["extracted"].notna(), every),
     ):
         interval = share(event.astype(bool), given, records["problem_id"], k, seed)
-        figures |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
+        figures |= interval.columns(name)
     solved = (
         share(records["correct"].astype(bool), every, records["problem_id"], k)
         if k == 1
@@ -204,9 +195,7 @@ def summarise(records: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
     return figures | {
         "n_code": int(code.sum()),
         "n_language": int((~code).sum()),
-        "pass_at_k": solved.estimate,
-        "pass_at_k_low": solved.low,
-        "pass_at_k_high": solved.high,
+        **solved.columns("pass_at_k"),
         "code_structural": float(records["uses_code_structural"].mean()),
         "detectors_agree": float((code == records["uses_code_structural"]).mean()),
         "boxed": float(records["text"].str.contains(r"\boxed{", regex=False).mean()),
@@ -274,9 +263,7 @@ def compare(records: pd.DataFrame, before: str, after: str, seed: int = 0) -> di
         "before": before,
         "after": after,
         "n_problems": interval.n,
-        "difference": interval.estimate,
-        "low": interval.low,
-        "high": interval.high,
+        **interval.columns("difference"),
         "won": int((two_P > one_P).sum()),
         "lost": int((two_P < one_P).sum()),
         "p_value": test.p_value,

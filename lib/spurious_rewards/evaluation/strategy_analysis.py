@@ -124,7 +124,7 @@ def strategy_figures(records: pd.DataFrame, seed: int = 0) -> dict[str, float]:
             interval = Interval(
                 total[top] / total[bottom], *percentiles((able[top] / able[bottom]).to_numpy()), len(counts)
             )
-        figures |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
+        figures |= interval.columns(name)
     kappas = kappa(drawn)
     low, high = percentiles(kappas[np.isfinite(kappas)]) if np.isfinite(kappa(total)) else (np.nan, np.nan)
     check = consistency(

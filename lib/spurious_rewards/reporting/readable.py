@@ -82,12 +82,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Hold a table for readers: heads, rows of cells, what all rows share, how many columns only the CSV has."""
+    """Hold a table for readers: heads, rows of cells, and what all rows share."""
 
     heads: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     constant: str
-    n_hidden: int
 
 
 def unit_of(name: str) -> str:
@@ -161,7 +160,7 @@ def readable(table: pd.DataFrame) -> Table:
         table = table.assign(setting=[", ".join(str(arm).split(", ")[2:]) for arm in table["arm"]])
         columns.insert(columns.index("arm") + 1, "setting")
     shown = columns[:MOST_COLUMNS]
-    return Table(_heads(shown), _rows(table, shown), constant, len(table.columns) - len(shown) - len(same))
+    return Table(_heads(shown), _rows(table, shown), constant)
 
 
 def in_words(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

@@ -370,15 +370,7 @@ def accuracy_difference(one: pd.DataFrame, two: pd.DataFrame) -> dict[str, objec
     """Subtract accuracy of one from two on the same problems: limits (bootstrap), won and lost, McNemar's p-value."""
     both = pd.concat([one.assign(run_id="one"), two.assign(run_id="two")])
     found = compare(both, "one", "two")
-    return {
-        "n_problems": found["n_problems"],
-        "difference": found["difference"],
-        "difference_low": found["low"],
-        "difference_high": found["high"],
-        "won": found["won"],
-        "lost": found["lost"],
-        "p_value": found["p_value"],
-    }
+    return {name: value for name, value in found.items() if name not in ("before", "after", "test")}
 
 
 def corrected(table: pd.DataFrame) -> pd.DataFrame:
