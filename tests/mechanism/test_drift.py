@@ -49,6 +49,8 @@ def test_by_hand():
     )
     # p(1 − p) = 0.25 and 0.16; p(1 − p)(1 − 2p) = 0 and −0.096; ½ · −0.096 · 0.16 = −0.00768
     assert value["code", "noise, second order"] == pytest.approx(-0.00768 / 2)
+    # mean over problems of p(1 − p) o: (0.075 + 0.064)/2 and (0.075 − 0.064)/2
+    assert value["code", "noise"] == pytest.approx(np.sqrt((0.0695**2 + 0.0055**2) / 2))
     assert value["code", "none"] == pytest.approx((0.25 * 0.01 + 0.16 * 0.03) / 2)
     assert value["code", "two_sided"] == pytest.approx(0.25 * 0.01 / 2)
     assert table.loc[("code", "two_sided"), "per_100"] == pytest.approx(0.125)

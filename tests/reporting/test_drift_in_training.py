@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -41,18 +42,30 @@ def test_a_run_is_predicted_by_its_length_and_measured_between_its_ends(records)
         ("two_sided", 0): (0.5, 0.5),
         ("two_sided", 1): (0.6, 0.7),
     }
-    table = drift_in_training(drift(none=0.01, two_sided=-0.002), [runs_of(records, shares)]).set_index("part")
-    assert list(table.index) == ["without clip", "added by the clip"]
+    table = drift_in_training(drift(none=0.01, two_sided=-0.002, noise=0.03), [runs_of(records, shares)]).set_index(
+        "part"
+    )
+    assert list(table.index) == ["without clip", "added by the clip", "spread, without clip", "spread, with clip"]
     # thirty rollout batches, ends of ten each: their middles lie twenty apart
-    assert table["predicted"].tolist() == pytest.approx([20 * 0.01, 20 * -0.002])
-    assert table["predicted_low"].tolist() == pytest.approx([0.18, -0.06])
+    # a random walk spreads by √(20 − 99/30) of its steps
+    wandered = (20 - 99 / 30) ** 0.5
+    assert table["predicted"].tolist() == pytest.approx([20 * 0.01, 20 * -0.002, 0.03 * wandered, 0.03 * wandered])
+    assert table["predicted_low"].tolist() == pytest.approx([0.18, -0.06, 0.029 * wandered, 0.029 * wandered])
     # without clip +0.1 and +0.3; with clip 0 and +0.1, so the clip adds −0.1 and −0.2
-    assert table["measured"].tolist() == pytest.approx([0.2, -0.15])
-    assert table["n_seeds"].tolist() == [2, 2] and table["n_pairs"].tolist() == [20, 20]
+    # standard deviations of (0.1, 0.3) and (0, 0.1): 0.2/√2 and 0.1/√2
+    assert table["measured"].tolist() == pytest.approx([0.2, -0.15, 0.2 / 2**0.5, 0.1 / 2**0.5])
+    assert table["n_seeds"].tolist() == [2] * 4 and table["n_pairs"].tolist() == [20] * 4
+
+
+def test_a_random_walk_spreads_as_predicted():
+    steps = np.random.default_rng(0).normal(size=(20_000, 30))
+    walks = steps.cumsum(axis=1)
+    ends = walks[:, 20:].mean(axis=1) - walks[:, :10].mean(axis=1)
+    assert ends.var() == pytest.approx(20 - 99 / 30, rel=0.03)
 
 
 def test_settings_that_lack_one_of_the_two_are_left_out(records):
     one_arm = runs_of(records, {("none", 0): (0.5, 0.6)})
-    assert drift_in_training(drift(none=0.01, two_sided=0.0), [one_arm]).empty
+    assert drift_in_training(drift(none=0.01, two_sided=0.0, noise=0.01), [one_arm]).empty
     both = runs_of(records, {("none", 0): (0.5, 0.6), ("two_sided", 0): (0.5, 0.6)})
-    assert drift_in_training(drift(none=0.01, two_sided=0.0).assign(learning_rate=1e-4), [both]).empty
+    assert drift_in_training(drift(none=0.01, two_sided=0.0, noise=0.01).assign(learning_rate=1e-4), [both]).empty

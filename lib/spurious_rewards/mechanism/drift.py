@@ -8,8 +8,10 @@ which is drift. Rows, each a mean over pairs and problems with its interval (`ev
     code_logit (log-odds)      noise: root mean square of o. curvature: z at the checkpoint ± half the difference of the
                                two arms, minus z₀, what noise without a direction does (over pairs alone). none: e
                                without a clip. two_sided, high_only, low_only: what each clip adds to that
-    code (probability)         noise, second order: ½ p(1 − p)(1 − 2p) o², what symmetric noise in the log-odds does to
-                               a probability. none, two_sided, …: p(1 − p) times the same parts of z
+    code (probability)         noise: root mean square over pairs of the mean over problems of p(1 − p) o, how far one
+                               rollout batch of coins throws the mean probability. noise, second order: ½ p(1 − p)
+                               (1 − 2p) o², what symmetric noise in the log-odds does to a probability. none,
+                               two_sided, …: p(1 − p) times the same parts of z
 
 `per_100` is the part times 100: what 100 rollout batches would add up to if every one drifted like the first, to be
 compared with what training did over as many.
@@ -58,6 +60,7 @@ def drift_table(levels: pd.DataFrame, checkpoints: pd.DataFrame, pairs: pd.DataF
             ("code_logit", "noise", _root(effect(noise_S_P**2))),
             ("code_logit", "curvature", t_interval(curvature)),
             *(("code_logit", mode, effect(values)) for mode, values in {REFERENCE: even[REFERENCE], **added}.items()),
+            ("code", "noise", _root(t_interval((slope_P * noise_S_P).mean(axis=1) ** 2))),
             ("code", "noise, second order", effect(bend_P * noise_S_P**2 / 2)),
             *(("code", mode, effect(slope_P * d)) for mode, d in {REFERENCE: even[REFERENCE], **added}.items()),
         ]

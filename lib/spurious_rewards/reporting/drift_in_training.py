@@ -6,9 +6,15 @@ move it B times as far. Training says how far it went: the share of code among t
 batches minus that among the first ten, seed by seed, so that the prediction is B − 10 times the drift. A pair's rollout
 batch is a quarter of a run's, and drift need not add up; the table shows both numbers and lets the reader judge.
 
-    part                 predicted                                measured
-    without clip         drift of mode `none`                     change in runs without clip, mean over seeds
-    added by the clip    `two_sided` minus `none`, of one pair    the same difference, paired by seed
+    part                    predicted                                measured
+    without clip            drift of mode `none`                     change in runs without clip, mean over seeds
+    added by the clip       `two_sided` minus `none`, of one pair    the same difference, paired by seed
+    spread, without clip    noise of one rollout batch × √steps      standard deviation of the change over seeds
+    spread, with clip       the same                                 the same, of runs with clip
+
+The last two ask whether runs wander: if each rollout batch throws the probability of code as far as the pairs' odd part
+says, independently of the last, seeds end that far apart. For the difference of two means over w batches whose middles
+lie d apart, a random walk has the variance of d − (w² − 1)/(3w) steps.
 
 Usage: `drift_in_training(mechanism_tables(results)["drift"], profiles)`
 """
@@ -19,14 +25,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
+from scipy import stats
 
-from spurious_rewards.evaluation.statistics import t_interval
+from spurious_rewards.evaluation.statistics import CONFIDENCE, Interval, t_interval
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.figures import ablation_runs
 
 ENDS = 10
 """Rollout batches at either end of a run whose rollouts are counted."""
 PARTS = {"none": "without clip", "two_sided": "added by the clip"}
+SPREADS = {"none": "spread, without clip", "two_sided": "spread, with clip"}
+NOISE = "noise"
 
 
 def drift_in_training(drift: pd.DataFrame, profiles: Sequence[Records]) -> pd.DataFrame:
@@ -50,17 +59,33 @@ def drift_in_training(drift: pd.DataFrame, profiles: Sequence[Records]) -> pd.Da
             if here.empty or not set(PARTS) <= set(seeds):
                 continue
             measured = {"none": seeds["none"].dropna(), "two_sided": (seeds["two_sided"] - seeds["none"]).dropna()}
-            times = int(own["batches"].iloc[0]) - ENDS
-            for mode, part in PARTS.items():
-                found = t_interval(measured[mode].to_numpy())
-                predicted = {f"predicted{end}": times * here.loc[mode, f"value{end}"] for end in ("", "_low", "_high")}
+            apart = int(own["batches"].iloc[0]) - ENDS
+            steps = apart - (ENDS**2 - 1) / (3 * ENDS)
+            found = [(part, mode, apart, t_interval(measured[mode].to_numpy())) for mode, part in PARTS.items()]
+            found += [(part, NOISE, steps**0.5, deviation(seeds[mode].dropna())) for mode, part in SPREADS.items()]
+            for part, name, times, interval in found:
+                predicted = {f"predicted{end}": times * here.loc[name, f"value{end}"] for end in ("", "_low", "_high")}
                 rows.append(
                     {"model": model, "learning_rate": rate, "profile": records.profile, "part": part}
                     | predicted
-                    | found.columns("measured")
-                    | {"n_pairs": int(here.loc[mode, "n_pairs"]), "n_seeds": found.n}
+                    | interval.columns("measured")
+                    | {"n_pairs": int(here.loc[name, "n_pairs"]), "n_seeds": interval.n}
                 )
     return pd.DataFrame(rows)
+
+
+def deviation(values: pd.Series, confidence: float = CONFIDENCE) -> Interval:
+    """Estimate the standard deviation of normal values, with the limits of the χ² distribution; of one value, nan.
+
+    >>> deviation(pd.Series([1.0, 2.0, 3.0])).text("", 2)
+    '+1.00 [+0.52, +6.28]'
+    """
+    n, tails = len(values), ((1 + confidence) / 2, (1 - confidence) / 2)
+    if n < 2:
+        return Interval(float("nan"), float("nan"), float("nan"), n)
+    estimate = float(values.std(ddof=1))
+    low, high = (estimate * ((n - 1) / stats.chi2.ppf(tail, n - 1)) ** 0.5 for tail in tails)
+    return Interval(estimate, low, high, n)
 
 
 def _changes(records: Records) -> pd.DataFrame:

@@ -36,7 +36,7 @@ def paragraph(results: Path, study: str) -> list[str]:
         results: the folder of committed results.
         study: the profile whose tests speak about whole runs.
     """
-    middle = [*_one_batch(results), *_whole_runs(results, study)]
+    middle = [*_one_batch(results), *_wandering(results, study), *_whole_runs(results, study)]
     return [WHY, *(re.sub(r"(?<=\s)-(?=\d)", "−", sentence) for sentence in middle), MIND] if middle else []
 
 
@@ -60,6 +60,20 @@ def _one_batch(results: Path) -> Iterator[str]:
         none = here[here["part"].eq("none") & here["model"].eq(row["model"])].iloc[0]
         tail = ending(none["value_low"], none["value_high"], TOWARDS, AWAY)
         yield f"Without any clip the same rollouts move them by {none['value']:+.2g}, {tail}."
+
+
+def _wandering(results: Path, study: str) -> Iterator[str]:
+    """How far chance throws runs apart, and whether one rollout batch foretells it."""
+    path = results / "tables" / "drift_in_training.csv"
+    table = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=["profile", "part", "model"])
+    table = table[table["profile"].eq(study) & table["part"].eq("spread, with clip") & table["model"].isin(PREFER_CODE)]
+    for row in table.to_dict("records"):
+        alike = row["predicted_low"] <= row["measured_high"] and row["measured_low"] <= row["predicted_high"]
+        yield (
+            f"If runs of {row['model']} merely wander, seeds end {100 * row['predicted']:.1f} points of code apart; "
+            f"they end {100 * row['measured']:.1f} points apart (standard deviations), "
+            f"{'as' if alike else 'not as'} foretold."
+        )
 
 
 def _whole_runs(results: Path, study: str) -> Iterator[str]:
