@@ -290,7 +290,7 @@ def test_damaged_files(tiny, runs, monkeypatch):
     assert len(watch.keys) == 1, "a part that cannot be read is computed again, and no other"
     kept = run.path("records.parquet").read_bytes()
     run.path("records.parquet").write_bytes(b"PAR1")
-    with pytest.raises(InputError, match="records.parquet is missing or damaged .* delete the folder"):
+    with pytest.raises(InputError, match="records.parquet is not the file that run .* delete the folder"):
         load_records([run.run_id])
     with pytest.raises(InputError, match="records.parquet is not the file that run .* ended with"):
         evaluate(cell(tiny), progress=False)

@@ -50,6 +50,15 @@ def test_a_committed_run_counts_as_finished(profile):
     assert not study.finished(config, evaluations, ids - {config.run_id()})
 
 
+def test_a_run_that_fails_ends_the_study_with_its_sentence(profile, monkeypatch, capsys):
+    def diverged(config, evaluations):
+        raise InputError("The policy diverged.")
+
+    monkeypatch.setattr(study, "run_unit", diverged)
+    assert study.main(["decide", "--stages", "first", "--seeds", "0", "--anew"]) == 2
+    assert capsys.readouterr().err.endswith(" runs failed. The policy diverged.\n")
+
+
 def test_a_unit_is_trained_evaluated_and_found_again(profile, monkeypatch):
     from dataclasses import replace
 
@@ -65,3 +74,7 @@ def test_a_unit_is_trained_evaluated_and_found_again(profile, monkeypatch):
     assert kept == ["checkpoint-8"]  # the one that an evaluation names
     monkeypatch.setattr(study, "evaluate", lambda cell, progress: None)
     study.run_unit(config, cells)  # trains nothing again
+    RunFolder.load(config.run_id()).path("metrics.parquet").write_bytes(b"")
+    assert not study.finished(config, cells, set())
+    with pytest.raises(InputError, match="metrics.parquet is not the file that run"):
+        study.run_unit(config, cells)

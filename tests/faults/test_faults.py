@@ -1,8 +1,10 @@
-"""A quick share of `make test-faults`: an evaluation killed, out of disk and damaged."""
+"""A quick share of `make test-faults`: jobs killed, out of disk and damaged, and that the suite itself can fail."""
 
 import random
 
 import faults
+import fork
+import jobs
 import pandas as pd
 import pytest
 
@@ -15,45 +17,84 @@ def stage(tmp_path_factory):
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.75, 1.0])
 def test_killed_and_run_again(stage, share):
     row = stage.kill(max(1, round(share * stage.events)))
-    assert row["first"] == -9 and row["outcome"] == "equal", row
+    assert (row["ended"], row["equal"], row["outcome"]) == ("killed", "yes", "equal"), row
+
+
+def test_killed_inside_native_code(stage):
+    assert stage.kill_in_time(0.5)["outcome"] == "equal"
 
 
 @pytest.mark.parametrize("share", [0.3, 0.9])
 def test_a_full_disk_is_one_sentence_and_nothing_finished_is_lost(stage, share):
-    row = stage.kill(round(share * stage.events), "disk full")
-    assert row["outcome"] == "equal" and row["first"] in (0, faults.SENTENCE), row
-    assert row["first"] == 0 or "No space left on the disk" in row["said"]
+    row = stage.disk_full(round(share * stage.events))
+    assert row["outcome"] in ("equal", "sentence") and row["ended"] in ("done", "sentence"), row
+    assert row["ended"] == "done" or "No space left on the disk" in row["said"]
+
+
+def test_two_at_once(stage):
+    assert stage.two_at_once()["outcome"] == "equal"
 
 
 @pytest.mark.parametrize(
-    ("file", "how", "finished", "outcome"),
+    ("file", "how", "outcome"),
     [
-        ("records.parquet", "truncated", True, "sentence"),
-        ("records.parquet", "noise", False, "equal"),
-        ("manifest.json", "zeros", True, "sentence"),
-        ("config.json", "emptied", False, "sentence"),
+        ("records.parquet", "truncated", "sentence"),
+        ("records.parquet", "exchanged", "sentence"),
+        ("manifest.json", "zeros", "sentence"),
+        ("config.json", "emptied", "sentence"),
+        ("manifest.json", "removed", "equal"),
     ],
 )
-def test_damaged_files(stage, file, how, finished, outcome):
-    row = stage.corrupt(file, how, 0, finished)
+def test_damaged_files(stage, file, how, outcome):
+    (folder,) = (stage.whole / "runs").glob("eval-*")
+    row = stage.corrupt(stage.whole, "a finished job", f"runs/{folder.name}/{file}", how, 0)
     assert row["outcome"] == outcome, row
 
 
 def test_a_wrong_result_would_be_called_a_failure(stage, monkeypatch):
-    monkeypatch.setattr(stage, "expected", {**stage.expected, "records.parquet": "another"})
-    assert stage.kill(stage.events // 2)["outcome"] == "failure"
+    name = next(name for name in stage.expected if name.endswith("records.parquet"))
+    monkeypatch.setattr(stage, "expected", {**stage.expected, name: "another"})
+    row = stage.kill(stage.events // 2)
+    assert (row["equal"], row["outcome"]) == ("no", "failure") and "differ" in row["problem"]
+
+
+def test_a_half_written_result_would_be_called_a_failure(stage, monkeypatch):
+    def left_half_written():
+        (folder,) = (stage.whole / "runs").glob("eval-*")
+        target = jobs.Path("runs") / folder.name
+        target.mkdir(parents=True)
+        (target / "manifest.json").write_text("{")
+        fork.os.kill(fork.os.getpid(), fork.signal.SIGKILL)
+
+    monkeypatch.setattr(stage, "_job", lambda variant=0: left_half_written)
+    assert "counts as finished, but is not" in stage.kill(1)["problem"]
+
+
+@pytest.mark.parametrize(
+    ("said", "clear"),
+    [("Two lines.\nTwo.", False), ("no end", False), ("Traceback of it.", False), ("It is so.", True)],
+)
+def test_what_counts_as_a_sentence(said, clear):
+    assert (faults.Stage._unclear(said) == "") is clear
 
 
 def test_damages_change_the_file(tmp_path):
+    partner = tmp_path / "partner"
+    partner.write_bytes(b"another")
     for how in faults.DAMAGES:
         path = tmp_path / how.replace(" ", "")
         path.write_bytes(b"something of some length")
-        faults.damage(path, how, random.Random(0))
+        faults.damage(path, how, random.Random(0), partner)
         assert not path.is_file() or path.read_bytes() != b"something of some length"
 
 
 def test_the_summary_counts_outcomes():
-    rows = [("a", "kill", "equal"), ("a", "kill", "failure"), ("a", "emptied, finished run", "sentence")]
+    rows = [("a", "kill", "equal"), ("a", "kill", "failure"), ("a", "emptied", "sentence")]
     counts = faults.summary(pd.DataFrame(rows, columns=["job", "fault", "outcome"])).set_index("fault")
     assert counts.loc["kill", ["equal", "sentence", "failure"]].tolist() == [1, 0, 1]
     assert counts.loc["damaged file", "sentence"] == 1
+
+
+def test_faults_are_drawn_from_all_operations():
+    drawn = faults._spread(5, 12, random.Random(0))
+    assert len(drawn) == 12 and set(drawn) == {1, 2, 3, 4, 5} and drawn != sorted(drawn)

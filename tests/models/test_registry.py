@@ -3,7 +3,7 @@ import json
 import pytest
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.models import registry
+from spurious_rewards.models import downloads
 from spurious_rewards.models.registry import MODELS, load, load_tokenizer, resolve
 
 PAPER = {
@@ -114,7 +114,7 @@ def test_unknown_names_and_paths():
 
 
 def test_an_unreachable_hub_is_one_sentence(monkeypatch):
-    monkeypatch.setattr(registry, "hub_reachable", lambda: False)
+    monkeypatch.setattr(downloads, "hub_reachable", lambda: False)
     with pytest.raises(InputError, match="cannot be loaded from the Hugging Face hub.*local copy"):
         load_tokenizer("allenai/OLMo-2-1124-7B")
 
@@ -126,7 +126,7 @@ def test_a_hub_model_is_fetched_once_at_its_revision_and_used_by_path(monkeypatc
         asked.append((name, options["revision"], options["local_files_only"]))
         return str(resolve("qwen-like").folder())
 
-    monkeypatch.setattr(registry, "hub_reachable", lambda: False)
+    monkeypatch.setattr(downloads, "hub_reachable", lambda: False)
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     model, _ = load("Qwen/Qwen2.5-Math-7B")
     assert model.name_or_path == str(resolve("qwen-like").folder())  # what TRL hands to vLLM

@@ -100,7 +100,8 @@ def records():
             )
             metrics += metric_rows(f"{name}-{seed}", mode)
     samples = [row for run_id in CORRECT for row in sample_rows(run_id)]
-    manifests = {run["run_id"]: {"kind": "training", "commit": "abc", "dirty": False} for run in runs}
+    kinds = {run["run_id"]: "training" for run in runs} | {f"eval-{run_id}": "evaluation" for run_id in CORRECT}
+    manifests = {name: {"run_id": name, "kind": kind, "commit": "abc", "dirty": False} for name, kind in kinds.items()}
     return Records("toy", pd.DataFrame(runs), pd.DataFrame(metrics), pd.DataFrame(samples), manifests)
 
 

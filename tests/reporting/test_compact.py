@@ -81,14 +81,15 @@ def test_runs_are_added_to_committed_ones(many, tmp_path, monkeypatch):
             runs=small.runs[small.runs["run_id"].isin(names)],
             metrics=small.metrics[small.metrics["run_id"].isin(names)],
             samples=small.samples[own],
-            manifests={name: small.manifests[name] for name in names if name},
+            manifests={name: m for name, m in small.manifests.items() if name.removeprefix("eval-") in names},
         )
 
     collect.save(part(["", "clip-0", "none-0"]), tmp_path)
     again = part(["none-0", "clip-1", "none-1"])
     collect.save(dataclasses.replace(again, runs=again.runs.assign(seconds=1.0)), tmp_path)
     found = collect.load("toy", tmp_path)
-    assert sorted(found.runs["run_id"]) == ["clip-0", "clip-1", "none-0", "none-1"] == sorted(found.manifests)
+    trained = sorted(name for name in found.manifests if not name.startswith("eval-"))
+    assert sorted(found.runs["run_id"]) == ["clip-0", "clip-1", "none-0", "none-1"] == trained
     assert found.runs.set_index("run_id")["seconds"].to_dict() == {"clip-0": 60, "none-0": 1, "clip-1": 1, "none-1": 1}
     assert len(found.samples) == len(small.samples) and len(found.metrics) == len(small.metrics)
     monkeypatch.setattr(collect, "_is_compact", lambda profile: False)

@@ -78,6 +78,31 @@ def test_old_manifests_of_a_profile_go(records, tmp_path):
     assert sorted(path.stem for path in folder.glob("*.json")) == sorted(records.manifests)
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "sentence"),
+    [
+        ("manifests/toy/clip-0.json", '{"run_id": ', "clip-0.json is damaged"),
+        ("manifests/toy/clip-0.json", '{"run_id": "clip-1"}', "clip-0.json is not the manifest of run clip-0"),
+        ("manifests/toy/clip-0.json", None, "clip-0.json is missing"),
+        ("records/toy/samples.parquet", "", "samples.parquet is missing or damaged"),
+        ("records/toy/metrics.parquet", None, "metrics.parquet is missing or damaged"),
+    ],
+)
+def test_damaged_records_are_one_sentence(records, tmp_path, file, text, sentence):
+    collect.save(records, tmp_path)
+    collect.load("toy", tmp_path)
+    (tmp_path / file).unlink() if text is None else (tmp_path / file).write_text(text)
+    with pytest.raises(InputError, match=f"{sentence}.*restore it from git"):
+        collect.load("toy", tmp_path)
+
+
+def test_records_of_another_kind_are_one_sentence(records, tmp_path):
+    collect.save(records, tmp_path)
+    shutil.copy(tmp_path / "records/toy/runs.parquet", tmp_path / "records/toy/metrics.parquet")
+    with pytest.raises(InputError, match="metrics.parquet has no column update, so it is another table"):
+        collect.load("toy", tmp_path)
+
+
 def test_missing_records(tmp_path):
     with pytest.raises(InputError, match="make reproduce PROFILE=nothing"):
         collect.load("nothing", tmp_path)

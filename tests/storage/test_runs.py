@@ -200,6 +200,20 @@ def test_a_file_system_without_locks_is_named(project, monkeypatch):
             pass
 
 
+@pytest.mark.parametrize("file", ["model/weights.bin", "config.json"])
+def test_model_and_configuration_of_a_finished_run_are_compared_too(project, file):
+    run = RunFolder.open("a", {"x": 1})
+    run.path("model").mkdir()
+    run.path("model/weights.bin").write_bytes(b"weights")
+    run.finish()
+    run.check_files()
+    run.path(file).write_text('{"x": 2}')
+    with pytest.raises(InputError, match=f"a/{file} is not the file that run a ended with"):
+        run.check_files()
+    if file == "model/weights.bin":
+        run.check_files(model=False)
+
+
 @pytest.mark.parametrize("how", ["damaged", "removed", "exchanged"])
 def test_a_finished_table_that_is_not_what_it_was_is_one_sentence(project, how):
     runs = []

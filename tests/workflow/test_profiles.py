@@ -1,9 +1,10 @@
 """Profiles against their notebooks, and what finished jobs leave."""
 
+import pandas as pd
 import pytest
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.storage.files import write_json
+from spurious_rewards.storage.files import write_json, write_parquet
 from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.workflow.jobs import forget_outdated, identity, run_job
 from spurious_rewards.workflow.parameters import source_digest
@@ -161,6 +162,38 @@ def test_a_job_is_done_only_as_the_profile_wants_it(profile, project):
     assert [job.name for job in forget_outdated(changed)] == ["train-seed0"]
 
 
+@pytest.mark.parametrize("how", ["damaged", "of another job", "a list"])
+def test_a_damaged_result_file_is_one_sentence_and_its_job_runs_again(profile, project, how):
+    found = profile()
+    train, other, _ = found.jobs
+    for job in (train, other):
+        job.output_notebook.parent.mkdir(parents=True, exist_ok=True)
+        job.output_notebook.touch()
+        write_json(job.result_file, identity(job) | {"run_ids": []})
+    text = {"damaged": '{"profile": "to', "of another job": other.result_file.read_text(), "a list": "[]"}[how]
+    train.result_file.write_text(text)
+    for read in (lambda: job_result("toy/train-seed0"), lambda: job_results("toy")):
+        with pytest.raises(InputError, match=r"jobs/train-seed0.json is .*: delete it and run again \(make reproduce"):
+            read()
+    assert forget_outdated(found) == [train] and not train.result_file.exists()
+
+
+def test_a_damaged_table_of_a_finished_job_is_one_sentence(profile, project):
+    found = profile()
+    train = found.jobs[0]
+    run = RunFolder.open("a", {})
+    write_parquet(run.path("rows.parquet"), pd.DataFrame({"n": [1]}))
+    run.finish()
+    train.output_notebook.parent.mkdir(parents=True)
+    train.output_notebook.touch()
+    write_json(train.result_file, identity(train) | {"run_ids": ["a"]})
+    assert forget_outdated(found) == []
+    run.path("rows.parquet").write_bytes(b"")
+    with pytest.raises(InputError, match="a/rows.parquet is not the file that run a ended with"):
+        forget_outdated(found)
+    assert train.result_file.exists()
+
+
 def test_what_the_machine_lacks_is_said_before_anything_runs(profile, project, monkeypatch):
     monkeypatch.setenv("SPURIOUS_DATA_DIR", str(project / "nowhere"))
     text = "requires: [data]\ndisk_gb: 1e9\nstages: {train: {notebook: train, resources: {memory_mb: 100000000}}}"
@@ -203,10 +236,11 @@ def test_a_dry_run_runs_nothing(profile, project, capsys):
 
 def test_reading_finished_jobs_asks_no_notebook(profile, project):
     found = profile()
-    write_json(found.jobs[0].result_file, {"run_ids": ["a"]})
+    done = {"profile": "toy", "job": "train-seed0", "run_ids": ["a"]}
+    write_json(found.jobs[0].result_file, done)
     (project / "notebooks" / "train.ipynb").unlink()  # today's notebooks do not matter to yesterday's records
     assert [job.parameters for job in read_profile("toy").jobs] == [{"seed": 0}, {"seed": 1}, {}]
-    assert job_results("toy", "train") == [{"run_ids": ["a"]}] and job_result("toy/train-seed0") == {"run_ids": ["a"]}
+    assert job_results("toy", "train") == [done] and job_result("toy/train-seed0") == done
     with pytest.raises(InputError, match="There is no notebook"):
         load_profile("toy")
 

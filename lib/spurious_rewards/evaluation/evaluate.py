@@ -121,7 +121,8 @@ def evaluated_model(config: EvalConfig) -> str:
     """Find the weights that a cell evaluates: a registry name or a folder.
 
     Raises:
-        InputError: the training run is missing, not complete or of another model, or the checkpoint does not exist.
+        InputError: the training run is missing, not complete, of another model or damaged, or the checkpoint does not
+            exist.
     """
     if not config.trained_run:
         return config.model
@@ -130,7 +131,7 @@ def evaluated_model(config: EvalConfig) -> str:
     if base != config.model:
         raise InputError(f"Run {config.trained_run} trained {base!r}, not {config.model!r}: set model={base!r}.")
     if config.checkpoint == 0:
-        trained.manifest()  # raises if the run is not complete
+        trained.check_files()
         return str(trained.path("model"))
     whole = {
         int(path.name.rsplit("-", 1)[-1]): path

@@ -221,14 +221,4 @@ def read_part(file: Path) -> pd.DataFrame | None:
 
 
 def _stored(run: RunFolder, name: str) -> Any:
-    """Read a JSON file of the job.
-
-    Raises:
-        InputError: it is damaged.
-    """
-    try:
-        return read_json(run.path(name))
-    except ValueError as error:  # not JSON, or not even text
-        raise InputError(
-            f"{run.path(name)} is damaged ({error}): delete the folder {run.folder} and run again."
-        ) from error
+    return read_json(run.path(name), f"delete the folder {run.folder} and run again")

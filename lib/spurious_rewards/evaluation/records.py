@@ -26,6 +26,7 @@ from spurious_rewards.evaluation.statistics import (
     pass_at_k,
     wilson,
 )
+from spurious_rewards.storage.files import read_parquet
 from spurious_rewards.storage.runs import RunFolder
 
 CELL_COLUMNS = (
@@ -107,16 +108,10 @@ def read_rows(run: RunFolder, name: str) -> pd.DataFrame:
     """Read the rows of a complete run's result file.
 
     Raises:
-        InputError: the run is not complete, or the file is missing or damaged.
+        InputError: the run is not complete, or the file is missing, damaged or another one.
     """
-    run.manifest()  # raises if the run is not complete
-    try:
-        return pd.read_parquet(run.path(name))
-    except (OSError, ValueError) as error:  # pyarrow's errors are of these kinds
-        raise InputError(
-            f"{run.path(name)} is missing or damaged ({str(error).splitlines()[0][:150]}): delete the "
-            f"folder {run.folder} and run again."
-        ) from error
+    run.check_files(model=False)
+    return read_parquet(run.path(name), advice=f"delete the folder {run.folder} and run again")
 
 
 def check_no_duplicates(samples: pd.DataFrame, cell_columns: Sequence[str]) -> None:

@@ -98,9 +98,14 @@ def run_unit(config: RunConfig | None, evaluations: list[EvalConfig]) -> None:
 
 
 def finished(config: RunConfig | None, evaluations: list[EvalConfig], committed: Collection[str]) -> bool:
-    """Tell whether a unit has all its manifests, on this machine or among the `committed` run ids."""
+    """Tell whether a unit is whole on this machine, or has its manifests among the `committed` run ids."""
     wanted = [*([config.run_id()] if config else []), *(cell.eval_id() for cell in evaluations)]
-    return all(run_id in committed or RunFolder.manifest_path(run_id).is_file() for run_id in wanted)
+    try:
+        for run_id in (run_id for run_id in wanted if run_id not in committed):
+            RunFolder(RunFolder.manifest_path(run_id).parent).check_files()
+    except InputError:  # not complete, or damaged, which `run_unit` will say
+        return False
+    return True
 
 
 def committed_ids(profile: str) -> set[str]:
@@ -124,7 +129,7 @@ def main(arguments: list[str] | None = None) -> int:
         committed = set() if options.anew else committed_ids(options.profile)
         todo = list(units(load_profile(options.profile), [name for name in options.stages.split(",") if name], seeds))
         todo = [unit for unit in todo if not finished(*unit, committed)]
-        began = time.monotonic()
+        began, failed = time.monotonic(), []
         for number, (config, evaluations) in enumerate(todo, 1):
             if options.minutes and time.monotonic() - began > 60 * options.minutes:
                 break
@@ -138,10 +143,13 @@ def main(arguments: list[str] | None = None) -> int:
                 continue
             except InputError as error:
                 print(f"{number}/{len(todo)} {name}: {error}", flush=True)
+                failed.append(error)
                 continue
             wall, cpu = time.monotonic() - started, time.process_time() - cpu
             left = (time.monotonic() - began) / number * (len(todo) - number) / 60
             print(f"{number}/{len(todo)} {name}: {wall:.0f} s, {cpu:.0f} CPU-s; {left:.0f} min left", flush=True)
+        if failed:
+            raise InputError(f"{len(failed)} of {len(todo)} runs failed. {failed[0]}")
 
     return exit_code(program)
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spurious_rewards.data.hub import hub_reachable
 from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.models.downloads import snapshot
 from spurious_rewards.models.smollm2 import NAME as SMOLLM2
 
 if TYPE_CHECKING:
@@ -167,26 +167,26 @@ def checked_folder(folder: str | Path) -> Path:
     return path
 
 
-def fetch(name: str | Path) -> Path:
+def fetch(name: str | Path, weights: bool = True) -> Path:
     """Find the folder of a model; one of the hub is downloaded at its pinned revision if it is not there yet.
 
     Everything that loads the model gets this folder, so that vLLM, Transformers and TRL see the same files. Without a
     connection only an earlier download counts, so that failing is quick.
 
+    Args:
+        name: as in `resolve`.
+        weights: compare downloaded weights with the hashes that the hub announced; small files are compared always.
+
     Raises:
-        InputError: as `ModelSpec.folder`, or the hub cannot be reached.
+        InputError: as `ModelSpec.folder`, the hub cannot be reached, or a file is not the one it announced.
     """
     spec = resolve(name)
     if spec.kind != "hub":
         return Path(spec.folder())
-    from huggingface_hub import snapshot_download
-
     try:
-        return Path(
-            snapshot_download(
-                spec.name, revision=spec.revision, local_files_only=not hub_reachable(), allow_patterns=list(HUB_FILES)
-            )
-        )
+        return snapshot(spec.name, spec.revision, HUB_FILES, weights)
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         raise _unloadable(spec, error) from error
 
@@ -248,9 +248,9 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
     """
     from transformers import AutoTokenizer
 
-    spec = resolve(name)
+    spec, folder = resolve(name), fetch(name, weights=False)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(fetch(name), **CLOSED)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **CLOSED)
     except (OSError, ValueError, KeyError) as error:
         raise _unloadable(spec, error) from error
     if tokenizer.eos_token is None:
@@ -271,9 +271,9 @@ def load_config(name: str | Path) -> PretrainedConfig:
     """
     from transformers import AutoConfig
 
-    spec = resolve(name)
+    spec, folder = resolve(name), fetch(name, weights=False)
     try:
-        return AutoConfig.from_pretrained(fetch(name), **CLOSED)
+        return AutoConfig.from_pretrained(folder, **CLOSED)
     except (OSError, ValueError, KeyError) as error:
         raise _unloadable(spec, error) from error
 

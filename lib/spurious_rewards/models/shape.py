@@ -11,7 +11,6 @@ The shapes of the models on the hub stand here, so that planning needs no networ
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.models.registry import resolve
+from spurious_rewards.storage.files import read_json
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def shape_of(model: str) -> Shape:
     """
     if model in SHAPES:
         return SHAPES[model]
-    return shape_from(json.loads((Path(resolve(model).folder()) / "config.json").read_text(encoding="utf-8")))
+    return shape_from(read_json(Path(resolve(model).folder()) / "config.json"))
 
 
 def shape_from(config: Mapping[str, Any]) -> Shape:

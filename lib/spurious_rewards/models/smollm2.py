@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from spurious_rewards.command_line import command
 from spurious_rewards.errors import InputError
-from spurious_rewards.storage.files import sha256_file, write_json
+from spurious_rewards.storage.files import read_json, sha256_file, write_json
 from spurious_rewards.storage.paths import runs_dir as default_runs_dir
 
 if TYPE_CHECKING:
@@ -72,11 +72,9 @@ def smollm2_folder(runs_dir: str | Path | None = None) -> Path:
 
 def is_prepared(folder: str | Path) -> bool:
     """Tell whether the folder holds the whole model, made by this version of the recipe."""
-    import json
-
     try:
-        source = json.loads((Path(folder) / SOURCE_FILE).read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        source = read_json(Path(folder) / SOURCE_FILE)
+    except (FileNotFoundError, InputError):
         return False
     return source.get("recipe") == RECIPE and source.get("gguf_sha256") == GGUF_SHA256
 

@@ -14,7 +14,6 @@ Usage: `records = collect("micro"); save(records, results_dir())`, later `load("
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,9 +23,9 @@ import pandas as pd
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.probe import load_probes
-from spurious_rewards.evaluation.records import check_one_version, load_records
+from spurious_rewards.evaluation.records import check_one_version, load_records, read_rows
 from spurious_rewards.reporting import compact
-from spurious_rewards.storage.files import write_json, write_parquet
+from spurious_rewards.storage.files import RESTORE, read_json, read_parquet, write_json, write_parquet
 from spurious_rewards.storage.paths import project_root
 from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.training.config import RunConfig
@@ -36,6 +35,13 @@ BULKY = ("prompt",)
 """Columns of the evaluation records that stay in the run folder."""
 PROBE_BULKY = ("beginning",)
 """The same of the probes."""
+
+NEEDED = {
+    "runs": ("run_id", "model", "reward"),
+    "metrics": ("run_id", "update"),
+    "samples": ("run_id", "problem_id", "correct"),
+}
+"""Records of a profile, and columns without which a file is another table."""
 
 ALWAYS = ("reward", "clip_mode")
 
@@ -97,10 +103,7 @@ def collect(profile: str) -> Records:
     check_one_version(evaluations)
     runs = pd.DataFrame([_run_row(manifests[folder.run_id]) for folder in training])
     shrink_metrics, shrink_samples = (compact.metrics, compact.samples) if small else (_whole, _whole)
-    metrics = [
-        shrink_metrics(pd.read_parquet(folder.path("metrics.parquet"))).assign(run_id=folder.run_id)
-        for folder in training
-    ]
+    metrics = [shrink_metrics(read_rows(folder, "metrics.parquet")).assign(run_id=folder.run_id) for folder in training]
     samples = [shrink_samples(_answers(folder)) for folder in evaluations]
     probes = load_probes(folder for folder in folders if manifests[folder.run_id].get("kind") == "probe")
     return Records(
@@ -165,15 +168,19 @@ def load(profile: str, results: Path) -> Records:
     """Read what `save` wrote.
 
     Raises:
-        InputError: nothing was saved for the profile.
+        InputError: nothing was saved for the profile, or a file is damaged.
     """
     folder = results / "records" / profile
     if not (folder / "samples.parquet").is_file():
         raise InputError(f"{results} holds no records of profile {profile}; run `make reproduce PROFILE={profile}`.")
-    frames = {name: pd.read_parquet(folder / f"{name}.parquet") for name in ("runs", "metrics", "samples")}
-    manifests = {
-        path.stem: json.loads(path.read_text()) for path in sorted((results / "manifests" / profile).glob("*.json"))
-    }
+    frames = {name: read_parquet(folder / f"{name}.parquet", needs) for name, needs in NEEDED.items()}
+    manifests = {}
+    for path in sorted((results / "manifests" / profile).glob("*.json")):
+        manifests[path.stem] = manifest = read_json(path)
+        if not isinstance(manifest, dict) or manifest.get("run_id") != path.stem:
+            raise InputError(f"{path} is not the manifest of run {path.stem}: {RESTORE}.")
+    for run_id in {*frames["samples"]["run_id"], *frames["runs"].get("run_id", ())} - set(manifests):
+        raise InputError(f"{results / 'manifests' / profile / run_id}.json is missing: {RESTORE}.")
     probes = folder / "probes.parquet"
     return Records(
         profile,
@@ -181,7 +188,7 @@ def load(profile: str, results: Path) -> Records:
         frames["metrics"],
         frames["samples"],
         manifests,
-        pd.read_parquet(probes) if probes.is_file() else pd.DataFrame(),
+        read_parquet(probes) if probes.is_file() else pd.DataFrame(),
     )
 
 

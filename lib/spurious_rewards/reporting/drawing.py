@@ -112,7 +112,7 @@ def write(figures: Mapping[str, go.Figure], folder: Path) -> str:
     changed keeps its PNG, any other PNG is drawn again or removed. plotly.js goes once into the folder's parent.
     """
     javascript = folder.parent / "plotly.min.js"
-    if not javascript.is_file():
+    if not javascript.is_file() or javascript.read_bytes() != get_plotlyjs().encode():
         write_text(javascript, get_plotlyjs())
     for path in [*folder.glob("*.html"), *folder.glob("*.png")]:
         if path.stem not in figures:

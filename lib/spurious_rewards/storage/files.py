@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,15 +95,54 @@ def write_json(target: str | Path, value: Any) -> None:
     write_text(target, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(source: str | Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(Path(source).read_text(encoding="utf-8"))
+RESTORE = "restore it from git or a backup, or run again what writes it"
+"""What to do about a damaged file that no job of its own can make again."""
+
+
+def read_json(source: str | Path, advice: str = RESTORE) -> Any:
+    """Read a JSON file.
+
+    Args:
+        source: the file.
+        advice: what to do if it is damaged, as the end of a sentence.
+
+    Raises:
+        InputError: it is damaged.
+        FileNotFoundError: there is none.
+    """
+    try:
+        return json.loads(Path(source).read_text(encoding="utf-8"))
+    except ValueError as error:  # not JSON, or not even text
+        raise InputError(f"{source} is damaged ({error}): {advice}.") from error
 
 
 def write_parquet(target: str | Path, frame: pd.DataFrame) -> None:
     """Write a data frame as parquet (zstd, no index), atomically."""
     with atomic_path(target) as path:
         frame.to_parquet(path, index=False, compression="zstd")
+
+
+def read_parquet(source: str | Path, needs: Iterable[str] = (), advice: str = RESTORE) -> pd.DataFrame:
+    """Read a parquet file.
+
+    Args:
+        source: the file.
+        needs: columns that it must have, if it has any.
+        advice: what to do if it is missing or damaged, as the end of a sentence.
+
+    Raises:
+        InputError: it is missing or damaged, or is another table.
+    """
+    import pandas as pd
+
+    try:
+        frame = pd.read_parquet(source)
+    except (OSError, ValueError) as error:  # pyarrow's errors are of these kinds
+        raise InputError(f"{source} is missing or damaged ({str(error).splitlines()[0][:150]}): {advice}.") from error
+    missing = [name for name in needs if len(frame.columns) and name not in frame]
+    if missing:
+        raise InputError(f"{source} has no column {missing[0]}, so it is another table: {advice}.")
+    return frame
 
 
 def sha256_file(source: str | Path) -> str:

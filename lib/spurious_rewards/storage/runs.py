@@ -52,7 +52,7 @@ class RunFolder:
                 do not change what is computed may differ when a run is resumed.
 
         Raises:
-            InputError: the folder holds another configuration, `run_id` is no folder name, or a table of the complete
+            InputError: the folder holds another configuration, `run_id` is no folder name, or a file of the complete
                 run is not the one that it ended with.
         """
         run = cls(_folder(run_id))
@@ -165,29 +165,36 @@ class RunFolder:
             "peak_memory_mb": peak_memory_mb(),
             **gpu_use(),
             **(self._provenance or provenance()),
-            "result_files": {path.name: sha256_file(path) for path in self._tables()},
+            "result_files": {str(path.relative_to(self.folder)): sha256_file(path) for path in self._result_files()},
         }
         repeated = sorted(set(common) & set(extra or {}))
         if repeated:
             raise ValueError(f"The manifest sets these keys itself: {', '.join(repeated)}.")
         write_json(self.path("manifest.json"), {**common, **(extra or {})})
 
-    def check_files(self) -> None:
-        """Compare the tables of a complete run with the hashes in its manifest; older manifests have none.
+    def check_files(self, model: bool = True) -> None:
+        """Compare the files of a complete run with the hashes in its manifest; older manifests have fewer or none.
+
+        Args:
+            model: compare the trained model too, which may be large.
 
         Raises:
-            InputError: a table is missing, damaged or another one.
+            InputError: the run is not complete; or a file is missing, damaged or another one.
         """
         for name, digest in self.manifest().get("result_files", {}).items():
             path = self.path(name)
+            if name.startswith("model/") and not model:
+                continue
             if not path.is_file() or sha256_file(path) != digest:
                 raise InputError(
                     f"{path} is not the file that run {self.run_id} ended with: it is missing, damaged or was "
                     f"exchanged; delete the folder {self.folder} and run again."
                 )
 
-    def _tables(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob("*.parquet") if not path.name.startswith("."))
+    def _result_files(self) -> list[Path]:
+        """The configuration, the tables, and the files of the trained model."""
+        found = [self.path("config.json"), *self.folder.glob("*.parquet"), *self.path("model").rglob("*")]
+        return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
 
     def _record_session(self) -> list[dict[str, Any]]:
         """Append this session (start, seconds so far) to `sessions.json` and return all of them."""
@@ -215,7 +222,4 @@ def _folder(run_id: str) -> Path:
 
 
 def _read(path: Path) -> Any:
-    try:
-        return read_json(path)
-    except ValueError as error:  # not JSON, or not even text
-        raise InputError(f"{path} is damaged ({error}); delete the folder {path.parent} and run again.") from error
+    return read_json(path, f"delete the folder {path.parent} and run again")

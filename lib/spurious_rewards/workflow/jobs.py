@@ -111,16 +111,25 @@ def forget_outdated(profile: Profile) -> list[Job]:
 
     A job is done only while its executed notebook, its declared outputs and the manifests of its runs exist, and only
     with the source cells, parameters and results of earlier jobs that it has now.
+
+    Raises:
+        InputError: a table of a finished run is missing, damaged or another one.
     """
     outdated = []
     for job in profile.jobs:
         if not job.result_file.is_file():
             continue
-        result = read_json(job.result_file)
-        runs = [RunFolder.manifest_path(run_id) for run_id in result["run_ids"]]
-        outputs = [project_root() / output for output in job.outputs]
-        whole = all(path.is_file() for path in (job.output_notebook, *runs, *outputs))
-        if not whole or result != identity(job) | {"run_ids": result["run_ids"]}:
+        try:
+            result = job_result(job.reference)
+            runs = [RunFolder(RunFolder.manifest_path(run_id).parent) for run_id in result["run_ids"]]
+        except (InputError, KeyError, TypeError):  # damaged
+            result, runs = {}, []
+        for run in runs:
+            if run.complete:
+                run.check_files(model=False)
+        files = [job.output_notebook, *(project_root() / output for output in job.outputs)]
+        whole = all(run.complete for run in runs) and all(path.is_file() for path in files)
+        if not whole or result != identity(job) | {"run_ids": result.get("run_ids")}:
             job.result_file.unlink()
             outdated.append(job)
     return outdated

@@ -10,7 +10,6 @@ Usage: done = execute("notebooks/02_train_grpo.ipynb", "runs/train.ipynb", {"rew
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import re
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spurious_rewards.errors import InputError, NotebookError
+from spurious_rewards.storage.files import disk_is_full
 from spurious_rewards.storage.locks import exclusive
 from spurious_rewards.storage.provenance import NOTEBOOK_VARIABLE
 from spurious_rewards.workflow.completion import MARKER, find_marker
@@ -69,38 +69,56 @@ def execute(
         NotebookError: any other failure.
     """
     notebook, output = Path(notebook), Path(output)
-    # Here and below: importing nbformat and papermill takes two seconds, which the check of a profile does not need.
-    from spurious_rewards.workflow.normalise import normalise, write_notebook
-
     values = check_parameters(parameters or {}, notebook_parameters(notebook), notebook.name)
     check_source(notebook)
     if output.is_dir():
         raise InputError(f"{output} is a folder; give the executed notebook a file name, as in {output}/out.ipynb.")
     running = output.with_name(f".{output.stem}.running.ipynb")
+    try:
+        with exclusive(running, f"Output notebook {output}"):
+            return _executed(notebook, output, running, values, output_files, verbose, inherited)
+    except OSError as error:
+        if not disk_is_full(error):
+            raise
+        raise InputError(f"No space left on the disk while running {notebook.name}: free some and run again.") from error
+
+
+def _executed(
+    notebook: Path,
+    output: Path,
+    running: Path,
+    values: dict[str, Any],
+    output_files: Iterable[str | Path],
+    verbose: bool,
+    inherited: Sequence[int],
+) -> Executed:
+    """Execute into the file `running`, which is locked, check what came out, and give it its final name."""
+    # Here and below: importing nbformat and papermill takes two seconds, which the check of a profile does not need.
+    from spurious_rewards.workflow.normalise import normalise, write_notebook
+
     failed = output.with_name(f"{output.stem}.failed.ipynb")
-    with exclusive(running, f"Output notebook {output}"):
-        try:
-            problem = _run(notebook, running, values, verbose, inherited)
-            executed = _read_if_any(running)
-            run_ids = _marker(executed, notebook.stem)
-            if problem is None and run_ids is None:
-                problem = NotebookError(_no_marker(executed, notebook))
-            if problem is None:
-                problem = _traceback(executed, notebook)
-            missing = [str(path) for path in output_files if not Path(path).exists()]
-            if problem is None and missing:
-                problem = NotebookError(f"{notebook.name} ran to its end but did not write {', '.join(missing)}")
-            if problem is None:
-                write_notebook(output, normalise(executed))
-                failed.unlink(missing_ok=True)
-                return Executed(notebook.stem, values, run_ids)
-            if executed is not None:
-                os.replace(running, failed)
+    try:
+        problem = _run(notebook, running, values, verbose, inherited)
+        executed = _read_if_any(running)
+        run_ids = _marker(executed, notebook.stem)
+        if problem is None and run_ids is None:
+            problem = NotebookError(_no_marker(executed, notebook))
+        if problem is None:
+            problem = _traceback(executed, notebook)
+        missing = [str(path) for path in output_files if not Path(path).exists()]
+        if problem is None and missing:
+            problem = NotebookError(f"{notebook.name} ran to its end but did not write {', '.join(missing)}")
+        if problem is None:
+            write_notebook(output, normalise(executed))
+            failed.unlink(missing_ok=True)
+            return Executed(notebook.stem, values, run_ids)
+        if executed is not None:
+            os.replace(running, failed)
             if isinstance(problem, NotebookError):
                 problem = NotebookError(f"{problem}; look at {failed}, which has all up to the failure.")
-            raise problem
-        finally:
-            running.unlink(missing_ok=True)
+        raise problem
+    finally:
+        running.unlink(missing_ok=True)
 
 
 def check_source(notebook: str | Path) -> None:
@@ -156,10 +174,6 @@ def _run(
                 f"The kernel of {notebook.name} did not start; look at the limits on open files and memory (ulimit -a) "
                 "and at the environment (make doctor)"
             )
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            return InputError(f"No space left on the disk while running {notebook.name}: free some and run again.")
         finally:
             if verbose:
                 print(file=sys.stderr, flush=True)  # what is said next does not hang on to a progress bar
@@ -201,10 +215,13 @@ def _own_python(folder: Path, name: str, inherited: Sequence[int]) -> type:
 
 
 def _read_if_any(running: Path) -> NotebookNode | None:
-    """Return the notebook as far as it ran, or None if it failed before papermill wrote anything."""
+    """Return the notebook as far as it ran, or None if it failed before papermill wrote a whole one."""
     import nbformat
 
-    return nbformat.read(running, as_version=4) if running.stat().st_size else None
+    try:
+        return nbformat.read(running, as_version=4)
+    except ValueError:  # empty, or cut off by a full disk
+        return None
 
 
 def _running_cell(running: Path) -> str:

@@ -175,7 +175,7 @@ def job_result(reference: str) -> dict[str, Any]:
         needs (digest of the result of each job that came first), run_ids.
 
     Raises:
-        InputError: the job is unknown or not done.
+        InputError: the job is unknown or not done, or its result file is damaged.
     """
     profile, separator, name = reference.partition("/")
     if not separator:
@@ -184,21 +184,30 @@ def job_result(reference: str) -> dict[str, Any]:
     if not path.is_file():
         job = read_profile(profile).job(name)
         raise InputError(f"Job {job.reference} is not done; run it first: make reproduce PROFILE={profile}.")
-    return read_json(path)
+    return _result(path, profile, name)
 
 
 def job_results(profile: str, stage: str | None = None) -> list[dict[str, Any]]:
     """Read the results of all finished jobs of a profile (of one stage), in the profile's order.
 
     Raises:
-        InputError: there is no such profile or stage.
+        InputError: there is no such profile or stage, or a result file is damaged.
     """
     jobs = read_profile(profile).jobs
     stages = {job.stage for job in jobs}
     if stage is not None and stage not in stages:
         raise unknown_name(f"stage of profile {profile}", stage, stages)
     wanted = [job for job in jobs if stage in (None, job.stage)]
-    return [read_json(job.result_file) for job in wanted if job.result_file.is_file()]
+    return [_result(job.result_file, profile, job.name) for job in wanted if job.result_file.is_file()]
+
+
+def _result(path: Path, profile: str, name: str) -> dict[str, Any]:
+    """Read the result file of one job."""
+    advice = f"delete it and run again (make reproduce PROFILE={profile})"
+    result = read_json(path, advice)
+    if not isinstance(result, dict) or (result.get("profile"), result.get("job")) != (profile, name):
+        raise InputError(f"{path} is not the result of job {profile}/{name}: {advice}.")
+    return result
 
 
 def table(profile: Profile) -> str:

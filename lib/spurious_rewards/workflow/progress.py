@@ -8,13 +8,13 @@ The files are the jobs' own, so this holds on one machine and on a cluster alike
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from spurious_rewards.errors import InputError
 from spurious_rewards.storage.files import read_json
 from spurious_rewards.workflow.profiles import Profile
 from spurious_rewards.workflow.stages import Job
@@ -80,11 +80,12 @@ class Progress:
 
 
 def read_state(job: Job) -> dict[str, Any]:
-    """Read a job's state file; empty where there is none."""
+    """Read a job's state file; empty where there is none, or a damaged one."""
     try:
-        return read_json(job.state_file)
-    except (FileNotFoundError, json.JSONDecodeError):
+        state = read_json(job.state_file)
+    except (FileNotFoundError, InputError):
         return {}
+    return state if isinstance(state, dict) else {}
 
 
 def last_sentence(log: Path) -> str:
