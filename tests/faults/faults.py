@@ -461,7 +461,11 @@ def of_part(part: str, counts: dict[str, int], seed: int, folder: Path, mount: b
     else:
         stage = Stage(part, folder)
         work = plan(stage, counts, random.Random(f"{seed} {part}"), mount)
-        rows = [fault(*arguments) for fault, arguments in tqdm(work, unit="fault", mininterval=10, desc=part)]
+        rows = []
+        for fault, arguments in tqdm(work, unit="fault", mininterval=10, desc=part):
+            rows.append(fault(*arguments))
+            if rows[-1]["outcome"] == "failure":
+                print(f"\n{rows[-1]}", flush=True)
         for path in folder.glob(f"{part}-*"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     print(f"{part}: {len(rows)} faults in {time.monotonic() - began:.0f} s", flush=True)

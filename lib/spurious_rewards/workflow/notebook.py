@@ -80,7 +80,9 @@ def execute(
     except OSError as error:
         if not disk_is_full(error):
             raise
-        raise InputError(f"No space left on the disk while running {notebook.name}: free some and run again.") from error
+        raise InputError(
+            f"No space left on the disk while running {notebook.name}: free some and run again."
+        ) from error
 
 
 def _executed(
