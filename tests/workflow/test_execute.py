@@ -38,7 +38,7 @@ def test_equal_executions_give_equal_files_and_use_this_python(notebook, project
     assert (project / "python.txt").read_text() == f"{sys.executable} 3"
     cells = json.loads(first)["cells"]
     assert cells[3]["outputs"][0]["text"] == ["3 a toy\n"]
-    assert cells[4]["outputs"][0]["text"] == ["100%|██████████| 3/3\n"]
+    assert cells[4]["outputs"] == [], "a progress bar is not kept"
     assert RunFolder.load("toy-3").manifest()["notebook"] == "toy"
 
 
@@ -107,3 +107,24 @@ def test_a_notebook_whose_failure_could_go_unnoticed_is_refused(notebook):
         with pytest.raises(InputError, match="would go unnoticed"):
             check_source(notebook("toy", f"x = 1\n{line}"))
     check_source(notebook("toy", "x = 1 != 2"))
+
+
+def test_a_full_disk_is_one_sentence_and_the_next_execution_works(notebook, project, monkeypatch):
+    path = notebook("toy", "1")
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("papermill.execute_notebook", full)
+        with pytest.raises(InputError, match="No space left on the disk while running toy.ipynb: free some and run"):
+            execute(path, "out/a.ipynb")
+    assert leftovers(project / "out") == []
+    execute(path, "out/a.ipynb")
+
+
+def test_a_notebook_cut_off_while_it_was_written_is_a_failure(notebook, project, monkeypatch):
+    path = notebook("toy", "1")
+    monkeypatch.setattr("papermill.execute_notebook", lambda source, target, *_, **__: target.write_text('{"cells": ['))
+    with pytest.raises(NotebookError, match="ended without the line"):
+        execute(path, "out/a.ipynb")
