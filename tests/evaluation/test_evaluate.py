@@ -366,3 +366,26 @@ def test_fewer_answers_than_asked_for_are_an_error(tiny, runs):
     records.drop(records.index[[1, 2, 3]]).to_parquet(run.path("records.parquet"))
     with pytest.raises(InputError, match="asked for 8 answers per problem, and its records hold 5 of problem"):
         load_records([run])
+
+
+def test_parts_and_notes_of_others_are_not_taken(tiny, runs, monkeypatch):
+    whole = records_of(evaluate(cell(tiny), progress=False))
+    run = RunFolder.load(cell(tiny).eval_id())
+    shutil.rmtree(run.folder)
+    watch = Watch(monkeypatch)
+    monkeypatch.setattr(ev, "remove_parts", lambda run: None)
+    run = evaluate(cell(tiny), progress=False)
+    for name in ("manifest.json", "records.parquet"):
+        run.path(name).unlink()
+    shutil.copy(run.path("parts/part-00000.parquet"), run.path("parts/part-00001.parquet"))
+    watch.keys.clear()
+    pd.testing.assert_frame_equal(records_of(evaluate(cell(tiny), progress=False)), whole)
+    assert len(watch.keys) == 1, "the part that another took the place of is computed again"
+    for name in ("manifest.json", "records.parquet"):
+        run.path(name).unlink()
+    for name, other in (("engines.json", "{}"), ("inputs.json", "[]")):
+        kept = run.path(name).read_text()
+        run.path(name).write_text(other)
+        with pytest.raises(InputError, match=f"{name} is not the file that belongs there: delete the folder"):
+            evaluate(cell(tiny), progress=False)
+        run.path(name).write_text(kept)

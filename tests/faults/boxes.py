@@ -79,7 +79,7 @@ def rows(names: list[str], folder: Path) -> list[dict[str, Any]]:
             problem = "two evaluations differ"
         reasons = ", ".join(sorted(set(tables[0]["reason"]))) if tables else ""
         found.append({
-            "job": "evaluation", "fault": "long answer", "where": f"{LENGTH} characters in a box: {name}",
+            "job": "long answers", "fault": name, "where": f"{LENGTH} characters in a box",
             "ended": "traceback" if problem else "done", "there": f"reason {reasons} after {seconds:.0f} s", "said": "",
             "equal": "yes" if equal else "no", "outcome": "failure" if problem else "equal", "problem": problem,
         })  # fmt: skip

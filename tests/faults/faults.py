@@ -49,11 +49,11 @@ from fork import KILLED, SENTENCE, TRACE, Fork, forked
 from jobs import JOBS
 from tqdm import tqdm
 
-from spurious_rewards.storage.files import read_json, write_json
+from spurious_rewards.storage.files import read_json, write_json, write_text
 from spurious_rewards.storage.provenance import provenance
 
 DAMAGES = ("truncated", "emptied", "zeros", "noise", "other text", "removed", "exchanged")
-COLUMNS = ("job", "fault", "where", "ended", "there", "said", "equal", "outcome", "problem")
+COLUMNS = ("part", "job", "fault", "where", "ended", "there", "said", "equal", "outcome", "problem")
 MOST_WORDS = 60
 """Longest sentence."""
 
@@ -413,7 +413,7 @@ def _is_data(path: Path) -> bool:
 
 
 WHOLE = {
-    "kills": 54, "kills in time": 10, "full disks": 10, "small disks": 6, "pairs": 3, "corruptions": 20, "boxes": 20,
+    "kills": 52, "kills in time": 8, "full disks": 8, "small disks": 5, "pairs": 3, "corruptions": 20, "boxes": 20,
     "hubs": 12,
 }  # fmt: skip
 QUICK = {
@@ -469,7 +469,7 @@ def of_part(part: str, counts: dict[str, int], seed: int, folder: Path, mount: b
         for path in folder.glob(f"{part}-*"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     print(f"{part}: {len(rows)} faults in {time.monotonic() - began:.0f} s", flush=True)
-    return rows
+    return [{**row, "part": part} for row in rows]
 
 
 def _hub_rows(behaviours: list[str]) -> list[Row]:
@@ -485,6 +485,20 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     kind = table["fault"].where(~table["fault"].isin(DAMAGES), "damaged file")
     counts = table.groupby([table["job"], kind.rename("fault")], sort=False)["outcome"].value_counts()
     return counts.unstack(fill_value=0).reindex(columns=["equal", "sentence", "failure"], fill_value=0).reset_index()
+
+
+def write(table: pd.DataFrame, folder: Path, origins: dict[str, Any]) -> None:
+    """Write all rows, their summary, and where the rows of each part come from; parts that did not run stay."""
+    file, known = folder / "faults.csv", folder / "faults.json"
+    if file.is_file():
+        old = pd.read_csv(file, keep_default_na=False)
+        table = pd.concat([old[~old["part"].isin(set(origins))], table], ignore_index=True)
+        origins = read_json(known) | origins
+    order = table["part"].map(PARTS.index)
+    table = table.loc[order.sort_values(kind="stable").index].drop(columns="problem", errors="ignore")
+    write_text(file, table.to_csv(index=False))
+    write_text(folder / "summary.csv", summary(table).to_csv(index=False))
+    write_json(known, origins)
 
 
 def main() -> None:
@@ -509,11 +523,8 @@ def main() -> None:
         print(f"{row.job}, {row.fault}, {row.where}: {row.problem.strip().splitlines()[-1]}")
     print(f"{len(table)} faults, {len(failures)} failures, {time.monotonic() - began:.0f} s")
     if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        table.drop(columns="problem").to_csv(options.out / "faults.csv", index=False)
-        counted.to_csv(options.out / "summary.csv", index=False)
-        date = datetime.now(UTC).isoformat(timespec="seconds")
-        write_json(options.out / "faults.json", {"date": date, **provenance(), "seed": options.seed, "counts": counts})
+        origin = {**provenance(), "date": datetime.now(UTC).isoformat(timespec="seconds"), "seed": options.seed}
+        write(table, options.out, dict.fromkeys(options.jobs, origin | {"counts": counts}))
     sys.exit(bool(len(failures)))
 
 

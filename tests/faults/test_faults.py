@@ -95,6 +95,18 @@ def test_the_summary_counts_outcomes():
     assert counts.loc["damaged file", "sentence"] == 1
 
 
+def test_parts_that_did_not_run_stay_in_the_table(tmp_path):
+    def row(part, outcome):
+        return dict.fromkeys(faults.COLUMNS, "") | {"part": part, "job": part, "fault": "kill", "outcome": outcome}
+
+    faults.write(pd.DataFrame([row("labelling", "equal"), row("page", "equal")]), tmp_path, {"labelling": 1, "page": 1})
+    faults.write(pd.DataFrame([row("labelling", "sentence")]), tmp_path, {"labelling": 2})
+    found = pd.read_csv(tmp_path / "faults.csv", keep_default_na=False)
+    assert found[["part", "outcome"]].values.tolist() == [["labelling", "sentence"], ["page", "equal"]]
+    assert faults.read_json(tmp_path / "faults.json") == {"labelling": 2, "page": 1}
+    assert pd.read_csv(tmp_path / "summary.csv")["sentence"].tolist() == [1, 0]
+
+
 def test_faults_are_drawn_from_all_operations():
     drawn = faults._spread(5, 12, random.Random(0))
     assert len(drawn) == 12 and set(drawn) == {1, 2, 3, 4, 5} and drawn != sorted(drawn)

@@ -200,6 +200,17 @@ def test_a_file_system_without_locks_is_named(project, monkeypatch):
             pass
 
 
+def test_a_full_disk_under_a_lock_is_named(project, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run = RunFolder.open("a", {})
+    monkeypatch.setattr("os.open", full)
+    with pytest.raises(InputError, match="Run a cannot be locked: no space left on the disk"):
+        with run.lock():
+            pass
+
+
 @pytest.mark.parametrize("file", ["model/weights.bin", "config.json"])
 def test_model_and_configuration_of_a_finished_run_are_compared_too(project, file):
     run = RunFolder.open("a", {"x": 1})

@@ -72,7 +72,8 @@ def generate_in_parts(
     lengths = engine.prompt_lengths(prompts)
     parts = cut(lengths, max(1, config.batch_size // config.n_samples))
     files = [run.path(f"parts/part-{i:05d}.parquet") for i in range(len(parts))]
-    frames = {i: frame for i, file in enumerate(files) if (frame := read_part(file)) is not None}
+    names = [f"{run.run_id} {i}" for i in range(len(parts))]
+    frames = {i: frame for i, file in enumerate(files) if (frame := read_part(file, names[i])) is not None}
     done = sum(len(parts[i]) for i in frames)
     with tqdm(
         total=len(problems) * config.n_samples,
@@ -87,7 +88,7 @@ def generate_in_parts(
                 [prompts[p] for p in parts[i]], config.sampling(), [problems[p].id for p in parts[i]], bar
             )
             rows = [
-                {"_problem": p, "_tokens": sum(len(sample.token_ids) for sample in samples), **row}
+                {"_part": names[i], "_problem": p, "_tokens": sum(len(sample.token_ids) for sample in samples), **row}
                 for p, samples in zip(parts[i], generated, strict=True)
                 for row in rows_of(problems[p], prompts[p], samples)
             ]
@@ -102,7 +103,7 @@ def generate_in_parts(
         "prompt_tokens": sum(lengths) * config.n_samples,
         "completion_tokens": int(frame.drop_duplicates("_problem")["_tokens"].sum()),
     }
-    return frame.drop(columns=["_problem", "_tokens"]), facts
+    return frame.drop(columns=["_part", "_problem", "_tokens"]), facts
 
 
 def opened(run_id: str, config: GenerationConfig, model: str, problems: Sequence[Problem]) -> RunFolder:
@@ -173,7 +174,7 @@ def check_inputs(run: RunFolder, config: GenerationConfig, model: str, problems:
     }
     if not run.path("inputs.json").is_file() and not run.complete:
         write_json(run.path("inputs.json"), inputs)
-    stored = _stored(run, "inputs.json") if run.path("inputs.json").is_file() else run.manifest()
+    stored = _stored(run, "inputs.json", dict) if run.path("inputs.json").is_file() else run.manifest()
     for name, what in INPUTS.items():
         if name in stored and stored[name] != inputs[name]:
             raise InputError(
@@ -205,20 +206,31 @@ def model_fingerprint(model: str) -> str:
 def _note_engine(run: RunFolder, description: dict[str, Any]) -> list[dict[str, Any]]:
     """Note this session's engine and return all different ones of the job."""
     path = run.path("engines.json")
-    seen = _stored(run, path.name) if path.is_file() else []
+    seen = _stored(run, path.name, list) if path.is_file() else []
     if description not in seen:
         seen.append(description)
         write_json(path, seen)
     return seen
 
 
-def read_part(file: Path) -> pd.DataFrame | None:
-    """Read the rows of a finished part; None if there is none or it cannot be read, so that it is computed again."""
+def read_part(file: Path, name: str) -> pd.DataFrame | None:
+    """Read the rows of a finished part; None if there is none, or it is damaged or another one: it is computed again.
+
+    Args:
+        file: where it is.
+        name: its run and number, which each of its rows has in `_part`.
+    """
     try:
-        return pd.read_parquet(file)
+        frame = pd.read_parquet(file)
     except (OSError, ValueError):  # pyarrow's errors are of these kinds
         return None
+    return frame if "_part" in frame and (frame["_part"] == name).all() else None
 
 
-def _stored(run: RunFolder, name: str) -> Any:
-    return read_json(run.path(name), f"delete the folder {run.folder} and run again")
+def _stored(run: RunFolder, name: str, kind: type) -> Any:
+    """Read a JSON file of the job, which must hold a list or a mapping."""
+    advice = f"delete the folder {run.folder} and run again"
+    value = read_json(run.path(name), advice)
+    if not isinstance(value, kind):
+        raise InputError(f"{run.path(name)} is not the file that belongs there: {advice}.")
+    return value

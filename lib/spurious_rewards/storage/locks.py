@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from spurious_rewards.errors import InputError, LockedError
+from spurious_rewards.storage.files import disk_is_full
 
 
 @contextmanager
@@ -41,7 +42,13 @@ def exclusive(path: str | Path, what: str) -> Iterator[int]:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Opened without truncation: an attempt that fails must not wipe the holder's name.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+    except OSError as error:
+        if disk_is_full(error):
+            raise InputError(
+                f"{what} cannot be locked: no space left on the disk of {path.parent}; free some space and run again."
+            ) from error
+        if not isinstance(error, PermissionError | FileExistsError | NotADirectoryError | IsADirectoryError):
+            raise
         raise InputError(
             f"{what} cannot be locked: {path.parent} is no folder that can be written "
             f"({error.strerror}); choose another one."
