@@ -87,7 +87,8 @@ def test_claims_know_where_their_numbers_come_from():
     for finding in findings:
         assert (RESULTS / finding.table).is_file(), finding.table
         assert finding.source is not None and finding.source.commits != "unknown"
-        assert len(finding.why.split()) <= 30
+        assert len(finding.why.split()) <= 30 and "p = 0)" not in finding.why
+        assert not re.search(r"(?<![\w.−])-\d", finding.measured), "a hyphen for a minus"
 
 
 def test_a_claim_with_estimate_and_limits_has_an_interval(results):

@@ -27,6 +27,7 @@ import pandas as pd
 from spurious_rewards.evaluation.statistics import Interval
 from spurious_rewards.evaluation.verdicts import CONTRADICTED, SUPPORTED, UNDECIDED
 from spurious_rewards.mechanism.questions import questions_table
+from spurious_rewards.reporting.words import p_words
 
 NAMES = (
     "bandit_map",
@@ -99,8 +100,8 @@ def _judged(row: Mapping[str, Any], tilt: Mapping[str, Any] | None) -> tuple[str
         return UNDECIDED, "The importance weights are too uneven to tell."
     sign = int(row["sign"])
     if not sign:
-        return UNDECIDED, f"The effect is not told from 0 (adjusted p = {row['p_holm']:.2g})."
+        return UNDECIDED, f"The effect is not told from 0 (adjusted {p_words(row['p_holm'])})."
     if tilt is not None and int(tilt["sign"]) != sign:
         return UNDECIDED, "The effect is told from 0, its tilt is not: a smaller loss alone decides nothing."
     side = "above" if sign > 0 else "below"
-    return VERDICTS[sign], f"The effect lies {side} 0 (adjusted p = {row['p_holm']:.2g})."
+    return VERDICTS[sign], f"The effect lies {side} 0 (adjusted {p_words(row['p_holm'])})."

@@ -338,8 +338,9 @@ def _finding(claim: str, row: dict[str, Any], known: dict[str, Source]) -> Findi
             edge = 1.1 * max(abs(low), abs(high), abs(value), 1e-9)
             interval = bar(value, low, high, (-edge, edge), str(row.get("unit") or "points"))
     why = str(row.get("why") or WHY[verdict])
+    measured = re.sub(r"(?<![\w.−-])-(?=\d)", "−", row["measured"])
     return Finding(
-        row["scale"], str(profile), column, row["measured"], str(row.get("n", "")), str(row.get("unit", "")), verdict,
+        row["scale"], str(profile), column, measured, str(row.get("n", "")), str(row.get("unit", "")), verdict,
         why, interval, notebook, section, path, source, runs,
     )  # fmt: skip
 

@@ -177,7 +177,7 @@ def first_screen(
     }  # fmt: skip
 
 
-MICRO_FACTOR = 1.1
+MICRO_FACTOR = 0.8
 """Minutes of `make reproduce` on two cores, notebooks and figures included, per core-minute of its runs."""
 
 

@@ -22,7 +22,7 @@ from spurious_rewards.evaluation.verdicts import CONTRADICTED, NOTHING, SUPPORTE
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.evidence import MODELS, SETTING, Evidence, is_variant, recipe_of
 from spurious_rewards.reporting.protocol import CONTEXT, OUTCOMES, Arm, Protocol, Rule, protocol_of
-from spurious_rewards.reporting.words import reward_words
+from spurious_rewards.reporting.words import p_words, reward_words
 
 WITHOUT = "without the clip"
 """What the second row of C4 is about."""
@@ -267,6 +267,6 @@ def _verdict(test: ClaimTest, p_value: float, protocol: Protocol) -> tuple[str, 
         return verdict, f"{prefix}he {100 * (1 - 2 * test.level / test.n_pairs):.3g} % interval lies within {bound}."
     if verdict in (SUPPORTED, CONTRADICTED):
         side = "above" if test.effect.estimate > 0 else "below"
-        return verdict, f"{prefix}he effect lies {side} 0 (adjusted p = {p_value:.2g})."
+        return verdict, f"{prefix}he effect lies {side} 0 (adjusted {p_words(p_value)})."
     more = f"about {test.decide} seeds would decide" if test.decide else "seeds alone would not decide"
     return verdict, f"The effect is told neither from 0 nor from {bound}; {more}."

@@ -99,6 +99,15 @@ def setting_words(name: str, value: Any) -> str:
     return f"{SETTING_WORDS.get(name, name.replace('_', ' '))} {text}"
 
 
+def p_words(p_value: float) -> str:
+    """Write a p-value.
+
+    >>> p_words(3e-52), p_words(0.0312)
+    ('p < 0.001', 'p = 0.031')
+    """
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.2g}"
+
+
 def arm_words(arm: str) -> str:
     """Name an arm of the tables (`random γ=0.5, two_sided, …`) by reward and clip mode alone.
 
