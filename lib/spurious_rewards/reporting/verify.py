@@ -44,6 +44,8 @@ KEPT_TABLES = {
     "data/": "made by notebook 01 from the data sets themselves",
     "generation/": "measured by benchmarks/generation.py",
     "training/": "measured by benchmarks/grpo_step.py and benchmarks/scaling.py",
+    "faults/": "measured by make test-faults",
+    "memory/": "measured by benchmarks/memory.py",
     "gpu/": "printed by make test-gpu on a machine with a GPU",
     "grader_": "made by rewards.grading from its cases, or measured by benchmarks/grader.py",
     "mechanism/bandit_": "an hour of simulation: python -m spurious_rewards.mechanism map",
