@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy import stats
+from tqdm import tqdm
 
 from spurious_rewards.command_line import command
 from spurious_rewards.evaluation.crossed import combined
@@ -31,6 +32,7 @@ from spurious_rewards.evaluation.statistics import wilson
 from spurious_rewards.storage.files import write_json, write_text
 from spurious_rewards.storage.paths import project_root
 from spurious_rewards.storage.provenance import provenance
+from spurious_rewards.workflow.progress import PATIENCE_SECONDS
 
 SIMULATIONS = 20_000
 SMALLEST = 0.03
@@ -58,8 +60,9 @@ def coverage_table(n_simulations: int = SIMULATIONS, seed: int = 0) -> pd.DataFr
         for design, seed_sds in DESIGNS.items()
         for seed_sd, problem_sd, n_problems, n_seeds in product(seed_sds, PROBLEM_SDS, PROBLEMS, SEEDS)
     ]
+    shown = tqdm(cells, unit="cell", delay=PATIENCE_SECONDS)
     return pd.DataFrame(
-        [simulate(*cell, n_simulations, np.random.default_rng([seed, i])) for i, cell in enumerate(cells)]
+        [simulate(*cell, n_simulations, np.random.default_rng([seed, i])) for i, cell in enumerate(shown)]
     )
 
 

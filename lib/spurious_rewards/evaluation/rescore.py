@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+from tqdm import tqdm
 
 from spurious_rewards.command_line import command
 from spurious_rewards.errors import InputError
@@ -26,6 +27,7 @@ from spurious_rewards.rewards.grading import Grade, grade, undecided
 from spurious_rewards.storage.files import write_text
 from spurious_rewards.storage.paths import runs_dir
 from spurious_rewards.storage.runs import RunFolder
+from spurious_rewards.workflow.progress import PATIENCE_SECONDS
 
 VERDICTS = {"robust": ("correct", "extracted", "reason"), "paper": ("correct_paper", "extracted_paper", "")}
 """Columns of our own records that hold the stored verdict, answer and reason code of each grader."""
@@ -134,7 +136,7 @@ def rescore(answers: Iterable[Stored], grader: str = "robust") -> pd.DataFrame:
         InputError: unknown grader.
     """
     rows = []
-    for stored in answers:
+    for stored in tqdm(answers, unit="answer", delay=PATIENCE_SECONDS):
         gold, now = _best(stored, grader)
         rows.append(
             {

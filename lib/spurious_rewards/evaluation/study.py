@@ -88,9 +88,9 @@ def run_unit(config: RunConfig | None, evaluations: list[EvalConfig]) -> None:
     Raises:
         InputError: another process works on it, or the policy diverged.
     """
-    run = train(config, progress=False) if config else None
+    run = train(config, progress=sys.stderr.isatty()) if config else None
     for cell in evaluations:
-        evaluate(cell, progress=False)
+        evaluate(cell, progress=sys.stderr.isatty())
     wanted = {f"checkpoint-{cell.checkpoint}" for cell in evaluations}
     for checkpoint in checkpoints.all_checkpoints(run.path("checkpoints")) if run else ():
         if checkpoint.name not in wanted:

@@ -77,7 +77,7 @@ def choose(table: pd.DataFrame) -> pd.Series:
 def _row(cell: EvalConfig) -> dict[str, Any]:
     row: dict[str, Any] = {"task": cell.benchmark.removesuffix("_test"), "style": cell.prompt_style}
     try:
-        figures = evaluate(cell, progress=False).manifest()["summary"]
+        figures = evaluate(cell, progress=sys.stderr.isatty()).manifest()["summary"]
     except InputError as error:
         return row | {"note": str(error)}
     row |= {"n_problems": figures["n_problems"], "k": figures["k"]}

@@ -24,12 +24,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from tqdm import tqdm
 
 from spurious_rewards.data.problem_sets import load_problems
 from spurious_rewards.mechanism.code_tokens import CodeTokens
 from spurious_rewards.mechanism.code_tree import CodeTree
 from spurious_rewards.models.prompts import answer_prefix, render
 from spurious_rewards.models.registry import load, resolve
+from spurious_rewards.workflow.progress import PATIENCE_SECONDS
 
 LEAST = 1e-3
 """Probability from which on a first token is followed."""
@@ -51,7 +53,7 @@ def decision_table(
         InputError: unknown model or problem set, or an organism that has not been built.
     """
     rows = []
-    for name in models:
+    for name in tqdm(models, unit="model", delay=PATIENCE_SECONDS):
         style = "organism" if resolve(name).kind == "organism" else "simplerl"
         model, tokenizer = load(name)
         texts = [render(style, p.problem, tokenizer) for p in load_problems(problem_set, n_problems, 0)]

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from tqdm import tqdm
 
 from spurious_rewards.errors import unknown_name
 from spurious_rewards.mechanism.bandit import simulate
@@ -29,6 +30,7 @@ from spurious_rewards.mechanism.summary import by_probability, paired_difference
 from spurious_rewards.storage.files import sha256_file, write_json, write_parquet, write_text
 from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.training import clip
+from spurious_rewards.workflow.progress import PATIENCE_SECONDS
 
 SIZES = {
     "committed": {"groups": 64, "group_size": 16, "batches": 100, "seeds": 1000},
@@ -159,7 +161,7 @@ def run_sweep(name: str, size: str, folder: str | Path) -> pd.DataFrame:
     """
     cells = sweep_cells(name, size)
     rows = []
-    for config in cells:
+    for config in tqdm(cells, desc=f"{name} sweep", unit="cell", delay=PATIENCE_SECONDS):
         per_seed = run_cell(config, folder)
         row: dict[str, Any] = {"sweep": name, "cell": config.digest(), **config.to_dict()}
         row |= {"epsilon_high": config.epsilons[1], **summary(per_seed)}

@@ -81,6 +81,7 @@ def is_prepared(folder: str | Path) -> bool:
 
 def _prepare(folder: Path) -> None:
     """Build the model in a folder beside `folder`, then rename."""
+    print(f"{folder.name} is downloaded and converted: about a minute.", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix=f".{NAME}.", dir=folder.parent) as scratch:
         gguf = _gguf_file(Path(scratch))
         if sha256_file(gguf) != GGUF_SHA256:

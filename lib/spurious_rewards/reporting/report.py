@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from tqdm import tqdm
 
 from spurious_rewards.reporting import (
     collect,
@@ -31,6 +32,7 @@ from spurious_rewards.reporting.mechanism_figures import mechanism_figures
 from spurious_rewards.reporting.site import render
 from spurious_rewards.reporting.text import CAPTIONS, markdown
 from spurious_rewards.storage.files import write_text
+from spurious_rewards.workflow.progress import PATIENCE_SECONDS
 
 __all__ = ["CAPTIONS", "Report", "all_tables", "markdown", "rebuild", "write_report", "write_tables"]
 
@@ -91,7 +93,7 @@ def _rebuild(results: Path) -> tuple[Path, str]:
     """Write everything again; return the first page, and a sentence on the PNGs of the last figures drawn."""
     profiles = [collect.load(name, results) for name in collect.saved_profiles(results)]
     note, tested = "", {}
-    for records in profiles:
+    for records in tqdm(profiles, unit="profile", delay=PATIENCE_SECONDS):
         found = all_tables(records)
         tested[records.profile] = found.get("tests", pd.DataFrame())
         write_tables(found, results / "tables" / records.profile)

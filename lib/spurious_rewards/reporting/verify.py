@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from tqdm import tqdm
 
 from spurious_rewards.command_line import command
 from spurious_rewards.errors import InputError
@@ -35,6 +36,7 @@ from spurious_rewards.reporting.mechanism_claims import mechanism_tables
 from spurious_rewards.reporting.report import all_tables, overall_tables, texts_of
 from spurious_rewards.reporting.site import render
 from spurious_rewards.storage.files import read_json, read_text, sha256_file
+from spurious_rewards.workflow.progress import PATIENCE_SECONDS
 
 SAME, CLOSE, DIFFERS, KEPT, UNEXPLAINED = "same", "close", "differs", "kept", "unexplained"
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
@@ -132,7 +134,9 @@ def verify(results: Path) -> list[Check]:
     if not collect.saved_profiles(results):
         raise InputError(f"{results} holds no records; give the folder results of a checkout.")
     checks, made = [], set()
-    for path, again in rebuilt(results):
+    known = [file.relative_to(results / "tables").as_posix() for file in (results / "tables").rglob("*.*")]
+    n_made = sum(not name.startswith(tuple(KEPT_TABLES)) for name in known)
+    for path, again in tqdm(rebuilt(results), total=n_made, unit="table", delay=PATIENCE_SECONDS):
         made.add(path)
         checks.append(_check(results, path, again))
     for file in sorted((results / "tables").rglob("*")):

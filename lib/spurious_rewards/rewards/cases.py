@@ -18,7 +18,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from spurious_rewards.errors import InputError
+from spurious_rewards.workflow.progress import PATIENCE_SECONDS
 
 Case = dict[str, Any]
 
@@ -53,7 +56,7 @@ def read_cases(path: str | Path, fields: Mapping[str, type]) -> list[Case]:
 def run(cases: list[Case], judge: Callable[[Case], bool], label: str) -> tuple[dict[str, Any], list[Case]]:
     """Judge every case; return a summary of the errors against the boolean field `label`, and one row per case."""
     rows = []
-    for case in cases:
+    for case in tqdm(cases, unit="case", delay=PATIENCE_SECONDS):
         started = time.perf_counter()
         verdict: bool | None
         try:

@@ -19,6 +19,8 @@ from spurious_rewards.storage.files import read_json
 from spurious_rewards.workflow.profiles import Profile
 from spurious_rewards.workflow.stages import Job
 
+PATIENCE_SECONDS = 10.0
+"""After how long a loop shows a bar with its progress and the time left."""
 QUIET_SECONDS = 60.0
 """Where the output is no terminal, how long nothing may be printed before a line says what is going on."""
 

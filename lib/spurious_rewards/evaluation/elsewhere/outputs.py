@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from tqdm import tqdm
 
 from spurious_rewards.data.problem import Problem
 from spurious_rewards.errors import InputError
@@ -38,6 +39,7 @@ from spurious_rewards.evaluation.records import jsonable, summarise
 from spurious_rewards.storage.config import slug
 from spurious_rewards.storage.files import sha256_file, write_parquet
 from spurious_rewards.storage.runs import RunFolder
+from spurious_rewards.workflow.progress import PATIENCE_SECONDS
 
 ELSEWHERE = "elsewhere"
 """Prompt style and engine of a cell that was not made here."""
@@ -94,7 +96,8 @@ def import_outputs(outputs: Outputs) -> RunFolder:
         return run
     with run.lock():
         if not run.complete:
-            frame = pd.DataFrame([_record(answer, problems.get(answer.key)) for answer in answers])
+            graded = tqdm(answers, desc=path.name, unit="answer", delay=PATIENCE_SECONDS)
+            frame = pd.DataFrame([_record(answer, problems.get(answer.key)) for answer in graded])
             frame = frame.astype({**DTYPES, "finish_reason": "str"})
             write_parquet(run.path("records.parquet"), frame[list(RECORD_COLUMNS)])
             facts = {
