@@ -106,7 +106,7 @@ def test_an_unknown_profile_names_the_known_ones(profile, capsys):
     assert "train-seed1  train  seed=1\n" in capsys.readouterr().out
 
 
-def test_results_of_jobs_are_read_by_reference(profile, project, monkeypatch):
+def test_results_of_jobs_are_read_by_reference(profile, project, monkeypatch, capsys):
     jobs = profile().jobs
     with pytest.raises(InputError, match="Job toy/train-seed0 is not done; run it first: make reproduce PROFILE=toy"):
         job_result("toy/train-seed0")
@@ -118,6 +118,9 @@ def test_results_of_jobs_are_read_by_reference(profile, project, monkeypatch):
         run_job(jobs[-1])  # the report needs both trainings
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     run_job(jobs[0])
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in told] == ["Done:", "Parameters:", "Runs:", "Used:", "Written:"]
+    assert "train-seed0 (train) in" in told[0] and "seed=0" in told[1] and "train-seed0.ipynb" in told[4]
     result = job_result("toy/train-seed0")
     assert result == {
         "profile": "toy", "job": "train-seed0", "stage": "train", "notebook": "train",

@@ -21,7 +21,7 @@ from spurious_rewards.errors import InputError, LockedError
 from spurious_rewards.evaluation.config import EvalConfig
 from spurious_rewards.evaluation.evaluate import evaluate
 from spurious_rewards.evaluation.trained import labels_run
-from spurious_rewards.storage.paths import project_root
+from spurious_rewards.storage.paths import project_root, runs_dir
 from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.training import checkpoints
 from spurious_rewards.training.config import RunConfig
@@ -148,6 +148,9 @@ def main(arguments: list[str] | None = None) -> int:
             wall, cpu = time.monotonic() - started, time.process_time() - cpu
             left = (time.monotonic() - began) / number * (len(todo) - number) / 60
             print(f"{number}/{len(todo)} {name}: {wall:.0f} s, {cpu:.0f} CPU-s; {left:.0f} min left", flush=True)
+        done = sum(finished(*unit, committed) for unit in todo)
+        minutes = (time.monotonic() - began) / 60
+        print(f"{done} of {len(todo)} runs that were missing are done after {minutes:.0f} min, in {runs_dir()}.")
         if failed:
             raise InputError(f"{len(failed)} of {len(todo)} runs failed. {failed[0]}")
 
