@@ -1,7 +1,8 @@
 """Resident memory of a long training and of a long grading: it must stay flat.
 
 training    300 rollout batches of the one-token organism with all diagnostics, few prompts, a checkpoint every 25
-grading     10^6 different pairs by both graders, some of them through the symbolic engine; its processes count too
+grading     10^6 different pairs, a tenth of them by the paper's grader too, some through the symbolic engine, whose
+            processes count too
 
     python benchmarks/memory.py --out results/tables/memory        # both, each in a process of its own
 """
@@ -33,6 +34,7 @@ ROLLOUT_BATCHES = 300
 PAIRS = 1_000_000
 SYMBOLIC_EVERY = 5_000
 """One pair in so many goes to the symbolic engine, which answers a hundred a second."""
+PAPER_EVERY = 10
 READINGS = 100
 
 
@@ -66,7 +68,7 @@ def training(batches: int) -> pd.DataFrame:
 
 
 def grading(pairs: int) -> pd.DataFrame:
-    """Grade `pairs` different pairs by both graders; a reading after every hundredth part."""
+    """Grade `pairs` different pairs; a reading after every hundredth part."""
     from spurious_rewards.rewards.grading import grade
 
     memory = Memory("grading")
@@ -75,15 +77,16 @@ def grading(pairs: int) -> pd.DataFrame:
         if done % (pairs // READINGS) == 0:
             memory.read(done)
         text, gold = pair(rng, done)
-        for mode in ("robust", "paper"):
-            grade(text, gold, mode=mode)
+        grade(text, gold)
+        if done % PAPER_EVERY == 0:
+            grade(text, gold, mode="paper")
     memory.read(pairs)
     return pd.DataFrame(memory.rows)
 
 
 def pair(rng: random.Random, number: int) -> tuple[str, str]:
     """Make an answer and a gold that no other number has: most are numbers, some are right, some hold no answer."""
-    n, words = rng.randrange(10**12), "so " * rng.randrange(40)
+    n, words = rng.randrange(10**12), "so " * rng.randrange(10)
     if number % SYMBOLIC_EVERY == 0:
         return rf"{words}\boxed{{\sin^2(x) + {n}\cos^2(x)}}", rf"{n} - {n - 1}\sin^2(x)"
     forms = (
