@@ -31,10 +31,11 @@ def results(tmp_path):
     pd.DataFrame(tests, columns=["claim", "scale", "about", "effect", "estimate", "low", "high"]).to_csv(
         tmp_path / "tables" / "toy" / "tests.csv"
     )
-    spread = [("toy", "qwen-like", "spread, with clip", 0.042, 0.03, 0.05, 0.06, 0.049, 0.1)]
-    spread += [("other", "qwen-like", "spread, with clip", 0.9, 0.9, 0.9, 0.9, 0.9, 0.9)]
+    spread = [("toy", "qwen-like", 3e-5, "spread, with clip", 0.042, 0.03, 0.05, 0.06, 0.049, 0.1)]
+    spread += [("other", "qwen-like", 3e-5, "spread, with clip", 0.9, 0.9, 0.9, 0.9, 0.9, 0.9)]
+    spread += [("toy", "qwen-like", 3e-4, "spread, with clip", 0.8, 0.8, 0.8, 0.8, 0.8, 0.8)]
     names = [f"{what}{end}" for what in ("predicted", "measured") for end in ("", "_low", "_high")]
-    pd.DataFrame(spread, columns=["profile", "model", "part", *names]).to_csv(
+    pd.DataFrame(spread, columns=["profile", "model", "learning_rate", "part", *names]).to_csv(
         tmp_path / "tables" / "drift_in_training.csv"
     )
     return tmp_path
@@ -43,10 +44,10 @@ def results(tmp_path):
 def test_each_sentence_follows_from_its_table(results):
     said = paragraph(results, "toy")
     assert (said[0], said[-1]) == (WHY, MIND)
-    assert "of one-token by +0.04 per rollout batch, towards code." in said[1], "the larger of the two organisms'"
-    assert said[2] == "Without any clip the same rollouts move them by +0.007, too little to tell from chance."
-    assert "seeds end 4.2 points of code apart; they end 6.0 points apart" in said[3]
-    assert said[3].endswith(", as foretold.")
+    assert "of one-token by +0.040 per rollout batch, towards code." in said[1], "the larger of the two organisms'"
+    assert said[2] == "Without any clip the same rollouts move them by +0.0070, too little to tell from chance."
+    assert "step size 3e-5 merely wander, seeds end 4.2 points of code apart (standard deviation)" in said[3]
+    assert said[3].endswith("they end 6.0 apart, as foretold.")
     assert said[4].endswith("the accuracy of qwen-like by −2.1 points, a loss.")
     assert said[5].endswith("+8.0 points apart from that of its twin without the clip, so the clip favours code.")
     assert len(said) == 7, "organisms of other ages and other models are not spoken of"

@@ -9,13 +9,14 @@ Usage: `paragraph(results, "decide")`
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
-from spurious_rewards.reporting.overview import PREFER_CODE, ending
+from spurious_rewards.reporting.overview import DECISIVE, PREFER_CODE, ending
 from spurious_rewards.reporting.words import setting_words
 
 WHY = (
@@ -40,6 +41,16 @@ def paragraph(results: Path, study: str) -> list[str]:
     return [WHY, *(re.sub(r"(?<=\s)-(?=\d)", "−", sentence) for sentence in middle), MIND] if middle else []
 
 
+def plain(value: float) -> str:
+    """Write a number with its sign and two significant digits, never with an exponent.
+
+    >>> plain(-7.8e-05), plain(0.0395), plain(0.0)
+    ('-0.000078', '+0.040', '+0.0')
+    """
+    digits = 1 - math.floor(math.log10(abs(value))) if value else 1
+    return f"{value:+.{max(digits, 0)}f}"
+
+
 def _one_batch(results: Path) -> Iterator[str]:
     """What one rollout batch does to the log-odds of code, by the clip and without it."""
     path = results / "tables" / "mechanism" / "drift.csv"
@@ -47,32 +58,36 @@ def _one_batch(results: Path) -> Iterator[str]:
         return
     table = pd.read_csv(path)
     table = table[table["quantity"].eq("code_logit") & table["model"].isin(PREFER_CODE)]
-    for rate in sorted({table["learning_rate"].min(), table["learning_rate"].max()}) if len(table) else ():
+    rates = sorted({table["learning_rate"].min(), table["learning_rate"].max()}) if len(table) else []
+    for first, rate in zip([True, False], rates, strict=False):
         here = table[table["learning_rate"] == rate]
         clip = here[here["part"].eq("two_sided")].assign(size=lambda rows: rows["value"].abs())
         row = clip.sort_values("size").iloc[-1]
         tail = ending(row["value_low"], row["value_high"], TOWARDS, AWAY)
+        what = ", on the same rollouts replayed with every coin turned over as well," if first else ""
         yield (
-            f"At {setting_words('learning_rate', rate)}, on the same rollouts replayed with every coin turned over as "
-            f"well, the clip alone moves the log-odds of code of {row['model']} by {row['value']:+.2g} per rollout "
-            f"batch, {tail}."
+            f"At {setting_words('learning_rate', rate)}{what} the clip alone moves the log-odds of code of "
+            f"{row['model']} by {plain(row['value'])} per rollout batch, {tail}."
         )
         none = here[here["part"].eq("none") & here["model"].eq(row["model"])].iloc[0]
         tail = ending(none["value_low"], none["value_high"], TOWARDS, AWAY)
-        yield f"Without any clip the same rollouts move them by {none['value']:+.2g}, {tail}."
+        yield f"Without any clip the same rollouts move them by {plain(none['value'])}, {tail}."
 
 
 def _wandering(results: Path, study: str) -> Iterator[str]:
-    """How far chance throws runs apart, and whether one rollout batch foretells it."""
+    """How far chance throws runs apart at the smallest step size, and whether one rollout batch foretells it."""
     path = results / "tables" / "drift_in_training.csv"
-    table = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=["profile", "part", "model"])
-    table = table[table["profile"].eq(study) & table["part"].eq("spread, with clip") & table["model"].isin(PREFER_CODE)]
-    for row in table.to_dict("records"):
+    if not path.is_file():
+        return
+    table = pd.read_csv(path)
+    table = table[table["part"].eq("spread, with clip") & table["model"].isin(PREFER_CODE)]
+    here = table[table["profile"].eq(DECISIVE if DECISIVE in set(table["profile"]) else study)]
+    for row in here[here["learning_rate"].eq(here["learning_rate"].min())].to_dict("records"):
         alike = row["predicted_low"] <= row["measured_high"] and row["measured_low"] <= row["predicted_high"]
         yield (
-            f"If runs of {row['model']} merely wander, seeds end {100 * row['predicted']:.1f} points of code apart; "
-            f"they end {100 * row['measured']:.1f} points apart (standard deviations), "
-            f"{'as' if alike else 'not as'} foretold."
+            f"If runs of {row['model']} at {setting_words('learning_rate', row['learning_rate'])} merely wander, seeds "
+            f"end {100 * row['predicted']:.1f} points of code apart (standard deviation); they end "
+            f"{100 * row['measured']:.1f} apart, {'as' if alike else 'not as'} foretold."
         )
 
 
