@@ -21,6 +21,7 @@ what is wrong and what to do, and after that the results are equal). Anything el
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import math
 import os
@@ -384,9 +385,9 @@ def plan(stage: Stage, counts: dict[str, int], rng: random.Random, mount: bool) 
     if stage.kind.makes_runs:
         work += [(stage.two_at_once, ())] * counts["pairs"]
     if stage.name == "notebooks":
-        work += [(stage.kernel_killed, (rng.random(),)) for _ in range(2 * counts["pairs"])]
+        work += [(stage.kernel_killed, (rng.random(),)) for _ in range(counts["kernels"])]
     if stage.name == "training":
-        work += [(stage.not_a_number, (at,)) for at in range(counts["pairs"])]
+        work += [(stage.not_a_number, (at,)) for at in range(counts["NaN"])]
     states = [(stage.whole, "a finished job")]
     if stage.name in ("evaluation", "labelling", "training", "study"):
         states += [(stage.killed_late(share), "a killed job") for share in (0.6, 0.95)]
@@ -413,41 +414,53 @@ def _is_data(path: Path) -> bool:
 
 
 WHOLE = {
-    "kills": 52, "kills in time": 8, "full disks": 8, "small disks": 5, "pairs": 3, "corruptions": 20, "boxes": 20,
-    "hubs": 12,
+    "kills": 105, "kills in time": 8, "full disks": 8, "small disks": 4, "pairs": 3, "corruptions": 38, "boxes": 7,
+    "hubs": 12, "NaN": 12, "kernels": 100,
 }  # fmt: skip
 QUICK = {
-    "kills": 4, "kills in time": 1, "full disks": 1, "small disks": 1, "pairs": 1, "corruptions": 3, "boxes": 3,
-    "hubs": 4,
+    "kills": 6, "kills in time": 1, "full disks": 1, "small disks": 1, "pairs": 1, "corruptions": 4, "boxes": 3,
+    "hubs": 4, "NaN": 3, "kernels": 10,
 }  # fmt: skip
 PARTS = [*JOBS, "boxes", "hub"]
 
 
-def run(counts: dict[str, int], seed: int, names: list[str], processes: int = 1) -> pd.DataFrame:
-    """Do it all, in several processes; one row per fault."""
+def run(counts: dict[str, int], seed: int, names: list[str], processes: int, out: Path | None) -> pd.DataFrame:
+    """Do it all, in several processes, and write each part as it ends; one row per fault."""
     jobs.warm()
     names = [name for name in PARTS if name in names]
     with tempfile.TemporaryDirectory(prefix="faults-") as name:
         folder = Path(name).resolve()
         mount = can_mount(folder / "mount")
+        queue, fill = os.pipe()  # a worker takes the next part: one byte
+        os.write(fill, bytes(range(len(names))))
+        os.close(fill)
         workers = []
         for number in range(processes):
-            own = folder / f"worker-{number}"
-            own.mkdir()
             workers.append(os.fork())
             if workers[-1] == 0:
                 code = 1
                 try:
-                    rows = [row for part in names[number::processes] for row in of_part(part, counts, seed, own, mount)]
-                    write_json(folder / f"rows-{number}.json", rows)
+                    own = folder / f"worker-{number}"
+                    own.mkdir()
+                    while taken := os.read(queue, 1):
+                        part = names[taken[0]]
+                        rows = of_part(part, counts, seed, own, mount)
+                        write_json(folder / f"rows-{part}.json", rows)
+                        if out:
+                            write(pd.DataFrame(rows, columns=list(COLUMNS)), out, {part: origin(seed, counts)})
                     code = 0
                 except BaseException:
                     traceback.print_exc()
                 os._exit(code)
-        if any(os.waitpid(worker, 0)[1] for worker in workers):
+        if any([os.waitpid(worker, 0)[1] for worker in workers]):
             raise SystemExit("A part of the faults broke off; see above.")
-        files = [folder / f"rows-{number}.json" for number in range(processes)]
+        files = [folder / f"rows-{part}.json" for part in names]
         return pd.DataFrame([row for file in files for row in read_json(file)], columns=list(COLUMNS))
+
+
+def origin(seed: int, counts: dict[str, int]) -> dict[str, Any]:
+    """Say where rows come from."""
+    return {**provenance(), "date": datetime.now(UTC).isoformat(timespec="seconds"), "seed": seed, "counts": counts}
 
 
 def of_part(part: str, counts: dict[str, int], seed: int, folder: Path, mount: bool) -> list[Row]:
@@ -488,17 +501,23 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def write(table: pd.DataFrame, folder: Path, origins: dict[str, Any]) -> None:
-    """Write all rows, their summary, and where the rows of each part come from; parts that did not run stay."""
+    """Write all rows, their summary, and where the rows of each part come from; other parts stay as they are."""
+    folder.mkdir(parents=True, exist_ok=True)
     file, known = folder / "faults.csv", folder / "faults.json"
-    if file.is_file():
-        old = pd.read_csv(file, keep_default_na=False)
-        table = pd.concat([old[~old["part"].isin(set(origins))], table], ignore_index=True)
-        origins = read_json(known) | origins
-    order = table["part"].map(PARTS.index)
-    table = table.loc[order.sort_values(kind="stable").index].drop(columns="problem", errors="ignore")
-    write_text(file, table.to_csv(index=False))
-    write_text(folder / "summary.csv", summary(table).to_csv(index=False))
-    write_json(known, origins)
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the other workers wait
+        if file.is_file():
+            old = pd.read_csv(file, keep_default_na=False)
+            table = pd.concat([old[~old["part"].isin(set(origins))], table], ignore_index=True)
+            origins = read_json(known) | origins
+        order = table["part"].map(PARTS.index).sort_values(kind="stable").index
+        table = table.loc[order].drop(columns="problem", errors="ignore")
+        write_text(file, table.to_csv(index=False))
+        write_text(folder / "summary.csv", summary(table).to_csv(index=False))
+        write_json(known, {part: origins[part] for part in PARTS if part in origins})
+    finally:
+        os.close(lock)
 
 
 def main() -> None:
@@ -515,16 +534,13 @@ def main() -> None:
     counts = QUICK if options.quick else WHOLE
     if options.only:
         counts = {name: count * (name == options.only) for name, count in counts.items()}
-    table = run(counts, options.seed, options.jobs, options.processes)
+    table = run(counts, options.seed, options.jobs, options.processes, options.out)
     counted = summary(table)
     print(counted.to_string(index=False))
     failures = table[table["outcome"] == "failure"]
     for row in failures.itertuples():
         print(f"{row.job}, {row.fault}, {row.where}: {row.problem.strip().splitlines()[-1]}")
     print(f"{len(table)} faults, {len(failures)} failures, {time.monotonic() - began:.0f} s")
-    if options.out:
-        origin = {**provenance(), "date": datetime.now(UTC).isoformat(timespec="seconds"), "seed": options.seed}
-        write(table, options.out, dict.fromkeys(options.jobs, origin | {"counts": counts}))
     sys.exit(bool(len(failures)))
 
 
