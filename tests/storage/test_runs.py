@@ -200,12 +200,13 @@ def test_a_file_system_without_locks_is_named(project, monkeypatch):
             pass
 
 
-def test_a_full_disk_under_a_lock_is_named(project, monkeypatch):
+@pytest.mark.parametrize("call", ["os.open", "os.pwrite"])
+def test_a_full_disk_under_a_lock_is_named(project, monkeypatch, call):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     run = RunFolder.open("a", {})
-    monkeypatch.setattr("os.open", full)
+    monkeypatch.setattr(call, full)
     with pytest.raises(InputError, match="Run a cannot be locked: no space left on the disk"):
         with run.lock():
             pass

@@ -44,9 +44,7 @@ def exclusive(path: str | Path, what: str) -> Iterator[int]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         if disk_is_full(error):
-            raise InputError(
-                f"{what} cannot be locked: no space left on the disk of {path.parent}; free some space and run again."
-            ) from error
+            raise _no_space(path, what) from error
         if not isinstance(error, PermissionError | FileExistsError | NotADirectoryError | IsADirectoryError):
             raise
         raise InputError(
@@ -68,10 +66,21 @@ def exclusive(path: str | Path, what: str) -> Iterator[int]:
                 f"The file system of {path.parent} has no file locks, which {what} needs; set SPURIOUS_RUNS_DIR to a "
                 "folder on another file system."
             ) from error
-        sign(descriptor, os.getpid())
+        try:
+            sign(descriptor, os.getpid())
+        except OSError as error:
+            if not disk_is_full(error):
+                raise
+            raise _no_space(path, what) from error
         yield descriptor
     finally:
         os.close(descriptor)  # releases the lock
+
+
+def _no_space(path: Path, what: str) -> InputError:
+    return InputError(
+        f"{what} cannot be locked: no space left on the disk of {path.parent}; free some space and run again."
+    )
 
 
 def sign(descriptor: int, process_id: int) -> None:
