@@ -288,7 +288,7 @@ def contribution_intervals(arms: Sequence[Sequence[pd.DataFrame]]) -> dict[str, 
             gain_S_P = np.where([table["switch"] == d for table in gained], total_S_P, 0.0)
             share = gain_S_P.mean() / mean if mean else 0.0
             by_switch[d].append(share + (gain_S_P - share * total_S_P) / mean if mean else np.zeros_like(total_S_P))
-    found = {name: effect_mean(values) for name, values in by_switch.items()}
+    found: dict[str, Interval] = {name: effect_mean(values) for name, values in by_switch.items()}
     if not any(values.mean() for values in by_switch["gain"]):
         nothing = Interval(np.nan, np.nan, np.nan, found["gain"].n)
         found |= dict.fromkeys(SWITCHES, nothing)

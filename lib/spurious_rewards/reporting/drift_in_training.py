@@ -64,7 +64,9 @@ def drift_in_training(drift: pd.DataFrame, profiles: Sequence[Records]) -> pd.Da
             found = [(part, mode, apart, t_interval(measured[mode].to_numpy())) for mode, part in PARTS.items()]
             found += [(part, NOISE, steps**0.5, deviation(seeds[mode].dropna())) for mode, part in SPREADS.items()]
             for part, name, times, interval in found:
-                predicted = {f"predicted{end}": times * here.loc[name, f"value{end}"] for end in ("", "_low", "_high")}
+                predicted = {
+                    f"predicted{end}": times * float(here.loc[name, f"value{end}"]) for end in ("", "_low", "_high")
+                }
                 rows.append(
                     {"model": model, "learning_rate": rate, "profile": records.profile, "part": part}
                     | predicted

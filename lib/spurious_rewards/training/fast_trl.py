@@ -5,7 +5,8 @@
 - *log π_old in the micro-batches of the updates.* TRL computes it before it shuffles, in other batches of other widths,
   so that its ratio at the first update is 1 up to rounding only; in bf16 that is enough to clip tokens. Here the two
   computations are equal, and so the ratio is 1 to the last bit. In the first rollout batch of a run both are computed,
-  and their difference is logged as the noise that the clip is spared (`clip_noise_floor`).
+  and their difference is logged as the noise that the clip is spared (`clip_noise_floor`). From the second one on the
+  micro-batches of the first update have no pass of their own: their loss, under the same weights, gives log π_old.
 - *No padding that no row needs.* TRL pads every micro-batch to the longest row of the rollout batch (`trimmed`).
 - *The head at completion positions only* (`CompletionHead`). On devices without Triton, TRL scores every position of a
   micro-batch, prompts and padding included, and throws that part away. Nothing of the head is copied: the forward that
@@ -61,7 +62,8 @@ class FastGRPOTrainer(DiagnosedGRPOTrainer):
 
     def __init__(self, *args: Any, fast: bool = True, top1_prob: bool = True, **kwargs: Any):
         self.fast, self._skip_old_logps = fast, False
-        self._measure_noise = self._noise_measured = False
+        self._measure_noise = self._noise_measured = self._loss_follows = False
+        self._open: list[Tensor] = []
         super().__init__(*args, **kwargs)
         if fast and not self._is_vlm:
             policy = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
@@ -91,9 +93,20 @@ class FastGRPOTrainer(DiagnosedGRPOTrainer):
             self._skip_old_logps = False
             if all(value is None for name, value in kwargs.items() if name != "batch_size"):  # text only
                 return input_ids.new_zeros((len(input_ids), logits_to_keep), dtype=torch.float32), None, None
-        return super()._get_per_token_logps_and_entropies(
+        result = super()._get_per_token_logps_and_entropies(
             model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
         )
+        if self._open and kwargs.get("compute_entropy") and not self._replay:  # the loss, which reads log π_old next
+            self._open.pop(0).copy_(result[0].detach())
+        return result
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Do TRL's step, in which the loss follows on the preparation of its micro-batch."""
+        self._loss_follows = True
+        try:
+            return super().training_step(*args, **kwargs)
+        finally:
+            self._loss_follows = False
 
     def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
         """Return TRL's next micro-batch; a new rollout batch is trimmed and gets log π_old in its micro-batches."""
@@ -105,8 +118,12 @@ class FastGRPOTrainer(DiagnosedGRPOTrainer):
             self._buffered_inputs = [trimmed(micro) for micro in self._buffered_inputs]
             if self._old_logps_wanted() and not with_images(self._buffered_inputs[0]):
                 elsewhere = [micro["old_per_token_logps"] for micro in self._buffered_inputs]
+                wanted_now = self._measure_noise or self._buffered_inputs[0].get("sampling_per_token_logps") is not None
+                n_soon = self.args.gradient_accumulation_steps if self._loss_follows and not wanted_now else 0
+                first_update = self._buffered_inputs[:n_soon]
+                self._open = [micro["old_per_token_logps"] for micro in first_update]
                 with self.timed("old_logps"):
-                    for micro in self._buffered_inputs:
+                    for micro in self._buffered_inputs[len(first_update) :]:
                         micro["old_per_token_logps"] = self.old_logps(micro)
                 if self._measure_noise:
                     self._log_noise(elsewhere)
