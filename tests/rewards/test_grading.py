@@ -222,3 +222,14 @@ def test_command_line_names_bad_files(tmp_path, content, sentence):
     path.write_text(content)
     done = run_cli("--cases", str(path))
     assert done.returncode == 2 and sentence in done.stderr and "Traceback" not in done.stderr
+
+
+def test_long_answers_are_not_remembered():
+    from spurious_rewards.rewards import grading
+    from spurious_rewards.rewards.grader import paper
+
+    before = grading._judged.cache_info().currsize, paper._equal_short.cache_info().currsize
+    for number in range(5):
+        text = r"\boxed{" + str(number) * 20_000 + "}"
+        assert not grade(text, "7").correct and not grade(text, "7", mode="paper").correct
+    assert (grading._judged.cache_info().currsize, paper._equal_short.cache_info().currsize) == before

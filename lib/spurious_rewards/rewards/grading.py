@@ -181,9 +181,15 @@ def _safely_judge(prediction: str, gold: str) -> Verdict:
         return False, "failed"
 
 
-@lru_cache(maxsize=100_000)
 def judge(prediction: str, gold: str) -> Verdict:
     """Compare an extracted answer with a reference answer by the robust rules; return verdict and reason code."""
+    if max(len(prediction), len(gold)) > MAX_ANSWER:  # would fill the memory if it were remembered
+        return _judged.__wrapped__(prediction, gold)
+    return _judged(prediction, gold)
+
+
+@lru_cache(maxsize=20_000)
+def _judged(prediction: str, gold: str) -> Verdict:
     gold = _bare_gold(gold)
     if not gold:
         return False, "empty_gold"

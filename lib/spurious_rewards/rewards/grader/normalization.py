@@ -197,7 +197,7 @@ _GROUPED_THIN = re.compile(r"(?<=\d),?\x00+,?\x00*(?=\d{3}(?!\d))")  # 10\,080 a
 _BRACKETED_MATRIX = re.compile(r"[\[(]\s*(\\begin\{pmatrix\}(?:(?!\\begin).)*\\end\{pmatrix\})\s*[\])]", re.DOTALL)
 
 
-@lru_cache(maxsize=50_000)
+@lru_cache(maxsize=20_000)
 def normalize(answer: str) -> str:
     """Return the canonical spelling of an answer."""
     if answer.isascii() and answer.isdigit():

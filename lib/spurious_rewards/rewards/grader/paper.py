@@ -91,10 +91,14 @@ def _after_boxed(rest: str) -> str:
     return rest[1:]
 
 
-@lru_cache(maxsize=100_000)
 def _equal(given: str, gold: str) -> bool:
     if max(len(given), len(gold)) > MAX_ANSWER:
         return given == gold
+    return _equal_short(given, gold)
+
+
+@lru_cache(maxsize=20_000)
+def _equal_short(given: str, gold: str) -> bool:
     if spell_dataset(given) == spell_dataset(gold):
         return True
     a, b = deliteralize(given), deliteralize(gold)
