@@ -116,12 +116,12 @@ def test_a_bug_in_the_comparison_costs_one_verdict(monkeypatch):
         raise ZeroDivisionError
 
     monkeypatch.setattr(grading, "compare", broken)
-    grading.judge.cache_clear()
+    grading._judged.cache_clear()
     assert grade(r"\boxed{x+7}", "x+8") == (False, "x+7", "failed")
 
 
 def test_a_verdict_of_a_busy_machine_does_not_enter_the_cache(monkeypatch):
-    grading.judge.cache_clear()
+    grading._judged.cache_clear()
     monkeypatch.setattr(worker_client, "equal", lambda gold, prediction: (False, "timeout_busy"))
     assert grade(r"\boxed{y-3=2x}", "y=2x+3").reason == "timeout_busy"
     monkeypatch.undo()

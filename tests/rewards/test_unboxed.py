@@ -274,7 +274,7 @@ def test_sentences_never_reach_the_symbolic_engine(monkeypatch):
         calls.append((gold, prediction))
         return False, "symbolic_differs"
 
-    grading.judge.cache_clear()
+    grading._judged.cache_clear()
     monkeypatch.setattr(worker_client, "equal", asked)
     for sentence in SENTENCES:
         stated = sentence.format(a=70, b=30, c=40, w="Mia", n="coins")
