@@ -183,6 +183,13 @@ def test_the_manifest_of_a_gpu_run_has_its_memory_and_cuda(project, monkeypatch)
 
 
 def test_a_clock_that_goes_back_does_not_change_seconds(project, monkeypatch):
+    now = [4e9]
+
+    def clock():  # an hour back at every look
+        now[0] -= 3600
+        return now[0]
+
+    monkeypatch.setattr("time.time", clock)
     run = RunFolder.open("a", {})
     with run.lock():
         run._start = (run._start[0].replace(year=2999), *run._start[1:])  # it began in the future
