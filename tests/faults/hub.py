@@ -30,7 +30,7 @@ MOST_SECONDS = 60
 BEHAVIOURS = {
     "silent": "it takes the request and never answers",
     "silent in a file": "it stops in the middle of a file and keeps the connection",
-    "truncated": "it ends the connection in the middle of a file",
+    "broken off": "it ends the connection in the middle of a file",
     "wrong hash": "it serves other bytes than those it has announced, of the same length",
     "longer": "it serves more bytes than announced",
     "500": "it answers every request with status 500",
