@@ -130,6 +130,15 @@ def opened(lab, browser):
     yield open_notebook
     for context in contexts:
         context.close()
+    for one in api(lab, "kernels"):  # each holds half a gigabyte
+        api(lab, f"kernels/{one['id']}", "DELETE")
+
+
+def api(lab, path, method="GET"):
+    """Ask JupyterLab's server, and return its answer."""
+    request = urllib.request.Request(f"{lab}/api/{path}?token={TOKEN}", method=method)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.loads(answer.read() or "null")
 
 
 def kernel(page, state, seconds=120):
