@@ -37,3 +37,9 @@ def test_compact_tables():
     assert list(shown) == ["name", "share"] and shown["share"].tolist() == [0.123]
     with pytest.raises(InputError, match="at most 8 columns"):
         compact(table, {str(i): "x" for i in range(9)})
+
+
+def test_a_small_step_size_is_not_rounded_to_nothing():
+    table = pd.DataFrame({"learning_rate": [3e-5, 0.0001], "effect": [0.00004, 0.12345]})
+    shown = compact(table, {"learning_rate": "step size", "effect": "effect"})
+    assert list(shown["step size"]) == ["3e-05", "0.0001"] and list(shown["effect"]) == [0.0, 0.123]

@@ -129,7 +129,7 @@ def compact(table: pd.DataFrame, columns: Mapping[str, str], digits: int = 3) ->
     Args:
         table: any table.
         columns: column → its name in words; those that the table lacks are left out.
-        digits: decimal places of fractions.
+        digits: decimal places of fractions; step sizes are written in full.
 
     Raises:
         InputError: more than eight columns, which no page of a notebook holds.
@@ -137,4 +137,6 @@ def compact(table: pd.DataFrame, columns: Mapping[str, str], digits: int = 3) ->
     if len(columns) > MAX_COLUMNS:
         raise InputError(f"A notebook's table holds at most {MAX_COLUMNS} columns; {len(columns)} were asked for.")
     shown = table[[name for name in columns if name in table]]
+    if "learning_rate" in shown:  # 3e-5 is not 0.0000
+        shown = shown.assign(learning_rate=shown["learning_rate"].map("{:g}".format))
     return shown.round(digits).rename(columns=dict(columns)).reset_index(drop=True)
