@@ -10,7 +10,7 @@ from spurious_rewards.storage.files import read_json
 from spurious_rewards.storage.paths import code_root
 
 CURVES = code_root() / "results" / "tables" / "memory"
-LENGTH = {"training": 300}
+LENGTH = {"training": 300, "grading": 1_000_000}
 MOST_GROWTH = 0.03
 """Share of the resident memory by which it may grow over the second half of a job, at the upper 95 % limit."""
 
