@@ -18,11 +18,15 @@ MOST_SECONDS = 60
 """For two problems and both graders; a request to the symbolic engine may take five seconds."""
 
 
+WRONG = "-5"
+"""What the answers hold at their core: no problem of the first two has it as its answer."""
+
+
 def _of_length(piece: str) -> str:
     return (piece * (LENGTH // len(piece) + 1))[:LENGTH]
 
 
-def _nested(opened: str, closed: str, core: str = "1") -> str:
+def _nested(opened: str, closed: str, core: str = WRONG) -> str:
     depth = LENGTH // (len(opened) + len(closed))
     return opened * depth + core + closed * depth
 
@@ -41,7 +45,7 @@ BOXES = {
     "factorials": "9" + _of_length("!"),
     "backslashes": _of_length("\\"),
     "dollar signs": _of_length("$"),
-    "boxes in a row": _of_length(r"1}, \boxed{"),
+    "boxes in a row": _of_length(WRONG + r"}, \boxed{"),
     "boxes in boxes": _nested(r"\boxed{", "}"),
     "a box that never ends": "{" + _of_length("1"),
     "a matrix": r"\begin{pmatrix}" + _of_length("1 & ") + r"\end{pmatrix}",

@@ -193,3 +193,10 @@ def test_command_line_names_a_bad_field(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"Line 1 of {cases} needs a field 'uses_code' of type bool.\n"
+
+
+@pytest.mark.parametrize("line", [" " * 100_000, "x" + " " * 100_000, " " * 100_000 + "`", "- " + " " * 100_000])
+def test_a_long_line_of_spaces_takes_no_time(line):
+    began = time.process_time()
+    assert not strategy(f"The answer is \\boxed{{{line}}}\n{line}").code
+    assert time.process_time() - began < 1

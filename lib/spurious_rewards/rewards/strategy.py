@@ -148,11 +148,16 @@ def _has_code(text: str) -> bool:
     return evident and statements >= 2
 
 
+def _bare(line: str) -> str:
+    """Take inline code out of its marks, and the first prompt out of a line."""
+    return _INLINE.sub(r"\1", line) if _INLINE.fullmatch(line) else _PROMPT.sub("", line, count=1)
+
+
 def _evidence(text: str) -> tuple[int, bool]:
     """Return the number of Python statements in the text, and whether one of them is unmistakable."""
     lines = text.split("\n")[:MAX_LINES]
     prompted = [_PROMPT.match(line) is not None for line in lines]
-    lines = [_INLINE.sub(r"\1", line) if _INLINE.fullmatch(line) else _PROMPT.sub("", line, count=1) for line in lines]
+    lines = [_bare(line) if len(line) <= MAX_LINE else line for line in lines]
     count, evident, position = 0, False, 0
     while position < len(lines):
         end = _end_of_statement(lines, position)
