@@ -25,7 +25,7 @@ from spurious_rewards.generation.transformers_engine import TransformersEngine
 from spurious_rewards.models import prompts
 from spurious_rewards.models.registry import load_tokenizer
 from spurious_rewards.rewards.grading import grade
-from spurious_rewards.storage.files import read_json, write_json
+from spurious_rewards.storage.files import read_json, sha256_file, write_json
 from spurious_rewards.storage.runs import RunFolder
 
 
@@ -109,6 +109,7 @@ import sys, time
 from spurious_rewards.evaluation.config import EvalConfig
 from spurious_rewards.evaluation.evaluate import evaluate
 from spurious_rewards.generation.transformers_engine import TransformersEngine
+from spurious_rewards.storage.files import sha256_file, write_json
 generate = TransformersEngine.generate
 def slow(*arguments):
     time.sleep(0.3)
@@ -364,6 +365,9 @@ def test_fewer_answers_than_asked_for_are_an_error(tiny, runs):
     run = evaluate(cell(tiny, n_problems=2, n_samples=8, batch_size=16), progress=False)
     records = records_of(run)
     records.drop(records.index[[1, 2, 3]]).to_parquet(run.path("records.parquet"))
+    manifest = run.manifest()
+    manifest["result_files"]["records.parquet"] = sha256_file(run.path("records.parquet"))
+    write_json(run.path("manifest.json"), manifest)
     with pytest.raises(InputError, match="asked for 8 answers per problem, and its records hold 5 of problem"):
         load_records([run])
 

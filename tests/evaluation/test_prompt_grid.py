@@ -104,7 +104,8 @@ def test_a_job_stands_for_its_evaluation_of_the_same_decoding(tiny, runs):
     greedy = evaluate(cell(tiny), progress=False)
     sampled = evaluate(cell(tiny, temperature=1.0, n_samples=2), progress=False)
     (refusal,) = note_refused(cell(tiny), {"lipsum": "Too long."})
-    write_json(runs / "profiles/toy/jobs/base.json", {"run_ids": [greedy.run_id, sampled.run_id, refusal.run_id]})
+    ids = [greedy.run_id, sampled.run_id, refusal.run_id]
+    write_json(runs / "profiles/toy/jobs/base.json", {"profile": "toy", "job": "base", "run_ids": ids})
     assert [run.run_id for run in evaluations_beside("toy/base", cell(tiny))] == [greedy.run_id]
 
 
