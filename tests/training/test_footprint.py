@@ -72,7 +72,7 @@ def committed(pattern):
         rollouts = config.rollout_batches * config.prompts_per_batch * config.group_size
         memory.append(1000 * sum(memory_gb(config, 1, None, prompt).values()) / manifest["peak_memory_mb"])
         mean = manifest["completion_tokens"] / rollouts
-        took = manifest.get("cpu_seconds", manifest["seconds"])  # one process: a busy machine takes longer, not more
+        took = manifest.get("cpu_seconds", manifest["seconds"])  # of one process; on a busy machine up to double
         time.append(seconds(config, 1, None, prompt, mean) / took)
     assert memory, pattern
     return memory, time

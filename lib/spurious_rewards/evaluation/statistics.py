@@ -252,6 +252,20 @@ def t_interval(values_S: Sequence[float] | np.ndarray, confidence: float = CONFI
     )
 
 
+def deviation(values_S: Sequence[float] | np.ndarray, confidence: float = CONFIDENCE) -> Interval:
+    """Estimate the standard deviation of normal values, with the limits of the χ² distribution; of one value, nan.
+
+    >>> deviation([1.0, 2.0, 3.0]).text("", 2)
+    '+1.00 [+0.52, +6.28]'
+    """
+    n, tails = len(values_S), ((1 + confidence) / 2, (1 - confidence) / 2)
+    if n < 2:
+        return Interval(float("nan"), float("nan"), float("nan"), n)
+    estimate = float(np.std(values_S, ddof=1))
+    low, high = (estimate * ((n - 1) / stats.chi2.ppf(tail, n - 1)) ** 0.5 for tail in tails)
+    return Interval(estimate, low, high, n)
+
+
 # ----------------------------------------------------------------------------------------------------------- parts
 
 
@@ -273,10 +287,8 @@ def resampled_sums(numbers_P_C: np.ndarray, seed: int = 0, n_resamples: int = RE
     For statistics of several sums of the same problems: one draw of problems serves all columns.
     """
     n_units = len(numbers_P_C)
-    if n_units * n_resamples > _KEPT_DRAWS:
-        return np.concatenate([weights_B_P @ numbers_P_C for weights_B_P in _weights(n_units, n_resamples, seed)])
-    blocks = _kept_weights(n_units, n_resamples, seed)
-    return np.concatenate([block.astype(np.int64) @ numbers_P_C for block in blocks])
+    blocks = (_kept_weights if n_units * n_resamples <= _KEPT_DRAWS else _weights)(n_units, n_resamples, seed)
+    return np.concatenate([weights_B_P.astype(np.int64, copy=False) @ numbers_P_C for weights_B_P in blocks])
 
 
 _KEPT_DRAWS = 50_000_000

@@ -25,9 +25,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-from scipy import stats
 
-from spurious_rewards.evaluation.statistics import CONFIDENCE, Interval, t_interval
+from spurious_rewards.evaluation.statistics import deviation, t_interval
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.figures import ablation_runs
 
@@ -62,7 +61,9 @@ def drift_in_training(drift: pd.DataFrame, profiles: Sequence[Records]) -> pd.Da
             apart = int(own["batches"].iloc[0]) - ENDS
             steps = apart - (ENDS**2 - 1) / (3 * ENDS)
             found = [(part, mode, apart, t_interval(measured[mode].to_numpy())) for mode, part in PARTS.items()]
-            found += [(part, NOISE, steps**0.5, deviation(seeds[mode].dropna())) for mode, part in SPREADS.items()]
+            found += [
+                (part, NOISE, steps**0.5, deviation(seeds[mode].dropna().to_numpy())) for mode, part in SPREADS.items()
+            ]
             for part, name, times, interval in found:
                 predicted = {
                     f"predicted{end}": times * float(here.loc[name, f"value{end}"]) for end in ("", "_low", "_high")
@@ -74,20 +75,6 @@ def drift_in_training(drift: pd.DataFrame, profiles: Sequence[Records]) -> pd.Da
                     | {"n_pairs": int(here.loc[name, "n_pairs"]), "n_seeds": interval.n}
                 )
     return pd.DataFrame(rows)
-
-
-def deviation(values: pd.Series, confidence: float = CONFIDENCE) -> Interval:
-    """Estimate the standard deviation of normal values, with the limits of the χ² distribution; of one value, nan.
-
-    >>> deviation(pd.Series([1.0, 2.0, 3.0])).text("", 2)
-    '+1.00 [+0.52, +6.28]'
-    """
-    n, tails = len(values), ((1 + confidence) / 2, (1 - confidence) / 2)
-    if n < 2:
-        return Interval(float("nan"), float("nan"), float("nan"), n)
-    estimate = float(values.std(ddof=1))
-    low, high = (estimate * ((n - 1) / stats.chi2.ppf(tail, n - 1)) ** 0.5 for tail in tails)
-    return Interval(estimate, low, high, n)
 
 
 def _changes(records: Records) -> pd.DataFrame:
