@@ -10,8 +10,8 @@
 
 >>> raw = [Problem("a", "1 + 1?", "2", "demo"), Problem("b", "1  + 1?", "2.0", "demo"), Problem("c", "2?", "1", "demo")]
 >>> kept, report = clean(raw, benchmarks={})
->>> [p.id for p in kept], report.frame()["removed"].sum()
-(['a', 'c'], 1)
+>>> [p.id for p in kept], report.frame()["removed"].tolist()
+(['a', 'c'], [0, 1, 0, 0, 0, 0, 0])
 
 Usage: ``train, report = clean(load("deepscaler"), {"math500": load("math500")}); print(report.frame())``
 """
