@@ -33,7 +33,7 @@ from spurious_rewards.evaluation.labels import LabelConfig, make_labels
 from spurious_rewards.reporting import drawing, report
 from spurious_rewards.rewards.grader import worker_client
 from spurious_rewards.storage.files import write_json
-from spurious_rewards.workflow.jobs import forget_outdated, identity, run_job
+from spurious_rewards.workflow.jobs import forget_outdated, identity, run_job, written
 from spurious_rewards.workflow.profiles import load_profile
 from spurious_rewards.workflow.reproduce import reproduce
 
@@ -187,7 +187,7 @@ def study_done(root: Path) -> None:
             run_id = (
                 study.evaluation_config(job, config).eval_id() if evaluations else study.training_config(job).run_id()
             )
-            write_json(job.result_file, identity(job) | {"run_ids": [run_id]})
+            write_json(job.result_file, identity(job) | {"run_ids": [run_id], "files": written(job)})
         later = [job for job in jobs if "seed1" in job.name]
         texts = {job.result_file: job.result_file.read_text() for job in later}
         for file in texts:

@@ -230,8 +230,21 @@ def test_model_and_configuration_of_a_finished_run_are_compared_too(project, fil
     run.path(file).write_text('{"x": 2}')
     with pytest.raises(InputError, match=f"a/{file} is not the file that run a ended with"):
         run.check_files()
-    if file == "model/weights.bin":
-        run.check_files(model=False)
+
+
+def test_a_large_model_is_hashed_only_when_asked(project, monkeypatch):
+    run = RunFolder.open("a", {})
+    run.path("model").mkdir()
+    run.path("model/weights.bin").write_bytes(b"weights")
+    run.finish()
+    monkeypatch.setattr("spurious_rewards.storage.files.HASHED_BYTES", 7)
+    run.path("model/weights.bin").write_bytes(b"others!")
+    run.check_files()
+    with pytest.raises(InputError, match="a/model/weights.bin is not the file that run a ended with"):
+        run.check_files(thorough=True)
+    run.path("model/weights.bin").unlink()
+    with pytest.raises(InputError, match="is missing"):
+        run.check_files()
 
 
 @pytest.mark.parametrize("how", ["damaged", "removed", "exchanged"])

@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.storage.files import write_json, write_parquet
+from spurious_rewards.storage.files import sha256_file, write_json, write_parquet
 from spurious_rewards.storage.runs import RunFolder
-from spurious_rewards.workflow.jobs import forget_outdated, identity, run_job
+from spurious_rewards.workflow.jobs import forget_outdated, identity, run_job, written
 from spurious_rewards.workflow.parameters import source_digest
 from spurious_rewards.workflow.profiles import job_result, job_results, load_profile, main, profile_names, read_profile
 from spurious_rewards.workflow.progress import Progress
@@ -126,6 +126,7 @@ def test_results_of_jobs_are_read_by_reference(profile, project, monkeypatch, ca
         "profile": "toy", "job": "train-seed0", "stage": "train", "notebook": "train",
         "notebook_digest": source_digest(project / "notebooks" / "train.ipynb"),
         "parameters": {"seed": 0, "size": 1.0, "options": ""}, "needs": {}, "run_ids": [],
+        "files": {"train-seed0.ipynb": sha256_file(jobs[0].output_notebook)},
     }  # fmt: skip
     assert job_results("toy") == job_results("toy", "train") == [result]
     assert job_results("toy", "report") == []
@@ -142,20 +143,21 @@ def test_a_job_is_done_only_as_the_profile_wants_it(profile, project):
     for path in (*outputs, train.result_file, report.result_file):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    done = identity(train) | {"run_ids": ["a"]}
+    done = identity(train) | {"run_ids": ["a"], "files": written(train)}
     write_json(train.result_file, done)
-    write_json(report.result_file, identity(report) | {"run_ids": []})
+    write_json(report.result_file, (finished := identity(report) | {"run_ids": [], "files": written(report)}))
     assert forget_outdated(found) == []
     write_json(train.result_file, done | {"run_ids": ["a", "a"]})  # another result, though none of its own changed
     assert forget_outdated(found) == [report]
     write_json(train.result_file, done)
-    write_json(report.result_file, identity(report) | {"run_ids": []})
+    write_json(report.result_file, finished)
     assert list(identity(report)["needs"]) == ["train-seed0", "train-seed1"]
     assert forget_outdated(found) == []
-    outputs[-1].unlink()
-    assert forget_outdated(found) == [report] and not report.result_file.exists()
-    write_json(report.result_file, identity(report) | {"run_ids": []})
-    outputs[-1].touch()
+    for damage in (lambda: outputs[-1].unlink(), lambda: outputs[-1].write_text("half of i")):
+        damage()
+        assert forget_outdated(found) == [report] and not report.result_file.exists()
+        write_json(report.result_file, finished)
+        outputs[-1].write_text("")
     run.path("manifest.json").unlink()
     assert forget_outdated(found) == [train, report]
     run.finish()
@@ -172,7 +174,7 @@ def test_a_damaged_result_file_is_one_sentence_and_its_job_runs_again(profile, p
     for job in (train, other):
         job.output_notebook.parent.mkdir(parents=True, exist_ok=True)
         job.output_notebook.touch()
-        write_json(job.result_file, identity(job) | {"run_ids": []})
+        write_json(job.result_file, identity(job) | {"run_ids": [], "files": written(job)})
     text = {"damaged": '{"profile": "to', "of another job": other.result_file.read_text(), "a list": "[]"}[how]
     train.result_file.write_text(text)
     for read in (lambda: job_result("toy/train-seed0"), lambda: job_results("toy")):
@@ -189,7 +191,7 @@ def test_a_damaged_table_of_a_finished_job_is_one_sentence(profile, project):
     run.finish()
     train.output_notebook.parent.mkdir(parents=True)
     train.output_notebook.touch()
-    write_json(train.result_file, identity(train) | {"run_ids": ["a"]})
+    write_json(train.result_file, identity(train) | {"run_ids": ["a"], "files": written(train)})
     assert forget_outdated(found) == []
     run.path("rows.parquet").write_bytes(b"")
     with pytest.raises(InputError, match="a/rows.parquet is not the file that run a ended with"):

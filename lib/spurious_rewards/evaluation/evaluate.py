@@ -131,7 +131,7 @@ def evaluated_model(config: EvalConfig) -> str:
     if base != config.model:
         raise InputError(f"Run {config.trained_run} trained {base!r}, not {config.model!r}: set model={base!r}.")
     if config.checkpoint == 0:
-        trained.check_files()
+        trained.check_files(thorough=True)
         return str(trained.path("model"))
     whole = {
         int(path.name.rsplit("-", 1)[-1]): path

@@ -110,7 +110,7 @@ def read_rows(run: RunFolder, name: str) -> pd.DataFrame:
     Raises:
         InputError: the run is not complete, or the file is missing, damaged or another one.
     """
-    run.check_files(model=False)
+    run.check_files()
     return read_parquet(run.path(name), advice=f"delete the folder {run.folder} and run again")
 
 

@@ -149,3 +149,15 @@ def sha256_file(source: str | Path) -> str:
     """Compute the SHA-256 of a file's bytes, in hex."""
     with open(source, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+HASHED_BYTES = 64_000_000
+"""Larger files are hashed only before they are loaded: 100 GB take minutes."""
+
+
+def fingerprint(path: Path) -> list[Any]:
+    """Return a file's size in bytes and, below `HASHED_BYTES`, its SHA-256, else ""; `[-1, ""]` if there is none."""
+    if not path.is_file():
+        return [-1, ""]
+    size = path.stat().st_size
+    return [size, sha256_file(path) if size < HASHED_BYTES else ""]

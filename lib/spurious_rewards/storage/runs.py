@@ -26,7 +26,7 @@ from typing import Any, Self
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.storage.config import Config
-from spurious_rewards.storage.files import read_json, sha256_file, write_json
+from spurious_rewards.storage.files import fingerprint, read_json, sha256_file, write_json
 from spurious_rewards.storage.locks import exclusive
 from spurious_rewards.storage.paths import runs_dir
 from spurious_rewards.storage.provenance import gpu_use, peak_memory_mb, provenance
@@ -172,20 +172,19 @@ class RunFolder:
             raise ValueError(f"The manifest sets these keys itself: {', '.join(repeated)}.")
         write_json(self.path("manifest.json"), {**common, **(extra or {})})
 
-    def check_files(self, model: bool = True) -> None:
+    def check_files(self, thorough: bool = False) -> None:
         """Compare the files of a complete run with the hashes in its manifest; older manifests have fewer or none.
 
         Args:
-            model: compare the trained model too, which may be large.
+            thorough: hash files of 64 MB and more too, as before a model is loaded; else they need only be there.
 
         Raises:
             InputError: the run is not complete; or a file is missing, damaged or another one.
         """
         for name, digest in self.manifest().get("result_files", {}).items():
             path = self.path(name)
-            if name.startswith("model/") and not model:
-                continue
-            if not path.is_file() or sha256_file(path) != digest:
+            found = sha256_file(path) if thorough and path.is_file() else fingerprint(path)[1]
+            if not path.is_file() or (found and found != digest):
                 raise InputError(
                     f"{path} is not the file that run {self.run_id} ended with: it is missing, damaged or was "
                     f"exchanged; delete the folder {self.folder} and run again."

@@ -23,11 +23,9 @@ from typing import Any
 import pandas as pd
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.storage.files import atomic_path, read_json, sha256_file, write_json, write_parquet
+from spurious_rewards.storage.files import atomic_path, fingerprint, read_json, write_json, write_parquet
 
 MARKER = "complete.json"
-HASHED_BYTES = 64_000_000
-"""Of larger files a seal remembers the size alone: hashing 100 GB takes minutes."""
 STATE = (
     "optimizer.*", "pytorch_model_fsdp.bin", "scheduler.pt", "scaler.pt", "rng_state*", "training_args.bin",
     "global_step*",
@@ -55,7 +53,9 @@ def latest(folder: str | Path) -> Path | None:
             whole.append((checkpoint, marker))
     while whole:
         checkpoint, marker = whole.pop()
-        damaged = [name for name, as_sealed in marker.get("files", {}).items() if _fact(checkpoint / name) != as_sealed]
+        damaged = [
+            name for name, as_sealed in marker.get("files", {}).items() if fingerprint(checkpoint / name) != as_sealed
+        ]
         if not damaged:
             return checkpoint
         print(f"{checkpoint} is removed: {damaged[0]} is missing, damaged or was exchanged; the run begins before it.")
@@ -72,14 +72,6 @@ def _marker(checkpoint: Path) -> dict[str, Any] | None:
     return marker if isinstance(marker, dict) else None
 
 
-def _fact(path: Path) -> list[Any]:
-    """Return size and, of a file below `HASHED_BYTES`, hash: what a seal remembers of it."""
-    if not path.is_file():
-        return [-1, ""]
-    size = path.stat().st_size
-    return [size, sha256_file(path) if size < HASHED_BYTES else ""]
-
-
 def seal(checkpoint: Path, metrics: pd.DataFrame, rollouts: pd.DataFrame, processes: int = 1) -> None:
     """Put the run's tables up to here beside the weights, then mark the checkpoint as whole.
 
@@ -92,7 +84,9 @@ def seal(checkpoint: Path, metrics: pd.DataFrame, rollouts: pd.DataFrame, proces
     write_parquet(checkpoint / "metrics.parquet", metrics)
     write_parquet(checkpoint / "rollouts.parquet", rollouts)
     update = int(checkpoint.name.rsplit("-", 1)[-1])
-    files = {str(path.relative_to(checkpoint)): _fact(path) for path in sorted(checkpoint.rglob("*")) if path.is_file()}
+    files = {
+        str(path.relative_to(checkpoint)): fingerprint(path) for path in sorted(checkpoint.rglob("*")) if path.is_file()
+    }
     write_json(checkpoint / MARKER, {"update": update, "processes": processes, "files": files})
 
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from spurious_rewards.command_line import command
 from spurious_rewards.errors import InputError, NotebookError
-from spurious_rewards.storage.files import atomic_path, read_json, write_json
+from spurious_rewards.storage.files import atomic_path, read_json, sha256_file, write_json
 from spurious_rewards.storage.paths import project_root
 from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.workflow import gpus
@@ -69,7 +69,7 @@ def run_job(job: Job, verbose: bool = False) -> None:
         file = job.result_file.with_name(f"{name}.json")
         if file.stat().st_mtime > time.time():
             os.utime(file)
-    write_json(job.result_file, as_planned | {"run_ids": done.run_ids})
+    write_json(job.result_file, as_planned | {"run_ids": done.run_ids, "files": written(job)})
     job.state_file.unlink(missing_ok=True)
     print("\n".join(_report(job, done.run_ids, time.monotonic() - began, devices)), flush=True)
 
@@ -109,8 +109,8 @@ def identity(job: Job) -> dict[str, Any]:
 def forget_outdated(profile: Profile) -> list[Job]:
     """Remove the result files of jobs that are not done as the profile wants them; return these jobs.
 
-    A job is done only while its executed notebook, its declared outputs and the manifests of its runs exist, and only
-    with the source cells, parameters and results of earlier jobs that it has now.
+    A job is done only while the manifests of its runs exist and its executed notebook and declared outputs are those
+    that it wrote, and only with the source cells, parameters and results of earlier jobs that it has now.
 
     Raises:
         InputError: a table of a finished run is missing, damaged or another one.
@@ -126,13 +126,18 @@ def forget_outdated(profile: Profile) -> list[Job]:
             result, runs = {}, []
         for run in runs:
             if run.complete:
-                run.check_files(model=False)
-        files = [job.output_notebook, *(project_root() / output for output in job.outputs)]
-        whole = all(run.complete for run in runs) and all(path.is_file() for path in files)
-        if not whole or result != identity(job) | {"run_ids": result.get("run_ids")}:
+                run.check_files()
+        whole = all(run.complete for run in runs)
+        if not whole or result != identity(job) | {"run_ids": result.get("run_ids"), "files": written(job)}:
             job.result_file.unlink()
             outdated.append(job)
     return outdated
+
+
+def written(job: Job) -> dict[str, str]:
+    """Hash what a job writes beside its runs, by name; a file that is not there has the hash ""."""
+    paths = {job.output_notebook.name: job.output_notebook} | {name: project_root() / name for name in job.outputs}
+    return {name: sha256_file(path) if path.is_file() else "" for name, path in paths.items()}
 
 
 def copy_notebooks(profile: Profile, folder: Path) -> list[Path]:
@@ -153,6 +158,8 @@ def copy_notebooks(profile: Profile, folder: Path) -> list[Path]:
 
 
 def _digest(result: dict[str, Any]) -> str:
+    """Shorten what a job ended with; not its files, in which a notebook has the times of its cells."""
+    result = {name: value for name, value in result.items() if name != "files"}
     return hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()[:16]
 
 

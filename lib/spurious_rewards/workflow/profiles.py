@@ -172,7 +172,7 @@ def job_result(reference: str) -> dict[str, Any]:
 
     Returns:
         The mapping with keys profile, job, stage, notebook, notebook_digest, parameters (all, defaults included),
-        needs (digest of the result of each job that came first), run_ids.
+        needs (digest of the result of each job that came first), run_ids, files (hashes of what it wrote beside them).
 
     Raises:
         InputError: the job is unknown or not done, or its result file is damaged.

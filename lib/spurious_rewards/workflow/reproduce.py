@@ -87,7 +87,9 @@ def reproduce(
         raise InputError(" ".join(missing))
     with exclusive(runs_dir() / ".reproduce.lock", "This checkout's runs folder") as lock:
         for job in forget_outdated(profile):
-            print(f"Job {job.name} was done, but it has changed or files of it are gone; it runs again.")
+            print(
+                f"Job {job.name} was done, but it has changed, or its files are not those that it wrote; it runs again."
+            )
         done_before = sum(job.result_file.is_file() for job in profile.jobs)
         where = f"cluster {cluster}" if cluster else f"{cores} cores"
         print(f"Profile {name}: {len(profile.jobs)} jobs, {done_before} done before, {where}.", flush=True)
