@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlparse
 import pytest
 
 from spurious_rewards.reporting import collect, report
+from spurious_rewards.reporting.drawing import put_plotlyjs
 from spurious_rewards.storage.paths import code_root
 
 pytestmark = pytest.mark.browser
@@ -141,10 +142,14 @@ def test_what_a_model_wrote_stays_text(open_page, records, tmp_path, monkeypatch
     assert page.locator("#cards img, #cards b, #cards i").count() == 0
 
 
+@pytest.fixture(scope="session")
+def plotlyjs():
+    """plotly.js beside the figures: git does not hold it, `make reproduce` writes it."""
+    put_plotlyjs(RESULTS / "figures")
+
+
 @pytest.mark.parametrize("path", FIGURES, ids=named)
-def test_labels_of_a_figure_are_whole(path, open_page):
-    if not (RESULTS / "figures" / "plotly.min.js").is_file():
-        pytest.skip("plotly.js is written by `make reproduce`")
+def test_labels_of_a_figure_are_whole(path, open_page, plotlyjs):
     page = open_page(path)
     page.wait_for_selector(".main-svg .xtick, .main-svg .ytick")
     boxes = page.evaluate(BOXES)

@@ -111,9 +111,7 @@ def write(figures: Mapping[str, go.Figure], folder: Path) -> str:
     Afterwards the folder holds these figures and no others, and no PNG of other data: a figure whose page has not
     changed keeps its PNG, any other PNG is drawn again or removed. plotly.js goes once into the folder's parent.
     """
-    javascript = folder.parent / "plotly.min.js"
-    if not javascript.is_file() or javascript.read_bytes() != get_plotlyjs().encode():
-        write_text(javascript, get_plotlyjs())
+    put_plotlyjs(folder.parent)
     for path in [*folder.glob("*.html"), *folder.glob("*.png")]:
         if path.stem not in figures:
             path.unlink()
@@ -150,6 +148,13 @@ def write(figures: Mapping[str, go.Figure], folder: Path) -> str:
     return f"PNGs were written with {Path(browser).name}" + (
         f", which did not draw in time: {', '.join(late)}." if late else "."
     )
+
+
+def put_plotlyjs(folder: Path) -> None:
+    """Write plotly.js, as `plotly.min.js`, into the folder whose subfolders hold figures; one that is current stays."""
+    javascript = folder / "plotly.min.js"
+    if not javascript.is_file() or javascript.read_bytes() != get_plotlyjs().encode():
+        write_text(javascript, get_plotlyjs())
 
 
 def words_of(figure: go.Figure) -> tuple[str, str]:
