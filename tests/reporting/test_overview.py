@@ -124,9 +124,9 @@ def test_the_first_screen_waits_for_eight_seeds_of_the_study_that_decides():
     assert overview.study([micro, whole]) is whole
 
 
-def finding(profile, scale, verdict, n="8 of 32 seeds × 4000 problems"):
-    nothing = dict.fromkeys(("measured", "unit", "why", "notebook", "section", "table", "runs"), "")
-    found = {"profile": profile, "scale": f"{scale} (profile {profile})", "verdict": verdict, "n": n}
+def finding(profile, scale, verdict, n_seeds=8):
+    nothing = dict.fromkeys(("measured", "n", "unit", "why", "notebook", "section", "table", "runs"), "")
+    found = {"profile": profile, "scale": f"{scale} (profile {profile})", "verdict": verdict, "n_seeds": n_seeds}
     return overview.Finding(**nothing, **found, column=overview.SCALES[1], bar=None, source=None)
 
 
@@ -143,5 +143,5 @@ def test_the_study_with_a_protocol_decides_its_scale():
     several = finding("decide", "llama-like, qwen-like", "supported")
     assert overview.telling([*earlier, several], organisms) == [several]
     assert overview.telling([*earlier, *planned], overview.SCALES[0]) == []
-    few = finding("decide", "qwen-like", "undecided", n="7 of 32 seeds × 4000 problems")
+    few = finding("decide", "qwen-like", "undecided", n_seeds=7)
     assert overview.telling([*earlier, few], organisms) == [*earlier, few]

@@ -33,7 +33,7 @@ LEAST_ANSWERS = 10
 """Answers in code and in language below which neither accuracy says much."""
 COLUMNS = (
     "claim", "says", "paper", "where", "scale", "profile", "table", "outcome", "estimate", "low", "high", "unit", "n",
-    "measured", "verdict", "why",
+    "n_seeds", "measured", "verdict", "why",
 )  # fmt: skip
 
 
@@ -122,8 +122,8 @@ def claims_table(
         for row in found[claim.id] or [{"scale": "—", "measured": "—", "verdict": NOT_RUN}]
     ]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    texts = [name for name in COLUMNS if name not in ("estimate", "low", "high")]
-    return table.fillna(dict.fromkeys(texts, ""))
+    texts = [name for name in COLUMNS if name not in ("estimate", "low", "high", "n_seeds")]
+    return table.fillna(dict.fromkeys(texts, "")).astype({"n_seeds": "Int64"})
 
 
 def finding(

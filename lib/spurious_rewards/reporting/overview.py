@@ -217,6 +217,7 @@ class Finding:
     column: str
     measured: str
     n: str
+    n_seeds: int | None
     unit: str
     verdict: str
     why: str
@@ -282,10 +283,8 @@ def telling(findings: Sequence[Finding], scale: str) -> list[Finding]:
 
 def _planned(finding: Finding) -> bool:
     """Tell whether a finding is of the study that decides and rests on as many seeds as its protocol asks for."""
-    if finding.profile != DECISIVE:
-        return False
-    seeds = re.match(r"(\d+)(?: of \d+)? seeds? ", finding.n)
-    return seeds is None or int(seeds[1]) >= protocol_of(DECISIVE).least
+    least = protocol_of(DECISIVE).least
+    return finding.profile == DECISIVE and (finding.n_seeds is None or finding.n_seeds >= least)
 
 
 def claim_views(results: Path) -> list[ClaimView]:
@@ -339,9 +338,10 @@ def _finding(claim: str, row: dict[str, Any], known: dict[str, Source]) -> Findi
             interval = bar(value, low, high, (-edge, edge), str(row.get("unit") or "points"))
     why = str(row.get("why") or WHY[verdict])
     measured = re.sub(r"(?<![\w.−-])-(?=\d)", "−", row["measured"])
+    n_seeds = int(row["n_seeds"]) if row.get("n_seeds") else None
     return Finding(
-        row["scale"], str(profile), column, measured, str(row.get("n", "")), str(row.get("unit", "")), verdict,
-        why, interval, notebook, section, path, source, runs,
+        row["scale"], str(profile), column, measured, str(row.get("n", "")), n_seeds,
+        str(row.get("unit", "")), verdict, why, interval, notebook, section, path, source, runs,
     )  # fmt: skip
 
 

@@ -132,6 +132,7 @@ def claim_rows(table: pd.DataFrame) -> Iterator[dict[str, object]]:
             **{name: row[name] for name in ("estimate", "low", "high")},
             "unit": "points",
             "n": f"{own['n_seeds'].min()}{planned} seeds × {own['n_problems'].min()} problems",
+            "n_seeds": own["n_seeds"].min(),
             "measured": f"{row['outcome']}: {effects}",
             "verdict": verdict,
             "why": row["why"] if len(own) == 1 else f"{row['about']}: {row['why']}",
