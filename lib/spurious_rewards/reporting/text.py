@@ -64,10 +64,16 @@ BENCHMARKS = {
 
 
 def shown(value: Any) -> str:
-    """Write a table's value: four significant digits, a dash for what does not exist."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return "–" if value is None or math.isnan(value) else ("∞" if value > 0 else "−∞")
+    """Write a table's value: four significant digits, a dash for what does not exist.
+
+    >>> shown(0.123456), shown(float("nan")), shown(pd.NA), shown(float("-inf")), shown(12)
+    ('0.1235', '–', '–', '−∞', '12')
+    """
+    if pd.isna(value):
+        return "–"
     if isinstance(value, float):
+        if math.isinf(value):
+            return "∞" if value > 0 else "−∞"
         return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     return str(value)
 
