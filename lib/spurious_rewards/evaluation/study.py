@@ -10,13 +10,13 @@ Usage: python -m spurious_rewards.evaluation.study decide --stages first --seeds
 
 from __future__ import annotations
 
-import argparse
+import re
 import shutil
 import sys
 import time
 from collections.abc import Collection, Iterator
 
-from spurious_rewards.command_line import exit_code
+from spurious_rewards.command_line import command
 from spurious_rewards.errors import InputError, LockedError
 from spurious_rewards.evaluation.config import EvalConfig
 from spurious_rewards.evaluation.evaluate import evaluate
@@ -113,48 +113,52 @@ def committed_ids(profile: str) -> set[str]:
     return {path.stem for path in (project_root() / "results" / "manifests" / profile).glob("*.json")}
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the units of a profile until all are done or the time is up; print one line for each."""
-    parser = argparse.ArgumentParser(prog="python -m spurious_rewards.evaluation.study", description=__doc__)
-    parser.add_argument("profile")
-    parser.add_argument("--stages", default="", help="names of training or base stages, by commas; empty takes all")
-    parser.add_argument("--seeds", default="", help="first-last, as in 0-7; empty takes all")
-    parser.add_argument("--minutes", type=float, default=0.0, help="begin nothing new after this long; 0 never stops")
-    parser.add_argument("--anew", action="store_true", help="also compute what has committed results")
-    options = parser.parse_args(arguments)
+def run_study(profile: str, /, stages: str = "", seeds: str = "", minutes: float = 0.0, anew: bool = False) -> None:
+    """Run the units of a profile until all are done or the time is up; print one line for each.
 
-    def program() -> None:
-        first, _, last = options.seeds.partition("-")
-        seeds = range(int(first), int(last or first) + 1) if options.seeds else ()
-        committed = set() if options.anew else committed_ids(options.profile)
-        todo = list(units(load_profile(options.profile), [name for name in options.stages.split(",") if name], seeds))
-        todo = [unit for unit in todo if not finished(*unit, committed)]
-        began, failed = time.monotonic(), []
-        for number, (config, evaluations) in enumerate(todo, 1):
-            if options.minutes and time.monotonic() - began > 60 * options.minutes:
-                break
-            name = config.run_id() if config else evaluations[0].eval_id()
-            if finished(config, evaluations, committed):  # by another process, in the meantime
-                continue
-            started, cpu = time.monotonic(), time.process_time()
-            try:
-                run_unit(config, evaluations)
-            except LockedError:
-                continue
-            except InputError as error:
-                print(f"{number}/{len(todo)} {name}: {error}", flush=True)
-                failed.append(error)
-                continue
-            wall, cpu = time.monotonic() - started, time.process_time() - cpu
-            left = (time.monotonic() - began) / number * (len(todo) - number) / 60
-            print(f"{number}/{len(todo)} {name}: {wall:.0f} s, {cpu:.0f} CPU-s; {left:.0f} min left", flush=True)
-        done = sum(finished(*unit, committed) for unit in todo)
-        minutes = (time.monotonic() - began) / 60
-        print(f"{done} of {len(todo)} runs that were missing are done after {minutes:.0f} min, in {runs_dir()}.")
-        if failed:
-            raise InputError(f"{len(failed)} of {len(todo)} runs failed. {failed[0]}")
+    Args:
+        profile: its name.
+        stages: names of training or base stages, by commas; empty takes all.
+        seeds: first-last, as in 0-7; empty takes all.
+        minutes: begin nothing new after this long; 0 never stops.
+        anew: also compute what has committed results.
 
-    return exit_code(program)
+    Raises:
+        InputError: units failed, or `seeds` is no range.
+    """
+    if seeds and not re.fullmatch(r"\d+(-\d+)?", seeds):
+        raise InputError(f"--seeds must be a number or a range like 0-7, but it is {seeds!r}.")
+    first, _, last = seeds.partition("-")
+    chosen = range(int(first), int(last or first) + 1) if seeds else ()
+    committed = set() if anew else committed_ids(profile)
+    todo = list(units(load_profile(profile), [name for name in stages.split(",") if name], chosen))
+    todo = [unit for unit in todo if not finished(*unit, committed)]
+    began, failed = time.monotonic(), []
+    for number, (config, evaluations) in enumerate(todo, 1):
+        if minutes and time.monotonic() - began > 60 * minutes:
+            break
+        name = config.run_id() if config else evaluations[0].eval_id()
+        if finished(config, evaluations, committed):  # by another process, in the meantime
+            continue
+        started, cpu = time.monotonic(), time.process_time()
+        try:
+            run_unit(config, evaluations)
+        except LockedError:
+            continue
+        except InputError as error:
+            print(f"{number}/{len(todo)} {name}: {error}", flush=True)
+            failed.append(error)
+            continue
+        wall, cpu = time.monotonic() - started, time.process_time() - cpu
+        left = (time.monotonic() - began) / number * (len(todo) - number) / 60
+        print(f"{number}/{len(todo)} {name}: {wall:.0f} s, {cpu:.0f} CPU-s; {left:.0f} min left", flush=True)
+    done, took = sum(finished(*unit, committed) for unit in todo), (time.monotonic() - began) / 60
+    print(f"{done} of {len(todo)} runs that were missing are done after {took:.0f} min, in {runs_dir()}.")
+    if failed:
+        raise InputError(f"{len(failed)} of {len(todo)} runs failed. {failed[0]}")
+
+
+main = command(run_study)
 
 
 if __name__ == "__main__":
