@@ -1,4 +1,4 @@
-"""The answer in one paragraph: what it says follows from the tables."""
+"""The answer in words: what it says follows from the tables."""
 
 import re
 
@@ -32,6 +32,7 @@ def results(tmp_path):
         tmp_path / "tables" / "toy" / "tests.csv"
     )
     spread = [("toy", "qwen-like", 3e-5, "spread, with clip", 0.042, 0.03, 0.05, 0.06, 0.049, 0.1)]
+    spread += [("toy", "qwen-like", 3e-5, "added by the clip", -0.0005, -0.0016, 0.0006, 0.02, -0.08, 0.13)]
     spread += [("other", "qwen-like", 3e-5, "spread, with clip", 0.9, 0.9, 0.9, 0.9, 0.9, 0.9)]
     spread += [("toy", "qwen-like", 3e-4, "spread, with clip", 0.8, 0.8, 0.8, 0.8, 0.8, 0.8)]
     names = [f"{what}{end}" for what in ("predicted", "measured") for end in ("", "_low", "_high")]
@@ -42,23 +43,26 @@ def results(tmp_path):
 
 
 def test_each_sentence_follows_from_its_table(results):
-    said = paragraph(results, "toy")
+    parts = paragraph(results, "toy")
+    assert [len(sentences) for sentences in parts.values()] == [1, 2, 1, 1, 2, 1]
+    said = sum(parts.values(), [])
     assert (said[0], said[-1]) == (WHY, MIND)
     assert "of one-token by +0.040 per rollout batch, towards code." in said[1], "the larger of the two organisms'"
     assert said[2] == "Without any clip the same rollouts move them by +0.0070, too little to tell from chance."
-    assert "step size 3e-5 merely wander, seeds end 4.2 points of code apart (standard deviation)" in said[3]
-    assert said[3].endswith("they end 6.0 apart, as foretold.")
-    assert said[4].endswith("the accuracy of qwen-like by −2.1 points, a loss.")
-    assert said[5].endswith("+8.0 points apart from that of its twin without the clip, so the clip favours code.")
-    assert len(said) == 7, "organisms of other ages and other models are not spoken of"
+    assert said[3].endswith("of qwen-like by −0.05 points, within limits no further than 0.16.")
+    assert "step size 3e-5 merely wander, seeds end 4.2 points of code apart (standard deviation)" in said[4]
+    assert said[4].endswith("they end 6.0 apart, as foretold.")
+    assert said[5].endswith("the accuracy of qwen-like by −2.1 points, a loss.")
+    assert said[6].endswith("+8.0 points apart from that of its twin without the clip, so the clip favours code.")
+    assert len(said) == 8, "organisms of other ages and other models are not spoken of"
 
 
 def test_without_tables_there_is_no_paragraph(tmp_path):
-    assert paragraph(tmp_path, "toy") == []
+    assert paragraph(tmp_path, "toy") == {}
 
 
 def test_the_committed_paragraph_can_be_read():
-    said = paragraph(code_root() / "results", "decide")
+    said = sum(paragraph(code_root() / "results", "decide").values(), [])
     assert len(said) >= 4
     for sentence in said:
         assert len(sentence.split()) <= 40 and len(re.findall(r"(?<![\w.-])[+−]?\d[\d.e−-]*", sentence)) <= 3, sentence

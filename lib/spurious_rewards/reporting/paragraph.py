@@ -1,4 +1,4 @@
-"""Say the answer in one paragraph that a newcomer understands, each number filled from a committed table.
+"""Say the answer in words that a newcomer understands, each number filled from a committed table.
 
 What a random reward and the clip do in one rollout batch (`tables/mechanism/drift.csv`), what they do in a whole run
 (the tests of the study with a protocol), and what would change our mind. Sentences whose tables are missing are left
@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -30,15 +31,22 @@ MIND = (
 TOWARDS, AWAY = "towards code", "away from code"
 
 
-def paragraph(results: Path, study: str) -> list[str]:
-    """List the sentences, at most 40 words and three numbers each.
+def paragraph(results: Path, study: str) -> dict[str, list[str]]:
+    """Collect the answer: what each part is about → its sentences, of at most 40 words and three numbers each.
 
     Args:
         results: the folder of committed results.
         study: the profile whose tests speak about whole runs.
     """
-    middle = [*_one_batch(results), *_wandering(results, study), *_whole_runs(results, study)]
-    return [WHY, *(re.sub(r"(?<=\s)-(?=\d)", "−", sentence) for sentence in middle), MIND] if middle else []
+    measured = {
+        "One rollout batch": _one_batch(results),
+        "Added up over a run": _added_up(results, study),
+        "Chance": _wandering(results, study),
+        "Whole runs": _whole_runs(results, study),
+    }
+    said = {part: [re.sub(r"(?<=\s)-(?=\d)", "−", one) for one in sentences] for part, sentences in measured.items()}
+    said = {part: sentences for part, sentences in said.items() if sentences}
+    return {"What can drift": [WHY], **said, "What would change our mind": [MIND]} if said else {}
 
 
 def plain(value: float) -> str:
@@ -74,21 +82,37 @@ def _one_batch(results: Path) -> Iterator[str]:
         yield f"Without any clip the same rollouts move them by {plain(none['value'])}, {tail}."
 
 
+def _added_up(results: Path, study: str) -> Iterator[str]:
+    """How far the clip alone would take a run at the smallest step size, as one rollout batch foretells it."""
+    for row in _foretold(results, study, "added by the clip"):
+        limit = max(abs(row["predicted_low"]), abs(row["predicted_high"]))
+        yield (
+            "If every rollout batch pulled like the first, the clip alone would move the share of code of "
+            f"{row['model']} by {100 * row['predicted']:+.2f} points, within limits no further than {100 * limit:.2f}."
+        )
+
+
 def _wandering(results: Path, study: str) -> Iterator[str]:
     """How far chance throws runs apart at the smallest step size, and whether one rollout batch foretells it."""
-    path = results / "tables" / "drift_in_training.csv"
-    if not path.is_file():
-        return
-    table = pd.read_csv(path)
-    table = table[table["part"].eq("spread, with clip") & table["model"].isin(PREFER_CODE)]
-    here = table[table["profile"].eq(DECISIVE if DECISIVE in set(table["profile"]) else study)]
-    for row in here[here["learning_rate"].eq(here["learning_rate"].min())].to_dict("records"):
+    for row in _foretold(results, study, "spread, with clip"):
         alike = row["predicted_low"] <= row["measured_high"] and row["measured_low"] <= row["predicted_high"]
         yield (
             f"If runs of {row['model']} at {setting_words('learning_rate', row['learning_rate'])} merely wander, seeds "
             f"end {100 * row['predicted']:.1f} points of code apart (standard deviation); they end "
             f"{100 * row['measured']:.1f} apart, {'as' if alike else 'not as'} foretold."
         )
+
+
+def _foretold(results: Path, study: str, part: str) -> list[dict[str, Any]]:
+    """Rows of one part of the table of drift and training, at the smallest step size of the study."""
+    path = results / "tables" / "drift_in_training.csv"
+    if not path.is_file():
+        return []
+    table = pd.read_csv(path)
+    here = table[table["model"].isin(PREFER_CODE)]
+    here = here[here["profile"].eq(DECISIVE if DECISIVE in set(here["profile"]) else study)]
+    here = here[here["learning_rate"].eq(here["learning_rate"].min()) & here["part"].eq(part)]
+    return here.to_dict("records")
 
 
 def _whole_runs(results: Path, study: str) -> Iterator[str]:

@@ -55,10 +55,13 @@ MOST_ROWS = 400
 """Rows up to which the page shows a table; larger ones are linked as CSV."""
 FIRST_TABLES = ("arms", "clip_effect", "bandit_map")
 """Tables that are shown before others."""
-MODEL_NOTE = (
-    "The models are organisms, small Qwen2 models that we pretrained on sums: qwen-like prefers code, llama-like "
-    "hardly knows it, olmo-like does not."
-)
+MODEL_NOTE = "The models are organisms, small Qwen2 models that we pretrained on sums"
+ORGANISM_WORDS = {
+    "qwen-like": "prefers code, begun by one of many tokens",
+    "one-token": "prefers it too, chosen by one token",
+    "llama-like": "hardly knows code",
+    "olmo-like": "does not prefer it",
+}
 
 
 @dataclass(frozen=True)
@@ -167,9 +170,11 @@ def first_screen(
     records = study(profiles)
     rows, note = clip_rows(records) if records is not None else ([], "")
     micro = known.get("micro")
+    shown = {row.model for row in rows}
+    words = [f"{model} {says}" for model, says in ORGANISM_WORDS.items() if model in shown]
     return {
         "answers": answers(results, profiles), "rows": rows, "figure_note": note[:1].upper() + note[1:],
-        "model_note": MODEL_NOTE, "study": records.profile if records is not None else "",
+        "model_note": f"{MODEL_NOTE}: {'; '.join(words)}." if words else "", "study": records.profile if records is not None else "",
         "study_source": known.get(records.profile) if records is not None else None, "missing": not_run(results),
         "gpu_checks": gpu_checks(results), "paragraph": paragraph(results, records.profile if records else ""),
         "papers_models": any(claim.verdicts[SCALES[-1]] != "not run" for claim in claims),
