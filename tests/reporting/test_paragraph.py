@@ -1,6 +1,7 @@
 """The answer in words: what it says follows from the tables."""
 
 import re
+from itertools import chain
 
 import pandas as pd
 import pytest
@@ -45,7 +46,7 @@ def results(tmp_path):
 def test_each_sentence_follows_from_its_table(results):
     parts = paragraph(results, "toy")
     assert [len(sentences) for sentences in parts.values()] == [1, 2, 1, 1, 2, 1]
-    said = sum(parts.values(), [])
+    said = list(chain(*parts.values()))
     assert (said[0], said[-1]) == (WHY, MIND)
     assert "of one-token by +0.040 per rollout batch, towards code." in said[1], "the larger of the two organisms'"
     assert said[2] == "Without any clip the same rollouts move them by +0.0070, too little to tell from chance."
@@ -62,7 +63,7 @@ def test_without_tables_there_is_no_paragraph(tmp_path):
 
 
 def test_the_committed_paragraph_can_be_read():
-    said = sum(paragraph(code_root() / "results", "decide").values(), [])
+    said = list(chain(*paragraph(code_root() / "results", "decide").values()))
     assert len(said) >= 4
     for sentence in said:
         assert len(sentence.split()) <= 40 and len(re.findall(r"(?<![\w.-])[+−]?\d[\d.e−-]*", sentence)) <= 3, sentence

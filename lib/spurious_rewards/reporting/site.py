@@ -174,7 +174,8 @@ def first_screen(
     words = [f"{model} {says}" for model, says in ORGANISM_WORDS.items() if model in shown]
     return {
         "answers": answers(results, profiles), "rows": rows, "figure_note": note[:1].upper() + note[1:],
-        "model_note": f"{MODEL_NOTE}: {'; '.join(words)}." if words else "", "study": records.profile if records is not None else "",
+        "model_note": f"{MODEL_NOTE}: {'; '.join(words)}." if words else "",
+        "study": records.profile if records is not None else "",
         "study_source": known.get(records.profile) if records is not None else None, "missing": not_run(results),
         "gpu_checks": gpu_checks(results), "paragraph": paragraph(results, records.profile if records else ""),
         "papers_models": any(claim.verdicts[SCALES[-1]] != "not run" for claim in claims),
