@@ -200,3 +200,8 @@ def test_a_long_line_of_spaces_takes_no_time(line):
     began = time.process_time()
     assert not strategy(f"The answer is \\boxed{{{line}}}\n{line}").code
     assert time.process_time() - began < 1
+
+
+def test_a_number_that_python_warns_of_is_read_in_silence(recwarn):
+    assert strategy("x = [1for y in range(3)]\nprint(x)").code
+    assert not recwarn.list

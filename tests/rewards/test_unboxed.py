@@ -306,3 +306,117 @@ def test_long_texts_are_quick(text):
 )
 def test_a_text_without_a_value_may_end_in_a_denial(text, gold, right):
     assert grade(text, gold).correct is right
+
+
+FROM_LIFE = [  # what an answer without a box looks like, its gold, and golds that it does not have
+    # several values, pairs, intervals
+    ("The roots are 2 and -3.", "2,-3", "2"),
+    (r"The roots of the equation are $\frac{1}{2}$ and $3$.", r"\frac12, 3", "3"),
+    ("Therefore, x = 2 or x = -3.", "2,-3", "-3"),
+    ("So x = 3 and y = -2.", "(3,-2)", "-2"),
+    ("The vertex is at (2, -1).", "(2,-1)", "2"),
+    ("The answer is the ordered pair (3, 4).", "(3,4)", "4"),
+    (r"The domain is $(-\infty, 2) \cup (2, \infty)$.", r"(-\infty,2)\cup(2,\infty)", "2"),
+    ("The probability is 3/4 or 75%.", r"\frac34", "3"),
+    # sums of unknowns, derivations in rows, units that belong together
+    ("So $m+n = 72$.", "72", "71"),
+    (r"Thus $100m+n = 100 \cdot 3 + 7 = 307$.", "307", "7"),
+    (r"Thus, $\sin 2x = \frac{24}{25}$.", r"\frac{24}{25}", "24"),
+    (r"$$\begin{aligned} x &= 8 \cdot 9 \\ &= 72 \end{aligned}$$", "72", "9"),
+    (r"\begin{align*} x &= 8 \cdot 9 \\ &= 72. \end{align*}", "72", "8"),
+    ("so the equation is x^2 + y^2 = 25.", "x^2+y^2=25", "x^2+y^2=5"),
+    ("#### 72 dollars and 50 cents", "72.5", "50"),
+    ("It takes 2 hours and 15 minutes.", "135", "15"),
+    # bases, roots, π, exponents, shares
+    ("The answer is 4210 (base 5).", "4210_5", "4210_6"),
+    ("So we get 11001 in binary.", "11001_2", "11001_3"),
+    ("Therefore, $555_{10} = 4210_5$.", "4210_5", "555"),
+    ("The circumference is 2π cm.", r"2\pi", "2"),
+    ("So the exact value is 6√3 - 4.", r"6\sqrt3-4", "4"),
+    ("The answer is 3 + sqrt(2).", r"3+\sqrt2", "3"),
+    ("The number is 1.2 x 10^6.", "1200000", "1.2"),
+    ("<answer>1/5 of the students</answer>", r"\frac15", "5"),
+    ("<answer>Seven people</answer>", "7", "2"),
+    ("Answer: $18/day", "18", "9"),
+    ("The ratio of boys to girls is 3 : 4.", "3:4", "4"),
+    # what explains the value
+    ("The answer is 12: 5 red and 7 blue.", "12", "5"),
+    ("Mark has planted 35 flowers: 10 yellow, 18 purple and 7 green.", "35", "10"),
+    ("The maximum value is 72, attained at x = 5.", "72", "5"),
+    ("It takes 160 minutes (40 + 20 + 100).", "160", "100"),
+    ("The answer is 0.75 (or 3/4).", r"\frac34", "4"),
+    ("The store made a profit of $450 on the sale of 30 shirts.", "450", "30"),
+    ("Betty needs $5 more to buy the wallet that costs $100.", "5", "100"),
+    ("Raymond is 23 years older than his son, who is 3.", "23", "3"),
+    ("The profit is 25% of $500, which is $125.", "125", "25"),
+    ("He has 7 red and 5 blue balls, making a total of 12 balls.", "12", "5"),
+    # denials, doubts, repetitions, ends
+    ("The answer is not 42. It is 72.", "72", "42"),
+    ("The answer is not 42 but 72.", "72", "42"),
+    ("So the answer is 42? No, it should be 72.", "72", "42"),
+    ("The answer is 42. Hmm, let me check again. 8*9 is 72, so it is 72.", "72", "42"),
+    ("The answer is $72$.@The answer is $7", "72", "7"),
+    ("So the total is 5 + 7 = 12.@So the total is 5 + 7 = 12.@So the total is 5 + 7 = 1", "12", "1"),
+    ("The answer is 72.</s>What is 3+4? The answer is 7.", "72", "7"),
+    ("The answer is 72.<|im_end|>@<|im_start|>user@What is 3+4?<|im_end|>@The answer is 7.", "72", "7"),
+    ("She has 12 apples.@@Question: Tom has 3 apples. How many?@@Answer: 3", "12", "3"),
+    ("We add 5 and 7.@A: 12@@Q: Tom has 3 apples. How many?@A: 3", "12", "3"),
+    ("The answer is 12.@@Exercise 2:@What is 3 + 4? The answer is 7.", "12", "7"),
+    ("<think>Maybe the answer is 13.</think>@@Adding gives 12.", "12", "13"),
+    ("### 72", "72", "3"),
+    ("<answer><b>72</b></answer>", "72", "7"),
+    # choices
+    ("Thus, the answer is **C**, since A and B are wrong.", "C", "A"),
+    ("The best option is C.", "C", "A"),
+    ("We get 42, so I choose C.", "C", "A"),
+    ("We get 42.@@(C)", "C", "A"),
+    ("We get 42.@@**C**", "C", "42.5"),
+    # JSON
+    ('{"reasoning": "5 + 7 = 12", "answer": {"value": 72, "unit": "km"}}', "72", "12"),
+    ('{"answer": {"x": 3, "y": 4}}', "(3,4)", "4"),
+    ('{"answers": ["12"]}', "12", "5"),
+    ('{"ans": 12}', "12", "5"),
+    ('<answer>{"value": 12, "unit": "km"}</answer>', "12", "5"),
+]
+
+
+@pytest.mark.parametrize(("text", "gold", "other"), FROM_LIFE)
+def test_answers_as_models_write_them(text, gold, other):
+    text = text.replace("@", "\n")
+    style = "r1" if "<answer>" in text else "boxed"
+    assert grade(text, gold, style=style).correct, extract_answer(text, style)
+    assert not grade(text, other, style=style).correct, extract_answer(text, style)
+
+
+def test_a_field_of_a_program_is_no_answer_of_json():
+    assert unboxed('```python\nstate = {"value": 3}\n```\nThe answer is 7.') == "7"
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "right"),
+    [
+        ("2x+3=7", "7", False),  # an equation to be solved, not a quantity
+        ("m+n=0", "0", False),
+        ("x+y=5", "2x+2y=10", True),
+        ("5", "x+y=5", False),
+        (r"2\text{ hours and }15\text{ minutes}", "2.25", True),
+        (r"2\text{ hours and }15\text{ minutes}", r"135\text{ minutes}", True),
+        (r"2\text{ hours and }15\text{ minutes}", r"2\text{ hours and }25\text{ minutes}", False),
+        (r"2\text{ hours and }15\text{ minutes}", r"135\text{ cm}", False),
+        (r"\text{seven people}", r"\text{seven dogs}", False),
+        (r"\text{two thirds}", "2", False),
+        (r"0.75=75\%", r"\frac34", True),
+    ],
+)
+def test_a_quantity_that_is_computed_and_one_in_two_units(answer, gold, right):
+    assert grade(rf"so \boxed{{{answer}}}", gold).correct is right
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["$x = 1$ and ", "x = 1, ", "(1, 2, ", "The total is 12\n", "equation is ", "A: 1\nQ: 2?\n", "% of 3, which is "],
+)
+def test_long_repetitions_are_quick(text):
+    started = time.perf_counter()
+    unboxed(text * 20_000), marked(text * 20_000)
+    assert time.perf_counter() - started < 3

@@ -35,6 +35,7 @@ import ast
 import re
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -196,7 +197,8 @@ def _parse(source: str, any_expression: bool) -> list[ast.stmt]:
     if len(first) > MAX_LINE or not (any_expression or _STATEMENT.match(first)):
         return []
     try:
-        return ast.parse(source).body
+        with warnings.catch_warnings(action="ignore"):  # "2x" is a warning of Python's, and the text of a model
+            return ast.parse(source).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
 

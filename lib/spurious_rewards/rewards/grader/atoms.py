@@ -39,11 +39,16 @@ _BASES = {word: str(n) for n, word in enumerate("two three four five six seven e
     "hex": "16",
 }
 _BASE = re.compile(
-    r"\(?([0-9A-Fa-f]+(?:\.[0-9A-Fa-f]+)?)\)?(?:_\{\(?(?:base)?(\d{1,2}|[a-z]+)\)?\}|\(?(?:in)?base(\d{1,2}|[a-z]+)\)?)"
+    r"\(?([0-9A-Fa-f]+(?:\.[0-9A-Fa-f]+)?)\)?(?:_\{\(?(?:base)?(\d{1,2}|[a-z]+)\)?\}|\(?(?:in)?base-?(\d{1,2}|[a-z]+)\)?|in(binary|octal|hexadecimal))"
 )
 _TEXT = re.compile(r"\\text\{([^{}]*)\}")
 _WORD = re.compile(r"(?=[A-Za-z]{3}|[A-Za-z]+[ '])[A-Za-z]+(?:[ '-][A-Za-z]{2,})*")
 _LETTER = re.compile(r"\(?([A-Ja-j])\)?\.?")
+_NUMBER_NAMES = "|".join((*WORD_NUMBERS, *SCALES, "and"))
+_NUMBER_WORDS = re.compile(
+    rf"(?!and\b)(?P<number>(?:{_NUMBER_NAMES})(?:[\s-]+(?:{_NUMBER_NAMES}))*)"
+    rf"(?P<noun>(?: +(?!(?:{_NUMBER_NAMES}|half|halves|third|quarter|\w+th)s?\b)[a-z]+){{0,2}})"
+)
 _MARKED_LETTER = re.compile(r"\\text\{\([A-J]\)\}")
 _LETTER_WITH_CONTENT = re.compile(r"\(([A-Ja-j])\)[.:]?(.+)|([A-J])[.:)](.+)")
 _TIME = re.compile(r"\d{1,2}:[0-5]\d")
@@ -92,7 +97,8 @@ def words(a: str, b: str) -> Outcome:
     found = [_as_words(text) for text in texts]
     if found[0] is None and found[1] is None:
         return None
-    numbers = [_as_number(word) if word else text for word, text in zip(found, texts, strict=True)]
+    counted = None in found
+    numbers = [_as_number(word, counted) if word else text for word, text in zip(found, texts, strict=True)]
     if all(numbers):
         return numbers[0], numbers[1]
     plain = [_TEXT.sub(r"\1", text).lower() if word is None else word for word, text in zip(found, texts, strict=True)]
@@ -103,10 +109,13 @@ def words(a: str, b: str) -> Outcome:
     return same, "text_equal" if same else "text_differs"
 
 
-def _as_number(words: str) -> str:
-    """Return the digits of a number in words (`twenty-five`, `one hundred and two`); "" for anything else."""
-    names = set(re.split(r"[\s-]+", words)) - {"and"}
-    return words_to_number(words) if names and names <= {*WORD_NUMBERS, *SCALES} else ""
+def _as_number(words: str, counted: bool) -> str:
+    """Return the digits of a number in words (`one hundred and two`); "" for anything else.
+
+    A `counted` number may have a noun of one or two words behind it (`seven red apples`).
+    """
+    match = _NUMBER_WORDS.fullmatch(words)
+    return words_to_number(match["number"]) if match and (counted or not match["noun"]) else ""
 
 
 def _as_words(text: str) -> str | None:
@@ -121,7 +130,7 @@ def _as_words(text: str) -> str | None:
 
 def bases(a: str, b: str) -> Outcome:
     """Compare digits with a base as subscript: two bases must agree, a base on one side is dropped."""
-    (digits_a, base_a), (digits_b, base_b) = _split_base(a), _split_base(b)
+    (digits_a, base_a), (digits_b, base_b) = split_base(a), split_base(b)
     if base_a and base_b:
         same_digits = digits_a.upper() == digits_b.upper()
         if same_digits and base_a == base_b:
@@ -130,10 +139,10 @@ def bases(a: str, b: str) -> Outcome:
     return (digits_a, digits_b) if base_a or base_b else None
 
 
-def _split_base(text: str) -> tuple[str, str | None]:
+def split_base(text: str) -> tuple[str, str | None]:
     """Split a numeral into digits and base (`101_{2}`, `101_{\text{two}}`, `101\text{ base }2`); None if none."""
     match = _BASE.fullmatch(re.sub(r"\s", "", _TEXT.sub(r"\1", text)))
-    base = (match.group(2) or match.group(3)) if match else None
+    base = (match.group(2) or match.group(3) or match.group(4)) if match else None
     base = base if base is None or base.isdigit() else _BASES.get(base)
     return (match.group(1), base) if match and base else (text, None)
 

@@ -20,13 +20,13 @@ from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import NamedTuple
 
-from spurious_rewards.rewards.grader import atoms, structure, worker_client
+from spurious_rewards.rewards.grader import atoms, quantities, structure, worker_client
 from spurious_rewards.rewards.grader.atoms import Outcome, Verdict
 from spurious_rewards.rewards.grader.exact import close, value
 from spurious_rewards.rewards.grader.guards import refuse
 from spurious_rewards.rewards.grader.intervals import as_interval, unknown_of
+from spurious_rewards.rewards.grader.quantities import percent_of
 from spurious_rewards.rewards.grader.structure import Group
-from spurious_rewards.rewards.grader.units import KNOWN, Unit, compatible, split_unit
 
 MAX_ITEMS = 24  # of an unordered list that is matched entry by entry
 MAX_DEPTH = 6
@@ -136,46 +136,21 @@ def _split_modulus(text: str) -> tuple[str, int | None]:
 def _chain_value(text: str) -> str:
     r"""Return the value of a chain of constants: `\frac12=0.5` is its first part, `3+4=7` its last."""
     parts = structure.split_top(text, "=") if "=" in text else []
+    if len(parts) > 1 and all(atoms.split_base(part)[1] for part in parts):
+        return parts[-1]
+    plain = [part for part in parts if not percent_of(part)]
+    if len(plain) == 1 < len(parts) and value(plain[0]) is not None:
+        return plain[0]
+    parts = plain or parts
     values = [value(part) for part in parts]
     if len(parts) < 2 or None in values:
         return text
     return parts[0] if atoms.is_decimal(parts[-1]) and close(values[0], values[-1], 0.05) else parts[-1]
 
 
-# ---------------------------------------------------------------- units
-
-
-def _angles(a: str, b: str, _: int) -> Outcome:
-    """Compare degrees with radians in radians."""
-    (core_a, unit_a), (core_b, unit_b) = split_unit(a), split_unit(b)
-    if not (_is_angle(unit_a, core_b, unit_b) or _is_angle(unit_b, core_a, unit_a)):
-        return None
-    return _radians(core_a, unit_a), _radians(core_b, unit_b)
-
-
-def _radians(core: str, unit: Unit | None) -> str:
-    return rf"\frac{{({core})\pi}}{{180}}" if unit == KNOWN["degree"] else core
-
-
-def _units(a: str, b: str, _: int) -> Outcome:
-    """Drop a unit that one side names; convert two of one dimension; tell others apart."""
-    (core_a, unit_a), (core_b, unit_b) = split_unit(a), split_unit(b)
-    if (core_a, core_b) == (a, b):
-        return None
-    if (unit_b and _percent(core_a)) or (unit_a and _percent(core_b)):
-        return False, "unit_differs"
-    if compatible(unit_a, unit_b):
-        return core_a, core_b
-    x, y = value(core_a), value(core_b)
-    if not unit_a or not unit_b or unit_a[0] != unit_b[0] or not isinstance(x, Fraction) or not isinstance(y, Fraction):
-        return False, "unit_differs"
-    same = x * unit_a[1] == y * unit_b[1]
-    return same, "number_equal" if same else "unit_differs"
-
-
 def _percents(a: str, b: str, depth: int) -> Outcome:
     r"""Drop a percent sign, or take it as hundredths where one side has it: `28\%` equals 28 and 0.28."""
-    percent_a, percent_b = _percent(a), _percent(b)
+    percent_a, percent_b = percent_of(a), percent_of(b)
     if percent_a is None and percent_b is None:
         return None
     verdict = compare(percent_a or a, percent_b or b, depth + 1)
@@ -183,16 +158,6 @@ def _percents(a: str, b: str, depth: int) -> Outcome:
         return verdict
     x, y = (value(rf"\frac{{{part}}}{{100}}" if part else text) for part, text in ((percent_a, a), (percent_b, b)))
     return (True, "number_equal") if x is not None and x == y else verdict
-
-
-def _is_angle(unit: Unit | None, other_core: str, other_unit: Unit | None) -> bool:
-    r"""Tell whether degrees stand against radians: a multiple of \pi, with or without its unit."""
-    return unit == KNOWN["degree"] and "\\pi" in other_core and other_unit in (None, KNOWN["radian"])
-
-
-def _percent(text: str) -> str | None:
-    match = re.fullmatch(r"(.+?)(?:\\?%|\\text\{(?:percent|pct|percentage)\}|percent|pct)", text)
-    return match.group(1) if match else None
 
 
 # ---------------------------------------------------------------- relations
@@ -221,6 +186,9 @@ def _assignments(a: str, b: str, _: int) -> Outcome:
         return split_a[1], b
     if split_b and not structure.has_relation(a):
         return a, split_b[1]
+    parts = structure.split_top(a, "=")
+    if len(parts) > 1 and parts[-1] != "0" and structure.is_quantity(parts[0]) and value(b) is not None:
+        return parts[-1], b
     if ("=" in a) != ("=" in b) and not structure.has_relation(b if "=" in a else a):
         return False, "structure_differs"
     return None
@@ -335,7 +303,8 @@ def _distinct(items: Iterable[str]) -> list[str]:
     r"""Return the entries without repetitions, `\frac12` and `0.5` being one."""
     found: dict[object, str] = {}
     for item in map(structure.unwrap_single, items):
-        number = value(item)
+        percent = percent_of(item)
+        number = value(rf"\frac{{{percent}}}{{100}}" if percent else item)
         found.setdefault(number if isinstance(number, Fraction) else item, item)
     return list(found.values())
 
@@ -405,8 +374,9 @@ RULES = (
     Rule(_of_two(atoms.choices), ("(A)", r"\text{A}", True)),
     Rule(_of_two(atoms.words), (r"\text{East}", "west", False)),
     Rule(_of_two(atoms.bases), (r"101_{\text{two}}", "101_3", False)),
-    Rule(_angles, (r"45^\circ", r"\frac{\pi}{4}", True)),
-    Rule(_units, (r"1\text{ m}", r"100\text{ cm}", True)),
+    Rule(_of_two(quantities.angles), (r"45^\circ", r"\frac{\pi}{4}", True)),
+    Rule(_of_two(quantities.compounds), (r"2\text{ hours and }15\text{ minutes}", r"2.25\text{ hours}", True)),
+    Rule(_of_two(quantities.units), (r"1\text{ m}", r"100\text{ cm}", True)),
     Rule(_percents, (r"28\%", "0.28", True)),
     Rule(_of_two(atoms.ratios), ("16:3", r"\frac{16}{3}", True)),
     Rule(_of_two(atoms.constants), ("0.5", r"\frac{1}{2}", True)),

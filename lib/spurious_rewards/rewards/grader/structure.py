@@ -105,11 +105,21 @@ def unwrap_single(text: str) -> str:
 def is_name(text: str) -> bool:
     """Return whether a left-hand side names a quantity: `x`, `a_{3}`, `f(2)`, `|AB|`, `A:B`, `(p,q)`, words."""
     text = re.sub(r"\\text\{[^{}]*\}", "w", text)
-    text = re.sub(r"_\{[^{}]*\}|\^\{[*']*\}", "", text)
+    text = re.sub(r"_\{[^{}]*\}|\^\{(?:[*']*|-1|T)\}", "", text)
     text = re.sub(r"(?<=[A-Za-z'])\([^()=]*\)", "", text)
     text = re.sub(r"\\frac\{([A-Za-z]+)\}\{([A-Za-z]+)\}", r"\1", text)
     text = re.sub(r"\\(?:overline|overrightarrow|vec|hat|bar|mathbf|angle|triangle|odot|Delta)", "", text)
     return bool(re.search("[A-Za-z]", text) and re.fullmatch(rf"[(|]?(?:{NAME}|[,:|{{}}' ])+[)|]?", text))
+
+
+def is_quantity(text: str) -> bool:
+    r"""Return whether a left-hand side is a quantity to be found: `m+n`, `100a+b`, `x^{2}`, `\sin 2x`."""
+    text = text.replace(r"\cdot ", "").replace(r"\cdot", "")
+    if re.fullmatch(
+        r"[A-Za-z]\^\{\d+\}|\\(?:sin|cos|tan|cot|sec|csc)(?:\^\{2\})? ?\(?\d*(?:[A-Za-z]|\\[a-z]+)\)?", text
+    ):
+        return True
+    return len(set(re.findall("[A-Za-z]", text))) > 1 and re.fullmatch(r"[A-Za-z\d+\-*^{}]+", text) is not None
 
 
 def split_assignment(text: str) -> tuple[str, str] | None:

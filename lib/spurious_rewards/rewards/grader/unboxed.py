@@ -37,52 +37,63 @@ from spurious_rewards.rewards.grader.sentences import (
     in_sentence,
     in_words,
     is_nothing_but_answer,
+    joined,
     last_match,
     masked_formulas,
     tidy,
     values_in,
     with_noun,
-    with_suffix,
     without_commands,
 )
 
 _TAIL = 4000  # characters looked at, from the end
 _MAX_CUES = 8  # of one kind, from the end
-_NOISE = re.compile(r"<\|[^|>]*\|>.*|I hope it is correct.*", re.DOTALL)
+_END = re.compile(r"<\|[^|>\n]{1,40}\|>|</s>|<(?:eos|end_of_turn|end_of_text)>|\[/?INST\]|I hope it is correct")
 _JSON_OPENING = re.compile(r"\s*(?:```\w*\s*)?\{\s*[\"'][\w -]{1,40}[\"']\s*:")
+_JSON_VALUE = r"(?:\"((?:[^\"\\]|\\.)*)\"|'((?:[^'\\\n]|\\.)*)'|(-?\d[\d.,/eE+-]*|true|false)(?=\s*(?:[,}\]\s]|\Z)))"
 _JSON_FIELD = re.compile(
-    r"[\"'](?:(?:final|correct)[_ ]?)?(answer|result|solution)[\"']\s*:\s*"
-    r"(?:\"((?:[^\"\\]|\\.)*)\"|'((?:[^'\\\n]|\\.)*)'|(-?\d[\d.,/eE+-]*|true|false)(?=\s*[,}\]\s])|\[([^\[\]]*)\])",
+    r"[\"'](?:(?:final|correct)[_ ]?)?(answers?|ans|result|solution|value|output)[\"']\s*:\s*"
+    rf"(?:{_JSON_VALUE}|\[([^\[\]]*)\]|\{{([^{{}}]*)\}})",
     re.IGNORECASE | re.DOTALL,
 )
+_JSON_PAIR = re.compile(rf"[\"']([\w -]{{1,40}})[\"']\s*:\s*{_JSON_VALUE}", re.DOTALL)
 _HASHES = re.compile(r"####[ \t]*([^\n#]+)")
 _HEADING = re.compile(r"(?i)\s*(?:step|final|answer|solution|part|case|\d+[.)]\s+[a-z]).*|.*:\s*")
 _CUES = tuple(
     re.compile(rf"(?i)\b(?:{words})\b[^\w$\\(\[?\n]{{0,6}}(?:(?:is|are|was|be|must be|should be)\b|[:=]){after}")
     for words, after in (
         (r"final\s+answers?", r"[\s:*=]*"),
-        (r"answers?(?:\s+(?:option|choice))?|(?:correct|right)\s+(?:option|choice)", r"[\s:*=]*"),
+        (
+            r"answers?(?:\s+(?:option|choice))?|(?:correct|right|best)\s+(?:option|choice)|(?m:^[ \t]*A(?=:))",
+            r"[\s:*=]*",
+        ),
         (r"solutions?|results?", r"[\s:*=]*"),
     )
 )
 _FINAL_HEADING = re.compile(r"(?i)\bfinal\s+answers?\b[\s*_#]*(?=\n|[$\\(\[\d-])[\s*_#]*")  # **Final Answer**, then $5$
 _NEW_QUESTION = re.compile(
-    r"(?im)^[ \t*#]*(?:\[?\s*Q(?:uestion)?\s*\d*\s*\]?\s*:|(?:new |next )?problem(?:[ \t]+\d+)?\s*:"
-    r"|(?:human|user|student|instruction|input)\s*:)|<\|im_start\|>"
+    r"(?im)^[ \t*#]*(?:\[?\s*Q(?:uestion)?\s*\d*\s*\]?\s*:|(?:new |next )?(?:problem|exercise)(?:[ \t]+\d+)?\s*:"
+    r"|(?:human|user|student|instruction|input)\s*:)"
 )
 _CUT_OFF_FORMULA = re.compile(r"(?<![\\$])\$(?=[^$\n]*\\)[^$\n]*\Z|\\[\[(](?:(?!\\[\])]).)*\Z", re.DOTALL)
 _DOUBT = re.compile(
-    r"(?i)\bis (?:that|this|it) (?:correct|right)\s*\?|\bwait\b|\bactually,|\bno, (?:that|this|it)\b"
+    r"(?i)\bis (?:that|this|it) (?:correct|right)\s*\?|\bwait\b|\bactually,|\bno, (?:that|this|it)\b|\bhmm+\b"
     r"|\bthat(?:'s| is) (?:not right|not correct|wrong|incorrect)|\blet(?:'s| me| us) (?:redo|recalculate|re-?check)"
 )
-_CONCLUSION = re.compile(r"(?im)(?:^|(?<=[.!?]\s))[ \t*]*(?:therefore|thus|hence|so)\b,?[ \t]*")
+_CONCLUSION = re.compile(r"(?im)(?:^|(?<=[.!?,]\s))[ \t*]*(?:therefore|thus|hence|so)\b,?[ \t]*")
+_UNFINISHED = re.compile(r"[^\n]{1,60}(?<=\w)")
+_NOT_STATED = re.compile(
+    r"(?i)not\s+(?!only\b)(?:[^.\n]{1,80}?(?:\bbut|[,;]\s*(?:it|but|rather)(?:\s+is)?)\s+(?P<rest>.*))?", re.DOTALL
+)
 _BOLD = re.compile(r"\*\*(.+?)\*\*")
 _OPTION = re.compile(  # "option C", "(C) 31.5 N", "C, since …"
     r"(?i:(?:the\s+)?(?:correct\s+)?(?:option|choice|letter)\s*(?:is\s*)?:?)\s*\(?([A-J])\)?(?:[.):]?\s*$|[.):]\s)"
     r"|\(?([A-J])(?:\)?[.:]|\))\s+\S|([A-J])(?:,|\s+(?:since|because))\s"
 )
 _CHOSEN = re.compile(  # a last sentence like "So it is choice C" or "Thus (C) is the right option"
-    r"\b(?:[Oo]ption|[Cc]hoice)\s+\(?([A-J])\)?(?![A-Za-z(])|\(?\b([A-J])\)?\s+is\s+(?:the\s+)?(?:right|correct|best)\b"
+    r"\b(?:[Oo]ption|[Cc]hoice)\s+(?:is:?\s+)?\(?([A-J])\)?(?![A-Za-z(])"
+    r"|\(?\b([A-J])\)?\s+is\s+(?:the\s+)?(?:right|correct|best)\b"
+    r"|\b(?:choose|select|pick)\s+\(?([A-J])\)?[.!\s]*\Z|\A\W*(?:\*\*\(?([A-J])\)?\.?\*\*|\(([A-J])\)|([A-J])[.)])\W*\Z"
 )
 _CUE_IN_TEXT = re.compile(r"(?i)\\(?:text|textbf|mathbf|mbox)\s*\{([^{}]*\b(?:answer|solution|result)\b[^{}]*)\}")
 _DENIAL = re.compile(r"(?i)\b(does not exist|no (?:real )?solutions?)[.\s]*\Z")
@@ -115,8 +126,11 @@ def before_new_question(text: str, start: int) -> str:
 
 def _answer(text: str, is_answer: bool) -> str | None:
     text = text[-_TAIL:]
-    if text.count("<|") + text.count("I hope it is") == 1:
-        text = _NOISE.sub("", text)
+    end = next((match.start() for match in _END.finditer(text) if text[: match.start()].strip()), None)
+    text = text[:end]
+    thought, _, said = text.rpartition("</think>")
+    if thought and (answer := _answer(said, is_answer) if said.strip() else None):
+        return answer
     if _JSON_OPENING.match(text) or "{" in text:
         value = _json_field(text)
         if value is not None:
@@ -149,18 +163,40 @@ def _denied(text: str) -> str | None:
 
 
 def _json_field(text: str) -> str | None:
-    """Return the value of the last answer field, an "answer" before a "result" or "solution"."""
-    fields = list(_JSON_FIELD.finditer(text))
+    """Return the value of the last answer field, an "answer" before other names of fields."""
+    names = ("ans", "value", "output") if _JSON_OPENING.match(text) is None else ()
+    fields = [field for field in _JSON_FIELD.finditer(text) if field.group(1).lower() not in names]
     if not fields:
         return None
-    match = next((field for field in reversed(fields) if field.group(1).lower() == "answer"), fields[-1])
+    match = next((field for field in reversed(fields) if field.group(1).lower().startswith("ans")), fields[-1])
     value = next(group for group in match.groups()[1:] if group is not None)
-    return re.sub(r"\\([\"'/\\])", r"\1", value.replace("\\n", "\n") if "\\\\" not in value else value)
+    return _json_object(value) if match.group(6) is not None else _unescaped(value)
+
+
+def _json_object(inside: str) -> str | None:
+    """Return what an object states: the value of a field that is named so, its only value, or named values."""
+    pairs = {m.group(1).lower(): _unescaped(next(v for v in m.groups()[1:] if v is not None))
+             for m in _JSON_PAIR.finditer(inside)}  # fmt: skip
+    named = next(
+        (pairs[name] for name in ("answer", "value", "final", "result", "number", "text") if name in pairs), None
+    )
+    if named is not None or len(pairs) < 2:
+        return named if named is not None else next(iter(pairs.values()), None)
+    return ", ".join(f"{name}={value}" for name, value in pairs.items()) if max(map(len, pairs)) == 1 else None
+
+
+def _unescaped(text: str) -> str:
+    """Return a JSON text as it was meant; a single backslash before a letter is a command of LaTeX."""
+    return re.sub(r"\\([\"'/\\])", r"\1", text.replace("\\n", "\n") if "\\\\" not in text else text)
 
 
 def _first_dialogue(text: str) -> str:
     """Return the text up to a new question, if an answer stands before it."""
     starts = [match.end() for pattern in (*_CUES, _HASHES) if (match := pattern.search(text))]
+    value = NUMBER.search(text)
+    first = before_new_question(text, value.end()) if value else text
+    if first != text and not first.rstrip().endswith((":", "?")) and "?" not in first:
+        return first
     return before_new_question(text, min(starts)) if starts else text
 
 
@@ -176,10 +212,14 @@ def _after_cue(text: str, patterns_in_turn: Sequence[tuple[re.Pattern[str], ...]
     """Return the answer behind the last cue that has one, of the first group of cues that has any."""
     for patterns in patterns_in_turn:
         ends = sorted({match.end() for pattern in patterns for match in pattern.finditer(text)})[-_MAX_CUES:]
-        for end in reversed(ends):
-            answer = _in_statement(text[end:])
-            if answer:
-                return _after_doubt(text[end:]) or answer
+        stated = ((end, _in_statement(text[end:]) or "") for end in reversed(ends))
+        found = ((end, answer) for end, answer in stated if answer)
+        end, answer = next(found, (0, ""))
+        if answer and _UNFINISHED.fullmatch(text, end):  # "The answer is 72. The answer is 7": cut off while repeating
+            before = next(found, (0, ""))
+            end, answer = before if before[1].startswith(answer.strip("$ ")) else (end, answer)
+        if answer:
+            return _after_doubt(text[end:]) or answer
     return None
 
 
@@ -196,10 +236,17 @@ def _after_doubt(text: str) -> str | None:
 def _in_statement(rest: str) -> str | None:
     """Return the answer in what follows a cue such as "the answer is"."""
     rest = rest.lstrip()
+    negation = _NOT_STATED.match(rest)
+    if negation:
+        return _in_statement(negation["rest"]) if negation["rest"] else None
     math = MATH.match(rest)
-    if math and not re.match(r"\s*=", rest[math.end() :]):
-        return _joined(rest, math)
     sentence = _sentence(rest)
+    if rest[len(sentence) : len(sentence) + 1] == "?":
+        return None
+    if math and not re.match(r"\s*=", rest[math.end() :]):
+        return ", ".join(joined(rest, math))
+    if sentence.count("**") % 2:  # the cue stood inside the emphasis, or took its beginning
+        sentence = f"**{sentence}"
     bold = [
         match.group(1) for match in _BOLD.finditer(sentence) if values_in(match.group(1)) or not values_in(sentence)
     ]
@@ -223,18 +270,6 @@ def _sentence(text: str) -> str:
     return text
 
 
-def _joined(text: str, math: re.Match[str]) -> str:
-    """Return a formula, and those that "and", "or" or a comma join to it."""
-    found = [with_suffix(math, text)]
-    while True:
-        glue = re.compile(r"\s*(?:,|and|or|,\s*(?:and|or))\s*(?=\$|\\[(\[])").match(text, math.end())
-        following = MATH.match(text, glue.end()) if glue else None
-        if following is None:
-            return ", ".join(found)
-        math = following
-        found.append(with_suffix(math, text))
-
-
 def _last_sentence(text: str) -> str | None:
     """Return the answer in the last sentence that has a value; a formula that is cut off is none."""
     text = _CUT_OFF_FORMULA.sub("", text)
@@ -246,6 +281,9 @@ def _last_sentence(text: str) -> str | None:
     for end in SENTENCE_END.finditer(masked, 0, values[-1].start()):
         if not masked[: end.start()].rstrip(" *\n").endswith(":"):
             start = end.end()
+    again = text[start:].strip()
+    if len(again) > 9 and re.search(rf"{re.escape(again)}\w", text[:start]):  # an earlier sentence, cut off
+        return _last_sentence(text[:start])
     end_of_value = values[-1].end()
     return in_sentence(text[start:end_of_value] + text[end_of_value : end_of_value + 200].split("\n\n")[0])
 

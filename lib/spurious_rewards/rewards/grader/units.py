@@ -80,6 +80,10 @@ _ABBREVIATIONS = {
     "kilometers per hour": "kph",
     "meters per second": "mps",
 }
+_COMPOUND = re.compile(  # 2hours,15\text{minutes} and $72,50\text{cents}
+    r"(?:\\?\$(?P<money>\d+)|(?P<many>\d+)(?:\\text\{[\s,]*)?(?P<large>[a-z]+)[\s,]*\}?),?"
+    r"(?P<few>\d+(?:\.\d+)?)(?:\\text\{\s*)?(?P<small>[a-z]+)\}?"
+)
 _UNFINISHED = re.compile(r"[-=+,<>/(\[_]$|\\(?:le|ge|ne|in|cup)$")  # what no unit follows
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")  # \sin 30^\circ is a number
 _NEUTRAL = ("unit", "units", "")
@@ -111,6 +115,20 @@ def split_unit(answer: str) -> tuple[str, Unit | None]:
         name = f"{match.group(2) or ''} {match.group(3)}"
         return match.group(1), _named(name, match.group(4))
     return answer, None
+
+
+def split_compound(answer: str) -> tuple[str, Fraction, list[Fraction]] | None:
+    r"""Split a quantity in two units of one dimension into dimension, amount in its base unit, and the units' factors.
+
+    >>> split_compound(r"2hours,15\text{minutes}")
+    ('time', Fraction(8100, 1), [Fraction(3600, 1), Fraction(60, 1)])
+    """
+    match = _COMPOUND.fullmatch(answer)
+    large, small = (_named(match[name] or "dollar", None) for name in ("large", "small")) if match else (None, None)
+    if match is None or large is None or small is None or large[0] != small[0] or large[1] <= small[1]:
+        return None
+    amount = Fraction(match["many"] or match["money"]) * large[1] + Fraction(match["few"]) * small[1]
+    return large[0], amount, [large[1], small[1]]
 
 
 def compatible(a: Unit | None, b: Unit | None) -> bool:
