@@ -58,7 +58,7 @@ def test_each_reason_is_said_alone(runs, arguments, sentence):
 
 
 def test_answer_tags_are_marks(runs):
-    assert cautions(evaluation(runs, ["<answer>1</answer>"] * 2, [True, False])) == []
+    assert cautions(evaluation(runs, ["<answer>1</answer>", "so 1\n#### 1"], [True, False])) == []
 
 
 def test_a_shuffled_draw_and_the_whole_set_are_no_reason(runs, tmp_path, monkeypatch):

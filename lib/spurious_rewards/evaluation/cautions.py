@@ -1,7 +1,7 @@
 r"""Where a number means little: what to say beside an evaluation before anybody builds on it.
 
-- few answers in a box or an answer tag, or many cut off at the length limit: the prompt or the limit failed, and
-  accuracy measures that;
+- few answers in a box, an answer tag or behind `####`, or many cut off at the length limit: the prompt or the limit
+  failed, and accuracy measures that;
 - nothing right, or nothing wrong: the extraction, the gold or the benchmark is at fault;
 - the first problems of a benchmark whose order is not random;
 - few problems: the limits of the accuracy are wider than most gains;
@@ -50,7 +50,8 @@ def marked(text: pd.Series) -> pd.Series:
 def cautions_of(records: pd.DataFrame) -> list[str]:
     """List the cautions that follow from an evaluation's records alone."""
     found = []
-    in_box, cut = marked(records["text"]).mean(), (records["finish_reason"] == "length").mean()
+    in_box = (marked(records["text"]) | records["text"].str.contains("####", regex=False)).mean()
+    cut = (records["finish_reason"] == "length").mean()
     parsed = records["extracted"].notna().mean()
     k = len(records) // max(records["problem_id"].nunique(), 1)
     every = pd.Series(True, index=records.index)
@@ -58,8 +59,8 @@ def cautions_of(records: pd.DataFrame) -> list[str]:
     accuracy = share(right, every, records["problem_id"], k)
     if in_box < LEAST_MARKED:
         found.append(
-            f"Only {in_box:.0%} of the answers are in a box or an answer tag ({parsed:.0%} hold an answer at all): the "
-            "prompt failed, and the accuracy measures that."
+            f"Only {in_box:.0%} of the answers are in a box, an answer tag or behind #### ({parsed:.0%} hold an answer "
+            "at all): the prompt failed, and the accuracy measures that."
         )
     if cut > MOST_CUT_OFF:
         found.append(f"{cut:.0%} of the answers were cut off at the length limit: allow longer ones.")

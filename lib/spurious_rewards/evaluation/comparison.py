@@ -240,4 +240,4 @@ def _some_ids(records: pd.DataFrame) -> str:
 
 
 def _table(frame: pd.DataFrame) -> str:
-    return frame.to_string(float_format=lambda value: f"{value:.3f}")
+    return frame.astype(object).to_string(float_format=lambda value: f"{value:.3f}")

@@ -1,5 +1,6 @@
 """One invented file per layout: the same three problems, and for most layouts a right and a wrong answer to each."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.elsewhere.answers import answers_of
-from spurious_rewards.evaluation.elsewhere.files import read_rows
+from spurious_rewards.evaluation.elsewhere.files import read_rows, sha256_of
 from spurious_rewards.evaluation.elsewhere.layouts import LAYOUTS, layout_of
 
 EXAMPLES = Path(__file__).parent / "examples"
@@ -75,10 +76,14 @@ def test_a_batch_says_length_and_end_and_arrives_in_any_order():
     assert answers[0].model == "demo/model"
 
 
-def test_a_failed_request_is_an_error():
-    row = example("openai_batch")[0] | {"error": {"message": "rate limit"}}
-    with pytest.raises(InputError, match=r"Row 1 is a failed request .*rate limit"):
-        answers_of([row])
+def test_a_failed_request_is_an_error_wherever_it_stands():
+    good = example("openai_batch")[0]
+    body = {"status_code": 400, "body": {"error": {"message": "too long"}}}
+    for bad, cause in (({"error": {"message": "rate limit"}}, "rate limit"), ({"response": body}, "too long")):
+        with pytest.raises(InputError, match=rf"Row 1 is a failed request \({cause}\)"):
+            answers_of([good | bad])
+        with pytest.raises(InputError, match=rf"Row 2 is a failed request \({cause}\)"):
+            answers_of([good, good | bad])
 
 
 @pytest.mark.parametrize("suffix", [".json", ".csv", ".jsonl", ".parquet"])
@@ -209,6 +214,7 @@ def test_rows_that_nothing_tells_apart_are_problems_of_their_own():
         ("a.jsonl", "[" * 100_000, "Line 1 of a.jsonl is not JSON .nested too deeply"),
         ("a.parquet", "no", "a.parquet is no readable parquet file"),
         ("a.txt", "a", "a.txt has the suffix .txt; rename it"),
+        ("a.jsonl.gz", "{}", "a.jsonl.gz is no gzipped UTF-8 text"),
     ],
 )
 def test_a_damaged_file_is_one_sentence(name, content, sentence, tmp_path):
@@ -223,6 +229,47 @@ def test_a_damaged_file_is_one_sentence(name, content, sentence, tmp_path):
 def test_the_mark_at_the_start_of_utf8_is_no_text(name, content, tmp_path):
     (tmp_path / name).write_text(content, encoding="utf-8-sig")
     assert read_rows(tmp_path / name) == [{"q": "é"}]
+
+
+ROWS = [{"q": "é1", "gold": "1"}, {"q": "é2", "gold": "2"}]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.json.gz", "a.csv.gz", "a.tsv", "a.csv", "semicolon.csv"])
+def test_gzipped_files_and_other_separators(name, tmp_path):
+    separator = {"a.tsv": "\t", "semicolon.csv": ";"}.get(name, ",")
+    if ".json" in name:
+        text = json.dumps(ROWS) if name == "a.json.gz" else "\r\n".join(map(json.dumps, ROWS))
+    else:
+        text = pd.DataFrame(ROWS).to_csv(index=False, sep=separator)
+    (tmp_path / name).write_bytes(gzip.compress(text.encode("utf-8-sig")) if name.endswith("gz") else text.encode())
+    assert read_rows(tmp_path / name) == ROWS
+
+
+def test_a_folder_is_one_table_in_the_order_of_its_numbers(tmp_path):
+    folder = tmp_path / "rollouts"
+    folder.mkdir()
+    for step in (10, 2, 1):
+        (folder / f"{step}.jsonl").write_text(json.dumps({"step": step}))
+    (folder / "notes.txt").write_text("no table")
+    assert read_rows(folder) == [{"step": 1}, {"step": 2}, {"step": 10}]
+    before = sha256_of(folder)
+    (folder / "2.jsonl").write_text(json.dumps({"step": 3}))
+    assert len(before) == 64 and sha256_of(folder) != before
+
+
+def test_a_folder_of_parquet_parts(tmp_path):
+    for part in range(2):
+        pd.DataFrame([ROWS[part]]).to_parquet(tmp_path / f"part-{part}.parquet")
+    assert read_rows(tmp_path) == ROWS
+
+
+def test_a_folder_without_tables_or_of_different_ones_is_one_sentence(tmp_path):
+    with pytest.raises(InputError, match=r"The folder .* does not hold a .jsonl, "):
+        read_rows(tmp_path)
+    (tmp_path / "results_1.json").write_text('{"accuracy": 0.5}')
+    (tmp_path / "samples_1.jsonl").write_text('{"doc": {}, "resps": []}')
+    with pytest.raises(InputError, match=r"do not have the same columns \(accuracy, doc, resps\): name one of them"):
+        read_rows(tmp_path)
 
 
 def test_half_a_surrogate_pair_can_be_kept_and_a_whole_one_is_a_character(tmp_path):
@@ -260,3 +307,19 @@ def test_a_tool_is_told_by_its_own_columns():
     assert layout_of({"input": "", "output": ""}).name == "OpenRLHF"
     assert layout_of({"input": "", "output": "", "score": 0, "step": 1}).name == "verl"
     assert layout_of({"prompt": "", "completion": ""}).name == "fields"
+
+
+def test_a_gold_may_be_a_worked_solution():
+    rows = [{"problem": "p", "solution": r"We see that $x = \boxed{\frac{1}{2}}$, as asked.", "output": "0.5"}]
+    assert answers_of(rows)[0][0].golds == (r"\frac{1}{2}",)
+
+
+def test_a_chat_completion_may_stand_in_a_row_as_it_came():
+    row = {"id": 1, "input": "1 + 1?", "target": "2", "output": {"choices": [{"message": {"content": "so 2"}}]}}
+    (answer,), _ = answers_of([row])
+    assert (answer.text, answer.golds, answer.prompt) == ("so 2", ("2",), "1 + 1?")
+
+
+def test_reading_says_nothing_on_its_own(recwarn):
+    answers_of([{"id": 1, "gold": "[2x, 3y]", "output": "[1or 2]"}])
+    assert not recwarn.list

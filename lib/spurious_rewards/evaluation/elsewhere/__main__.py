@@ -36,7 +36,7 @@ def grade(
     """Grade a file of outputs made elsewhere; with two files, compare before and after.
 
     Args:
-        before: JSON lines, JSON, CSV or parquet file of outputs.
+        before: JSON lines, JSON, CSV or parquet file of outputs, or a folder of them.
         after: the same problems after training.
         reference: problem set or .jsonl file that the golds come from.
         fields: those that are not found by themselves, as in gold=answer,output=text.
@@ -62,7 +62,7 @@ main = command(grade)
 def _print_cell(run: RunFolder) -> None:
     """Print the figures of one evaluation and what to beware of."""
     table = summary(load_records([run]))
-    print(table[SHOWN].T.to_string(header=False, float_format=lambda value: f"{value:.3f}"))
+    print(table[SHOWN].astype(object).T.to_string(header=False, float_format=lambda value: f"{value:.3f}"))
     config = run.config()
     sentences = [*cautions(run), published_sentence(config["model"], config["benchmark"])]
     for sentence in filter(None, sentences):

@@ -11,6 +11,7 @@ import ast
 import json
 import math
 import re
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,10 +21,11 @@ from spurious_rewards.data.normalize import space_key
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.elsewhere.files import Row
 from spurious_rewards.evaluation.elsewhere.layouts import MISSING, given_fields, layout_of, mapping_of, value_at
+from spurious_rewards.rewards.extraction import last_boxed
 
 CUT_OFF = frozenset({"length", "max_tokens", "max_length", "truncated"})
 """Names that tools give to the end of an answer by its limit."""
-_TEXT_KEYS = ("text", "content", "generated_text", "output", "completion", "response")
+_TEXT_KEYS = ("text", "content", "generated_text", "output", "completion", "response", "choices")
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ def answers_of(
     numbered = _selected(rows, select)
     first_row = numbered[0][1]
     layout = layout_of(first_row)
+    for number, row in numbered if layout.name == "OpenAI batch" else []:
+        _check_request(number, row)
     mapping = mapping_of(first_row, layout, given_fields(fields))
     notes = {"layout": layout.name, "fields": mapping}
     if "filter" in mapping:  # the same answers, graded once per filter
@@ -113,10 +117,17 @@ def _check_one(field: str, values: Sequence[str]) -> None:
         )
 
 
+def _check_request(number: int, row: Row) -> None:
+    """Raise `InputError` if a row of a batch says that its request failed."""
+    causes = [value_at(row, path) for path in ("error.message", "error", "response.body.error.message")]
+    cause = next((text for value in causes if (text := _text(value))), "")
+    status = value_at(row, "response.status_code")
+    if cause or (isinstance(status, int) and status >= 400):
+        raise InputError(f"Row {number} is a failed request ({cause[:150] or f'status {status}'}): ask for it again.")
+
+
 def _answers_of_row(number: int, row: Row, mapping: Mapping[str, str]) -> list[Answer]:
     values = {field: value_at(row, path) for field, path in mapping.items()}
-    if values.get("error") and _text(values["error"]):
-        raise InputError(f"Row {number} is a failed request ({_text(values['error'])[:150]}): ask for it again.")
     if values["output"] is MISSING:
         raise InputError(f"Row {number} has no {mapping['output']!r}, where the first row has its answer.")
     if _holds_numbers(values["output"]):
@@ -193,7 +204,8 @@ def _list_of_texts(text: str) -> list[str]:
         return []
     for read in (json.loads, ast.literal_eval):
         try:
-            value = read(stripped)
+            with warnings.catch_warnings(action="ignore"):  # of Python's, on a text that is no list of it
+                value = read(stripped)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
         if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
@@ -222,10 +234,12 @@ def _golds(row: Row, mapping: Mapping[str, str], value: Any) -> tuple[str, ...]:
 
 
 def bare_gold(value: Any) -> str:
-    r"""Write a reference answer as text: a number as it is said, of a worked solution what follows the last `####`.
+    r"""Write a reference answer as text: a number as it is said, of a worked solution its box or what follows `####`.
 
     >>> bare_gold(142.0), bare_gold("3 + 4 = 7\n#### 7"), bare_gold({"target": 5}), bare_gold(None)
     ('142', '7', '5', '')
+    >>> bare_gold(r"We see that $x = \boxed{\frac12}$.")
+    '\\frac12'
     """
     if isinstance(value, Mapping):
         inner = next((value[name] for name in ("target", "answer", "ground_truth", "value") if name in value), None)
@@ -233,7 +247,9 @@ def bare_gold(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     text = _text(value).strip()
-    return text.rsplit("####", 1)[1].strip() if "####" in text else text
+    if "####" in text:
+        return text.rsplit("####", 1)[1].strip()
+    return last_boxed(text) or text
 
 
 def _aligned(value: Any, n: int) -> list[Any]:

@@ -1,6 +1,7 @@
 """Read a table of another tool (JSON lines, JSON, CSV or parquet) as a list of plain mappings.
 
-Nothing of a file is executed and no name in it is used as a path: a row is text and numbers.
+A table may be gzipped, and a folder of such files is one table. Nothing of a file is executed and no name in it is used
+as a path: a row is text and numbers.
 
 >>> import tempfile, pathlib
 >>> path = pathlib.Path(tempfile.mkdtemp()) / "a.csv"
@@ -12,44 +13,89 @@ Nothing of a file is executed and no name in it is used as a path: a row is text
 from __future__ import annotations
 
 import csv
+import gzip
+import hashlib
 import io
 import json
+import re
+import zlib
 from pathlib import Path
 from typing import Any
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.storage.files import read_text
+from spurious_rewards.storage.files import read_text, sha256_file
 
 Row = dict[str, Any]
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 CELL_CHARACTERS = 10_000_000  # longest cell of a CSV file; the module's own limit of 131,072 cuts long answers off
 
 
 def read_rows(path: str | Path) -> list[Row]:
-    """Read all rows of a file, the kind of file being told by its suffix.
+    """Read all rows of a file, or of the files of a folder; the kind of file is told by its suffix.
 
     JSON is a list of objects, an object that holds such a list, an object of equally long lists, or of objects by id.
 
     Raises:
-        InputError: there is no such file, its suffix is unknown, it is damaged or holds no rows.
+        InputError: there is no such file or folder, a suffix is unknown, a file is damaged or holds no rows, or files
+            of a folder have different columns.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise InputError(f"There is no file {path}; give the path of a {', '.join(SUFFIXES)} file.")
-    readers = {".jsonl": _json_lines, ".ndjson": _json_lines, ".json": _json, ".csv": _csv, ".parquet": _parquet}
-    if path.suffix.lower() not in readers:
-        raise InputError(
-            f"{path.name} has the suffix {path.suffix or '(none)'}; rename it to what it is: {', '.join(SUFFIXES)}."
-        )
-    rows = readers[path.suffix.lower()](path)
-    if not rows:
-        raise InputError(f"{path.name} holds no rows; give a file with at least one answer.")
+    rows: list[Row] = []
+    for file in files_of(path):
+        found = _rows_of(file)
+        if not found:
+            raise InputError(f"{file.name} holds no rows; give a file with at least one answer.")
+        if rows and set(found[0]) != set(rows[0]):
+            names = ", ".join(sorted(map(str, set(found[0]) ^ set(rows[0])))[:6])
+            raise InputError(f"The files of {path} do not have the same columns ({names}): name one of them.")
+        rows += found
     return rows
 
 
+def files_of(path: str | Path) -> list[Path]:
+    """List the files that a path names: itself, or those of a folder in the order of the numbers in their names.
+
+    Raises:
+        InputError: there is no such file, or no file of a known kind in the folder.
+    """
+    path = Path(path).expanduser()
+    kinds = f"a {', '.join(SUFFIXES)} file"
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise InputError(f"There is no file {path}; give the path of {kinds}, or of a folder of such files.")
+    found = [file for file in path.iterdir() if file.is_file() and _suffix(file) in SUFFIXES]
+    if not found:
+        raise InputError(f"The folder {path} does not hold {kinds}.")
+    return sorted(found, key=lambda file: [part.zfill(20) for part in re.split(r"(\d+)", file.name)])
+
+
+def sha256_of(path: str | Path) -> str:
+    """Compute the SHA-256 of a file, or of the hashes of a folder's files, in hex."""
+    hashes = [sha256_file(file) for file in files_of(path)]
+    return hashes[0] if Path(path).expanduser().is_file() else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def _suffix(path: Path) -> str:
+    return Path(path.name.lower().removesuffix(".gz")).suffix
+
+
+def _rows_of(path: Path) -> list[Row]:
+    readers = {".json": _json, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet}
+    suffix = _suffix(path)
+    if suffix not in SUFFIXES:
+        kinds = ", ".join(SUFFIXES)
+        raise InputError(f"{path.name} has the suffix {suffix or '(none)'}; rename it to what it is: {kinds}.")
+    return readers.get(suffix, _json_lines)(path)
+
+
 def _text(path: Path) -> str:
-    """Read a text file; the mark with which some programs begin UTF-8 is no part of it."""
-    return read_text(path).removeprefix("\ufeff")
+    """Read a text file, gzipped or not; the mark with which some programs begin UTF-8 is no part of it."""
+    if path.suffix.lower() != ".gz":
+        return read_text(path).removeprefix("\ufeff")
+    try:
+        return gzip.decompress(path.read_bytes()).decode("utf-8-sig")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise InputError(f"{path.name} is no gzipped UTF-8 text ({error}); copy or write it again.") from error
 
 
 def _parsed(text: str) -> Any:
@@ -114,8 +160,10 @@ def _rows_in(value: Row) -> Any:
 
 def _csv(path: Path) -> list[Row]:
     csv.field_size_limit(CELL_CHARACTERS)
+    text = _text(path)
+    header = text.split("\n", 1)[0]
     try:
-        reader = csv.DictReader(io.StringIO(_text(path), newline=""))
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
         rows = list(reader)
     except csv.Error as error:
         raise InputError(f"{path.name} is no readable CSV ({error}); save it with quotes around texts.") from error
@@ -137,7 +185,7 @@ def _parquet(path: Path) -> list[Row]:
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(path).to_pylist()
+        return pq.ParquetFile(path).read().to_pylist()
     except (OSError, pa.ArrowException) as error:
         cause = str(error).splitlines()[0][:150]
         raise InputError(f"{path.name} is no readable parquet file ({cause}); copy or write it again.") from error

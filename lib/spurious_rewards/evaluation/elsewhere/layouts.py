@@ -31,7 +31,7 @@ from typing import Any
 
 from spurious_rewards.errors import InputError, unknown_name
 
-FIELDS = ("id", "problem", "prompt", "gold", "output", "sample", "finish", "tokens", "model", "step", "filter", "error")
+FIELDS = ("id", "problem", "prompt", "gold", "output", "sample", "finish", "tokens", "model", "step", "filter")
 """What a path can be given for. `finish` is the reason why an answer ended, `tokens` its length."""
 
 IGNORED = "-"
@@ -131,16 +131,9 @@ LAYOUTS = (
         finish="response.body.choices.*.finish_reason response.choices.*.finish_reason",
         tokens="response.body.usage.completion_tokens",
         model="response.body.model",
-        error="error",
     ),
     _layout(
-        "OpenRLHF",
-        "input output",
-        id="id",
-        prompt="input",
-        gold="label gold answer ground_truth",
-        output="output",
-        model=_MODEL,
+        "OpenRLHF", "input output", id=_ID, problem=_PROBLEM, prompt="input", gold=_GOLD, output="output", model=_MODEL
     ),
 )
 GENERIC = _layout(

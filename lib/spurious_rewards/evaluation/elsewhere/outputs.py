@@ -25,7 +25,7 @@ from tqdm import tqdm
 from spurious_rewards.data.problem import Problem
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.elsewhere.answers import Answer, answers_of
-from spurious_rewards.evaluation.elsewhere.files import read_rows
+from spurious_rewards.evaluation.elsewhere.files import read_rows, sha256_of
 from spurious_rewards.evaluation.elsewhere.reference import (
     Reference,
     differences,
@@ -37,7 +37,7 @@ from spurious_rewards.evaluation.elsewhere.reference import (
 from spurious_rewards.evaluation.evaluate import DTYPES, RECORD_COLUMNS, verdicts
 from spurious_rewards.evaluation.records import jsonable, summarise
 from spurious_rewards.storage.config import slug
-from spurious_rewards.storage.files import sha256_file, write_parquet
+from spurious_rewards.storage.files import write_parquet
 from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.workflow.progress import PATIENCE_SECONDS
 
@@ -50,7 +50,7 @@ class Outputs:
     """Name a file of outputs and how to read it."""
 
     file: str
-    """Path of a JSON lines, JSON, CSV or parquet file."""
+    """Path of a JSON lines, JSON, CSV or parquet file, or of a folder of them."""
     model: str = ""
     """Name of the model; empty takes the file's own, else the file's name."""
     reference: str = ""
@@ -150,7 +150,7 @@ def _config(
         "dtype": None,
         "sampled": sampled,
         "outputs": path.name,
-        "outputs_sha256": sha256_file(path),
+        "outputs_sha256": sha256_of(path),
         "layout": notes["layout"],
         "fields": dict(notes["fields"]),
         "select": outputs.select,
