@@ -79,3 +79,14 @@ def test_a_notebook_that_failed_is_1_and_an_interruption_130():
         raise KeyboardInterrupt
 
     assert (command(fails)([]), command(interrupted)([])) == (1, 130)
+
+
+def test_control_characters_are_shown_and_not_obeyed(capsys):
+    def says() -> None:
+        print("a\tb\nc\x1b]0;owned\x07\x9b2J\r\u202eé")
+        raise InputError("No \x1b[2J here.")
+
+    assert command(says)([]) == 2
+    said = capsys.readouterr()
+    assert said.out == "a\tb\nc\\x1b]0;owned\\x07\\x9b2J\\r\\u202eé\n"
+    assert said.err == "No \\x1b[2J here.\n"

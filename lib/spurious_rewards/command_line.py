@@ -9,6 +9,7 @@ Usage: `main = command(plan_profile)`, then `sys.exit(main())` where the module 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import inspect
 import io
 import os
@@ -17,9 +18,9 @@ import signal
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, TextIO, Union, get_args, get_origin, get_type_hints
 
-from spurious_rewards.errors import InputError, NotebookError
+from spurious_rewards.errors import InputError, NotebookError, printable
 
 Main = Callable[..., int]
 
@@ -109,11 +110,13 @@ def exit_code(program: Callable[[], None]) -> int:
     """Run a program of this package and turn its outcome into an exit code, with one sentence on standard error.
 
     A termination request (SIGTERM, from a scheduler or `kill`) is taken like Ctrl-C, so that kernels are shut down.
+    Control characters of what the program prints, such as those of a model's answer, become visible escapes.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     _use_utf8()
     try:
-        program()
+        with contextlib.redirect_stdout(_Escaping(sys.stdout)):
+            program()
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has seen enough, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left to write goes nowhere
@@ -127,6 +130,20 @@ def exit_code(program: Callable[[], None]) -> int:
         print("Interrupted.", file=sys.stderr)
         return 130
     return 0
+
+
+class _Escaping:
+    """Write text to a stream with its control characters as visible escapes."""
+
+    def __init__(self, stream: TextIO):
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        self.stream.write(printable(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
 
 
 def _use_utf8() -> None:

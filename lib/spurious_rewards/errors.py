@@ -12,11 +12,27 @@ spurious_rewards.errors.InputError: Unknown reward 'randon' (did you mean 'rando
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+# C0 but newline and tab, DEL, C1, and what reverses the order of letters.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: object) -> str:
+    """Replace a text's control characters by visible escapes, so that a terminal obeys none; newline and tab stay.
+
+    >>> print(printable("a right\\x1b[2Janswer\\r"))
+    a right\\x1b[2Janswer\\r
+    """
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
 
 
 class InputError(ValueError):
-    """What the user gave cannot work; the message says why and what to do instead."""
+    """What the user gave cannot work; the message says why and what to do instead, and holds no control characters."""
+
+    def __init__(self, message: object = ""):
+        super().__init__(printable(message))
 
     def _render_traceback_(self) -> list[str]:
         """Show the sentence alone where IPython would show a traceback.
@@ -33,6 +49,9 @@ class LockedError(InputError):
 
 class NotebookError(Exception):
     """A notebook failed for a reason other than bad input; the message says where and where to look."""
+
+    def __init__(self, message: object = ""):
+        super().__init__(printable(message))
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> InputError:

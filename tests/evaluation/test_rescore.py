@@ -129,6 +129,14 @@ def test_a_score_that_is_not_0_or_1_in_some_row_is_no_verdict(tmp_path):
     assert [stored.correct for stored in stored_answers(str(path))] == [None, None]
 
 
+def test_an_answer_cannot_steer_the_terminal(tmp_path, capsys):
+    path = tmp_path / "outputs.jsonl"
+    row = {"question": "a", "answer": "7", "output": "\x1b]0;owned\x07\x1b[2J \\boxed{7}", "correct": False}
+    path.write_text(json.dumps(row) + "\n")
+    _, output = printed(capsys, str(path))
+    assert "wrong → right" in output and r"\x1b]0;owned\x07\x1b[2J \boxed{7}" in output and "\x1b" not in output
+
+
 def test_undecided_verdicts_are_said(tmp_path, capsys):
     path = tmp_path / "outputs.jsonl"
     path.write_text(json.dumps({"question": "a", "answer": "7", "output": r"\boxed{9^{9^{9^{9}}}}"}) + "\n")

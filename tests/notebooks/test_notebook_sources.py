@@ -44,3 +44,21 @@ def test_parameters_of_training_are_fields_of_its_configuration():
     path = next(path for path in NOTEBOOKS if path.stem == "02_train_grpo")
     defaults = notebook_parameters(path)
     RunConfig.from_mapping({name: value for name, value in defaults.items() if name not in ("options", "hardware")})
+
+
+OTHER_PEOPLES = {"text", "gold", "answer", "extracted", "beginning", "rest", "problem_id"}
+"""Columns whose texts a model or another tool's file brought."""
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_texts_of_models_are_printed_without_control_characters(path):
+    trees = [ast.parse(cell.source) for cell in cells(path)]
+    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+
+    def texts(of):
+        columns = [node for call in calls if ast.unparse(call.func) == of for node in ast.walk(call)]
+        subscripts = [node for node in columns if isinstance(node, ast.Subscript)]
+        return {node for node in subscripts if getattr(node.slice, "value", None) in OTHER_PEOPLES}
+
+    assert texts("print") <= texts("printable")
+    assert texts("printable") or path.stem[:2] in ("01", "05", "06", "07")

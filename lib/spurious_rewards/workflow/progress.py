@@ -56,15 +56,16 @@ class Progress:
                 self._say(f"[{self.n_ended}/{self.n_to_do}] {job.name} failed: {state['sentence']}, {self._times()}")
         running = [job.name for job in self.open if read_state(job).get("state") == "running"]
         text = f"{self.n_ended}/{self.n_to_do} done, {self._times()}; running: {', '.join(running) or '-'}"
-        if sys.stdout.isatty():
-            print(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}", end="", flush=True)
+        if sys.stderr.isatty():
+            line = f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}"
+            print(line, end="", file=sys.stderr, flush=True)
         elif self.n_to_do and time.monotonic() - self.printed > QUIET_SECONDS:
             self._say(text)
 
     def clear(self) -> None:
         """Remove the line of what is going on."""
-        if sys.stdout.isatty():
-            print("\r\x1b[K", end="", flush=True)
+        if sys.stderr.isatty():
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
     def _say(self, text: str) -> None:
         self.clear()

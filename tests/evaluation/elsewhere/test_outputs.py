@@ -283,6 +283,18 @@ def test_one_file_prints_its_figures_and_bad_input_one_sentence(tmp_path, capsys
     assert capsys.readouterr().err.startswith("There is no file")
 
 
+DONE = {"custom_id": "6", "response": {"body": {"choices": [{"message": {"content": "x"}}]}}, "error": None}
+
+
+@pytest.mark.parametrize(
+    "rows", [[{"\x1b[2J": 1}], [DONE, {"custom_id": "7", "response": None, "error": "\x1b]0;owned\x07"}]]
+)
+def test_names_and_errors_of_a_file_cannot_steer_the_terminal(tmp_path, capsys, rows):
+    assert main([write(tmp_path / "a.jsonl", rows)]) == 2
+    said = capsys.readouterr().err
+    assert "\\x1b" in said and "\x1b" not in said
+
+
 def test_one_answer_per_problem_gives_the_switches_of_the_paper(tmp_path):
     code = "```python\nprint(1)\n```\n"
     before = graded(outputs(tmp_path / "a.jsonl", [WRONG, BOX, code + WRONG, code + BOX, WRONG]))
