@@ -130,7 +130,7 @@ def resolve(name: str | Path) -> ModelSpec:
     path = Path(text).expanduser()
     if path.exists() or path.is_absolute() or text.startswith((".", "~")) or text.count("/") > 1:
         return ModelSpec(str(checked_folder(path)), "path", task="any")
-    if _is_organism(text):
+    if is_organism(text):
         return ModelSpec(text, "organism", task="synthetic", chat_template=True, licence=_APACHE)
     error = unknown_name("model", text, MODELS)
     raise InputError(f"{error} Or give the path of a local model folder.")
@@ -278,7 +278,8 @@ def load_config(name: str | Path) -> PretrainedConfig:
         raise _unloadable(spec, error) from error
 
 
-def _is_organism(name: str) -> bool:
+def is_organism(name: str) -> bool:
+    """Tell whether a name is that of an organism, built or not."""
     from spurious_rewards.models.organisms.recipe import recipe_named
 
     try:

@@ -32,7 +32,6 @@ AXES: dict[str, tuple[float, ...]] = {
     "updates": (1, 2, 8),
 }
 """Values of the sliders, in their order."""
-COMMAND = "python -m spurious_rewards.reporting.bandit_grid --out results"
 SEEDS, BATCHES, GROUPS = 200, 50, 16
 
 
@@ -101,7 +100,7 @@ def make_grid(*, out: Path) -> None:
     table = grid()
     write_text(out / "tables" / "mechanism" / "bandit_grid.csv", table.round(6).to_csv(index=False))
     seconds = round(time.monotonic() - began, 1)
-    manifest = {**provenance(), "command": COMMAND, "seconds": seconds, "n_cells": len(table)}
+    manifest = {**provenance(), "seconds": seconds, "n_cells": len(table)}
     write_json(out / "manifests" / "mechanism" / "bandit_grid.json", manifest)
     print(f"{len(table)} cells in {seconds:.0f} s")
 

@@ -1,4 +1,4 @@
-"""Where the numbers of the page come from: notebook, table, records, runs, commit, and the command that makes them.
+"""Where the numbers of the page come from: notebook, table, runs, commit, time, and the command that makes them.
 
 Usage: `sources(results)["organism"].command`.
 """
@@ -6,11 +6,16 @@ Usage: `sources(results)["organism"].command`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from spurious_rewards.errors import unknown_name
+from spurious_rewards.mechanism.dose_config import DoseConfig
+from spurious_rewards.models.organisms.locate import build_command
+from spurious_rewards.models.registry import is_organism
 from spurious_rewards.storage.files import read_json
 from spurious_rewards.workflow.profiles import profile_names, read_profile
 
@@ -28,13 +33,23 @@ CLAIM_PLACES = {
     "C11": ("04_code_reasoning", "Prompts", "prompts"),
 }
 """Claim → notebook, its section, and the table of the profile that holds the number."""
-MECHANISM_COMMANDS = {
-    "bandit_map": "python -m spurious_rewards.mechanism map --size committed --out results",
-    "bandit_bins": "python -m spurious_rewards.mechanism map --size committed --only-bins --out results",
-    "counterfactual": "python -m spurious_rewards.mechanism counterfactual --size one-sign --out results",
-    "dose_counterfactual": "python -m spurious_rewards.mechanism dose --out results",
-    "dose_response": "python -m spurious_rewards.mechanism dose --out results",
+PROGRAM = ".venv/bin/python -m spurious_rewards."
+COMMANDS = {
+    "antithetic": f"{PROGRAM}mechanism counterfactual --size antithetic --model qwen-like,one-token "
+    '--settings "adamw 3e-05,adamw 0.0003" --max-pairs 40 --out results',
+    "bandit_bins": f"{PROGRAM}mechanism map --size committed --only-bins --out results",
+    "bandit_grid": f"{PROGRAM}reporting.bandit_grid --out results",
+    "bandit_map": f"{PROGRAM}mechanism map --size committed --out results",
+    "counterfactual": f"{PROGRAM}mechanism counterfactual --size one-sign --out results",
+    "coverage": f"{PROGRAM}evaluation.coverage",
+    "decision": f"{PROGRAM}mechanism decision --out results",
+    "dose_counterfactual": f"{PROGRAM}mechanism dose --part pairs --out results",
+    "dose_response": f"{PROGRAM}mechanism dose --part runs --out results",
+    "rollouts": f"{PROGRAM}reporting.rollout_record --out results",
 }
+"""Manifest that belongs to no profile → what makes its tables, without the organisms that it needs."""
+RUNS = {"02_train_grpo": "training", "03_evaluate": "evaluation"}
+"""Notebook → kind of the manifest that each of its jobs leaves."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +60,7 @@ class Source:
         name: of the profile, or of the table of the mechanism.
         command: that makes it again.
         minutes: computing time of all its runs together, on one core.
+        n_jobs: of the whole profile where only some are run; else 0.
         hardware: what it was measured on.
         commits: short names of the commits of its runs.
         n_manifests: how many runs and evaluations.
@@ -58,6 +74,17 @@ class Source:
     commits: str
     n_manifests: int
     manifests: str
+    n_jobs: int = 0
+
+    def time(self) -> str:
+        """Say how long the runs took, and that there are more jobs where not all are run."""
+        if not self.n_jobs:
+            return str(self.minutes)
+        return f"{self.minutes} minutes for the {self.so_far()}"
+
+    def so_far(self) -> str:
+        """Say how much of a profile is run."""
+        return f"{self.n_manifests} runs committed so far; the whole profile has {self.n_jobs:,} jobs"
 
 
 def computing_seconds(manifest: Mapping[str, Any]) -> float:
@@ -66,28 +93,68 @@ def computing_seconds(manifest: Mapping[str, Any]) -> float:
 
 
 def sources(results: Path) -> dict[str, Source]:
-    """Name → source, for every profile and every table of the mechanism with committed manifests."""
+    """Name → source, for every profile with committed manifests and every manifest that belongs to no profile.
+
+    Raises:
+        InputError: a manifest is damaged, or nothing says which command makes what it describes.
+    """
     found = {}
     for folder in sorted((results / "manifests").iterdir()):
         paths = sorted(folder.glob("*.json"))
-        if folder.name == "mechanism":
+        if folder.name in ("mechanism", "statistics"):
             for path in paths:
-                found[path.stem] = _source(path.stem, MECHANISM_COMMANDS.get(path.stem, ""), [read_json(path)],
-                                           f"manifests/mechanism/{path.name}")  # fmt: skip
+                place = f"manifests/{folder.name}/{path.name}"
+                found[path.stem] = _source(path.stem, command_of(path.stem), [read_json(path)], place)
         elif paths:
-            command = f"make reproduce PROFILE={folder.name}"
-            found[folder.name] = _source(folder.name, command, [read_json(path) for path in paths],
-                                         f"manifests/{folder.name}/")  # fmt: skip
+            manifests = [read_json(path) for path in paths]
+            found[folder.name] = _source(
+                folder.name, profile_command(folder.name), manifests, f"manifests/{folder.name}/",
+                jobs_if_partly_run(folder.name, manifests),
+            )  # fmt: skip
     return found
 
 
-def _source(name: str, command: str, manifests: list[Mapping[str, Any]], place: str) -> Source:
+def command_of(name: str) -> str:
+    """Write the command that makes the tables of a manifest again, organisms included.
+
+    Raises:
+        InputError: no command is known.
+    """
+    if name not in COMMANDS:
+        raise unknown_name("measurement with a command in reporting/provenance.py", name, COMMANDS)
+    models = DoseConfig().names() if name.startswith("dose") else []
+    return " && ".join(filter(None, (build_command(models), COMMANDS[name])))
+
+
+def profile_command(name: str) -> str:
+    """Write the command that runs a profile, after the one that builds its organisms where the package lacks them.
+
+    >>> profile_command("micro"), profile_command("organism")
+    ('make reproduce PROFILE=micro', 'make organisms && make reproduce PROFILE=organism')
+    """
+    organisms = []
+    if name in profile_names():
+        profile = read_profile(name)
+        values = {str(job.parameters.get("model", profile.common.get("model", ""))) for job in profile.jobs}
+        organisms = sorted(model for model in values if is_organism(model))
+    return " && ".join(filter(None, (build_command(organisms), f"make reproduce PROFILE={name}")))
+
+
+def jobs_if_partly_run(name: str, manifests: Sequence[Mapping[str, Any]]) -> int:
+    """Count the jobs of a profile whose training runs or evaluations are not all among the manifests; else 0."""
+    if name not in profile_names():
+        return 0
+    jobs = read_profile(name).jobs
+    wanted = Counter(RUNS[job.notebook] for job in jobs if job.notebook in RUNS)
+    have = Counter(str(manifest.get("kind")) for manifest in manifests)
+    return len(jobs) if wanted - have else 0
+
+
+def _source(name: str, command: str, manifests: list[Any], place: str, n_jobs: int = 0) -> Source:
     runs = [run for manifest in manifests for run in manifest.get("runs", [manifest])]
     machines = {hardware_words(m["hardware"]) for m in [*manifests, *runs] if m.get("hardware")}
-    seconds = sum(computing_seconds(m) for m in manifests)
-    return Source(
-        name, command, max(1, math.ceil(seconds / 60)), "; ".join(sorted(machines)), commits(runs), len(runs), place
-    )
+    minutes = max(1, math.ceil(sum(computing_seconds(m) for m in manifests) / 60))
+    return Source(name, command, minutes, "; ".join(sorted(machines)), commits(runs), len(runs), place, n_jobs)
 
 
 def hardware_words(hardware: Mapping[str, Any]) -> str:
@@ -113,7 +180,5 @@ def not_run(results: Path) -> list[tuple[str, str, str]]:
     """Name, description and command of the profiles without committed manifests."""
     have = sources(results)
     return [
-        (name, read_profile(name).description, f"make reproduce PROFILE={name}")
-        for name in profile_names()
-        if name not in have
+        (name, read_profile(name).description, profile_command(name)) for name in profile_names() if name not in have
     ]

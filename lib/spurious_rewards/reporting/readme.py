@@ -97,7 +97,7 @@ def profiles_block(results: Path) -> str:
     rows = []
     for name in profile_names():
         profile = read_profile(name)
-        time = str(known[name].minutes) if name in known else "**not run**"
+        time = known[name].time() if name in known else "**not run**"
         what = profile.description.split(". ")[0].rstrip(".")
         rows.append((f"`{name}`", what, time, ", ".join(profile.requires) or "nothing"))
     return pipe_table(("profile", "what", "one core, minutes", "needs"), rows)

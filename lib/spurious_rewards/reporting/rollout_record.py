@@ -26,7 +26,6 @@ from spurious_rewards.rewards.strategy import uses_code
 from spurious_rewards.storage.files import write_json, write_text
 from spurious_rewards.storage.provenance import provenance
 
-COMMAND = "python -m spurious_rewards.reporting.rollout_record --out results"
 MODES = ("two_sided", "none")
 
 
@@ -118,7 +117,7 @@ def make_record(*, out: Path) -> None:
     text = json.dumps(record(config), ensure_ascii=False, separators=(",", ":"))
     write_text(out / "records" / "rollouts" / "rollouts.json", text + "\n")
     seconds = round(time.monotonic() - began, 1)
-    manifest = {**provenance(), "command": COMMAND, "seconds": seconds, "config": config.to_dict()}
+    manifest = {**provenance(), "seconds": seconds, "config": config.to_dict()}
     write_json(out / "manifests" / "mechanism" / "rollouts.json", manifest)
     print(f"One rollout batch in {seconds:.0f} s.")
 

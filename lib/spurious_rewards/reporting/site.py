@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from spurious_rewards.reporting import bandit_grid, compare, rollout_record
+from spurious_rewards.reporting import bandit_grid, compare
 from spurious_rewards.reporting.answers import PROBLEMS, answers_script, script
 from spurious_rewards.reporting.collect import Records, load, saved_profiles
 from spurious_rewards.reporting.overview import (
@@ -34,7 +34,7 @@ from spurious_rewards.reporting.overview import (
     study,
 )
 from spurious_rewards.reporting.paragraph import paragraph
-from spurious_rewards.reporting.provenance import Source, computing_seconds, not_run, sources
+from spurious_rewards.reporting.provenance import Source, command_of, computing_seconds, not_run, sources
 from spurious_rewards.reporting.readable import Table, readable
 from spurious_rewards.reporting.text import BENCHMARKS, CAPTIONS
 from spurious_rewards.reporting.words import arm_words, setting_words
@@ -149,7 +149,7 @@ def render(results: Path) -> dict[str, str]:
             "same rollouts."
         )
         written["site/rollouts.html"] = page(
-            "rollouts.html.j2", "One rollout batch", note=note, command=rollout_record.COMMAND
+            "rollouts.html.j2", "One rollout batch", note=note, command=command_of("rollouts")
         )
         written["site/rollouts-data.js"] = script("ROLLOUTS", data)
         written["site/rollouts.js"] = static("rollouts.js")
@@ -157,7 +157,7 @@ def render(results: Path) -> dict[str, str]:
         cells = bandit_grid.data(pd.read_csv(grid))
         note = f"Every position of the sliders was simulated beforehand with {bandit_grid.SEEDS} seeds."
         written["site/bandit.html"] = page("bandit.html.j2", "The bandit, to play with", note=note, sliders=SLIDERS,
-                                           command=bandit_grid.COMMAND)  # fmt: skip
+                                           command=command_of("bandit_grid"))  # fmt: skip
         written["site/bandit-data.js"] = script("BANDIT", cells)
         written["site/bandit.js"] = static("bandit.js")
     return written
@@ -266,25 +266,20 @@ def table_views(folder: Path, name: str) -> list[TableView]:
 def run_rows(name: str, results: Path) -> list[dict[str, Any]]:
     """Return the runs of a profile, each with its manifest, in words."""
     committed = compare.committed_manifests(name, results)
+    paths = sorted((results / "manifests" / name).glob("*.json"))
+    manifests = {path.stem: read_json(path) for path in paths}
+    configs = {run_id: config if isinstance(config := manifest.get("config"), dict) else {}
+               for run_id, manifest in manifests.items()}  # fmt: skip
     rows = []
-    for path in sorted((results / "manifests" / name).glob("*.json")):
-        manifest = read_json(path)
-        config = manifest.get("config") if isinstance(manifest.get("config"), dict) else {}
-        kind = str(manifest.get("kind", "mechanism")).replace("_", " ")
-        words = str(config.get("model", path.stem.replace("_", " ")))
-        if config.get("reward") and config.get("clip_mode"):
-            gamma = f" γ={config['gamma']:g}" if "random" in str(config["reward"]) else ""
-            arm = f"{config['reward']}{gamma}, {config['clip_mode']}"
-            words += f" under {arm_words(arm)}"
-        elif config.get("trained"):
-            words = f"{config['trained']}, {config.get('benchmark', '')}"
-        elif config.get("benchmark"):
-            words += f" before training, {config['benchmark']}, prompt {config.get('prompt_style', '')}"
+    for path in paths:
+        manifest, config = manifests[path.stem], configs[path.stem]
+        trained = configs.get(config.get("trained_run") or path.stem, {})  # an evaluation's training run
+        rate = trained.get("learning_rate")
         runs = manifest.get("runs", [manifest])
-        rate = config.get("learning_rate")
         rows.append(
             {
-                "id": path.stem, "kind": kind, "words": words, "seed": config.get("seed"),
+                "id": path.stem, "kind": str(manifest.get("kind", "mechanism")).replace("_", " "),
+                "words": run_words(path.stem, config, trained), "seed": trained.get("seed"),
                 "rate": setting_words("learning_rate", rate).removeprefix("step size ") if rate else "–",
                 "minutes": computing_seconds(manifest) / 60,
                 "commit": ", ".join(sorted({str(run["commit"])[:10] for run in runs if "commit" in run})) or "–",
@@ -294,14 +289,47 @@ def run_rows(name: str, results: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def run_words(run_id: str, config: Mapping[str, Any], trained: Mapping[str, Any]) -> str:
+    """Say what a run is of.
+
+    Args:
+        run_id: of the run, for what has no configuration of a model.
+        config: of the run.
+        trained: of the training run that an evaluation is about; that of the run itself for all others.
+
+    >>> arm = {"model": "qwen-like", "reward": "random", "gamma": 0.5, "clip_mode": "none"}
+    >>> cell = {"model": "qwen-like", "benchmark": "synthetic_test", "prompt_style": "organism"}
+    >>> run_words("a", arm, arm)
+    'qwen-like, random reward, without clip'
+    >>> run_words("b", {**cell, "trained_run": "a", "checkpoint": 80}, arm)
+    'qwen-like after 80 updates, random reward, without clip: synthetic test, prompt organism'
+    >>> run_words("c", cell, cell)
+    'qwen-like before training: synthetic test, prompt organism'
+    """
+    parts = [str(config.get("model", run_id.replace("_", " ")))]
+    if config.get("trained_run"):
+        at = config.get("checkpoint")
+        parts[0] += f" after {at} updates" if at else " after training"
+    elif config.get("benchmark"):
+        parts[0] += " before training"
+    if trained.get("reward") and trained.get("clip_mode"):
+        gamma = f" γ={trained['gamma']:g}" if "random" in str(trained["reward"]) else ""
+        parts.append(arm_words(f"{trained['reward']}{gamma}, {trained['clip_mode']}"))
+    words = ", ".join(parts)
+    if config.get("benchmark"):
+        prompt = f", prompt {config['prompt_style'].replace('_', ' ')}" if config.get("prompt_style") else ""
+        words += f": {config['benchmark'].replace('_', ' ')}{prompt}"
+    return words
+
+
 def reproduce_text(claims: Sequence[ClaimView], known: Mapping[str, Source]) -> str:
     """REPRODUCE.md: per claim and measurement the command, its time and hardware, and the expected number."""
     lines = [
         "# Reproduce each number",
         "",
-        "Made by `notebooks/07_report.ipynb` from the same tables and manifests as the page. Times are minutes of one "
-        "core, all runs of a command together. With pinned arithmetic numbers agree to the last bit on x86-64 "
-        "processors with AVX2; elsewhere the limits are the tolerance.",
+        "Made by `notebooks/07_report.ipynb` from the same tables and manifests as the page. Times are minutes of "
+        "one core, all committed runs of a command together. With pinned arithmetic numbers agree to the last bit on "
+        "x86-64 processors with AVX2; elsewhere the limits are the tolerance.",
         "",
     ]
     heads = ("claim", "measured on", "command", "minutes", "hardware", "expected, with 95 % limits", "verdict")
@@ -309,7 +337,7 @@ def reproduce_text(claims: Sequence[ClaimView], known: Mapping[str, Source]) -> 
     for claim in claims:
         for finding in claim.findings:
             one = finding.source
-            how = (f"`{one.command}`", one.minutes, one.hardware) if one else ("–", "–", "–")
+            how = (f"`{one.command}`", one.time(), one.hardware) if one else ("–", "–", "–")
             rows.append((claim.id, finding.scale, *how, finding.measured, finding.verdict))
         if not claim.findings:
             how = ("`make reproduce PROFILE=paper`", "–", "8 GPUs of 80 GB")

@@ -33,6 +33,7 @@ from spurious_rewards.mechanism import counterfactual, dose_response
 from spurious_rewards.mechanism.questions import questions_table
 from spurious_rewards.reporting import collect
 from spurious_rewards.reporting.mechanism_claims import mechanism_tables
+from spurious_rewards.reporting.provenance import PROGRAM
 from spurious_rewards.reporting.report import all_tables, overall_tables, texts_of
 from spurious_rewards.reporting.site import render
 from spurious_rewards.storage.files import read_json, read_text, sha256_file
@@ -50,8 +51,8 @@ KEPT_TABLES = {
     "memory/": "measured by benchmarks/memory.py",
     "gpu/": "printed by make test-gpu on a machine with a GPU",
     "grader_": "made by rewards.grading from its cases, or measured by benchmarks/grader.py",
-    "mechanism/bandit_": "an hour of simulation: python -m spurious_rewards.mechanism map",
-    "mechanism/decision": "measured on the organisms: python -m spurious_rewards.mechanism decision",
+    "mechanism/bandit_": f"an hour of simulation: {PROGRAM}mechanism map",
+    "mechanism/decision": f"measured on the organisms: {PROGRAM}mechanism decision",
 }
 """Beginning of a path below `results/tables` → why it is not computed again."""
 

@@ -5,10 +5,11 @@ Usage: ``AutoModelForCausalLM.from_pretrained(organism_folder("qwen-like"))``
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.models.organisms.recipe import RECIPES, recipe_named
+from spurious_rewards.models.organisms.recipe import RECIPES, grown, recipe_named
 from spurious_rewards.storage.paths import runs_dir as default_runs_dir
 
 EMBEDDED = Path(__file__).resolve().parents[1] / "embedded"
@@ -38,5 +39,33 @@ def organism_folder(name: str, runs_dir: str | Path | None = None) -> Path:
     for folder in candidates:
         if is_checkpoint(folder):
             return folder
-    command = "make organisms" if name in RECIPES else f"python -m spurious_rewards.models.organisms build {name}"
-    raise InputError(f"The organism {name!r} has not been built yet ({candidates[1]} has no weights): run `{command}`.")
+    raise InputError(
+        f"The organism {name!r} has not been built yet ({candidates[1]} has no weights): run `{build_command([name])}`."
+    )
+
+
+def build_command(names: Iterable[str]) -> str:
+    """Write the shell command that builds organisms; empty if the package embeds them all.
+
+    `make organisms` builds the four recipes with all their ages, of several pretraining seeds if asked; other priors
+    are built one by one.
+
+    Raises:
+        InputError: no such organism.
+
+    >>> build_command(["qwen-like", "llama-like-s2", "qwen-like-s3-at10"])
+    'make organisms SEEDS=4'
+    >>> build_command(["qwen-like-p10"])
+    '.venv/bin/python -m spurious_rewards.models.organisms build qwen-like-p10'
+    """
+    missing = [recipe_named(name) for name in names if not is_checkpoint(EMBEDDED / name)]
+    whole = {grown(recipe).name: recipe.seed for recipe in missing}
+    standard = [seed for name, seed in whole.items() if name.removesuffix(f"-s{seed}") in RECIPES]
+    others = [name for name, seed in whole.items() if name.removesuffix(f"-s{seed}") not in RECIPES]
+    steps = ["make organisms" + (f" SEEDS={max(standard) + 1}" if max(standard) else "")] if standard else []
+    build = ".venv/bin/python -m spurious_rewards.models.organisms build"
+    if len(others) == 1:
+        steps.append(f"{build} {others[0]}")
+    elif others:
+        steps.append(f"for name in {' '.join(others)}; do {build} $name; done")
+    return " && ".join(steps)
