@@ -1,7 +1,17 @@
 """The descriptions of the environment agree: pyproject, requirements, locks, conda, Docker, continuous integration."""
 
+import json
+import os
 import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
 import tomllib
+import urllib.error
+import urllib.request
 
 import pytest
 import yaml
@@ -95,6 +105,92 @@ def test_conda_and_docker_install_the_gpu_lock():
     for needed in ("USER artifact", "HEALTHCHECK", '"tini"', "VOLUME /cache", "HF_TOKEN"):
         assert needed in docker
     assert "token=''" not in docker.replace('"', "'")  # JupyterLab asks for its token
+
+
+def test_the_images_jupyter_asks_for_a_token(tmp_path):
+    [command] = re.findall(r"^CMD (.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)[-1:]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    *make, flags = json.loads(command)
+    flags = f"{flags.replace('0.0.0.0', '127.0.0.1')} --no-browser --ServerApp.port={port}"
+    folders = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "JUPYTER"))}
+    clean |= {name: str(tmp_path / name) for name in folders}
+    with open(tmp_path / "log", "w") as log:
+        command = [*make, flags, f"PY={sys.executable}"]
+        process = subprocess.Popen(command, cwd=ROOT, env=clean, stdout=log, stderr=log, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 90
+        while not (started := list((tmp_path / "JUPYTER_RUNTIME_DIR").glob("jpserver-*.json"))):
+            assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
+            time.sleep(0.2)
+        server = json.loads(started[0].read_text())
+        address = f"http://127.0.0.1:{port}/api/contents"
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(address, timeout=20)
+        assert len(server["token"]) >= 32
+        assert urllib.request.urlopen(f"{address}?token={server['token']}", timeout=20).status == 200
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+@pytest.fixture
+def ci(tmp_path):
+    """The script of continuous integration with a PATH on which `make` only says what it is asked for."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("bash", "dirname", "git"):
+        (programs / name).symlink_to(shutil.which(name))
+    scripts = {"make": f'echo "$@" >> {tmp_path}/made', "python3": f'exec {sys.executable} "$@"', "id": "echo 1000"}
+
+    def run(*more):
+        for name, text in (scripts | dict.fromkeys(more, "exit 0")).items():
+            (programs / name).write_text(f"#!{programs}/bash\n{text}\n")
+            (programs / name).chmod(0o755)
+        clean = {name: value for name, value in os.environ.items() if name != "BROWSER_PATH"} | {"PATH": str(programs)}
+        command = [str(programs / "bash"), str(ROOT / ".ci" / "run")]
+        done = subprocess.run(command, env=clean, capture_output=True, text=True)
+        return done, (tmp_path / "made").read_text().splitlines()
+
+    return run
+
+
+EVERYWHERE = ["test", "test-faults FAULTS=quick", "test-vllm"]
+BROWSER, SLURM = ["test-browser", "test-jupyterlab"], ["test-slurm"]
+
+
+def test_continuous_integration_runs_all_parts(ci):
+    done, made = ci("chromium-headless-shell", "slurmctld")
+    assert (done.returncode, made) == (0, EVERYWHERE + BROWSER + SLURM), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("there", "parts", "sentence"),
+    [
+        ("slurmctld", SLURM, "No browser: the browser tests were not run."),
+        ("chromium-headless-shell", BROWSER, "No Slurm: the tests of the cluster path were not run."),
+    ],
+)
+def test_a_part_that_cannot_run_is_a_failure_at_the_end(ci, there, parts, sentence):
+    done, made = ci(there)
+    assert (done.returncode, made) == (1, EVERYWHERE + parts)
+    assert done.stderr.splitlines()[-1] == sentence
+
+
+def test_the_workflows_run_what_a_visitor_is_told_to_run():
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text())["jobs"]
+    ran = {step["run"].split(" PYTHON=")[0] for job in jobs.values() for step in job["steps"] if "run" in step}
+    assert {
+        "make lint",
+        "make test",
+        "make test-faults FAULTS=quick",
+        "make test-browser",
+        "make test-jupyterlab",
+    } <= ran
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert {line.split()[1] for line in ran if line.startswith("make ")} <= set(targets)
 
 
 def test_an_old_driver_is_named(monkeypatch):
