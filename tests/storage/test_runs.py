@@ -15,7 +15,7 @@ import pytest
 from spurious_rewards.errors import InputError
 from spurious_rewards.storage import provenance as provenance_module
 from spurious_rewards.storage.config import Config
-from spurious_rewards.storage.files import write_parquet
+from spurious_rewards.storage.files import write_json, write_parquet, write_text
 from spurious_rewards.storage.paths import project_root, runs_dir
 from spurious_rewards.storage.runs import RunFolder, all_runs
 
@@ -266,3 +266,18 @@ def test_a_finished_table_that_is_not_what_it_was_is_one_sentence(project, how):
     with pytest.raises(InputError, match=r"a/rows.parquet is not the file that run a ended with: .* run again"):
         RunFolder.open("a", {"x": 1})
     RunFolder.open("b", {"x": 1})
+
+
+def test_a_link_in_the_place_of_a_result_is_exchanged_and_not_written_through(project, tmp_path):
+    other = tmp_path / "other.txt"
+    other.write_text("another's")
+    run = RunFolder.open("a", {})
+    for name, write in (
+        ("t.md", lambda path: write_text(path, "ours")),
+        ("t.json", lambda path: write_json(path, {})),
+        ("t.parquet", lambda path: write_parquet(path, pd.DataFrame({"x": [1]}))),
+    ):
+        run.path(name).symlink_to(other)
+        write(run.path(name))
+        assert not run.path(name).is_symlink()
+    assert other.read_text() == "another's"

@@ -85,6 +85,7 @@ def test_each_goes_through_several_stages(project):
         ("u: {notebook: n}\nt: {notebook: n, each: {x: u}, parameters: {x: a}}", "both in each and as a parameter"),
         ("t: {notebook: n}\nt: {notebook: m}", "Cannot read micro.yaml, line 2: the key 't' is given twice"),
         ("t: {notebook: n", "Cannot read micro.yaml, line 1"),
+        ("t: !!python/object/apply:os.getpid []", "Cannot read micro.yaml, line 1"),
         ("- t", "micro.yaml must be a mapping"),
     ],
 )
