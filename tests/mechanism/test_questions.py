@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spurious_rewards.mechanism.questions import code_rows, questions_table, trusted
+from spurious_rewards.mechanism.questions import LIKELIER, code_rows, questions_table, trusted
 from spurious_rewards.reporting.mechanism_claims import mechanism_tables
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -72,11 +72,11 @@ def test_stand_ins_are_taken_where_the_tree_was_not_recorded():
 def test_the_committed_tables_give_every_question():
     table = questions_table(mechanism_tables(RESULTS))
     bandit = table[table["model"] == "bandit"]
-    assert {"bandit: clip on the likelier arm", "bandit: share of seeds that gain", "rare rewards"} == set(
-        bandit["question"]
-    )
-    flat = bandit[bandit["setting"].str.contains("flat") & bandit["clip_mode"].eq("two_sided")].iloc[0]
-    assert flat["effect"] == pytest.approx(0.227 - 0.5, abs=1e-3) and flat["sign"] == -1
+    assert set(bandit["question"]) == {LIKELIER, "rare rewards"}
+    main = bandit[bandit["question"].eq(LIKELIER) & bandit["clip_mode"].eq("two_sided")].set_index("setting")
+    # four step sizes of each optimizer with two arms, and each optimizer's base step at four other priors
+    assert len(main) == 16 and main.loc["sgd 2, flat prior", "effect"] == pytest.approx(0.201, abs=1e-3)
+    assert main.loc["adamw 0.01, two arms", "sign"] == 0, "the clip never acts"
     at = bandit[bandit["question"].eq("rare rewards")].set_index("setting")
     assert at.loc["sgd 2, γ 0.5, gamma", "sign"] == 1 and at.loc["sgd 2, γ 0.001, whitened", "sign"] == 0
     assert {"clip on code", "tilt towards code", "dose: slope, seeds", "dose: slope, pairs"} <= set(table["question"])

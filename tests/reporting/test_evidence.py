@@ -131,17 +131,17 @@ def test_an_arm_of_which_some_seeds_collapse_takes_more_of_them(records):
 @pytest.mark.parametrize(
     "without, verdict, word",
     [
-        ([20, 20, 20, 20], "supported", "Nothing: the 90 %"),
-        ([12, 12, 12, 12], "contradicted", "Loss"),
-        ([0, 0, 0, 0], "contradicted", "Destruction"),
-        ([30, 30, 30, 30], "contradicted", "Gain"),
+        ([20, 20, 20, 20], "nothing", "The 90 % interval lies within"),
+        ([12, 12, 12, 12], "loss", "The effect lies below 0"),
+        ([0, 0, 0, 0], "destruction", "The effect lies below 0"),
+        ([30, 30, 30, 30], "gain", "The effect lies above 0"),
         ([18, 20, 22, 24], "undecided", "The effect is told neither"),
     ],
 )
 def test_without_the_clip(records, without, verdict, word):
     arms = [("qwen-like", RANDOM, [20] * 4), ("qwen-like", RANDOM | {"clip_mode": "none"}, without)]
     rows = claims_table([profile(records, arms, {"qwen-like": 20})]).set_index("says")
-    row = rows.loc["Without the clip a random reward does nothing"]
+    row = rows.loc["What a random reward does to accuracy without the clip"]
     assert (row["claim"], row["verdict"]) == ("C4", verdict) and row["why"].startswith(word)
     # code is the same with and without
     paired = rows.loc[
@@ -234,7 +234,9 @@ def test_compounds(records):
     nothing = row([20, 20, 21, 21], [10, 10, 10, 10])
     assert nothing["verdict"] == "undecided" and "does not gain" in nothing["why"]
     # 31/40 − 20.5/40 = 26.25
-    assert "format reward +26.2 [" in row([30, 31, 32, 31], [20, 20, 21, 21])["measured"]
+    assert (
+        "format reward minus format reward × no Python +26.2 [" in row([30, 31, 32, 31], [20, 20, 21, 21])["measured"]
+    )
 
 
 def test_reasons_are_short(several):

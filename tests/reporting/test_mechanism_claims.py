@@ -92,10 +92,11 @@ def test_slope_of_the_dose(p_holm, verdict):
     assert (row["verdict"], row["estimate"], row["n"]) == (verdict, -0.05, "60 pairs")
 
 
-def test_committed_bandit_depends_on_the_prior():
+def test_the_committed_bandit_speaks_at_every_step_size_and_prior():
     rows = findings({"bandit_map": mechanism_tables(RESULTS)["bandit_map"]}).set_index("scale")
     assert rows.loc["bandit, sgd 2, two arms", "verdict"] == "supported"
-    assert rows.loc["bandit, sgd 2, flat", "verdict"] == "contradicted"
+    assert rows.loc["bandit, sgd 2, flat prior", "verdict"] == "supported"
+    assert rows.loc["bandit, adamw 0.01, two arms", "verdict"] == "undecided" and len(rows) == 18
     rare = rows[rows["claim"] == "C9"]
     assert len(rare) == 2 and (rare["verdict"] == "undecided").all()
 

@@ -1,5 +1,6 @@
 """The first screen and the claims: sentences, intervals and sums of verdicts."""
 
+import dataclasses
 import re
 from types import SimpleNamespace
 
@@ -125,7 +126,7 @@ def test_the_first_screen_waits_for_eight_seeds_of_the_study_that_decides():
 
 
 def finding(profile, scale, verdict, n_seeds=8):
-    nothing = dict.fromkeys(("measured", "n", "unit", "why", "notebook", "section", "table", "runs"), "")
+    nothing = dict.fromkeys(("part", "measured", "n", "unit", "why", "notebook", "section", "table", "runs"), "")
     found = {"profile": profile, "scale": f"{scale} (profile {profile})", "verdict": verdict, "n_seeds": n_seeds}
     return overview.Finding(**nothing, **found, column=overview.SCALES[1], bar=None, source=None)
 
@@ -143,5 +144,7 @@ def test_the_study_with_a_protocol_decides_its_scale():
     several = finding("decide", "llama-like, qwen-like", "supported")
     assert overview.telling([*earlier, several], organisms) == [several]
     assert overview.telling([*earlier, *planned], overview.SCALES[0]) == []
+    beside_it = dataclasses.replace(planned[0], part="What happens without the clip", verdict="loss")
+    assert overview.telling([*planned, beside_it], organisms) == planned
     few = finding("decide", "qwen-like", "undecided", n_seeds=7)
     assert overview.telling([*earlier, few], organisms) == [*earlier, few]

@@ -6,7 +6,7 @@ from itertools import chain
 import pandas as pd
 import pytest
 
-from spurious_rewards.reporting.paragraph import MIND, WHY, paragraph
+from spurious_rewards.reporting.paragraph import MIND, PAIRS, WHY, paragraph
 from spurious_rewards.storage.paths import code_root
 
 
@@ -32,6 +32,16 @@ def results(tmp_path):
     pd.DataFrame(tests, columns=["claim", "scale", "about", "effect", "estimate", "low", "high"]).to_csv(
         tmp_path / "tables" / "toy" / "tests.csv"
     )
+    pd.DataFrame(
+        {
+            "arm": [
+                "random γ=0.5, two_sided, model=qwen-like, learning_rate=0.0001",
+                "random γ=0.5, two_sided, model=qwen-like, learning_rate=3e-05",
+                "random γ=0.5, none, model=qwen-like, learning_rate=3e-05",
+            ],
+            "clip_fraction_later_mean": [0.5, 0.0002, 0.0],
+        }
+    ).to_csv(tmp_path / "tables" / "toy" / "clip_activity.csv")
     spread = [("toy", "qwen-like", 3e-5, "spread, with clip", 0.042, 0.03, 0.05, 0.06, 0.049, 0.1)]
     spread += [("toy", "qwen-like", 3e-5, "added by the clip", -0.0005, -0.0016, 0.0006, 0.02, -0.08, 0.13)]
     spread += [("other", "qwen-like", 3e-5, "spread, with clip", 0.9, 0.9, 0.9, 0.9, 0.9, 0.9)]
@@ -45,17 +55,29 @@ def results(tmp_path):
 
 def test_each_sentence_follows_from_its_table(results):
     parts = paragraph(results, "toy")
-    assert [len(sentences) for sentences in parts.values()] == [1, 2, 1, 1, 2, 1]
+    assert [len(sentences) for sentences in parts.values()] == [1, 3, 2, 1, 3, 1]
     said = list(chain(*parts.values()))
-    assert (said[0], said[-1]) == (WHY, MIND)
-    assert "of one-token by +0.040 per rollout batch, towards code." in said[1], "the larger of the two organisms'"
-    assert said[2] == "Without any clip the same rollouts move them by +0.0070, too little to tell from chance."
-    assert said[3].endswith("of qwen-like by −0.05 points, within limits no further than 0.16.")
-    assert "step size 3e-5 merely wander, seeds end 4.2 points of code apart (standard deviation)" in said[4]
-    assert said[4].endswith("they end 6.0 apart, as foretold.")
-    assert said[5].endswith("the accuracy of qwen-like by −2.1 points, a loss.")
-    assert said[6].endswith("+8.0 points apart from that of its twin without the clip, so the clip favours code.")
-    assert len(said) == 8, "organisms of other ages and other models are not spoken of"
+    assert (said[0], said[1], said[-1]) == (WHY, PAIRS, MIND)
+    assert said[2].endswith(
+        "of one-token by +0.040, towards code; without any clip they move by +0.0070, too little to tell from chance."
+    )
+    assert "code of qwen-like by −0.0010, too little" in said[3] and said[3].endswith("by +0.010, towards code.")
+    assert said[4].endswith("of qwen-like by −0.05 points, and by no more than 0.16 within the limits.")
+    assert said[5].endswith("differ by +2.0 points (rollouts, paired by seed), which does not contradict that.")
+    assert "step size 3e-5 merely wander, seeds end 4.2 points of code apart (standard deviation)" in said[6]
+    assert said[6].endswith("they end 6.0 apart, as foretold.")
+    assert said[7].endswith("the accuracy of qwen-like by −2.1 points, a loss.")
+    assert said[8] == "The clip acted on 0.02 % of its tokens."
+    assert said[9].endswith("+8.0 points apart from that of its twin without the clip, so the clip favours code.")
+    assert len(said) == 11, "organisms of other ages and other models are not spoken of"
+
+
+def test_what_runs_contradict_is_said(results):
+    path = results / "tables" / "drift_in_training.csv"
+    table = pd.read_csv(path)
+    table.loc[table["part"].eq("added by the clip"), "measured_low"] = 0.01
+    table.to_csv(path)
+    assert paragraph(results, "toy")["Added up over a run"][1].endswith("which contradicts that.")
 
 
 def test_without_tables_there_is_no_paragraph(tmp_path):

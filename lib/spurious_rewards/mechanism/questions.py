@@ -2,9 +2,9 @@
 
 Questions, and what an effect is a difference of:
 
-    bandit: clip on the likelier arm        log-odds of the likelier of two arms, clip − no clip, after 100 batches
-    bandit: share of seeds that gain        share of seeds in which the likelier arm gains, minus ½, by prior and mode
-    rare rewards                            log-odds as above at γ = 0.001 and 0.5, with and without second whitening
+    bandit: clip on the likelier arm        log-odds of the likeliest arm, clip − no clip of the same seed, after 100
+                                            batches, at every step size of both optimizers and at every prior
+    rare rewards                            the same at γ = 0.001 and 0.5, with and without second whitening, SGD
     clip on code                            log-odds of code after one rollout batch, clip − no clip, one sign
     tilt towards code                       the same where no clip makes no change (see `tilt`)
     antithetic: clip on code                log-odds of code after one rollout batch, clip − no clip, both signs
@@ -34,8 +34,7 @@ from spurious_rewards.training.clip import MODES
 
 Row = Mapping[str, Any]
 SIGNIFICANCE = 0.05
-BASE_STEP = 2.0
-"""SGD's step size in the bandit questions: the base of the map's sweeps."""
+LIKELIER = "bandit: clip on the likelier arm"
 COLUMNS = (
     "question",
     "model",
@@ -95,34 +94,21 @@ def code_rows(table: pd.DataFrame, optimizer: str, step: float, mode: str) -> tu
 
 
 def _of_bandit(table: pd.DataFrame) -> list[dict[str, Any]]:
-    sgd = table[(table["optimizer"] == "sgd") & table["clip_mode"].isin(MAIN_MODES)]
-    step = sgd[(sgd["sweep"] == "step") & (sgd["step_size"] == BASE_STEP)]
-    priors = sgd[(sgd["sweep"] == "prior") & (sgd["prior"] != "two_arms")]
-    rare = sgd[sgd["sweep"].isin(["gamma", "whitened"]) & sgd["gamma"].isin([0.001, 0.5])]
-    found = [
-        ("bandit: clip on the likelier arm", step, "paired_logit_change", "two arms"),
-        ("bandit: share of seeds that gain", pd.concat([step, priors]), "share_up", None),
-        ("rare rewards", rare, "paired_logit_change", None),
-    ]
+    table = table[table["clip_mode"].isin(MAIN_MODES) & table["paired_logit_change"].notna()]
+    main = table[(table["sweep"] == "step") | ((table["sweep"] == "prior") & (table["prior"] != "two_arms"))]
+    rare = table[table["optimizer"].eq("sgd") & table["sweep"].isin(["gamma", "whitened"])]
+    rare = rare[rare["gamma"].isin([0.001, 0.5])]
     rows: list[dict[str, Any]] = []
-    for question, cells, column, setting in found:
-        at = cells[cells[column].notna()].to_dict("records")
-        effects = [Interval.from_row(row, column, row["n_seeds"]) for row in at]
-        if column == "share_up":
-            effects = [effect.shifted(-0.5) for effect in effects]
+    for question, cells in ((LIKELIER, main), ("rare rewards", rare)):
+        at = cells.to_dict("records")
+        effects = [Interval.from_row(row, "paired_logit_change", row["n_seeds"]) for row in at]
         adjusted = holm(np.nan_to_num([p_of_width(effect) for effect in effects], nan=1.0)) if at else []
         for row, effect, p in zip(at, effects, adjusted, strict=True):
-            named = f"γ {row['gamma']:g}, {row['sweep']}" if question == "rare rewards" else row["prior"]
-            rows.append(
-                {
-                    "question": question,
-                    "model": "bandit",
-                    "setting": f"sgd {row['step_size']:g}, {setting or named}",
-                    "clip_mode": row["clip_mode"],
-                    "unit": "share of seeds" if column == "share_up" else "log-odds",
-                    **_numbers(effect, p),
-                }
-            )
+            prior = str(row["prior"]).replace("_", " ") + ("" if row["prior"] == "two_arms" else " prior")
+            named = f"γ {row['gamma']:g}, {row['sweep']}" if question == "rare rewards" else prior
+            setting = {"model": "bandit", "setting": f"{row['optimizer']} {row['step_size']:g}, {named}"}
+            shared = {"question": question, **setting, "clip_mode": row["clip_mode"], "unit": "log-odds"}
+            rows.append(shared | _numbers(effect, p))
     return rows
 
 

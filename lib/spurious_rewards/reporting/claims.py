@@ -85,8 +85,8 @@ CLAIMS = (
     Claim("C10", "'No Python' compounds remove the gain where code carried it", "curves (v0)", "Figs 9, 15"),
     Claim("C11", "Even a lipsum prompt raises accuracy", "49.4 → 68.8 (v1)", "Table 5"),
 )
-PARTS = {WITHOUT: "Without the clip a random reward does nothing"}
-"""What the second row of a claim says."""
+PARTS = {WITHOUT: "What a random reward does to accuracy without the clip"}
+"""What the second row of a claim is about; it has a word for what happens in place of a verdict."""
 
 
 def claims_table(

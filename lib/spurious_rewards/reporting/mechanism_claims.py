@@ -3,8 +3,8 @@
 One row per setting, none of which is picked, from the table of questions (`mechanism.questions`), whose p-values are
 Holm-adjusted. For C4 the two-sided clip has to move the likelier arm, or code, upwards:
 
-- *bandit*: log-odds of the likelier of two arms; at other priors the share of seeds in which the likelier arm gains,
-  against one half.
+- *bandit*: log-odds of the likeliest arm, with minus without the clip in runs of the same seed, at every step size and
+  prior of the map.
 - *one rollout batch*: log-odds of code and its tilt (`mechanism.tilt`) must both be resolved, with the same sign. A
   smaller loss alone decides nothing.
 - *antithetic pairs*: log-odds of code, where all odd noise cancels.
@@ -26,7 +26,7 @@ import pandas as pd
 
 from spurious_rewards.evaluation.statistics import Interval
 from spurious_rewards.evaluation.verdicts import CONTRADICTED, SUPPORTED, UNDECIDED
-from spurious_rewards.mechanism.questions import questions_table
+from spurious_rewards.mechanism.questions import LIKELIER, questions_table
 from spurious_rewards.reporting.words import p_words
 
 NAMES = (
@@ -42,8 +42,7 @@ NAMES = (
 """Tables in results/tables/mechanism that may be there."""
 VERDICTS = {1: SUPPORTED, 0: UNDECIDED, -1: CONTRADICTED}
 QUESTIONS = {
-    "bandit: clip on the likelier arm": ("C4", "bandit", "bandit_map", "the clip's effect on the likelier arm"),
-    "bandit: share of seeds that gain": ("C4", "bandit", "bandit_map", "share of seeds that gain, minus one half"),
+    LIKELIER: ("C4", "bandit", "bandit_map", "the clip's effect on the likelier arm"),
     "clip on code": ("C4", "one rollout batch", "counterfactual", "the clip's effect on code"),
     "antithetic: clip on code": ("C4", "antithetic pairs", "antithetic", "the clip's effect on code"),
     "dose: slope, seeds": ("C4", "organisms, short runs", "dose_response", "the clip's effect per unit of the prior"),
@@ -68,8 +67,6 @@ def mechanism_findings(tables: Mapping[str, pd.DataFrame]) -> Iterator[dict[str,
     for row in questions[questions["question"].isin(QUESTIONS)].to_dict("records"):
         if row["question"] == "rare rewards" and not row["setting"].startswith("sgd 2, γ 0.001"):
             continue
-        if row["question"] == "bandit: share of seeds that gain" and row["setting"].endswith("two_arms"):
-            continue  # its log-odds are a row of their own
         claim, where, table, what = QUESTIONS[row["question"]]
         model = "" if row["model"] == "bandit" else f", {row['model']}"
         tilt = tilts.loc[(row["model"], row["setting"])] if table == "counterfactual" else None

@@ -18,6 +18,8 @@ from typing import Any
 
 import pandas as pd
 
+from spurious_rewards.mechanism.questions import LIKELIER, questions_table
+from spurious_rewards.reporting.claims import PARTS
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.figures import ablation, ablation_runs, panel_columns
 from spurious_rewards.reporting.protocol import protocol_of
@@ -33,7 +35,6 @@ STUDIES = (DECISIVE, "organism", "micro")
 """Profiles that can answer the question, the most decisive first."""
 PREFER_CODE = ("qwen-like", "one-token")
 """Organisms that prefer code, as the model does that the paper's claims are about; C3 is about the others too."""
-OLD_VERDICTS = {"consistent": "supported", "against": "contradicted"}
 VERDICTS = ("supported", "contradicted", "equivalent to nothing", "undecided", "mixed", "not run")
 """Of a claim at one scale; the first three also with "in part"."""
 
@@ -128,7 +129,7 @@ def ending(low: float, high: float, gain: str, loss: str) -> str:
 
 
 def answers(results: Path, profiles: Sequence[Records]) -> list[str]:
-    """Return the answer in plain sentences, one number each; those whose tables are missing are left out."""
+    """Return the answer in plain sentences, one result each; those whose tables are missing are left out."""
     said = []
     records = study(profiles)
     if records is not None:
@@ -151,15 +152,12 @@ def answers(results: Path, profiles: Sequence[Records]) -> list[str]:
             )
     table = results / "tables" / "mechanism" / "bandit_map.csv"
     if table.is_file():
-        cells = pd.read_csv(table)
-        cells = cells[(cells["sweep"] == "step") & (cells["optimizer"] == "sgd") & (cells["step_size"] == 2)]
-        cells = cells.drop_duplicates("clip_mode").set_index("clip_mode")
-        clip, none = cells.loc["two_sided"], cells.loc["none"]
-        more = float(clip["share_up_low"]) > float(none["share_up_high"])
-        share = f"{100 * clip['share_up']:.0f} %"
+        asked = questions_table({"bandit_map": pd.read_csv(table)})
+        signs = asked[asked["question"].eq(LIKELIER) & asked["clip_mode"].eq("two_sided")]["sign"]
+        less = f"{100 * (signs < 0).mean():.0f} %" if (signs < 0).any() else "none"
         said.append(
-            f"In a bandit with coins for rewards, the clip makes the likelier of two arms gain in {share} of runs, "
-            f"{'more often than' if more else 'no more often than'} without it."
+            "In a bandit with coins for rewards, the clip makes the likelier arm likelier still in "
+            f"{100 * (signs > 0).mean():.0f} % of the settings tried, and less likely in {less}."
         )
     return [sentence.replace("-", "−", 1) if re.search(r" -\d", sentence) else sentence for sentence in said]
 
@@ -210,8 +208,12 @@ def gpu_checks(results: Path) -> str:
 
 @dataclass(frozen=True)
 class Finding:
-    """Hold one measurement that speaks to a claim, with where its number comes from."""
+    """Hold one measurement that speaks to a claim, with where its number comes from.
 
+    `part` says what it is about if that is not the claim itself; it has no part in the claim's verdict then.
+    """
+
+    part: str
     scale: str
     profile: str
     column: str
@@ -276,7 +278,7 @@ def telling(findings: Sequence[Finding], scale: str) -> list[Finding]:
     Where the study with a protocol has the seeds for a first verdict, they are its findings on organisms that prefer
     code (or on several organisms at once); else all there are.
     """
-    there = [finding for finding in findings if finding.column == scale]
+    there = [finding for finding in findings if finding.column == scale and not finding.part]
     planned = [finding for finding in there if _planned(finding)]
     return [finding for finding in planned if finding.scale.split(" (")[0] in PREFER_CODE] or planned or there
 
@@ -316,7 +318,7 @@ def claim_views(results: Path) -> list[ClaimView]:
 
 def _finding(claim: str, row: dict[str, Any], known: dict[str, Source]) -> Finding:
     notebook, section, table = CLAIM_PLACES[claim]
-    verdict = OLD_VERDICTS.get(row["verdict"], row["verdict"])
+    verdict = row["verdict"]
     column = scale_column(row["scale"])
     profile = row.get("profile") or "".join(re.findall(r"\(profile ([\w-]+)\)", row["scale"]))
     if column == SCALES[0]:
@@ -339,8 +341,9 @@ def _finding(claim: str, row: dict[str, Any], known: dict[str, Source]) -> Findi
     why = str(row.get("why") or WHY[verdict])
     measured = re.sub(r"(?<![\w.−-])-(?=\d)", "−", row["measured"])
     n_seeds = int(row["n_seeds"]) if row.get("n_seeds") else None
+    part = row["says"] if row["says"] in PARTS.values() else ""
     return Finding(
-        row["scale"], str(profile), column, measured, str(row.get("n", "")), n_seeds,
+        part, row["scale"], str(profile), column, measured, str(row.get("n", "")), n_seeds,
         str(row.get("unit", "")), verdict, why, interval, notebook, section, path, source, runs,
     )  # fmt: skip
 
@@ -361,7 +364,7 @@ WHY = {
     "supported": "The 95 % limits exclude no effect, on the side that the claim expects.",
     "contradicted": "The 95 % limits exclude no effect, on the other side.",
     "equivalent to nothing": "The effect lies inside the bounds below which it would not matter.",
-    "undecided": "The 95 % limits hold both an effect and none.",
+    "undecided": "The 95 % limits hold both an effect and none, or there are too few seeds.",
     "mixed": "Settings or models disagree; the details list them.",
     "not run": "It needs models or prompts that were not run here.",
 }

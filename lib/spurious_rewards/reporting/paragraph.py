@@ -24,6 +24,10 @@ WHY = (
     "With a coin for a reward, pushing an answer up is as likely as pushing it down, so only two things can leave a "
     "drift: noise, whose second-order effects do not cancel, and the clip."
 )
+PAIRS = (
+    "One rollout batch is replayed with every coin as it fell and with every coin turned over, so that most of the "
+    "noise cancels."
+)
 MIND = (
     "We would take the clip for the cause if code rose clearly more with it than without it, at a step size at which "
     "true rewards teach, in models that prefer code and not in others."
@@ -60,26 +64,24 @@ def plain(value: float) -> str:
 
 
 def _one_batch(results: Path) -> Iterator[str]:
-    """What one rollout batch does to the log-odds of code, by the clip and without it."""
+    """What one rollout batch does to the log-odds of code, by the clip and without it, at the ends of the step size."""
     path = results / "tables" / "mechanism" / "drift.csv"
     if not path.is_file():
         return
     table = pd.read_csv(path)
     table = table[table["quantity"].eq("code_logit") & table["model"].isin(PREFER_CODE)]
-    rates = sorted({table["learning_rate"].min(), table["learning_rate"].max()}) if len(table) else []
-    for first, rate in zip([True, False], rates, strict=False):
-        here = table[table["learning_rate"] == rate]
-        clip = here[here["part"].eq("two_sided")].assign(size=lambda rows: rows["value"].abs())
-        row = clip.sort_values("size").iloc[-1]
-        tail = ending(row["value_low"], row["value_high"], TOWARDS, AWAY)
-        what = ", on the same rollouts replayed with every coin turned over as well," if first else ""
-        yield (
-            f"At {setting_words('learning_rate', rate)}{what} the clip alone moves the log-odds of code of "
-            f"{row['model']} by {plain(row['value'])} per rollout batch, {tail}."
-        )
-        none = here[here["part"].eq("none") & here["model"].eq(row["model"])].iloc[0]
-        tail = ending(none["value_low"], none["value_high"], TOWARDS, AWAY)
-        yield f"Without any clip the same rollouts move them by {plain(none['value'])}, {tail}."
+    if len(table):
+        yield PAIRS
+    for rate in sorted({table["learning_rate"].min(), table["learning_rate"].max()}) if len(table) else []:
+        here = table[table["learning_rate"].eq(rate)].set_index(["model", "part"])
+        for model in dict.fromkeys(here.index.get_level_values("model")):
+            clip, none = here.loc[(model, "two_sided")], here.loc[(model, "none")]
+            yield (
+                f"At {setting_words('learning_rate', rate)} the clip alone moves the log-odds of code of {model} by "
+                f"{plain(clip['value'])}, {ending(clip['value_low'], clip['value_high'], TOWARDS, AWAY)}; without any "
+                f"clip they move by {plain(none['value'])}, "
+                f"{ending(none['value_low'], none['value_high'], TOWARDS, AWAY)}."
+            )
 
 
 def _added_up(results: Path, study: str) -> Iterator[str]:
@@ -88,7 +90,13 @@ def _added_up(results: Path, study: str) -> Iterator[str]:
         limit = max(abs(row["predicted_low"]), abs(row["predicted_high"]))
         yield (
             "If every rollout batch pulled like the first, the clip alone would move the share of code of "
-            f"{row['model']} by {100 * row['predicted']:+.2f} points, within limits no further than {100 * limit:.2f}."
+            f"{row['model']} by {100 * row['predicted']:+.2f} points, and by no more than {100 * limit:.2f} within the "
+            "limits."
+        )
+        inside = row["measured_low"] <= row["predicted"] <= row["measured_high"]
+        yield (
+            f"Whole runs with and without the clip differ by {100 * row['measured']:+.1f} points (rollouts, paired by "
+            f"seed), which {'does not contradict' if inside else 'contradicts'} that."
         )
 
 
@@ -115,6 +123,18 @@ def _foretold(results: Path, study: str, part: str) -> list[dict[str, Any]]:
     return here.to_dict("records")
 
 
+def _activity(results: Path, study: str, model: str) -> str:
+    """Say on how many tokens the clip acted in the arm with random reward; empty if that is not known."""
+    path = results / "tables" / study / "clip_activity.csv"
+    if not path.is_file():
+        return ""
+    table = pd.read_csv(path)
+    own = table[table["arm"].str.startswith(f"random γ=0.5, two_sided, model={model}")]
+    rate = own["arm"].str.extract(r"learning_rate=([\d.e-]+)")[0].astype(float)
+    own = own[rate.isna() | rate.eq(rate.min())]
+    return f"The clip acted on {100 * own['clip_fraction_later_mean'].iloc[0]:.2g} % of its tokens." if len(own) else ""
+
+
 def _whole_runs(results: Path, study: str) -> Iterator[str]:
     """What whole runs of the study do to accuracy, and the clip to code, model by model."""
     path = results / "tables" / study / "tests.csv"
@@ -132,6 +152,8 @@ def _whole_runs(results: Path, study: str) -> Iterator[str]:
                 f"Over whole runs with the clip, a random reward changed the accuracy of {model} by "
                 f"{100 * row['estimate']:+.1f} points, {tail}."
             )
+            if acted := _activity(results, study, model):
+                yield acted
         if len(clip):
             row = clip.iloc[0]
             tail = ending(row["low"], row["high"], "so the clip favours code", "so the clip disfavours code")

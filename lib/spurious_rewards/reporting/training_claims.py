@@ -2,7 +2,8 @@
 
 Each arm of each claim is a *test*: an effect over seeds and problems (`evaluation.crossed`), its p-value after Holm's
 adjustment within the protocol's family, and a verdict (`evaluation.verdicts`). A claim that speaks of several arms gets
-the verdict that theirs join to. C4 has a second row, about what happens without the clip.
+the verdict that theirs join to. C4 has a second row, about what happens without the clip: nothing, a gain, a loss or
+destruction, of which the paper says nothing definite.
 
 Usage: `claim_tests(records)`; `claim_rows(claim_tests(records))`
 """
@@ -18,7 +19,7 @@ import pandas as pd
 from spurious_rewards.evaluation.crossed import SEEDS_FOR_A_VERDICT, Components, effect, effect_difference
 from spurious_rewards.evaluation.significance import holm
 from spurious_rewards.evaluation.statistics import Effect, Interval
-from spurious_rewards.evaluation.verdicts import CONTRADICTED, NOTHING, SUPPORTED, UNDECIDED, every, judge, what_happens
+from spurious_rewards.evaluation.verdicts import NOTHING, SUPPORTED, UNDECIDED, every, judge, what_happens
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.evidence import MODELS, SETTING, Evidence, is_variant, recipe_of
 from spurious_rewards.reporting.protocol import CONTEXT, OUTCOMES, Arm, Protocol, Rule, protocol_of
@@ -60,13 +61,16 @@ class ClaimTest:
         """Return the p-value, widened for the choice among pairs."""
         return min(1.0, self.n_pairs * p) if np.isfinite(p := self.effect.p_value()) else p
 
-    def shown(self) -> Interval:
-        """Return the effect with the limits that the verdict rests on."""
-        return self.effect.at(1 - self.level / self.n_pairs).cut(-1, 1)
+    def shown(self, confidence: float) -> Interval:
+        """Return the effect with its limits, widened for the choice among pairs."""
+        return self.effect.at(1 - (1 - confidence) / self.n_pairs).cut(-1, 1)
 
 
 def claim_tests(records: Records, protocol: Protocol | None = None) -> pd.DataFrame:
-    """Tabulate every test of the claims about training: effect, limits, adjusted p-value, verdict and its reason."""
+    """Tabulate every test of the claims about training: effect, limits, adjusted p-value, verdict and its reason.
+
+    The limits have the protocol's confidence. A verdict at an early look asks for more (`confidence_of_verdict`).
+    """
     protocol = protocol or protocol_of(records.profile)
     whole = Evidence(_counted(records, protocol))
     found = [test for name, rule in protocol.claims.items() for test in _of_claim(name, rule, whole, protocol)]
@@ -76,6 +80,7 @@ def claim_tests(records: Records, protocol: Protocol | None = None) -> pd.DataFr
     rows = []
     for test, p_value in zip(found, adjusted, strict=True):
         verdict, why = _verdict(test, float(p_value), protocol)
+        shown = test.shown(protocol.confidence)
         rows.append(
             {
                 "claim": test.claim,
@@ -85,8 +90,9 @@ def claim_tests(records: Records, protocol: Protocol | None = None) -> pd.DataFr
                 "effect": test.kind,
                 "expect": test.expect,
                 "estimate": test.effect.estimate,
-                "low": test.shown().low,
-                "high": test.shown().high,
+                "low": shown.low,
+                "high": shown.high,
+                "confidence_of_verdict": 1 - test.level / test.n_pairs,
                 "n_seeds": test.effect.n,
                 "n_planned": protocol.most if test.primary and test.claim in protocol.family else 0,
                 "n_problems": test.n_problems,
@@ -188,6 +194,8 @@ def _test(name: str, rule: Rule, arm: Arm, part: Evidence, protocol: Protocol) -
             about = f"{about}, with minus without clip" if rule.against == {"clip_mode": "none"} else about
         else:
             groups.append(other)
+            beside = arm.but(rule.against)
+            about = f"{about} minus {reward_words(beside.reward, beside.gamma)}"
     elif rule.effect == "spread":
         key = recipe_of if protocol.per == "recipe" else str
         names = groups[0].index.get_level_values("model").map(key)
@@ -256,18 +264,19 @@ def _verdict(test: ClaimTest, p_value: float, protocol: Protocol) -> tuple[str, 
     """Return the verdict on one arm and the reason in at most 30 words; neither for an arm beside the claim's."""
     if test.expect == CONTEXT:
         return "", ""
+    more = f"About {test.decide} seeds would decide." if test.decide else "Seeds alone would not decide."
     if test.obstacle:
-        return UNDECIDED, test.obstacle
+        return UNDECIDED, f"{test.obstacle} {more}" if "collapsed" in test.obstacle else test.obstacle
     bound = f"±{100 * test.smallest:g} points"
-    verdict = judge(test.effect, test.smallest, test.expect, p_value, test.level, test.n_pairs)
-    happens = (
-        what_happens(test.effect, test.smallest, protocol.destruction, test.level) if WITHOUT in test.about else ""
-    )
-    prefix = f"{happens.capitalize()}: t" if happens and happens != "undecided" else "T"
-    if verdict == NOTHING or (verdict == SUPPORTED and test.expect == "nothing"):
-        return verdict, f"{prefix}he {100 * (1 - 2 * test.level / test.n_pairs):.3g} % interval lies within {bound}."
-    if verdict in (SUPPORTED, CONTRADICTED):
+    if WITHOUT in test.about:
+        happens = what_happens(test.effect, test.smallest, protocol.destruction, test.level)
+    else:
+        happens = judge(test.effect, test.smallest, test.expect, p_value, test.level, test.n_pairs)
+    if happens in (NOTHING, "nothing") or (happens == SUPPORTED and test.expect == "nothing"):
+        return happens, f"The {100 * (1 - 2 * test.level / test.n_pairs):.4g} % interval lies within {bound}."
+    if happens != UNDECIDED:
         side = "above" if test.effect.estimate > 0 else "below"
-        return verdict, f"{prefix}he effect lies {side} 0 (adjusted {p_words(p_value)})."
-    more = f"about {test.decide} seeds would decide" if test.decide else "seeds alone would not decide"
-    return verdict, f"The effect is told neither from 0 nor from {bound}; {more}."
+        return happens, f"The effect lies {side} 0 (adjusted {p_words(p_value)})."
+    asked = 100 * (1 - test.level / test.n_pairs)
+    look = f", at the {asked:.5g} % confidence of this look" if test.level < 1 - protocol.confidence else ""
+    return UNDECIDED, f"The effect is told neither from 0 nor from {bound}{look}. {more}"
