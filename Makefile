@@ -91,7 +91,7 @@ test-slurm: $(READY) .venv-slurm-ready ## tests of the cluster path with a real 
 	@$(MAKE) --no-print-directory setup VENV=.venv-slurm LOCK=requirements/slurm.lock.txt
 
 # The table of all faults is committed: which, and how each ended.
-test-faults: $(READY) ## kill jobs, fill disks, damage files, run again; about 20 CPU minutes (FAULTS=quick: a tenth)
+test-faults: $(READY) ## kill jobs, fill disks, damage files, run again; about half an hour of CPU (FAULTS=quick: a tenth)
 	$(PY) tests/faults/faults.py $(if $(filter quick,$(FAULTS)),--quick,--out results/tables/faults)
 
 lint: $(READY) ## style, unused code and types

@@ -4,8 +4,8 @@
     python tests/faults/faults.py --quick                            # a fixed tenth of it, for CI
 
 Kinds of fault:
-    kill             SIGKILL at one of the job's file operations, drawn at random
-    kill in time     SIGKILL after a random share of its time, also inside native code
+    kill             SIGKILL at one of the job's file operations, drawn at random, each at most once
+    kill in time     SIGKILL after a random share of its time, also inside native code; earlier if it was done by then
     disk full        a file operation is refused for want of space
     small disk       the job's folder lies on a file system that is too small (as root on Linux)
     not a number     a weight becomes NaN before an update
@@ -102,12 +102,17 @@ class Stage:
 
     def kill_in_time(self, share: float) -> Row:
         """Kill the job after a share of the time that an undisturbed one took."""
-        root = self._fresh()
-        process = Fork(self._job(), root, before=jobs.leave_out_slow_parts)
-        time.sleep(share * self.seconds)
-        process.kill()
-        first = process.wait()
-        where = f"{share:.2f} of {self.seconds:.1f} s"
+        while True:
+            root = self._fresh()
+            process = Fork(self._job(), root, before=jobs.leave_out_slow_parts)
+            time.sleep(share * self.seconds)
+            process.kill()
+            first = process.wait()
+            if first["exit"] != 0:
+                break
+            self.seconds *= share  # done by then: other processes took time from the first run
+            shutil.rmtree(root)
+        where = f"{share:.4f} of {self.seconds:.2f} s"
         return self._again(self._row("kill in time", where, first, root), root)
 
     def disk_full(self, at: int) -> Row:
@@ -373,13 +378,17 @@ def damage(path: Path, how: str, rng: random.Random, partner: Path | None = None
 
 
 def plan(stage: Stage, counts: dict[str, int], rng: random.Random, mount: bool) -> list[tuple[Callable, tuple]]:
-    """Draw the faults of one kind of job."""
+    """Draw the faults of one kind of job; kills beyond its file operations come at random times."""
     kinds = stage.kind.only or tuple(counts)
     counts = {name: math.ceil(stage.kind.share * count) * (name in kinds) for name, count in counts.items()}
     work: list[tuple[Callable, tuple]] = []
-    work += [(stage.kill, (at,)) for at in _spread(stage.events, counts["kills"], rng)]
-    work += [(stage.kill_in_time, (rng.uniform(0.02, 0.98),)) for _ in range(counts["kills in time"])]
-    work += [(stage.disk_full, (at,)) for at in _spread(stage.events, counts["full disks"], rng)]
+    operations = range(1, stage.events + 1)
+    kills = min(counts["kills"], stage.events)
+    in_time = counts["kills in time"] + counts["kills"] - kills
+    work += [(stage.kill, (at,)) for at in rng.sample(operations, kills)]
+    work += [(stage.kill_in_time, (rng.uniform(0.02, 0.98),)) for _ in range(in_time)]
+    full = min(counts["full disks"], stage.events)
+    work += [(stage.disk_full, (at,)) for at in rng.sample(operations, full)]
     if mount:
         work += [(stage.small_disk, (rng.uniform(0.05, 0.95),)) for _ in range(counts["small disks"])]
     if stage.kind.makes_runs:
@@ -402,24 +411,18 @@ def plan(stage: Stage, counts: dict[str, int], rng: random.Random, mount: bool) 
     return work + [(stage.corrupt, one) for one in rng.sample(damages, min(counts["corruptions"], len(damages)))]
 
 
-def _spread(n: int, count: int, rng: random.Random) -> list[int]:
-    """Draw `count` of the numbers 1 to n, each as rarely twice as possible."""
-    rounds = -(-count // n)
-    return [number for _ in range(rounds) for number in rng.sample(range(1, n + 1), n)][:count]
-
-
 def _is_data(path: Path) -> bool:
     """Tell whether a file is one that a job reads or writes: no hidden one, no source of the project."""
     return path.parts[0] in ("runs", "results") and not any(part.startswith(".") for part in path.parts)
 
 
 WHOLE = {
-    "kills": 105, "kills in time": 8, "full disks": 8, "small disks": 4, "pairs": 3, "corruptions": 38, "boxes": 20,
-    "hubs": 12, "NaN": 12, "kernels": 100,
+    "kills": 90, "kills in time": 8, "full disks": 8, "small disks": 4, "pairs": 3, "corruptions": 38, "boxes": 20,
+    "hubs": 12, "NaN": 6, "kernels": 25,
 }  # fmt: skip
 QUICK = {
     "kills": 6, "kills in time": 1, "full disks": 1, "small disks": 1, "pairs": 1, "corruptions": 4, "boxes": 3,
-    "hubs": 4, "NaN": 3, "kernels": 10,
+    "hubs": 4, "NaN": 3, "kernels": 3,
 }  # fmt: skip
 PARTS = [*JOBS, "boxes", "hub"]
 
@@ -500,6 +503,14 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     return counts.unstack(fill_value=0).reindex(columns=["equal", "sentence", "failure"], fill_value=0).reset_index()
 
 
+def kill_points(table: pd.DataFrame) -> tuple[int, int]:
+    """Count the distinct points at which jobs were killed: file operations, and random times."""
+    killed = table[table["ended"] == "killed"]
+    number = killed["where"].str.extract(r"\((\d+)\) of \d+$")[0].fillna(killed["where"])
+    points = killed.assign(point=number).drop_duplicates(["part", "fault", "point"])["fault"].value_counts()
+    return int(points.get("kill", 0)), int(points.get("kill in time", 0))
+
+
 def write(table: pd.DataFrame, folder: Path, origins: dict[str, Any]) -> None:
     """Write all rows, their summary, and where the rows of each part come from; other parts stay as they are."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -540,6 +551,8 @@ def main() -> None:
     failures = table[table["outcome"] == "failure"]
     for row in failures.itertuples():
         print(f"{row.job}, {row.fault}, {row.where}: {row.problem.strip().splitlines()[-1]}")
+    operations, times = kill_points(table)
+    print(f"Killed at {operations} distinct file operations and at {times} random times.")
     print(f"{len(table)} faults, {len(failures)} failures, {time.monotonic() - began:.0f} s")
     sys.exit(bool(len(failures)))
 

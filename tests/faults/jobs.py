@@ -238,12 +238,12 @@ class Job:
 JOBS = {
     "evaluation": Job(evaluation),
     "labelling": Job(labelling),
-    "training": Job(train, share=0.3),
+    "training": Job(train, share=0.6),
     "study": Job(run_study, share=0.12),
-    "report": Job(write_report, study_done, makes_runs=False, files=("results/**/*",), share=0.08),
-    "page": Job(write_page, pages_of_before, makes_runs=False, files=("results/**/*",), share=0.2),
-    "notebooks": Job(run_notebooks, toy_project, files=_PIPELINE, share=0.06),
-    "pipeline": Job(run_pipeline, toy_project, files=_PIPELINE, share=0.1, only=("kills in time", "pairs")),
+    "report": Job(write_report, study_done, makes_runs=False, files=("results/**/*",), share=0.1),
+    "page": Job(write_page, pages_of_before, makes_runs=False, files=("results/**/*",), share=0.25),
+    "notebooks": Job(run_notebooks, toy_project, files=_PIPELINE, share=0.4),
+    "pipeline": Job(run_pipeline, toy_project, files=_PIPELINE, share=0.3, only=("kills in time", "pairs")),
 }
 
 

@@ -1,6 +1,7 @@
 """A quick share of `make test-faults`: jobs killed, out of disk and damaged, and that the suite itself can fail."""
 
 import random
+from types import SimpleNamespace
 
 import faults
 import fork
@@ -109,15 +110,56 @@ def test_parts_that_did_not_run_stay_in_the_table(tmp_path):
     assert pd.read_csv(tmp_path / "summary.csv")["sentence"].tolist() == [1, 0]
 
 
-def test_faults_are_drawn_from_all_operations():
-    drawn = faults._spread(5, 12, random.Random(0))
-    assert len(drawn) == 12 and set(drawn) == {1, 2, 3, 4, 5} and drawn != sorted(drawn)
+def planned(name, events, folder, counts):
+    """The kills that are planned for a job of so many file operations: their numbers, and shares of its time."""
+    kinds = ("kill", "kill_in_time", "disk_full", "two_at_once", "kernel_killed", "not_a_number", "corrupt")
+    stage = SimpleNamespace(name=name, kind=jobs.JOBS[name], events=events, whole=folder, killed_late=lambda _: folder)
+    for kind in kinds:
+        setattr(stage, kind, kind)
+    work = faults.plan(stage, counts, random.Random(0), mount=False)
+    return [[arguments[0] for one, arguments in work if one == kind] for kind in ("kill", "kill_in_time")]
+
+
+def test_no_operation_is_killed_twice_and_what_is_left_over_comes_at_random_times(tmp_path):
+    counts = faults.WHOLE | {"kills": 12, "kills in time": 2}
+    for events, operations, times in ((5, 5, 9), (100, 12, 2)):
+        kills, in_time = planned("evaluation", events, tmp_path, counts)
+        assert (len(kills), len(set(kills)), len(set(in_time))) == (operations, operations, times)
+        assert set(kills) <= set(range(1, events + 1)) and kills != sorted(kills)
+
+
+def test_a_whole_run_kills_at_300_distinct_points(tmp_path):
+    table = pd.read_csv(COMMITTED / "faults.csv", keep_default_na=False)
+    kills = table[table["fault"] == "kill"]
+    events = kills["where"].str.extract(r" of (\d+)$")[0].astype(int).groupby(kills["part"]).max()
+    plans = {name: planned(name, events.get(name, 0), tmp_path, faults.WHOLE) for name in jobs.JOBS}
+    operations, times = (sum(len(set(plan[kind])) for plan in plans.values()) for kind in (0, 1))
+    assert operations >= 200 and times >= 100 and all(plan[1] for plan in plans.values())
+
+
+def test_repeated_kills_count_once():
+    kills = [("a", "open .x.1 (3) of 9"), ("a", "open .x.2 (3) of 9"), ("b", "open .x.2 (3) of 9")]
+    rows = [(part, "kill", where) for part, where in kills]
+    rows += [("a", "kill in time", "0.50 of 2.0 s"), ("a", "kill in time", "0.51 of 2.0 s")]
+    table = pd.DataFrame(rows, columns=["part", "fault", "where"]).assign(ended="killed")
+    assert faults.kill_points(table) == (2, 2)
+    assert faults.kill_points(table.assign(ended="done")) == (0, 0)
+
+
+def test_a_job_that_was_done_in_time_is_killed_earlier(stage, monkeypatch):
+    monkeypatch.setattr(stage, "seconds", 4 * stage.seconds)
+    row = stage.kill_in_time(0.9)
+    assert (row["ended"], row["outcome"]) == ("killed", "equal"), row
 
 
 def test_the_committed_table_has_every_part_and_no_failure():
     table = pd.read_csv(COMMITTED / "faults.csv", keep_default_na=False)
     assert set(table["part"]) == set(faults.PARTS) == set(faults.read_json(COMMITTED / "faults.json"))
-    assert ((table["ended"] == "killed") | (table["fault"] == "kernel killed")).sum() >= 300
+    operations, times = faults.kill_points(table)
+    page = " ".join((jobs.REPOSITORY / "docs" / "security.md").read_text(encoding="utf-8").split())
+    assert f"at {operations} distinct file operations and at {times} random times" in page, (
+        "the page says other numbers"
+    )
     assert table["fault"].isin(faults.DAMAGES).sum() >= 100
     assert {"kill in time", "disk full", "small disk", "two at once", "not a number"} <= set(table["fault"])
     assert set(table["outcome"]) == {"equal", "sentence"} and set(table["equal"]) == {"yes"}
