@@ -24,12 +24,21 @@ def results(tmp_path):
     drift = pd.DataFrame(rows, columns=["model", "learning_rate", "part", "value", "value_low", "value_high"])
     drift.assign(quantity="code_logit").to_csv(tmp_path / "tables" / "mechanism" / "drift.csv")
     tests = [
-        ("C1", "qwen-like (profile toy)", "random reward", "change", -0.021, -0.03, -0.01),
-        ("C4", "qwen-like (profile toy)", "random reward, with minus without clip", "paired", 0.08, 0.01, 0.15),
-        ("C4", "qwen-like (profile toy)", "random reward, without the clip", "change", -0.5, -0.6, -0.4),
-        ("C1", "qwen-like-at10 (profile toy)", "random reward", "change", 0.9, 0.8, 1.0),
+        ("C1", "qwen-like (profile toy)", "random reward", "change", -0.021, -0.03, -0.01, "undecided"),
+        (
+            "C4",
+            "qwen-like (profile toy)",
+            "random reward, with minus without clip",
+            "paired",
+            0.08,
+            0.01,
+            0.15,
+            "supported",
+        ),
+        ("C4", "qwen-like (profile toy)", "random reward, without the clip", "change", -0.5, -0.6, -0.4, "destruction"),
+        ("C1", "qwen-like-at10 (profile toy)", "random reward", "change", 0.9, 0.8, 1.0, "supported"),
     ]
-    pd.DataFrame(tests, columns=["claim", "scale", "about", "effect", "estimate", "low", "high"]).to_csv(
+    pd.DataFrame(tests, columns=["claim", "scale", "about", "effect", "estimate", "low", "high", "verdict"]).to_csv(
         tmp_path / "tables" / "toy" / "tests.csv"
     )
     pd.DataFrame(
@@ -55,7 +64,7 @@ def results(tmp_path):
 
 def test_each_sentence_follows_from_its_table(results):
     parts = paragraph(results, "toy")
-    assert [len(sentences) for sentences in parts.values()] == [1, 3, 2, 1, 3, 1]
+    assert [len(sentences) for sentences in parts.values()] == [1, 3, 2, 1, 4, 1]
     said = list(chain(*parts.values()))
     assert (said[0], said[1], said[-1]) == (WHY, PAIRS, MIND)
     assert said[2].endswith(
@@ -66,10 +75,11 @@ def test_each_sentence_follows_from_its_table(results):
     assert said[5].endswith("differ by +2.0 points (rollouts, paired by seed), which does not contradict that.")
     assert "step size 3e-5 merely wander, seeds end 4.2 points of code apart (standard deviation)" in said[6]
     assert said[6].endswith("they end 6.0 apart, as foretold.")
-    assert said[7].endswith("the accuracy of qwen-like by −2.1 points, a loss.")
+    assert said[7].endswith("by −2.1 points, a loss, but no verdict yet.")
     assert said[8] == "The clip acted on 0.02 % of its tokens."
-    assert said[9].endswith("+8.0 points apart from that of its twin without the clip, so the clip favours code.")
-    assert len(said) == 11, "organisms of other ages and other models are not spoken of"
+    assert said[9].endswith("+8.0 points apart from that of its twin without the clip, towards code.")
+    assert said[10] == "Without the clip, its accuracy changed by −50.0 points, a loss."
+    assert len(said) == 12, "organisms of other ages and other models are not spoken of"
 
 
 def test_what_runs_contradict_is_said(results):

@@ -37,6 +37,8 @@ PREFER_CODE = ("qwen-like", "one-token")
 """Organisms that prefer code, as the model does that the paper's claims are about; C3 is about the others too."""
 VERDICTS = ("supported", "contradicted", "equivalent to nothing", "undecided", "mixed", "not run")
 """Of a claim at one scale; the first three also with "in part"."""
+CLIP_ON_OFF = "random reward, with minus without clip"
+"""What the paired test of C4 is about."""
 
 
 @dataclass(frozen=True)
@@ -119,13 +121,29 @@ def bar(value: float, low: float, high: float, axis: tuple[float, float], unit: 
     return Bar(text, place(value), place(low), place(high), place(0.0))
 
 
-def ending(low: float, high: float, gain: str, loss: str) -> str:
-    """Say what the limits allow.
+def ending(low: float, high: float, gain: str, loss: str, verdict: str = "") -> str:
+    """Say what the 95 % limits allow, and whether the verdict of a test, which may ask for more, is still open.
 
     >>> ending(-1.0, 2.0, "a gain", "a loss"), ending(0.1, 2.0, "a gain", "a loss")
     ('too little to tell from chance', 'a gain')
+    >>> ending(0.1, 2.0, "a gain", "a loss", "undecided")
+    'a gain, but no verdict yet'
     """
-    return gain if low > 0 else loss if high < 0 else "too little to tell from chance"
+    said = gain if low > 0 else loss if high < 0 else ""
+    if said and verdict == "undecided":
+        said += ", but no verdict yet"
+    return said or "too little to tell from chance"
+
+
+def test_of(results: Path, profile: str, claim: str, model: str, about: str) -> dict[str, Any]:
+    """Find the row of one test in a profile's table of tests; empty if there is none."""
+    path = results / "tables" / profile / "tests.csv"
+    if not path.is_file():
+        return {}
+    table = pd.read_csv(path)
+    rows = table[table["claim"].eq(claim) & table["about"].eq(about)]
+    rows = rows[rows["scale"].str.split(" (", regex=False).str[0].eq(model)]
+    return {str(name): value for name, value in rows.iloc[0].items()} if len(rows) else {}
 
 
 def answers(results: Path, profiles: Sequence[Records]) -> list[str]:
@@ -137,16 +155,17 @@ def answers(results: Path, profiles: Sequence[Records]) -> list[str]:
         model = rows["model"].iloc[0]
         clip = rows[(rows["model"] == model) & (rows["clip_mode"] == "two_sided")].iloc[0]
         change = 100 * clip["accuracy_change"]
-        tail = ending(clip["accuracy_change_low"], clip["accuracy_change_high"], "a gain", "a loss")
+        verdict = test_of(results, records.profile, "C1", model, "random reward").get("verdict", "")
+        tail = ending(clip["accuracy_change_low"], clip["accuracy_change_high"], "a gain", "a loss", verdict)
         said.append(
             "In a small model that likes to reason in code, GRPO with a random reward changed accuracy by "
             f"{change:+.1f} points, {tail}."
         )
         effect = _clip_effect(results, records.profile, clip, records)
         if effect is not None:
-            tail = ending(
-                effect["code_difference_low"], effect["code_difference_high"], "towards code", "away from code"
-            )
+            verdict = test_of(results, records.profile, "C4", model, CLIP_ON_OFF).get("verdict", "")
+            low, high = effect["code_difference_low"], effect["code_difference_high"]
+            tail = ending(low, high, "towards code", "away from code", verdict)
             said.append(
                 f"The clip moved that model's share of code by {100 * effect['code_difference']:+.1f} points, {tail}."
             )

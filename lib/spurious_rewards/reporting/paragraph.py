@@ -17,7 +17,8 @@ from typing import Any
 
 import pandas as pd
 
-from spurious_rewards.reporting.overview import DECISIVE, PREFER_CODE, ending
+from spurious_rewards.reporting.overview import CLIP_ON_OFF, DECISIVE, PREFER_CODE, ending, test_of
+from spurious_rewards.reporting.training_claims import WITHOUT
 from spurious_rewards.reporting.words import setting_words
 
 WHY = (
@@ -137,27 +138,21 @@ def _activity(results: Path, study: str, model: str) -> str:
 
 def _whole_runs(results: Path, study: str) -> Iterator[str]:
     """What whole runs of the study do to accuracy, and the clip to code, model by model."""
-    path = results / "tables" / study / "tests.csv"
-    if not path.is_file():
-        return
-    tests = pd.read_csv(path).drop_duplicates(["claim", "scale", "about"])
     for model in PREFER_CODE:
-        own = tests[tests["scale"].str.split(" (", regex=False).str[0].eq(model)]
-        random = own[own["claim"].eq("C1") & own["about"].eq("random reward")]
-        clip = own[own["claim"].eq("C4") & own["effect"].eq("paired")]
-        if len(random):
-            row = random.iloc[0]
-            tail = ending(row["low"], row["high"], "a gain", "a loss")
+        if row := test_of(results, study, "C1", model, "random reward"):
+            tail = ending(row["low"], row["high"], "a gain", "a loss", row["verdict"])
             yield (
                 f"Over whole runs with the clip, a random reward changed the accuracy of {model} by "
                 f"{100 * row['estimate']:+.1f} points, {tail}."
             )
             if acted := _activity(results, study, model):
                 yield acted
-        if len(clip):
-            row = clip.iloc[0]
-            tail = ending(row["low"], row["high"], "so the clip favours code", "so the clip disfavours code")
+        if row := test_of(results, study, "C4", model, CLIP_ON_OFF):
+            tail = ending(row["low"], row["high"], "towards code", "away from code", row["verdict"])
             yield (
                 f"Its share of code ended {100 * row['estimate']:+.1f} points apart from that of its twin without the "
                 f"clip, {tail}."
             )
+        if row := test_of(results, study, "C4", model, f"random reward, {WITHOUT}"):
+            tail = ending(row["low"], row["high"], "a gain", "a loss", row["verdict"])
+            yield f"Without the clip, its accuracy changed by {100 * row['estimate']:+.1f} points, {tail}."
