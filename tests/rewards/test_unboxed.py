@@ -327,6 +327,12 @@ FROM_LIFE = [  # what an answer without a box looks like, its gold, and golds th
     ("so the equation is x^2 + y^2 = 25.", "x^2+y^2=25", "x^2+y^2=5"),
     ("#### 72 dollars and 50 cents", "72.5", "50"),
     ("It takes 2 hours and 15 minutes.", "135", "15"),
+    ("The polynomial factors as (x + 2)(x + 3).", "(x+2)(x+3)", "3"),
+    ("$$x^2 + 5x + 6 = (x+2)(x+3)$$", "(x+2)(x+3)", "(x+1)(x+3)"),
+    (r"$$[ABC] = \frac{1}{2} \cdot 6 \cdot 8 = 24.$$", "24", "8"),
+    ("The set {3, 5}", "3,5", "5"),
+    ("<answer>two thirds</answer>", r"\frac23", "2"),
+    ("<answer>25π cm²</answer>", r"25\pi", "25"),
     # bases, roots, π, exponents, shares
     ("The answer is 4210 (base 5).", "4210_5", "4210_6"),
     ("So we get 11001 in binary.", "11001_2", "11001_3"),
@@ -350,6 +356,10 @@ FROM_LIFE = [  # what an answer without a box looks like, its gold, and golds th
     ("Raymond is 23 years older than his son, who is 3.", "23", "3"),
     ("The profit is 25% of $500, which is $125.", "125", "25"),
     ("He has 7 red and 5 blue balls, making a total of 12 balls.", "12", "5"),
+    ("The final result is 252, i.e. 36 × 7.", "252", "36"),
+    ("<answer>He earns $252 in 7 days by working 6 hours a day.</answer>", "252", "6"),
+    ("The solutions are x = -2 and x = -3, and their sum is -5.", "-5", "-3"),
+    ("Therefore $4$ values of $n$ work.", "4", "3"),
     # denials, doubts, repetitions, ends
     ("The answer is not 42. It is 72.", "72", "42"),
     ("The answer is not 42 but 72.", "72", "42"),
@@ -366,6 +376,10 @@ FROM_LIFE = [  # what an answer without a box looks like, its gold, and golds th
     ("### 72", "72", "3"),
     ("<answer><b>72</b></answer>", "72", "7"),
     # choices
+    ("So the answer is option C, i.e., 45 km/h.", "C", "B"),
+    ("Therefore the answer is C (45).", "C", "A"),
+    ("Selected option: C", "C", "A"),
+    ("We get 42. I would go with C.", "C", "A"),
     ("Thus, the answer is **C**, since A and B are wrong.", "C", "A"),
     ("The best option is C.", "C", "A"),
     ("We get 42, so I choose C.", "C", "A"),
@@ -399,6 +413,7 @@ def test_a_field_of_a_program_is_no_answer_of_json():
         ("m+n=0", "0", False),
         ("x+y=5", "2x+2y=10", True),
         ("5", "x+y=5", False),
+        ("x^2-4=(x-1)(x+4)", "(x-1)(x+4)", False),  # no identity
         (r"2\text{ hours and }15\text{ minutes}", "2.25", True),
         (r"2\text{ hours and }15\text{ minutes}", r"135\text{ minutes}", True),
         (r"2\text{ hours and }15\text{ minutes}", r"2\text{ hours and }25\text{ minutes}", False),

@@ -49,6 +49,18 @@ _NUMBER_WORDS = re.compile(
     rf"(?!and\b)(?P<number>(?:{_NUMBER_NAMES})(?:[\s-]+(?:{_NUMBER_NAMES}))*)"
     rf"(?P<noun>(?: +(?!(?:{_NUMBER_NAMES}|half|halves|third|quarter|\w+th)s?\b)[a-z]+){{0,2}})"
 )
+_PARTS = {
+    "half": 2,
+    "halve": 2,
+    "third": 3,
+    "quarter": 4,
+    "fourth": 4,
+    "fifth": 5,
+    "sixth": 6,
+    "eighth": 8,
+    "tenth": 10,
+}
+_FRACTION_WORDS = re.compile(rf"(one|two|three|four|five|six|seven|nine)[ -]({'|'.join(_PARTS)})s?")
 _MARKED_LETTER = re.compile(r"\\text\{\([A-J]\)\}")
 _LETTER_WITH_CONTENT = re.compile(r"\(([A-Ja-j])\)[.:]?(.+)|([A-J])[.:)](.+)")
 _TIME = re.compile(r"\d{1,2}:[0-5]\d")
@@ -114,6 +126,9 @@ def _as_number(words: str, counted: bool) -> str:
 
     A `counted` number may have a noun of one or two words behind it (`seven red apples`).
     """
+    fraction = _FRACTION_WORDS.fullmatch(words)
+    if fraction:
+        return rf"\frac{{{words_to_number(fraction[1])}}}{{{_PARTS[fraction[2]]}}}"
     match = _NUMBER_WORDS.fullmatch(words)
     return words_to_number(match["number"]) if match and (counted or not match["noun"]) else ""
 

@@ -189,6 +189,12 @@ def _assignments(a: str, b: str, _: int) -> Outcome:
     parts = structure.split_top(a, "=")
     if len(parts) > 1 and parts[-1] != "0" and structure.is_quantity(parts[0]) and value(b) is not None:
         return parts[-1], b
+    if (
+        len(parts) > 1
+        and not structure.has_relation(b)
+        and (atoms.unknowns(parts[0], parts[-1]) or (False,))[0] is True
+    ):
+        return parts[-1], b  # x^2+5x+6=(x+2)(x+3)
     if ("=" in a) != ("=" in b) and not structure.has_relation(b if "=" in a else a):
         return False, "structure_differs"
     return None

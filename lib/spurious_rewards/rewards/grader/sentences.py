@@ -30,8 +30,8 @@ _BASE = (
     r"\s*\(?(?:in\s+)?base[\s-]*(?:\d{1,2}|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|sixteen)\b\)?"
     r"|\s+in\s+(?:binary|octal|hexadecimal)\b"
 )
-_ENTRY = r"(?=[^\s,()\[\]]*[\d∞π])[^\s,()\[\]]+"
-_TUPLE = rf"(?!\({_GROUPED}\))[(\[]\s*{_ENTRY}(?:\s*,\s*{_ENTRY})+\s*[)\]]"
+_ENTRY = r"(?=[^\s,()\[\]{}]*[\d∞π])[^\s,()\[\]{}]+"
+_TUPLE = rf"(?!\({_GROUPED}\))[(\[{{]\s*{_ENTRY}(?:\s*,\s*{_ENTRY})+\s*[)\]}}]"
 _TIMES = r"(?:\d+(?:\.\d+)?\s*\*?\s*)"
 _ROOT = r"(?:√\s*(?:\d+|\([^()]*\))|sqrt\(\d+\))"
 _TOGETHER = "|".join(  # 2 hours and 15 minutes
@@ -51,7 +51,7 @@ NUMBER = re.compile(
     r"|[-−]?(?:(?<!\w)\d+)?\\sqrt\s*\{[^{}]*\}"
     r"|(?<![\w.:])\d+(?:(?::\d+)+|(?:\s:\s\d+)+)(?:\s*[ap]\.?m\b)?"  # ratios and times of day
     rf"|(?<![\w.])(?:{_TOGETHER})"
-    rf"|(?<![\w)\\]){_TUPLE}(?:\s*[∪U]\s*{_TUPLE})*"  # pairs, intervals
+    rf"|(?<![\w)}}\\]){_TUPLE}(?:\s*[∪U]\s*{_TUPLE})*"  # pairs, intervals
     rf"|(?<![\w.])[-−]?(?:{_TIMES}?{_ROOT}|{_TIMES}(?:π|pi\b)|π(?=/\d)|\d*\s?[½⅓⅔¼¾])(?:/\d+)?"
     r"|(?<![\w.])[-−]?\d+\s+\d+/\d+"  # mixed numbers
     rf"|(?<![\w.^])[-−]?[$€£¥]?[-−]?(?:{_GROUPED}|\d*\.?\d+)(?:\.\.\.)?(?:\s*/\s*\d+)?"
@@ -68,7 +68,9 @@ _NUMBER_WORD = re.compile(
     r"|eight|nine))?|zero|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|(?:thir|four|fif|six|seven|eigh"
     r"|nine)teen)\b"
 )
-SENTENCE_END = re.compile(r"(?<!\bMr)(?<!\bMs)(?<!\bDr)(?<!\bMrs)(?<!\d\.\.)[.!?](?:\s|\*|\"|$)|\n")
+SENTENCE_END = re.compile(
+    r"(?<!\bMr)(?<!\bMs)(?<!\bDr)(?<!\bMrs)(?<!\bi\.e)(?<!\be\.g)(?<!\d\.\.)[.!?](?:\s|\*|\"|$)|\n"
+)
 _EXPLANATION = re.compile(
     "|".join(
         (
@@ -77,7 +79,7 @@ _EXPLANATION = re.compile(
             r"(?<=[A-Za-z]):\s(?=\d[\d,.]*\s[A-Za-z]+(?:\s[a-z]+){0,3}\s*(?:,|and\b))",  # 35 in all: 10 red and 25 blue
             r",?\s+(?:since|because|out of|instead of|rather than|given that|assuming|where|when|if|whereas)\b",
             r"\s+(?:more|less|\w+er) than\b",
-            r"\s+that costs?\b",
+            r"\s+that costs?\b|\s+by\s+[a-z]+ing\b",
             r",\s*which(?!\s+(?:gives|equals|yields|makes|means|totals)\b)\b",
             r",\s*(?:as|not|but|while|and not|with|at|by|who|attained|achieved|reached|occurring)\b",
             r"(?<=[\d$)}]),?\s+(?:at|for|with)\s+(?=\$?[A-Za-z]\s*=)",  # 72 at x = 5
@@ -87,6 +89,7 @@ _EXPLANATION = re.compile(
 _ADDITION = re.compile(r";\s|\s[-–—]+\s(?=[A-Za-z]{2})|,\s*(?:i\.e|that is)\b")  # behind a stated answer
 _COPULA = re.compile(
     r"\b(?:is|are|was|were|be|equals?|becomes|gives|yields|makes|totals)\b(?:\s+to\b)?|:(?=\s)(?<!\d\s:)"
+    r"|\b(?:factors\s+as|(?:simplifies|reduces|expands|evaluates|comes|amounts)\s+to)\b"
 )
 _SO = re.compile(
     r",\s*(?:and\s+)?(?:so|thus|therefore|hence|giving|yielding|making|leaving|for\s+a\s+total\s+of)\s+(?!that\b)"
@@ -148,7 +151,7 @@ def is_nothing_but_answer(text: str, is_answer: bool) -> bool:
         return is_answer and bool(text) and not PROSE.search(without_commands(text))
     words = [word.lower() for word in PROSE.findall(without_commands(text))]
     if not words or (is_answer and all(word in ("and", "or") for word in words)):
-        return not _EQUATIONS.search(text) and not (is_answer and _EXPLANATION.search(text))
+        return not _EQUATIONS.search(text) and not (is_answer and (_EXPLANATION.search(text) or ", i.e" in text))
     if not is_answer:
         return False
     if _COPULA.search(text) or "=" in text:
@@ -202,17 +205,19 @@ def in_sentence(sentence: str, stated: bool = False) -> str | None:
             return tidy(listed.group())
         if equation and not PROSE.search(sentence, equation.end()):
             return tidy(sentence[equation.end() :])
-    if "=" in masked and not _NO_EQUATION.search(masked):
-        value = sentence[masked.rindex("=") + 1 :]
-        if values_in(value):
-            return _piece(value)
+    equals = masked.rfind("=") if not _NO_EQUATION.search(masked) else -1
+    stating = next((m for m in reversed(list(_COPULA.finditer(masked))) if _states(sentence, m)), None)
+    if equals >= 0 and values_in(sentence[equals + 1 :]) and not (stating and stating.start() > equals):
+        return _piece(sentence[equals + 1 :])
     if at_head and not _COMPUTED.search(masked):
         return _main_value(sentence, first=True)
-    for copula in reversed(list(_COPULA.finditer(masked))):
-        ranks = _ranks(sentence[copula.end() :])
-        if ranks and (min(ranks) < _ASIDE or not values_in(sentence[: copula.start()])):
-            return _piece(sentence[copula.end() :])
-    return _main_value(sentence, first=False)
+    return _piece(sentence[stating.end() :]) if stating else _main_value(sentence, first=False)
+
+
+def _states(sentence: str, copula: re.Match[str]) -> bool:
+    """Tell whether a value that is no aside stands behind a verb, or any value if none stands before it."""
+    ranks = _ranks(sentence[copula.end() :])
+    return bool(ranks) and (min(ranks) < _ASIDE or not values_in(sentence[: copula.start()]))
 
 
 def _conclusion(sentence: str) -> str:
@@ -258,6 +263,7 @@ def joined(text: str, math: re.Match[str]) -> list[str]:
 def _main_value(sentence: str, first: bool) -> str:
     """Return the first or last value among those that are least of an aside."""
     values, ranks = values_in(sentence), _ranks(sentence)
+    ranks = [rank + (value.re is MATH and _content(value).isalpha()) for value, rank in zip(values, ranks, strict=True)]
     chosen = [value for value, rank in zip(values, ranks, strict=True) if rank == min(ranks)]
     value = chosen[0 if first else -1]
     return with_suffix(value, sentence) if value.re is MATH else tidy(value.group())

@@ -106,7 +106,7 @@ def is_name(text: str) -> bool:
     """Return whether a left-hand side names a quantity: `x`, `a_{3}`, `f(2)`, `|AB|`, `A:B`, `(p,q)`, words."""
     text = re.sub(r"\\text\{[^{}]*\}", "w", text)
     text = re.sub(r"_\{[^{}]*\}|\^\{(?:[*']*|-1|T)\}", "", text)
-    text = re.sub(r"(?<=[A-Za-z'])\([^()=]*\)", "", text)
+    text = re.sub(r"\[([A-Z]+)\]", r"\1", re.sub(r"(?<=[A-Za-z'])\([^()=]*\)", "", text))
     text = re.sub(r"\\frac\{([A-Za-z]+)\}\{([A-Za-z]+)\}", r"\1", text)
     text = re.sub(r"\\(?:overline|overrightarrow|vec|hat|bar|mathbf|angle|triangle|odot|Delta)", "", text)
     return bool(re.search("[A-Za-z]", text) and re.fullmatch(rf"[(|]?(?:{NAME}|[,:|{{}}' ])+[)|]?", text))

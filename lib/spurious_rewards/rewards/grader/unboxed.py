@@ -64,7 +64,8 @@ _CUES = tuple(
     for words, after in (
         (r"final\s+answers?", r"[\s:*=]*"),
         (
-            r"answers?(?:\s+(?:option|choice))?|(?:correct|right|best)\s+(?:option|choice)|(?m:^[ \t]*A(?=:))",
+            r"answers?(?:\s+(?:option|choice))?|(?m:^[ \t]*A(?=:))"
+            r"|(?:correct|right|best|selected|chosen|my)\s+(?:option|choice|letter)",
             r"[\s:*=]*",
         ),
         (r"solutions?|results?", r"[\s:*=]*"),
@@ -87,13 +88,13 @@ _NOT_STATED = re.compile(
 )
 _BOLD = re.compile(r"\*\*(.+?)\*\*")
 _OPTION = re.compile(  # "option C", "(C) 31.5 N", "C, since …"
-    r"(?i:(?:the\s+)?(?:correct\s+)?(?:option|choice|letter)\s*(?:is\s*)?:?)\s*\(?([A-J])\)?(?:[.):]?\s*$|[.):]\s)"
-    r"|\(?([A-J])(?:\)?[.:]|\))\s+\S|([A-J])(?:,|\s+(?:since|because))\s"
+    r"(?i:(?:the\s+)?(?:correct\s+)?(?:option|choice|letter)\s*(?:is\s*)?:?)\s*\(?([A-J])\)?(?:[.):]?\s*$|[.):,]\s|\s\()"
+    r"|\(?([A-J])(?:\)?[.:]|\))\s+\S|([A-J])(?:,\s|\s+(?:since|because)\s|\s\()"
 )
 _CHOSEN = re.compile(  # a last sentence like "So it is choice C" or "Thus (C) is the right option"
     r"\b(?:[Oo]ption|[Cc]hoice)\s+(?:is:?\s+)?\(?([A-J])\)?(?![A-Za-z(])"
     r"|\(?\b([A-J])\)?\s+is\s+(?:the\s+)?(?:right|correct|best)\b"
-    r"|\b(?:choose|select|pick)\s+\(?([A-J])\)?[.!\s]*\Z|\A\W*(?:\*\*\(?([A-J])\)?\.?\*\*|\(([A-J])\)|([A-J])[.)])\W*\Z"
+    r"|\b(?:choose|select|pick|go\s+with)\s+\(?([A-J])\)?[.!\s]*\Z|\A\W*(?:\*\*\(?([A-J])\)?\.?\*\*|\(([A-J])\)|([A-J])[.)])\W*\Z"
 )
 _CUE_IN_TEXT = re.compile(r"(?i)\\(?:text|textbf|mathbf|mbox)\s*\{([^{}]*\b(?:answer|solution|result)\b[^{}]*)\}")
 _DENIAL = re.compile(r"(?i)\b(does not exist|no (?:real )?solutions?)[.\s]*\Z")
@@ -178,7 +179,12 @@ def _json_object(inside: str) -> str | None:
     pairs = {m.group(1).lower(): _unescaped(next(v for v in m.groups()[1:] if v is not None))
              for m in _JSON_PAIR.finditer(inside)}  # fmt: skip
     named = next(
-        (pairs[name] for name in ("answer", "value", "final", "result", "number", "text") if name in pairs), None
+        (
+            pairs[name]
+            for name in ("answer", "value", "final", "result", "amount", "total", "number", "text")
+            if name in pairs
+        ),
+        None,
     )
     if named is not None or len(pairs) < 2:
         return named if named is not None else next(iter(pairs.values()), None)

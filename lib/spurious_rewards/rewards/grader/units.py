@@ -66,7 +66,8 @@ _SIGNS = {"$": KNOWN["dollar"], "€": KNOWN["euro"], "£": KNOWN["sterling"], "
 _SUFFIXES = {r"^\circ": KNOWN["degree"], r"\$": KNOWN["dollar"], **{sign: _SIGNS[sign] for sign in "€£¥"}}
 _SAFE = sorted((name for name in KNOWN if len(name) > 1 and name not in ("in", "min", "mi")), key=len, reverse=True)
 _PLAIN = re.compile(  # a unit without \text after a number; single letters may be unknowns
-    rf"(.*[\d}})!])\s*(square|sq\.?|cubic|cu\.?)?({'|'.join(map(re.escape, _SAFE))}|(?i:[ap]\.?m)|m(?=\^))(?:e?s)?\.?"
+    rf"(.*(?:[\d}})!]|\\pi ?))\s*(square|sq\.?|cubic|cu\.?)?"
+    rf"({'|'.join(map(re.escape, _SAFE))}|(?i:[ap]\.?m)|m(?=\^))(?:e?s)?\.?"
     r"(?:\^\{?([23])\}?)?"
 )
 _TEXT = re.compile(r"(.+?)\s*\\text\{([^{}]*)\}(?:\^\{?(\d)\}?)?\.?")
