@@ -6,7 +6,22 @@ import pandas as pd
 import pytest
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.reporting.readable import in_words, interval_text, plain, readable
+from spurious_rewards.reporting.collect import saved_profiles
+from spurious_rewards.reporting.readable import (
+    COLUMNS,
+    HEADS,
+    MOST_COLUMNS,
+    in_words,
+    interval_text,
+    plain,
+    readable,
+    unit_of,
+)
+from spurious_rewards.reporting.text import BENCHMARKS
+from spurious_rewards.storage.paths import code_root
+
+RESULTS = code_root() / "results"
+PROFILES = saved_profiles(RESULTS)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +48,7 @@ def test_a_table_for_readers():
     )  # fmt: skip
     view = readable(table)
     assert view.heads == ("arm", "seeds", "accuracy, %", "change of accuracy, points")
-    assert view.constant == "benchmark: synthetic_test"
+    assert view.constant == "benchmark: synthetic test"
     assert [cell.text for cell in view.rows[0]] == ["before training", "0", "81.8 [77.0, 86.0]", "–"]
     assert [cell.text for cell in view.rows[1]] == ["random reward, with clip", "5", "84.6 [81.0, 88.0]", "+2.9"]
     assert view.rows[1][2].sort == 0.8463 and view.rows[0][0].sort is None
@@ -45,14 +60,53 @@ def test_wide_tables_show_ten_columns():
 
 
 def test_arms_with_equal_words_keep_their_setting():
-    arms = ["random γ=0.5, none, learning_rate=0.0001", "random γ=0.5, none, learning_rate=0.0003"]
-    view = readable(pd.DataFrame({"arm": arms, "k": [1, 2]}))
-    assert view.heads[:2] == ("arm", "setting")
-    assert [row[1].text for row in view.rows] == ["learning_rate=0.0001", "learning_rate=0.0003"]
+    arms = ["base model", *(f"random γ=0.5, none, model=a, learning_rate={rate}" for rate in ("0.0001", "0.0003"))]
+    view = readable(pd.DataFrame({"arm": arms, "model": ["a"] * 3, "accuracy": [0.5, 0.25, 1.0]}), "arms")
+    assert view.heads == ("arm", "accuracy, %")
+    trained = [f"random reward, without clip, a, step size {rate}" for rate in ("1e-4", "3e-4")]
+    assert [row[0].text for row in view.rows] == ["before training, a", *trained]
+
+
+SHOWN = [path for path in sorted((RESULTS / "tables").rglob("*.csv")) if path.parent.name in (*PROFILES, "mechanism")]
+SHOWN = [path for path in SHOWN if path.stem not in ("bandit_grid",)]  # has a page of its own
+SHOWN += [RESULTS / "tables" / f"{name}.csv" for name in BENCHMARKS]
+SOMETIMES = {"accuracy_change", "code_change", "exact_match_minus_clean", "reason"}
+"""Results that a table has only after training, with a clean set beside, or with refused prompts."""
+
+
+@pytest.mark.parametrize("path", SHOWN, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_table_of_the_pages_shows_its_results(path):
+    settings, results = (words.split() for words in COLUMNS[path.stem])
+    table = pd.read_csv(path).rename(columns={"low": "estimate_low", "high": "estimate_high"})
+    missing = [name for name in results if name not in table and name not in SOMETIMES]
+    assert not missing and set(settings) & set(table), missing
+    view = readable(table, path.stem)
+    there = [name for name in results if name in table]
+    assert there and len(view.heads) <= MOST_COLUMNS
+    heads = in_words_heads(there)
+    assert view.heads[-len(heads) :] == heads, "results were cut off"
+
+
+def in_words_heads(names):
+    return tuple(
+        HEADS.get(name, name.replace("_", " ")) + (f", {unit_of(name)}" if unit_of(name) else "") for name in names
+    )
+
+
+def test_every_chosen_column_exists_somewhere():
+    for name, words in COLUMNS.items():
+        tables = [pd.read_csv(path) for path in SHOWN if path.stem == name]
+        there = set().union(*tables)
+        assert tables and set(" ".join(words).split()) <= there, (name, set(" ".join(words).split()) - there)
 
 
 def test_plain_values():
     assert plain("dirty", True).text == "yes" and plain("commit", "a" * 40).text == "a" * 10
+    assert plain("optimizer", "adamw").text == "AdamW" and plain("learning_rate", 3e-5).text == "3e-5"
+    assert plain("clip_modes", "two_sided none").text == "with clip, without clip"
+    assert plain("switch", "LC").text == "language → code" and plain("p_low", 0.0).text == "0"
+    assert plain("rollouts", 16198.9).text == "16,199" and plain("x", 999.94).text == "999.9"
+    assert plain("change", 0.5).text == "0.5", "of log-odds: no points"
     assert plain("clip_mode", "none").text == "without clip" and plain("x", None).text == "–"
     assert plain("p_holm", 2e-84).text == "< 0.001" and plain("p_value", 0.0312).text == "0.0312"
     assert plain("clip_fraction", 0.00012).text == "0.012", "small shares keep their digits"

@@ -83,16 +83,26 @@ def test_sentences_of_the_pages_are_short(name):
 
 
 def sentences(page: str) -> list[str]:
-    """The sentences of a page's paragraphs, list items and captions; commands and what tables say are left out."""
-    page = re.sub(r"(?s)<(script|style|table|code|pre|a)\b.*?</\1>", " ", page)
-    blocks = re.findall(r"(?s)<(?:p|li|figcaption|h[123])\b[^>]*>(.*?)</", page)
-    texts = [re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", block))) for block in blocks]
+    """The sentences of a page's paragraphs, lists, definitions, captions and cells; commands are left out.
+
+    A cell of a table is a sentence if it begins with a capital letter and ends with a full stop.
+    """
+    page = re.sub(r"(?s)<(script|style|code|pre|a)\b.*?</\1>", " ", page)
+    cells = [text for text in texts_in("td", page) if re.fullmatch(r"[A-Z].* .*[.!?]", text)]
+    page = re.sub(r"(?s)<(table)\b.*?</\1>", " ", page)
+    texts = texts_in("p|li|dd|figcaption|h[123]", page) + cells
     return [part for text in texts for part in re.split(r"(?<=[.!?;])\s+(?=[A-Z“C])|;\s", text) if part.strip()]
+
+
+def texts_in(tags: str, page: str) -> list[str]:
+    """The texts of all elements of these tags, without what is marked up inside."""
+    blocks = [block for _, block in re.findall(rf"(?s)<({tags})\b[^>]*>(.*?)</\1>", page)]
+    return [re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", block))).strip() for block in blocks]
 
 
 def without_limits(text: str) -> str:
     """Cut the limits of numbers out of a sentence, the words "95 %", and names that hold digits."""
-    names = r"\[[^\]]*\]|95 %|γ = [\d.]+|[A-Za-z]+-?\d[\w-]*|step size \S+|learning_rate=\S+|[Ff]igs? [\d–, and]+"
+    names = r"\[[^\]]*\]|95 %|γ = [\d.]+|[A-Za-z]+-?\d[\w-]*|step size \S+|learning_rate=\S+|(?:[Ff]ig|Table)s? [\d–, and]+"
     return re.sub(names, "", text)
 
 

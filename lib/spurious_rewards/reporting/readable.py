@@ -1,8 +1,9 @@
 """Tables as readers see them: limits beside their value, units in the head, rounding to what the limits support.
 
-Columns that hold the same value in every row go to the caption; a table shows at most ten columns, its CSV has all.
+Which columns a page shows of a table stands in `COLUMNS`: at most ten, results among them; its CSV has all. Settings
+that are the same in every row go to the caption.
 
-Usage: `readable(pd.read_csv(path))` for a page, `in_words(table, ["arm", "accuracy"])` in a notebook.
+Usage: `readable(pd.read_csv(path), "arms")` for a page, `in_words(table, ["arm", "accuracy"])` in a notebook.
 """
 
 from __future__ import annotations
@@ -14,8 +15,62 @@ from typing import Any
 
 import pandas as pd
 
-from spurious_rewards.reporting.words import arm_words, clip_words, compact, reward_words
+from spurious_rewards.reporting.words import (
+    OPTIMIZER_WORDS,
+    arm_words,
+    clip_words,
+    compact,
+    reward_words,
+    setting_of_arm,
+    setting_words,
+    spoken,
+)
 
+CELL = "arm benchmark prompt_style temperature model n_seeds n_problems"
+PAIRS = "model optimizer learning_rate clip_mode quantity"
+COLUMNS: dict[str, tuple[str, str]] = {
+    "arms": (f"{CELL} engine k", "accuracy accuracy_change code code_change"),
+    "behaviour": ("arm n_seeds first_batch last_batch",
+                  "code_frequency code_frequency_seed_min code_frequency_seed_max reward_mean"),
+    "checkpoints": (f"{CELL} rollout_batch", "accuracy code"),
+    "clip_activity": ("arm n_seeds n_updates", "clip_fraction_update_1_max clip_fraction_later_mean "
+                      "would_clip_high_later_mean would_clip_low_later_mean kl_old_last_update_mean"),
+    "clip_effect": ("model reward gamma learning_rate benchmark prompt_style temperature clip_mode n_seeds n_problems",
+                    "accuracy_difference code_difference"),
+    "contributions": ("clip_mode benchmark prompt_style temperature model n_arms n_seeds n_problems",
+                      "CC CL LC LL gain"),
+    "first_updates": ("model reward gamma learning_rate seed clip_modes", "equal"),
+    "forced_code": ("model benchmark forced n_problems",
+                    "difference p_holm accuracy accuracy_forced code_advantage n_code n_language"),
+    "pass_at_k": ("arm benchmark prompt_style temperature n_seeds n_problems n_samples k", "pass_at_k"),
+    "probe": ("model benchmark percent n_problems",
+              "exact_match exact_match_numbers rouge_l accuracy exact_match_minus_clean"),
+    "prompts": ("model benchmark prompt_style n_problems",
+                "accuracy difference p_holm code parsable mean_tokens reason"),
+    "runs": ("arm seed n_updates", "minutes tokens_per_second peak_memory_mb completion_tokens sessions commit"),
+    "strategies": (f"{CELL} engine", "code accuracy accuracy_code accuracy_language"),
+    "switches": (f"{CELL} switch", "frequency contribution total_gain"),
+    "tests": ("claim scale about outcome n_seeds", "estimate p_adjusted seeds_to_decide verdict"),
+    "antithetic": (PAIRS, "n_pairs change effect p_holm share_up"),
+    "bandit_bins": ("optimizer step_size clip_mode p_low p_high",
+                    "rollouts clipped_high clipped_low outside_high outside_low"),
+    "bandit_map": ("sweep prior clip_mode epsilon gamma optimizer step_size updates", "share_up paired_logit_change"),
+    "counterfactual": (PAIRS, "n_pairs change effect p_holm share_up"),
+    "decision": ("model n_problems", "code first_token openings likeliest likeliest_code"),
+    "dose_counterfactual": ("optimizer learning_rate quantity clip_mode model statistic n", "prior change effect"),
+    "dose_response": ("optimizer learning_rate quantity clip_mode model statistic n", "prior change effect"),
+    "drift": ("model optimizer learning_rate quantity part n_pairs", "value per_100"),
+    "questions": ("question model setting clip_mode n", "effect unit p_holm"),
+    "agreement": ("model benchmark dtype engine_a engine_b n", "accuracy_a accuracy_b agree same_text near_ties"),
+    "engines": ("model benchmark batch_size n", "transformers_tokens_per_s vllm_tokens_per_s vllm_speedup "
+                "accuracy_a accuracy_b agree"),
+    "grpo_step": ("contestant", "cpu_seconds_per_rollout_batch cpu_seconds_100_batches 100_batches"),
+    "scaling": ("varied size completion_tokens group_size",
+                "cpu_seconds_per_update seconds_generation_per_update peak_memory_mb"),
+    "clip_noise_floor": ("model precision device torch tokens", "mean_change max_change outside"),
+    "grader_benchmark": ("outputs n_pairs grader cache", "pairs_per_second share_correct times_math_verify"),
+}  # fmt: skip
+"""Table → settings, of which those that vary are shown, and results, which are shown always; in the page's order."""
 MOST_COLUMNS = 10
 HEADS = {
     "arm": "arm",
@@ -29,7 +84,6 @@ HEADS = {
     "n_problems": "problems",
     "n_answers": "answers",
     "n_updates": "updates",
-    "n_pairs": "pairs",
     "k": "samples",
     "accuracy": "accuracy",
     "code": "share of code",
@@ -60,14 +114,49 @@ HEADS = {
     "tokens_per_second": "tokens per second",
     "completion_tokens": "tokens",
     "dirty": "uncommitted changes",
+    "about": "arm",
+    "estimate": "effect",
+    "p_adjusted": "p (adjusted)",
+    "seeds_to_decide": "seeds that would decide",
+    "first_batch": "from rollout batch",
+    "last_batch": "to rollout batch",
+    "code_frequency": "share of code",
+    "code_frequency_seed_min": "lowest seed",
+    "code_frequency_seed_max": "highest seed",
+    "reward_mean": "mean reward",
+    "kl_old_last_update_mean": "KL to π_old, last update",
+    "clip_modes": "clip modes",
+    "equal": "equal losses",
+    "CC": "code → code",
+    "CL": "code → language",
+    "LC": "language → code",
+    "LL": "language → language",
+    "difference": "change of accuracy",
+    "code_advantage": "accuracy, code minus language",
+    "exact_match_numbers": "exact match, with a number",
+    "exact_match_minus_clean": "exact match, minus clean",
+    "share_up": "gains, of all seeds",
+    "paired_logit_change": "log-odds, minus without clip",
+    "epsilon": "ε",
+    "p_low": "probability from",
+    "p_high": "probability to",
+    "rouge_l": "ROUGE-L",
+    "engine_a": "first engine",
+    "engine_b": "second engine",
+    "accuracy_a": "accuracy, first engine",
+    "accuracy_b": "accuracy, second engine",
+    "per_100": "over 100 rollout batches",
+    "n_pairs": "pairs",
+    "n": "n",
 }
 SHARES = (
     "accuracy", "code", "boxed", "parsable", "cut_off", "clip_fraction", "would_clip", "exact_match", "share",
     "code_frequency", "frequency", "pass_at",
 )  # fmt: skip
 """Columns whose names begin so are proportions, shown in percent."""
-DIFFERENCES = ("change", "difference", "gain", "minus_clean")
+DIFFERENCES = ("accuracy_change", "code_change", "difference", "gain", "minus_clean", "estimate", "code_advantage")
 """Columns whose names end so are differences of proportions, shown in points with their sign."""
+P_VALUES = ("p_value", "p_holm", "p_adjusted")
 HIDDEN = ("losses", "seeds", "accuracy_difference_per_seed", "code_difference_per_seed", "run_id")
 """Columns that only the CSV shows."""
 
@@ -125,42 +214,61 @@ def plain(name: str, value: Any) -> Cell:
         return Cell("yes" if value else "no")
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         unit = unit_of(name)
-        if name.startswith("p_") and value < 0.001:
+        if name == "learning_rate":
+            return Cell(setting_words(name, value).removeprefix("step size "), float(value))
+        if name in P_VALUES and value < 0.001:
             return Cell("< 0.001", float(value))
         if isinstance(value, float) and unit and math.isfinite(value):
             digits = 1 if abs(value) >= 0.001 or value == 0 else 3
             return Cell(f"{100 * value:{'+' if unit == 'points' else ''}.{digits}f}".replace("-", "−"), 100 * value)
-        text = f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if abs(value) < 1e5 else f"{value:,.0f}"
+        text = f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if abs(value) < 1e3 else f"{value:,.0f}"
         return Cell(text.replace("-", "−") if not text.startswith("1e-") else text, float(value))
     text = str(value)
     if name == "arm":
         return Cell(arm_words(text))
     if name == "clip_mode":
         return Cell(clip_words(text))
+    if name == "switch":
+        return Cell(HEADS.get(text, text))
+    if name == "clip_modes":
+        return Cell(", ".join(map(clip_words, text.split())))
     if name == "reward":
         return Cell(reward_words(text))
-    return Cell(text[:10] if name == "commit" else text)
+    if name == "optimizer":
+        return Cell(OPTIMIZER_WORDS.get(text, text))
+    return Cell(text[:10] if name == "commit" else spoken(text))
 
 
-def readable(table: pd.DataFrame) -> Table:
-    """Turn a table of `results/tables` into what the page shows."""
+def readable(table: pd.DataFrame, name: str = "") -> Table:
+    """Turn a table of `results/tables` into what the page shows.
+
+    Args:
+        table: as it was read.
+        name: of the table; without one its first ten columns are shown.
+    """
+    if {"estimate", "low", "high"} <= set(table):
+        table = table.rename(columns={"low": "estimate_low", "high": "estimate_high"})
+    if "arm" in table and table["arm"].map(arm_words).nunique() < table["arm"].nunique():
+        table = table.assign(arm=[_whole_arm(row) for row in table.to_dict("records")])
+        table = table.drop(columns=[column for column in ("model", "learning_rate") if column in table])
     limits = {name for column in table for name in (f"{column}_low", f"{column}_high")} & set(table)
-    columns = [str(name) for name in table if name not in limits and name not in HIDDEN]
-    same = [
-        name
-        for name in columns
-        if len(table) > 1 and f"{name}_low" not in table and table[name].nunique(dropna=False) == 1
-    ]
+    settings, results = (words.split() for words in COLUMNS.get(name, ("", "")))
+    known = [str(column) for column in table if column not in limits and column not in HIDDEN]
+    columns = [column for column in [*settings, *results] if column in known] if name else known
+    fixed = settings if name else [column for column in columns if f"{column}_low" not in table]
+    same = [column for column in columns
+            if column in fixed and len(table) > 1 and table[column].nunique(dropna=False) == 1]  # fmt: skip
     constant = "; ".join(
         f"{HEADS.get(name, name.replace('_', ' '))}: {plain(name, table[name].iloc[0]).text}" for name in same
     )
-    columns = [name for name in columns if name not in same]
-    settings = "arm" in columns and table["arm"].map(arm_words).nunique() < table["arm"].nunique()
-    if settings:  # the words leave out in what else arms differ
-        table = table.assign(setting=[", ".join(str(arm).split(", ")[2:]) for arm in table["arm"]])
-        columns.insert(columns.index("arm") + 1, "setting")
-    shown = columns[:MOST_COLUMNS]
+    shown = [column for column in columns if column not in same][:MOST_COLUMNS]
     return Table(_heads(shown), _rows(table, shown), constant)
+
+
+def _whole_arm(row: dict[Any, Any]) -> str:
+    """Name an arm with the settings that its words leave out; an untrained model by its name."""
+    words = [arm_words(row["arm"]), setting_of_arm(row["arm"]) or row.get("model", "")]
+    return ", ".join(filter(None, words))
 
 
 def in_words(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

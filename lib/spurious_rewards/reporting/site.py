@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -37,7 +38,7 @@ from spurious_rewards.reporting.paragraph import paragraph
 from spurious_rewards.reporting.provenance import Source, command_of, computing_seconds, not_run, sources
 from spurious_rewards.reporting.readable import Table, readable
 from spurious_rewards.reporting.text import BENCHMARKS, CAPTIONS
-from spurious_rewards.reporting.words import arm_words, setting_words
+from spurious_rewards.reporting.words import arm_words, setting_words, spoken
 from spurious_rewards.storage.files import read_json
 from spurious_rewards.storage.markdown import pipe_table
 from spurious_rewards.workflow.profiles import profile_names, read_profile
@@ -87,10 +88,12 @@ class TableView:
 @cache
 def environment() -> Environment:
     """Jinja, with all values escaped and an unknown name an error."""
-    return Environment(
+    made = Environment(
         loader=PackageLoader("spurious_rewards.reporting", "templates"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    made.filters |= {"items_of": items, "spoken": spoken}
+    return made
 
 
 def static(name: str) -> str:
@@ -215,7 +218,7 @@ def mechanism_view(results: Path, known: Mapping[str, Source]) -> dict[str, Any]
             name.split("/")[-1].replace("_", " "),
             caption,
             f"{name}.csv",
-            readable(pd.read_csv(results / "tables" / f"{name}.csv")),
+            readable(pd.read_csv(results / "tables" / f"{name}.csv"), name.split("/")[-1]),
         )
         for name, caption in BENCHMARKS.items()
         if (results / "tables" / f"{name}.csv").is_file()
@@ -257,7 +260,10 @@ def table_views(folder: Path, name: str) -> list[TableView]:
     paths = sorted(folder.glob("*.csv"), key=lambda path: (path.stem not in FIRST_TABLES, path.stem))
     return [
         TableView(
-            path.stem.replace("_", " "), CAPTIONS.get(path.stem, ""), f"{name}/{path.name}", readable(pd.read_csv(path))
+            path.stem.replace("_", " "),
+            CAPTIONS.get(path.stem, ""),
+            f"{name}/{path.name}",
+            readable(pd.read_csv(path), path.stem),
         )
         for path in paths
     ]
@@ -322,6 +328,21 @@ def run_words(run_id: str, config: Mapping[str, Any], trained: Mapping[str, Any]
     return words
 
 
+def items(text: str) -> list[str]:
+    """Split a text of several arms into items of at most three numbers each, their limits not counted.
+
+    >>> items("accuracy: random reward −2.6 [−4.3, −1.0] points; true reward +1.0 points")
+    ['accuracy: random reward −2.6 [−4.3, −1.0] points', 'true reward +1.0 points']
+    >>> items("accuracy: majority vote −0.7, wrong labels −42.0, format reward −18.8, random reward +0.1 points")[1:]
+    ['wrong labels −42.0 points', 'format reward −18.8 points', 'random reward +0.1 points']
+    """
+    found = text.split("; ")
+    if max(len(re.findall(r"\d[\d.]*", re.sub(r"\[[^\]]*\]", "", part))) for part in found) <= 3:
+        return found
+    found = re.split(r"; |(?<=\d), (?![^\[]*\])(?![^(]*\))", text)
+    return [f"{part} points" if found[-1].endswith(" points") and part[-1].isdigit() else part for part in found]
+
+
 def reproduce_text(claims: Sequence[ClaimView], known: Mapping[str, Source]) -> str:
     """REPRODUCE.md: per claim and measurement the command, its time and hardware, and the expected number."""
     lines = [
@@ -338,7 +359,7 @@ def reproduce_text(claims: Sequence[ClaimView], known: Mapping[str, Source]) -> 
         for finding in claim.findings:
             one = finding.source
             how = (f"`{one.command}`", one.time(), one.hardware) if one else ("–", "–", "–")
-            rows.append((claim.id, finding.scale, *how, finding.measured, finding.verdict))
+            rows.append((claim.id, spoken(finding.scale), *how, spoken(finding.measured), finding.verdict))
         if not claim.findings:
             how = ("`make reproduce PROFILE=paper`", "–", "8 GPUs of 80 GB")
             rows.append((claim.id, "–", *how, f"{claim.paper} (paper)", "not run"))

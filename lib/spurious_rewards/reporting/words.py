@@ -13,6 +13,7 @@ Usage: `compact(table, {"arm": "arm", "accuracy": "accuracy"})` in a notebook.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,6 +52,7 @@ SETTING_WORDS = {
     "group_size": "group",
     "gamma": "γ",
 }
+OPTIMIZER_WORDS = {"sgd": "SGD", "adamw": "AdamW"}
 MAX_COLUMNS = 8
 """Columns of a table that fit a notebook's page."""
 
@@ -95,7 +97,7 @@ def setting_words(name: str, value: Any) -> str:
     text = f"{value:g}".replace("e-0", "e-") if isinstance(value, float) else str(value)
     if name == "learning_rate" and isinstance(value, float) and value > 0:
         mantissa, _, exponent = f"{value:.1e}".partition("e")
-        text = f"{float(mantissa):g}e{int(exponent)}"
+        text = f"{float(mantissa):g}e{int(exponent)}" if value < 0.01 else f"{value:g}"
     return f"{SETTING_WORDS.get(name, name.replace('_', ' '))} {text}"
 
 
@@ -121,6 +123,43 @@ def arm_words(arm: str) -> str:
         return arm
     reward, _, gamma = parts[0].partition(" γ=")
     return f"{reward_words(reward, float(gamma) if gamma else None)}, {clip_words(parts[1])}"
+
+
+def setting_of_arm(arm: str) -> str:
+    """Name in words what an arm's name holds beside reward and clip mode.
+
+    >>> setting_of_arm("random γ=0.5, two_sided, model=qwen-like, learning_rate=0.0001"), setting_of_arm("base model")
+    ('qwen-like, step size 1e-4', '')
+    """
+    parts = [part.partition("=") for part in arm.split(", ")[2:]]
+    return ", ".join(value if name == "model" else setting_words(name, number(value)) for name, _, value in parts)
+
+
+def spoken(text: str) -> str:
+    """Write a text of the tables in words: its arms in brackets, its optimizers and names with underscores.
+
+    >>> spoken("bandit, sgd 2, two_arms"), spoken("pairs, adamw 3e-05"), spoken("a gain (ground_truth, two_sided)")
+    ('bandit, SGD, step size 2, two arms', 'pairs, AdamW, step size 3e-5', 'a gain (true reward, with clip)')
+    """
+    text = re.sub(r"\(([^()]+)\)", lambda match: f"({arm_words(match[1])})", text)
+    text = re.sub(
+        r"\b(sgd|adamw) ([\d.]+(?:e-?\d+)?)",
+        lambda match: f"{OPTIMIZER_WORDS[match[1]]}, {setting_words('learning_rate', float(match[2]))}",
+        text,
+    )
+    return re.sub(r"(?<=[a-z0-9])_(?=[a-z0-9])", " ", text)
+
+
+def number(text: str) -> float | str:
+    """Read a number where a text is one.
+
+    >>> number("1e-4"), number("qwen-like")
+    (0.0001, 'qwen-like')
+    """
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def compact(table: pd.DataFrame, columns: Mapping[str, str], digits: int = 3) -> pd.DataFrame:
