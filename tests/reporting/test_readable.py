@@ -67,6 +67,12 @@ def test_arms_with_equal_words_keep_their_setting():
     assert [row[0].text for row in view.rows] == ["before training, a", *trained]
 
 
+def test_a_table_of_one_row_keeps_what_names_it():
+    one = pd.DataFrame({"model": ["a"], "benchmark": ["b"], "percent": [40], "n_problems": [7], "exact_match": [0.5]})
+    view = readable(one, "probe")
+    assert view.heads == ("model", "exact match, %") and view.constant == "benchmark: b; shown, %: 40; problems: 7"
+
+
 SHOWN = [path for path in sorted((RESULTS / "tables").rglob("*.csv")) if path.parent.name in (*PROFILES, "mechanism")]
 SHOWN = [path for path in SHOWN if path.stem not in ("bandit_grid",)]  # has a page of its own
 SHOWN += [RESULTS / "tables" / f"{name}.csv" for name in BENCHMARKS]

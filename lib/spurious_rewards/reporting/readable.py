@@ -256,8 +256,9 @@ def readable(table: pd.DataFrame, name: str = "") -> Table:
     known = [str(column) for column in table if column not in limits and column not in HIDDEN]
     columns = [column for column in [*settings, *results] if column in known] if name else known
     fixed = settings if name else [column for column in columns if f"{column}_low" not in table]
-    same = [column for column in columns
-            if column in fixed and len(table) > 1 and table[column].nunique(dropna=False) == 1]  # fmt: skip
+    if len(table) < 2:  # one row shares all with itself: the first setting stays, to name it
+        fixed = [column for column in settings if column in columns][1:]
+    same = [column for column in columns if column in fixed and table[column].nunique(dropna=False) == 1]
     constant = "; ".join(
         f"{HEADS.get(name, name.replace('_', ' '))}: {plain(name, table[name].iloc[0]).text}" for name in same
     )
