@@ -4,7 +4,17 @@ import pandas as pd
 import pytest
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.reporting.words import CLIP_COLOURS, CLIP_WORDS, arm_words, compact, reward_words, setting_words
+from spurious_rewards.reporting.collect import saved_profiles
+from spurious_rewards.reporting.words import (
+    CLIP_COLOURS,
+    CLIP_WORDS,
+    PROFILE_TITLES,
+    arm_words,
+    compact,
+    reward_words,
+    setting_words,
+)
+from spurious_rewards.storage.paths import code_root
 from spurious_rewards.training.clip import MODES
 
 
@@ -24,6 +34,10 @@ def test_every_clip_mode_has_words_and_a_colour_of_its_own():
 )
 def test_arms_in_words(arm, words):
     assert arm_words(arm) == words
+
+
+def test_every_committed_profile_has_a_title():
+    assert set(saved_profiles(code_root() / "results")) == set(PROFILE_TITLES)
 
 
 def test_settings_in_words():

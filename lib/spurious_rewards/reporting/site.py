@@ -38,7 +38,7 @@ from spurious_rewards.reporting.paragraph import paragraph
 from spurious_rewards.reporting.provenance import Source, command_of, computing_seconds, not_run, sources
 from spurious_rewards.reporting.readable import Table, readable
 from spurious_rewards.reporting.text import BENCHMARKS, CAPTIONS
-from spurious_rewards.reporting.words import arm_words, setting_words, spoken
+from spurious_rewards.reporting.words import arm_words, profile_title, setting_words, spoken
 from spurious_rewards.storage.files import read_json
 from spurious_rewards.storage.markdown import pipe_table
 from spurious_rewards.workflow.profiles import profile_names, read_profile
@@ -107,7 +107,7 @@ def render(results: Path) -> dict[str, str]:
     known = sources(results)
     names = [records.profile for records in profiles]
     menu = [("mechanism", "The clip alone")] if (results / "tables" / "mechanism").is_dir() else []
-    menu += [(f"profile-{name}", f"Profile {name}") for name in names]
+    menu += [(f"profile-{name}", profile_title(name)) for name in names]
     record = results / "records" / "rollouts" / "rollouts.json"
     grid = results / "tables" / "mechanism" / "bandit_grid.csv"
     have = {
@@ -202,8 +202,10 @@ def profile_pages(records: Records, results: Path, known: Mapping[str, Source], 
         "figures": figure_views(results / "figures" / name), "tables": table_views(results / "tables" / name, name),
     }  # fmt: skip
     return {
-        f"site/profile-{name}.html": page("profile.html.j2", f"Profile {name}", **values),
-        f"site/runs-{name}.html": page("runs.html.j2", f"Runs: {name}", name=name, one=known.get(name), runs=runs),
+        f"site/profile-{name}.html": page("profile.html.j2", profile_title(name), **values),
+        f"site/runs-{name}.html": page(
+            "runs.html.j2", f"Runs: {profile_title(name)}", name=name, one=known.get(name), runs=runs
+        ),
     }
 
 

@@ -53,6 +53,14 @@ SETTING_WORDS = {
     "gamma": "γ",
 }
 OPTIMIZER_WORDS = {"sgd": "SGD", "adamw": "AdamW"}
+PROFILE_TITLES = {
+    "decide": "The study that decides",
+    "engines": "Two engines compared",
+    "micro": "The whole path in minutes",
+    "organism": "Three organisms, every reward",
+    "smollm-eval": "SmolLM2, untrained",
+    "smollm-smoke": "SmolLM2, a short try",
+}
 MAX_COLUMNS = 8
 """Columns of a table that fit a notebook's page."""
 
@@ -86,6 +94,15 @@ def clip_colour(mode: str) -> str:
 def reward_symbol(reward: str) -> str:
     """Name the plotly symbol of a reward."""
     return REWARD_SYMBOLS.get(reward.split("_and_")[0], "circle-open")
+
+
+def profile_title(name: str) -> str:
+    """Name a profile in the menu and on its page.
+
+    >>> profile_title("smollm-smoke"), profile_title("mine")
+    ('SmolLM2, a short try', 'Profile mine')
+    """
+    return PROFILE_TITLES.get(name, f"Profile {name}")
 
 
 def setting_words(name: str, value: Any) -> str:
