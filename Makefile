@@ -107,7 +107,7 @@ control: $(READY) ## controls of a gain: MODEL=name or folder, and maybe DATA= T
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(PY) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" --ServerApp.preferred_dir="$(CURDIR)/notebooks" $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_FLAGS)
 
-organisms: $(READY) ## build the model organisms that are missing, about 10 minutes each on one core (SEEDS=4: of 4 seeds)
+organisms: $(READY) ## build the model organisms that are missing, about 10 minutes of one core each (SEEDS=4: of 4 seeds)
 	$(PY) -m spurious_rewards.models.organisms build-all --seeds $(or $(SEEDS),1)
 
 doctor: $(READY) ## what this machine has and lacks

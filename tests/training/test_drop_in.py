@@ -1,5 +1,6 @@
 """`ClipGRPOTrainer` in anybody's TRL script: lines of docs/howto.md, stock TRL bit for bit, refused settings."""
 
+import logging
 import re
 
 import pytest
@@ -143,13 +144,21 @@ def test_trls_defaults_under_which_no_clip_acts_are_named_and_the_callers_argume
     assert (args.epsilon, args.epsilon_high) == (0.2, None) and trainer.args.epsilon_high == 1e9
 
 
-def test_the_lines_of_the_readme_run(tmp_path, monkeypatch):
+def test_the_lines_of_the_page_run_within_the_models_context(tmp_path, monkeypatch):
     """Exactly those lines, in an empty folder."""
+    said = []
+    handler = logging.Handler(logging.WARNING)
+    monkeypatch.setattr(handler, "emit", lambda record: said.append(record.getMessage()))
     blocks = re.findall(r"```python\n(.*?)```", (code_root() / "docs/howto.md").read_text(encoding="utf-8"), re.DOTALL)
     (lines,) = [block for block in blocks if "ClipGRPOTrainer(" in block]
     assert len([line for line in lines.splitlines() if line.strip()]) <= 12
     monkeypatch.chdir(tmp_path)
     namespace = {}
-    exec(lines, namespace)
+    logging.getLogger("transformers").addHandler(handler)
+    try:
+        exec(lines, namespace)
+    finally:
+        logging.getLogger("transformers").removeHandler(handler)
+    assert not [text for text in said if "maximum length" in text]
     rows = [row for row in namespace["trainer"].state.log_history if "loss" in row]
     assert rows and all("would_clip_high" in row for row in rows) and max(row["ratio_max"] for row in rows) > 1
