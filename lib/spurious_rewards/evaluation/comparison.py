@@ -85,7 +85,7 @@ class BeforeAfter:
 
     def text(self) -> str:
         """Write the report for a terminal."""
-        lines = [self.verdict(), self.parsability(), "", _table(self.cells[list(SHOWN)].T)]
+        lines = [self.verdict(), self.parsability(), "", _table(self.cells[list(SHOWN)].astype(object).T)]
         if len(self.passes):
             lines += ["", "pass@k", _table(self.passes.set_index("k"))]
         for name, table in self.splits.items():

@@ -232,6 +232,14 @@ def test_answers_that_are_all_the_same_are_said(tmp_path):
     assert not any("word for word" in said for said in cautions(graded(write(tmp_path / "b.jsonl", rows))))
 
 
+def test_a_step_chosen_among_several_is_said(tmp_path):
+    rows = [{"id": f"p{i}", "gold": "1", "output": BOX, "step": step} for step in (1, 2) for i in range(2)]
+    chosen = graded(write(tmp_path / "a.jsonl", rows), select="step=2")
+    assert any(said.startswith("This is one of 2 steps of the file: if it was chosen") for said in cautions(chosen))
+    only = graded(write(tmp_path / "b.jsonl", rows[2:]))
+    assert not any("steps of the file" in said for said in cautions(only))
+
+
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
     path = outputs(tmp_path / "a.jsonl", [BOX, WRONG])
     program = [sys.executable, "-m", "spurious_rewards.evaluation.elsewhere", path]

@@ -26,6 +26,7 @@ from spurious_rewards.data.problem import Problem
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.elsewhere.answers import Answer, answers_of
 from spurious_rewards.evaluation.elsewhere.files import read_rows, sha256_of
+from spurious_rewards.evaluation.elsewhere.layouts import value_at
 from spurious_rewards.evaluation.elsewhere.reference import (
     Reference,
     differences,
@@ -84,6 +85,12 @@ def import_outputs(outputs: Outputs) -> RunFolder:
             answers, problems = with_reference(answers, reference)
             if reference.pinned and first_of(list(problems), reference):
                 warnings.append(_first(len(problems), reference))
+    steps = {str(value_at(row, notes["fields"]["step"])) for row in rows} if "step" in notes["fields"] else set()
+    if len(steps) > 1:
+        warnings.append(
+            f"This is one of {len(steps)} steps of the file: if it was chosen because it does best here, its accuracy "
+            "is too high; the end of the training is the result."
+        )
     without = next((answer for answer in answers if not answer.golds), None)
     if without is not None:
         raise InputError(
