@@ -360,6 +360,12 @@ FROM_LIFE = [  # what an answer without a box looks like, its gold, and golds th
     ("<answer>He earns $252 in 7 days by working 6 hours a day.</answer>", "252", "6"),
     ("The solutions are x = -2 and x = -3, and their sum is -5.", "-5", "-3"),
     ("Therefore $4$ values of $n$ work.", "4", "3"),
+    ("20 of 50 students walk to school.", "20", "50"),
+    ("So 17 is the largest prime factor of 2023.", "17", "2023"),
+    ("so the center is at $(1, -2)$ with radius $3$.", "(1,-2)", "3"),
+    ("so $x > 3$ or $x < -1$.", r"(-\infty,-1)\cup(3,\infty)", "3"),
+    ("Total = 30 ✅", "30", "3"),
+    ("thirty", "30", "3"),
     # denials, doubts, repetitions, ends
     ("The answer is not 42. It is 72.", "72", "42"),
     ("The answer is not 42 but 72.", "72", "42"),

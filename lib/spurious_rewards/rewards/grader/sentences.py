@@ -58,7 +58,9 @@ NUMBER = re.compile(
     r"(?:\s*(?:\\times|×|x|\*)\s*10\^\{?-?\d+\}?|\^\{?-?\d+\}?|e[+-]?\d+\b)?"
     rf"(?:\s*(?:\\?%|percent\b|pct\b)|_\{{?\d{{1,2}}\}}?|{_BASE})?"
 )
-_TAG = re.compile(r"</?(?:b|strong|i|em|p|u|span|div|sub|sup|br|code|center|answer|s)\s*/?>")
+_TAG = re.compile(
+    r"</?(?:b|strong|i|em|p|u|span|div|sub|sup|br|code|center|answer|s)\s*/?>|[\u2600-\u27bf\U0001f300-\U0001faff\ufe0f]"
+)
 _RECURRING = re.compile(r"\.\d+\.\.\.$")  # 0.333...
 _AFTER_MATH = re.compile(rf"\s*(?:\\?%|percent\b|pct\b|degrees?\b)|{_BASE}")
 PROSE = re.compile(r"(?<![\\A-Za-z])(?!(?:sqrt|pi|sin|cos|tan|cot|sec|csc|log|ln)(?![A-Za-z]))[A-Za-z]{2,}")
@@ -103,14 +105,16 @@ _ASSIGNED = re.compile(  # x = 2 or x = -3, at the end
 )
 _EQUATIONS = re.compile(r"[-+*/×]\s*\d+\s*=[^=,A-Za-z]*,[^=A-Za-z]*=")  # 12 + 30 = 42, 42 / 7 = 6
 _EQUATION = re.compile(r"\bequation\b[^=]{0,80}?(?:\bis|:)\s+(?=[^=]{0,80}=)")
+_RELATION = re.compile(r"[<>≤≥]|\\(?:le|ge|lt|gt)q?(?![a-z])")
 _NO_EQUATION = re.compile(r"[<>!≤≥]=|==")
 _ASIDES = (  # words before a number, and how far they make it an aside
     (re.compile(r"(?i)\bnot\s+$"), 3),
     (re.compile(r"(?i)\b(?:for|in|after|per|every|within|during|from|than|under|over|before)\s+(?:\w+\s+){0,2}$"), 2),
     (re.compile(r"(?i)\b(?:half|third|quarter|times|multiple|double|twice)\s+(?:of\s+)?$"), 2),
-    (re.compile(r"(?i)\bto\s+\w+\s+$|\b(?:the|all|both|her|his|their|these|those|its|step|with)\s+$"), 1),
+    (re.compile(r"(?i)\bto\s+\w+\s+$|\b(?:the|all|both|her|his|their|these|those|its|step)\s+$"), 1),
+    (re.compile(r"(?i)[\d%]\s+of\s+(?:the\s+)?$|\b(?:factor|divisor|multiple|root|digit|term)s?\s+of\s+$"), 2),
     (re.compile(r"(?i)\b(?:sold|sells?|ga?ives?|given)\b.*\bto\s+$"), 1),
-    (re.compile(r"(?i)\b(?:on|at)\s+(?:\w+\s+){0,3}$"), 1),
+    (re.compile(r"(?i)\b(?:on|at|with)\s+(?:\w+\s+){0,3}$"), 1),
 )
 _ASIDE = 2  # from here on a number behind a verb does not count if another one stands before it
 
@@ -211,7 +215,13 @@ def in_sentence(sentence: str, stated: bool = False) -> str | None:
         return _piece(sentence[equals + 1 :])
     if at_head and not _COMPUTED.search(masked):
         return _main_value(sentence, first=True)
-    return _piece(sentence[stating.end() :]) if stating else _main_value(sentence, first=False)
+    if stating:
+        return _piece(sentence[stating.end() :])
+    for math in MATH.finditer(sentence):  # $x > 3$ or $x < -1$
+        values = joined(sentence, math)
+        if len(values) > 1 and all(_RELATION.search(value) for value in values):
+            return ", ".join(values)
+    return _main_value(sentence, first=False)
 
 
 def _states(sentence: str, copula: re.Match[str]) -> bool:

@@ -152,7 +152,7 @@ def _answer(text: str, is_answer: bool) -> str | None:
         or _chosen_letter(text)
         or _after_cue(text, ((_CUES[2],),))
         or _last_sentence(text)
-        or (in_words(text) if is_answer else None)
+        or (in_words(text) if is_answer or len(text.split()) == 1 else None)
         or _denied(text)
     )
 
