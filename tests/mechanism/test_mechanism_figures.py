@@ -81,7 +81,10 @@ def test_dose_figures():
         ]
     )
     figure = dose_response(table, "code_logit", "seeds")
-    assert list(figure.data[0].x) == [0.1, 0.9] and "5 seeds" in figure.layout.title.text
+    assert list(figure.data[0].x) == [10, 90] and list(figure.data[0].y) == [0.1, 0.9]
+    assert figure.layout.yaxis.title.text == "mode − without clip, log-odds" and "5 seeds" in figure.layout.title.text
+    accuracy = dose_response(table, "accuracy", "seeds")
+    assert list(accuracy.data[0].y) == [10, 90] and accuracy.layout.yaxis.title.text.endswith("points")
     assert set(dose_figures(table, None)) == {"dose_runs_code_logit", "dose_runs_accuracy"}
     assert set(dose_figures(None, table)) == {"dose_pairs_code_logit"} and dose_figures(None, None) == {}
 
@@ -89,7 +92,7 @@ def test_dose_figures():
 def test_figures_leave_out_what_is_not_reliable(effects):
     effects["reliable"] = [False if step == 1.0 else True for step in effects["learning_rate"]]
     effects["effect_low"], effects["effect_high"] = effects["effect"] - 3, effects["effect"] + 3
-    sgd = effects_by_setting(effects, "code").data[1]
+    sgd = effects_by_setting(effects, "entropy").data[1]
     assert list(sgd.x) == ["0.1", "0.3"] and list(sgd.error_y.array) == [3, 3]
 
 
@@ -97,9 +100,12 @@ def test_bandit_figures_of_prior_and_bins():
     tables = mechanism_tables(RESULTS)
     prior = share_by_prior(tables["bandit_map"])
     flat = next(trace for trace in prior.data if trace.name == "with clip")
-    assert dict(zip(flat.x, flat.y, strict=True))["flat"] == pytest.approx(0.227, abs=0.001)
+    assert dict(zip(flat.x, flat.y, strict=True))["flat"] == pytest.approx(22.7, abs=0.1)
     bins = clipped_by_probability(tables["bandit_bins"], "sgd")
     high, low = (trace for trace in bins.data if trace.name == "with clip")
     cells = tables["bandit_bins"].query("optimizer == 'sgd' and clip_mode == 'two_sided'")
-    assert list(high.y) == cells["clipped_high"].tolist() and list(low.y) == cells["clipped_low"].tolist()
-    assert list(high.error_y.array) == pytest.approx((cells["clipped_high_high"] - cells["clipped_high"]).tolist())
+    assert list(high.y) == pytest.approx((100 * cells["clipped_high"]).tolist())
+    assert list(low.y) == pytest.approx((100 * cells["clipped_low"]).tolist())
+    assert list(high.error_y.array) == pytest.approx(
+        (100 * (cells["clipped_high_high"] - cells["clipped_high"])).tolist()
+    )

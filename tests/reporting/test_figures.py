@@ -1,5 +1,8 @@
 """Figures of a profile: the numbers they show, that every label is drawn, and that legends stay short."""
 
+from dataclasses import replace
+
+import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
@@ -25,6 +28,9 @@ def test_outcomes_are_changes_in_points(records):
     assert "2 seeds per arm" in figure.layout.title.text and "4 problems" in figure.layout.title.text
     assert figure.layout.yaxis.ticktext == ("random reward",)
     assert figures.outcomes(records, "sampled") is None, "nothing was sampled"
+    one = replace(records, runs=records.runs.iloc[:1],
+                  samples=records.samples[records.samples["trained_run"].isin(["", "clip-0"])])  # fmt: skip
+    assert figures.outcomes(one) is None, "one run is a point on an empty axis"
 
 
 def test_every_row_has_its_label():
@@ -36,18 +42,56 @@ def test_every_row_has_its_label():
     assert tuple(axis.range) == (29.5, -0.5)
 
 
-def test_trajectories_have_a_line_per_seed_and_a_thick_mean(records):
+def test_trajectories_have_a_line_per_seed_and_a_thick_mean(records, monkeypatch):
+    assert figures.trajectories(records, "code_frequency") is None, "two rollout batches are no curve"
+    monkeypatch.setattr(figures, "LEAST_POINTS", 2)
     figure = figures.trajectories(records, "code_frequency")
     widths = sorted(
         trace.line.width for trace in traces(figure, "without clip") + [t for t in figure.data if not t.name]
     )
     assert widths == [0.7] * 4 + [2.5]
     assert len([trace for trace in figure.data if trace.showlegend]) == 2
+    [clip] = traces(figure, "with clip")
+    assert list(clip.y) == [50, 70], "percent: 0.5 + 0.1 × update, at updates 0 and 2"
+
+
+def test_the_clip_by_update_is_of_the_random_reward_and_joins_no_gaps(records):
+    figure = figures.clip_by_update(records)
+    clip, none = figure.data
+    # with clip 0 and 2 % at the two updates; without, the clip would have caught 0 and 1 + 1 %
+    assert list(clip.x) == [1, 2] and list(clip.y) == [0, 2] and list(none.y) == [0, 2] and clip.mode == "lines+markers"
+    assert "random reward" in figure.layout.title.text
+    true = records.runs.assign(run_id=records.runs["run_id"] + "-gt", reward="ground_truth")
+    loud = records.metrics.assign(run_id=records.metrics["run_id"] + "-gt", clip_fraction=0.5)
+    more = replace(records, runs=pd.concat([records.runs, true]), metrics=pd.concat([records.metrics, loud]))
+    assert list(figures.clip_by_update(more).data[0].y) == [0, 2], "other rewards are left out"
+    gaps = records.metrics.replace({"update_in_batch": {2: 8}})
+    assert {trace.mode for trace in figures.clip_by_update(replace(records, metrics=gaps)).data} == {"markers"}
+    assert figures.clip_by_update(replace(records, runs=true)) is None
+
+
+def test_beside_the_paper_every_model_that_prefers_code_is_shown_or_counted(records):
+    def of(*models):
+        runs, metrics = [], []
+        for model in models:
+            runs.append(records.runs.assign(model=model, run_id=model + records.runs["run_id"]))
+            metrics.append(records.metrics.assign(run_id=model + records.metrics["run_id"]))
+        return replace(records, runs=pd.concat(runs), metrics=pd.concat(metrics))
+
+    names = [title.text for title in figures.beside_the_paper(of("qwen-like", "one-token")).layout.annotations]
+    assert [name.split("<br>")[0] for name in names[1:]] == ["<b>qwen-like</b>", "<b>one-token</b>"]
+    four = figures.beside_the_paper(of("llama-like", "olmo-like", "one-token", "qwen-like"))
+    assert "1 more of our settings" in four.layout.title.text
+    shown = " ".join(title.text for title in four.layout.annotations)
+    assert "qwen-like" in shown and "one-token" in shown
+
+
+def test_nothing_to_show_is_a_sentence(capsys):
+    figures.show(None)
+    assert "too few" in capsys.readouterr().out
 
 
 def test_without_training_there_is_no_outcome(records):
-    from dataclasses import replace
-
     base = replace(
         records, runs=records.runs.iloc[:0], metrics=records.metrics.iloc[:0],
         samples=records.samples[records.samples["trained_run"] == ""],

@@ -36,8 +36,8 @@ def test_the_pages_show_tables_and_figures(records, tmp_path, monkeypatch):
         assert part in first, part
     assert {f"C{i}" for i in range(1, 12)} <= set(re.findall(r'id="([^"]+)"', first))
     profile = (tmp_path / "site/profile-toy.html").read_text()
-    assert "../figures/toy/code_frequency.html" in profile and "../tables/toy/arms.csv" in profile
-    page = (tmp_path / "figures/toy/code_frequency.html").read_text()
+    assert "../figures/toy/clip_by_update.html" in profile and "../tables/toy/arms.csv" in profile
+    page = (tmp_path / "figures/toy/clip_by_update.html").read_text()
     assert "../plotly.min.js" in page and "http" not in page.split("</head>")[0] and len(page) < 100_000
     assert (tmp_path / "figures/plotly.min.js").stat().st_size > 1_000_000
 
@@ -63,7 +63,7 @@ def test_no_picture_or_table_of_other_runs_stays(records, tmp_path, monkeypatch)
     # other data, no browser: the old pictures go, unchanged ones stay
     changed = dataclasses.replace(records, samples=records.samples.assign(correct=False))
     written(changed, tmp_path, monkeypatch)
-    assert not (folder / "outcomes.png").exists() and (folder / "entropy.png").exists()
+    assert not (folder / "outcomes.png").exists() and (folder / "clip_by_update.png").exists()
     report.rebuild(tmp_path)
     page = (tmp_path / "site" / "profile-toy.html").read_text()
     assert "figures/toy/outcomes.png" not in page and "figures/toy/outcomes.html" in page

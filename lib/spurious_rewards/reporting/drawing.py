@@ -86,8 +86,15 @@ def all_labels(figure: go.Figure, labels: Sequence[str], row: int, col: int) -> 
     )  # fmt: skip
 
 
-def show(figure: go.Figure) -> None:
-    """Display in a notebook: interactive, and as PNG where a browser exists, which is what GitHub shows."""
+def show(figure: go.Figure | None) -> None:
+    """Display in a notebook: interactive, and as PNG where a browser exists, which is what GitHub shows.
+
+    Args:
+        figure: or None, of which a sentence says that the profile has too little for it.
+    """
+    if figure is None:
+        print("This profile has too few runs or rollout batches for this figure.")
+        return
     display(bundle(figure), raw=True)
 
 

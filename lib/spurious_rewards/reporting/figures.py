@@ -31,13 +31,17 @@ from spurious_rewards.reporting.words import (
 __all__ = ["all_figures", "show", "write"]
 
 TITLES = {
-    "code_frequency": "share of rollouts with code",
+    "code_frequency": "share of rollouts with code, %",
     "reward_mean": "mean reward",
     "entropy": "token entropy, nats",
     "clip_fraction": "clip fraction of later updates",
 }
+SCALES = {"code_frequency": 100}
+"""Factor of what is drawn in percent."""
 WITHIN = ("reward", "gamma", "clip_mode")
 """What differs between the rows of one panel."""
+LEAST_POINTS = 3
+"""Rollout batches below which a curve over training says nothing."""
 CHANGES = {"accuracy_change": "accuracy, points", "code_change": "share of code, points"}
 
 
@@ -72,7 +76,9 @@ def arm_rows(records: Records) -> pd.DataFrame:
 
 
 def outcomes(records: Records, decoding: str = "greedy") -> go.Figure | None:
-    """Draw what training changed: accuracy and share of code against the model before it; None without trained models.
+    """Draw what training changed: accuracy and share of code against the model before it.
+
+    None without trained models, or with a single run.
 
     Args:
         records: of a profile.
@@ -85,6 +91,8 @@ def outcomes(records: Records, decoding: str = "greedy") -> go.Figure | None:
     if table.empty or "accuracy_change" not in table:
         return None
     table = table[table["accuracy_change"].notna()]
+    if len(table) < 2 and (table["n_seeds"] < 2).all():
+        return None  # one run is a point on an empty axis
     cells = [name for name in cell_columns(records) if name not in ("model", "prompt_style", "temperature")]
     keys = list(
         dict.fromkeys(["model", *panel_columns(records), *(name for name in cells if table[name].nunique() > 1)])
@@ -220,7 +228,9 @@ def levels(records: Records) -> go.Figure | None:
 
 
 def trajectories(records: Records, column: str) -> go.Figure | None:
-    """Draw a quantity of the rollouts over training, a panel per model, setting and reward; None without training.
+    """Draw a quantity of the rollouts over training, a panel per model, setting and reward.
+
+    None without training, or after fewer than `LEAST_POINTS` rollout batches.
 
     Args:
         records: of a profile.
@@ -229,7 +239,9 @@ def trajectories(records: Records, column: str) -> go.Figure | None:
     if records.runs.empty:
         return None
     first = records.metrics[records.metrics["update_in_batch"] == 1]
-    columns = panel_columns(records)
+    if first["rollout_batch"].nunique() < LEAST_POINTS:
+        return None
+    columns, scale = panel_columns(records), SCALES.get(column, 1)
     keys = list(dict.fromkeys(["model", *columns, "reward", "gamma"]))
     groups = list(records.runs.groupby(keys, sort=False))
     groups.sort(key=lambda group: -group[1]["clip_mode"].nunique())  # the ablation first
@@ -248,17 +260,18 @@ def trajectories(records: Records, column: str) -> go.Figure | None:
             )
             for run_id in table if len(seeds) > 1 else ():
                 figure.add_scatter(
-                    x=table.index, y=table[run_id].round(5), mode="lines", legendgroup=mode, showlegend=False,
+                    x=table.index, y=(scale * table[run_id]).round(5), mode="lines", legendgroup=mode, showlegend=False,
                     hoverinfo="skip", line={"color": clip_colour(mode), "width": 0.7}, opacity=0.45, **where,
                 )  # fmt: skip
             figure.add_scatter(
-                x=table.index, y=table.mean(axis=1).round(5), mode="lines", name=clip_words(mode), legendgroup=mode,
-                showlegend=mode not in shown, line={"color": clip_colour(mode), "width": 2.5}, **where,
+                x=table.index, y=(scale * table.mean(axis=1)).round(5), mode="lines", name=clip_words(mode),
+                legendgroup=mode, showlegend=mode not in shown, line={"color": clip_colour(mode), "width": 2.5},
+                **where,
             )  # fmt: skip
             shown.add(mode)
     figure.update_xaxes(title_text="rollout batch", row=1 + (len(groups) - 1) // across)
     if column == "code_frequency":
-        figure.update_yaxes(range=[-0.03, 1.03])
+        figure.update_yaxes(range=[-3, 103])
     words = TITLES.get(column, column.replace("_", " "))
     n = records.runs.groupby(records.arm_columns())["seed"].nunique()
     note = f"thin lines: seeds; thick: their mean; {seeds_words(int(n.min()), int(n.max()))} per arm"
@@ -266,41 +279,46 @@ def trajectories(records: Records, column: str) -> go.Figure | None:
 
 
 def clip_by_update(records: Records) -> go.Figure | None:
-    """Draw where the clip acts: share of tokens clipped, by position of the update in its rollout batch.
+    """Draw where the clip acts under the random reward: share of tokens clipped, by the update in its rollout batch.
 
-    Dotted lines are arms without the clip: the share that a clip would have caught there.
+    Dotted lines are arms without the clip: the share that a clip would have caught there. Points are joined where no
+    update between them is left out. None without runs under the random reward with γ = 0.5.
     """
-    if records.runs.empty:
+    runs = records.runs
+    if runs.empty or (runs := runs[(runs["reward"] == "random") & (runs["gamma"] == 0.5)]).empty:
         return None
     columns = panel_columns(records)
     keys = list(dict.fromkeys(["model", *columns]))
-    groups = list(records.runs.groupby(keys, sort=False))
+    groups = list(runs.groupby(keys, sort=False))
     across = min(3, len(groups))
     titles = [f"<b>{panel_words(dict(zip(keys, key, strict=True)), columns)}</b>" for key, _ in groups]
     figure, height = panels(titles, across, 190, horizontal_spacing=0.08)
     shown = set()
-    for i, (_, runs) in enumerate(groups):
-        for mode, seeds in runs.groupby("clip_mode", sort=False):
+    for i, (_, here) in enumerate(groups):
+        for mode, seeds in here.groupby("clip_mode", sort=False):
             metrics = records.metrics[records.metrics["run_id"].isin(seeds["run_id"])]
             metrics = metrics.assign(would_clip=metrics["would_clip_high"] + metrics["would_clip_low"])
             clipped = metrics["clip_fraction"].gt(0).any()
             means = metrics.groupby("update_in_batch")["clip_fraction" if clipped else "would_clip"].mean()
+            joined = len(means) == means.index.max() - means.index.min() + 1
             figure.add_scatter(
-                x=means.index, y=100 * means, mode="lines+markers", legendgroup=mode, showlegend=mode not in shown,
+                x=means.index, y=100 * means, mode="lines+markers" if joined else "markers", legendgroup=mode,
                 name=f"{clip_words(mode)}: clipped" if clipped else f"{clip_words(mode)}: would be clipped",
-                line={"color": clip_colour(mode), "dash": "solid" if clipped else "dot"},
+                line={"color": clip_colour(mode), "dash": "solid" if clipped else "dot"}, showlegend=mode not in shown,
+                marker={"size": 9, "symbol": "circle" if clipped else "circle-open"},
                 row=1 + i // across, col=1 + i % across,
             )  # fmt: skip
             shown.add(mode)
     figure.update_xaxes(dtick=max(1, int(records.metrics["update_in_batch"].max()) // 8))
     figure.update_xaxes(title_text="update within its rollout batch", row=1 + (len(groups) - 1) // across)
     figure.update_yaxes(title_text="tokens, %", col=1, rangemode="tozero")
-    return style(
-        figure, "The clip does nothing at the first update of a rollout batch", height, "mean over all runs of a mode"
-    )
+    note = "random reward, γ = 0.5; mean over all runs of a mode"
+    return style(figure, "The clip does nothing at the first update of a rollout batch", height, note)
 
 
 PAPER_CONDITIONS = {"clip_enabled": "two_sided", "clip_disabled_in_loss": "none"}
+PREFER_CODE = ("qwen-like", "one-token")
+"""Organisms that prefer code, which stand beside the paper's model first."""
 PAPER_STEPS = ("step0", "at50", "at100", "last")
 
 
@@ -320,14 +338,11 @@ def beside_the_paper(records: Records) -> go.Figure | None:
         return None
     runs = runs[(runs["reward"] == "random") & (runs["gamma"] == 0.5)]
     others = list(dict.fromkeys(["model", *panel_columns(records)]))
-    settings = [
-        key for key, some in runs.groupby(others, sort=False) if {"two_sided", "none"} <= set(some["clip_mode"])
-    ]
-    settings = [
-        key for key in settings if str(dict(zip(others, key, strict=True))["model"]).startswith("qwen")
-    ] or settings
+    found = [key for key, some in runs.groupby(others, sort=False) if {"two_sided", "none"} <= set(some["clip_mode"])]
+    settings = sorted(found, key=lambda key: str(key[0]) not in PREFER_CODE)  # as the paper's model does
     if not settings:
         return None
+    left_out = len(found) - len(settings[:3])
     settings = settings[:3]
     paper = paper_curves()
     paper = paper[
@@ -360,6 +375,8 @@ def beside_the_paper(records: Records) -> go.Figure | None:
     figure.update_xaxes(title_text="rollout batch")
     figure.update_yaxes(title_text="answers with code, %", col=1)
     note = "random reward, γ = 0.5; ours: rollouts, mean of the seeds; the paper's points are read from its first PDF"
+    if left_out:
+        note += f"; {left_out} more of our settings are in the figure of all arms"
     return style(figure, "Share of code over training: the paper's curves and ours", height, note)
 
 

@@ -37,6 +37,10 @@ QUANTITIES = {
     "accuracy": "accuracy",
     "ended": "share of answers that end",
 }
+PROPORTIONS = ("code", "code_exact", "top1", "accuracy", "ended")
+"""Quantities that are probabilities, whose effects are drawn in points."""
+UNITS = {"entropy": "nats", "kl": "nats per token", **dict.fromkeys(PROPORTIONS, "points")}
+"""Unit of an effect on a quantity; of all others log-odds."""
 
 
 def surrogate_curves(mode: str, epsilon_low: float, epsilon_high: float) -> go.Figure:
@@ -70,7 +74,13 @@ def surrogate_curves(mode: str, epsilon_low: float, epsilon_high: float) -> go.F
 
 
 def by_mode(
-    figure: go.Figure, cells: pd.DataFrame, x: Sequence[Any], name: str, where: Mapping[str, int], lines: bool = True
+    figure: go.Figure,
+    cells: pd.DataFrame,
+    x: Sequence[Any],
+    name: str,
+    where: Mapping[str, int],
+    lines: bool = True,
+    scale: float = 1,
 ) -> None:
     """Add one series per clip mode to a panel, with its 95 % limits.
 
@@ -81,13 +91,15 @@ def by_mode(
         name: the column to draw.
         where: row and col of the panel.
         lines: join the points of a mode, where there are more than two.
+        scale: factor of the column; 100 for proportions.
     """
     traces: Any = figure.data
     known = {trace.legendgroup for trace in traces}
     cells = cells.assign(_x=list(x))
     for mode, rows in cells[cells[name].notna()].groupby("clip_mode", sort=False):
         figure.add_scatter(
-            x=rows["_x"], y=rows[name], error_y=error_bar(rows, name), name=clip_words(mode), legendgroup=mode,
+            x=rows["_x"], y=scale * rows[name], error_y=error_bar(rows, name, scale), name=clip_words(mode),
+            legendgroup=mode,
             mode="lines+markers" if lines and len(rows) > 2 else "markers", showlegend=mode not in known,
             line={"color": clip_colour(mode)}, marker={"size": 7}, offsetgroup=mode, **where,
         )  # fmt: skip
@@ -98,10 +110,10 @@ def share_by_step(table: pd.DataFrame, optimizer: str) -> go.Figure:
     """Draw how often the likelier of two arms gains, by step size."""
     rows = table[(table["sweep"] == "step") & (table["optimizer"] == optimizer) & table["clip_mode"].isin(STEP_MODES)]
     figure, height = panels([""], 1, 260)
-    by_mode(figure, rows, rows["step_size"].map("{:g}".format), "share_up", {"row": 1, "col": 1})
-    figure.add_hline(0.5, line=ZERO)
+    by_mode(figure, rows, rows["step_size"].map("{:g}".format), "share_up", {"row": 1, "col": 1}, scale=100)
+    figure.add_hline(50, line=ZERO)
     figure.update_xaxes(title_text="step size", type="category")
-    figure.update_yaxes(title_text="share of seeds")
+    figure.update_yaxes(title_text="share of seeds, %")
     title = f"Bandit, {OPTIMIZERS[optimizer]}: how often the likelier arm gains"
     return style(
         figure,
@@ -141,10 +153,11 @@ def share_by_prior(table: pd.DataFrame) -> go.Figure:
             "share_up",
             {"row": 1, "col": i},
             False,
+            scale=100,
         )
-    figure.add_hline(0.5, line=ZERO)
+    figure.add_hline(50, line=ZERO)
     figure.update_xaxes(title_text="prior", tickangle=0)
-    figure.update_yaxes(title_text="share of seeds", col=1)
+    figure.update_yaxes(title_text="share of seeds, %", col=1)
     figure.update_layout(scattermode="group")
     note = f"n = {rows['n_seeds'].min()} seeds; lines: 95 % limits; grey: chance"
     return style(figure, "Bandit: how often the likeliest arm gains, by prior", height, note)
@@ -161,9 +174,9 @@ def clipped_by_probability(bins: pd.DataFrame, optimizer: str) -> go.Figure:
     figure, height = panels(["<b>above the band</b>", "<b>below the band</b>"], 2, 230, horizontal_spacing=0.1)
     labels = [f"{low:.2g}–{high:.2g}" for low, high in zip(rows["p_low"], rows["p_high"], strict=True)]
     for i, name in enumerate(("clipped_high", "clipped_low"), start=1):
-        by_mode(figure, rows, labels, name, {"row": 1, "col": i})
+        by_mode(figure, rows, labels, name, {"row": 1, "col": i}, scale=100)
     figure.update_xaxes(title_text="π_old of the arm", type="category", tickangle=-40, tickmode="linear")
-    figure.update_yaxes(title_text="share of rollouts clipped", col=1)
+    figure.update_yaxes(title_text="rollouts clipped, %", col=1)
     title = f"Bandit, {OPTIMIZERS[optimizer]}: where the clip acts"
     return style(figure, title, height + 30, "prior 0.65 and 0.35; lines: 95 % limits over seeds", bottom=86)
 
@@ -195,10 +208,11 @@ def effects_by_setting(table: pd.DataFrame, quantity: str) -> go.Figure:
     )
     for i, optimizer in enumerate(optimizers, start=1):
         cells = rows[rows["optimizer"] == optimizer].sort_values("learning_rate", kind="stable")
-        by_mode(figure, cells, cells["learning_rate"].map("{:g}".format), "effect", {"row": 1, "col": i}, False)
+        by_mode(figure, cells, cells["learning_rate"].map("{:g}".format), "effect", {"row": 1, "col": i}, False,
+                100 if quantity in PROPORTIONS else 1)  # fmt: skip
     figure.add_hline(0, line=ZERO)
     figure.update_xaxes(title_text="step size", type="category")
-    figure.update_yaxes(title_text="mode − without clip", col=1)
+    figure.update_yaxes(title_text=f"mode − without clip, {UNITS.get(quantity, 'log-odds')}", col=1)
     figure.update_layout(scattermode="group")
     title = f"The clip in one rollout batch: {QUANTITIES.get(quantity, quantity)}"
     return style(figure, title, height, f"paired replays of the same rollouts; lines: 95 % limits; {_pairs_of(rows)}")
@@ -240,10 +254,11 @@ def dose_response(table: pd.DataFrame, quantity: str, unit: str) -> go.Figure:
     figure, height = panels(titles, len(settings), 240, horizontal_spacing=0.1)
     for i, (optimizer, step) in enumerate(settings, start=1):
         here = rows[(rows["optimizer"] == optimizer) & (rows["learning_rate"] == step)]
-        by_mode(figure, here, here["prior"].round(4), "effect", {"row": 1, "col": i})
+        by_mode(figure, here, (100 * here["prior"]).round(2), "effect", {"row": 1, "col": i},
+                scale=100 if quantity in PROPORTIONS else 1)  # fmt: skip
     figure.add_hline(0, line=ZERO)
-    figure.update_xaxes(title_text="probability of code before training", range=[0, 1])
-    figure.update_yaxes(title_text="mode − without clip", col=1)
+    figure.update_xaxes(title_text="probability of code before training, %", range=[0, 100])
+    figure.update_yaxes(title_text=f"mode − without clip, {UNITS.get(quantity, 'log-odds')}", col=1)
     where = "one rollout batch" if unit == "pairs" else "short training runs"
     title = f"The clip's effect by prior, {where}: {QUANTITIES.get(quantity, quantity)}"
     return style(figure, title, height, f"lines: 95 % limits over {rows['n'].min()} {unit}")

@@ -60,6 +60,19 @@ def row_labels(table: pd.DataFrame) -> list[str]:
     return labels
 
 
+def problems_words(table: pd.DataFrame) -> str:
+    """Say how many problems a table rests on, of each benchmark where they differ.
+
+    >>> problems_words(pd.DataFrame({"benchmark": ["amc", "aime24"], "n_problems": [83, 30]}))
+    '83 problems of amc, 30 of aime24'
+    """
+    if table["n_problems"].nunique() == 1:
+        return f"{table['n_problems'].iloc[0]} problems"
+    most = table.groupby("benchmark", sort=False)["n_problems"].max()
+    first, *others = [f"{n}{{}} of {name}" for name, n in most.items()]
+    return ", ".join([first.format(" problems"), *(other.format("") for other in others)])
+
+
 def strategy_figure(records: Records) -> go.Figure | None:
     """Draw Table 1: accuracy of the answers with and without code, by arm; the larger a point, the more answers."""
     table = reasoning_tables.strategies(records)
@@ -76,7 +89,7 @@ def strategy_figure(records: Records) -> go.Figure | None:
             marker={"color": colour, "symbol": symbol, "size": 5 + 9 * table[f"n_{name}"] / table["n_answers"]},
         )  # fmt: skip
     figure.update_xaxes(title_text="accuracy of these answers, %")
-    note = f"{table['n_problems'].max()} problems; size: share of the answers; lines: 95 % limits over problems"
+    note = f"{problems_words(table)}; size: share of the answers; lines: 95 % limits over problems"
     return style(figure, "Accuracy with and without code", height, note)
 
 
@@ -104,7 +117,7 @@ def switch_figure(records: Records) -> go.Figure | None:
     figure.add_vline(0, line=ZERO)
     figure.update_xaxes(title_text="points of accuracy")
     figure.update_layout(barmode="relative")
-    note = f"greedy answers, {total['n_problems'].max()} problems; limits over seeds and problems"
+    note = f"greedy answers, {problems_words(total)}; limits over seeds and problems"
     return style(figure, "Change of accuracy by switch of strategy, before → after training", height, note)
 
 
@@ -170,5 +183,5 @@ def prompt_figure(records: Records) -> go.Figure | None:
             x=100 * table[name], y=list(range(len(table))), mode="markers", showlegend=False,
             marker={"color": colour, "size": 9}, error_x=error_bar(table, name, 100), row=1, col=column,
         )  # fmt: skip
-    note = f"greedy, {table['n_problems'].max()} problems; lines: 95 % limits"
+    note = f"greedy, {problems_words(table)}; lines: 95 % limits"
     return style(figure, "One model before training, many prompts", height, note)
