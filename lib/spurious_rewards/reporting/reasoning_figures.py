@@ -63,14 +63,14 @@ def row_labels(table: pd.DataFrame) -> list[str]:
 def problems_words(table: pd.DataFrame) -> str:
     """Say how many problems a table rests on, of each benchmark where they differ.
 
-    >>> problems_words(pd.DataFrame({"benchmark": ["amc", "aime24"], "n_problems": [83, 30]}))
-    '83 problems of amc, 30 of aime24'
+    >>> problems_words(pd.DataFrame({"benchmark": ["amc", "aime24", "aime25"], "n_problems": [83, 30, 30]}))
+    '83 problems of amc, 30 of aime24 and aime25'
     """
     if table["n_problems"].nunique() == 1:
         return f"{table['n_problems'].iloc[0]} problems"
     most = table.groupby("benchmark", sort=False)["n_problems"].max()
-    first, *others = [f"{n}{{}} of {name}" for name, n in most.items()]
-    return ", ".join([first.format(" problems"), *(other.format("") for other in others)])
+    first, *others = [(n, " and ".join(names.index)) for n, names in most.groupby(most, sort=False)]
+    return ", ".join([f"{first[0]} problems of {first[1]}", *(f"{n} of {names}" for n, names in others)])
 
 
 def strategy_figure(records: Records) -> go.Figure | None:
