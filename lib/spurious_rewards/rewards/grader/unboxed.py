@@ -11,8 +11,10 @@ Places, first match wins:
 7. the last sentence that holds a number or formula;
 8. of a text without any, "does not exist" or "no solution" at its end.
 
-The text ends where a new question begins after an answer ("Question:", "User:", "[Q]:"). Which value of a sentence
-counts is decided in `sentences`.
+The text begins behind `</think>`, and ends at an end-of-text token or where a new question begins after an answer
+("Question:", "User:", "[Q]:"). A cue that is denied ("the answer is not 3") or asked is none. After a doubt ("wait")
+the next conclusion counts. A statement that is cut off while it repeats gives way to the one before. Which value of a
+sentence counts is decided in `sentences`.
 
 >>> unboxed("So the answer is 5 (since 2+3=5, not 6)."), unboxed("In 3 days she earns 45 dollars for 2 jobs.")
 ('5', '45')
