@@ -59,6 +59,8 @@ def test_the_first_screen_answers(open_page):
     box = page.query_selector(".answer").bounding_box()
     assert box["y"] + box["height"] < 900, "the answer is below the first screen"
     assert page.locator(".answer p").count() >= 3
+    row = page.locator("table.forest tbody tr").first.bounding_box()
+    assert row["y"] + row["height"] < 900, "the figure begins below the first screen"
 
 
 def test_a_manifest_is_three_clicks_from_each_verdict(open_page):

@@ -54,7 +54,7 @@ SETTING_WORDS = {
 }
 OPTIMIZER_WORDS = {"sgd": "SGD", "adamw": "AdamW"}
 PROFILE_TITLES = {
-    "decide": "The study that decides",
+    "decide": "The study with a protocol",
     "engines": "Two engines compared",
     "micro": "The whole path in minutes",
     "organism": "Three organisms, every reward",
