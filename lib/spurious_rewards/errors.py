@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 # C0 but newline and tab, DEL, C1, and what reverses the order of letters.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -60,3 +60,12 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> InputError:
     near = difflib.get_close_matches(str(name), names, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     return InputError(f"Unknown {kind} {name!r}{hint}; known: {', '.join(names)}.")
+
+
+def check_name(kind: str, name: object, known: Collection[str]) -> None:
+    """Raise `InputError` unless a name is in a closed set.
+
+    >>> check_name("reward", "random", ["random", "format"])
+    """
+    if name not in known:
+        raise unknown_name(kind, name, known)

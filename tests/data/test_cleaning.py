@@ -46,15 +46,6 @@ def test_each_step_is_counted():
     assert report.leaked_ids("bench") == ["x"] and report.leaked_ids("bench", reworded=True) == []
 
 
-def test_the_equivalence_can_be_given():
-    kept, report = clean(RAW, {}, equivalent=lambda first, second: True)
-    assert removed(report, "contradictory") == 0
-    assert [p.id for p in kept] == ["a1", "b1", "c1", "d1", "e", "f"]
-    strict, report = clean(RAW, {}, equivalent=lambda first, second: False)
-    assert removed(report, "contradictory") == 2  # "2" against "2.0" as well; a1 and a2 go too
-    assert "a1" not in [p.id for p in strict]
-
-
 def test_cleaning_twice_changes_nothing():
     kept, _ = clean(RAW, BENCHMARKS)
     again, report = clean(kept, BENCHMARKS)

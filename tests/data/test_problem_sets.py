@@ -15,15 +15,12 @@ needs_data = pytest.mark.skipif(
 def test_the_synthetic_sets_are_pure_functions_of_the_seed():
     assert load_problems("synthetic", 20, seed=3) == load_problems("synthetic", 20, seed=3)
     assert load_problems("synthetic", 20, seed=3) != load_problems("synthetic", 20, seed=4)
-    assert load_problems("synthetic", 20, seed=3, split="test") == load_problems("synthetic_test", 20, seed=3)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"name": "sinthetic"}, "did you mean 'synthetic'"),
-        ({"name": "synthetic", "split": "dev"}, "Unknown split 'dev'"),
-        ({"name": "math500", "split": "train"}, "has no splits"),
         ({"name": "math500", "order": "last"}, "Unknown order 'last'"),
         ({"name": "synthetic", "n": 0}, "at least 1"),
     ],

@@ -14,7 +14,6 @@ from tiny_lm import save_tiny
 
 from spurious_rewards.data.problem_sets import load_problems
 from spurious_rewards.errors import InputError
-from spurious_rewards.evaluation import evaluate as ev
 from spurious_rewards.evaluation import parts
 from spurious_rewards.evaluation.config import EvalConfig
 from spurious_rewards.evaluation.evaluate import RECORD_COLUMNS, evaluate
@@ -136,7 +135,7 @@ def test_kill_and_restart_give_the_records_of_an_uninterrupted_run(tiny, runs, t
     assert 2 <= len(finished) < 5 and not (folder / "manifest.json").exists()
     kept = {key for name in finished for key in pd.read_parquet(folder / "parts" / name)["problem_id"]}
 
-    monkeypatch.setattr(ev, "remove_parts", lambda run: None)
+    monkeypatch.setattr(parts, "remove_parts", lambda run: None)
     watch = Watch(monkeypatch)
     resumed = evaluate(config, progress=False)
     assert {name: (folder / "parts" / name).stat().st_mtime_ns for name in finished} == finished
@@ -281,7 +280,7 @@ def test_damaged_files(tiny, runs, monkeypatch):
     run = RunFolder.load(cell(tiny).eval_id())
     shutil.rmtree(run.folder)
     watch = Watch(monkeypatch)
-    monkeypatch.setattr(ev, "remove_parts", lambda run: None)
+    monkeypatch.setattr(parts, "remove_parts", lambda run: None)
     run = evaluate(cell(tiny), progress=False)
     for name in ("manifest.json", "records.parquet"):
         run.path(name).unlink()
@@ -377,7 +376,7 @@ def test_parts_and_notes_of_others_are_not_taken(tiny, runs, monkeypatch):
     run = RunFolder.load(cell(tiny).eval_id())
     shutil.rmtree(run.folder)
     watch = Watch(monkeypatch)
-    monkeypatch.setattr(ev, "remove_parts", lambda run: None)
+    monkeypatch.setattr(parts, "remove_parts", lambda run: None)
     run = evaluate(cell(tiny), progress=False)
     for name in ("manifest.json", "records.parquet"):
         run.path(name).unlink()

@@ -157,12 +157,11 @@ def test_interval_says_what_it_holds():
     assert interval.columns("gain") == {"gain": 0.1, "gain_low": -0.02, "gain_high": 0.22}
     assert st.Interval.from_row(interval.columns("gain"), "gain", 5) == interval
     assert interval.text("nats", 2) == "+0.10 [-0.02, +0.22] nats" and interval.text("%") == "10.0 [-2.0, 22.0] %"
-    assert [i.sign() for i in (interval, interval.shifted(0.1), -interval.shifted(0.1))] == [0, 1, -1]
+    assert [i.sign() for i in (interval, interval.shifted(0.1), interval.shifted(-0.3))] == [0, 1, -1]
     assert interval.inside(0.23) and not interval.inside(0.22) and not interval.inside(0.1)
-    assert -interval == st.Interval(-0.1, -0.22, 0.02, 5)
-    bar = interval.error_bar(100)
-    assert bar["array"] == pytest.approx([12.0]) and bar["arrayminus"] == pytest.approx([12.0])
-    assert effect(np.ones((1, 5))).error_bar()["array"] == [0.0], "no interval, no bar"
+    assert st.Interval(0.25, -0.1, 0.36, 5).root() == st.Interval(0.5, 0.0, 0.6, 5)
+    moved = st.t_interval([1.0, 3.0]).shifted(-2.0)
+    assert moved.p_value() == 1.0 and moved.se == 1.0, "still an effect"
 
 
 def test_resamples_do_not_depend_on_how_they_are_cut_into_blocks(monkeypatch):

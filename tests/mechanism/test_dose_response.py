@@ -184,9 +184,9 @@ def test_a_tiny_dose_response_from_beginning_to_end(runs_dir):
         n_pairs=2,
         max_completion_tokens=32,
     )
-    rows, folders = dose_response.run_rows(config, progress=False)
+    rows, folders = dose_response.run_rows(config)
     assert len(rows) == 4 and len(folders) == 1 + 2 * 4 and rows["code_before"].nunique() == 1
-    again, _ = dose_response.run_rows(config, progress=False)
+    again, _ = dose_response.run_rows(config)
     pd.testing.assert_frame_equal(rows, again)
     table = dose_response.write_runs(config, rows, folders, runs_dir / "out")
     found = table[(table["clip_mode"] == "two_sided") & (table["quantity"] == "code")].iloc[0]
@@ -194,7 +194,7 @@ def test_a_tiny_dose_response_from_beginning_to_end(runs_dir):
         rows[rows["clip_mode"] == mode].sort_values("seed")["code_after"].to_numpy() for mode in ("two_sided", "none")
     )
     assert found["effect"] == pytest.approx((two - none).mean())
-    pairs = dose_response.run_pairs(config, progress=False)
+    pairs = dose_response.run_pairs(config)
     dose_response.write_pairs(config, pairs, runs_dir / "out")
     for name in ("dose_response", "dose_counterfactual"):
         manifest = read_json(runs_dir / f"out/manifests/mechanism/{name}.json")

@@ -1,4 +1,4 @@
-"""The data card: what the problem sets hold, where they come from, what cleaning removed, what leaks into what.
+"""Describe the problem sets: what they hold, where they come from, what cleaning removed, and what leaks into what.
 
 A set that is not available on this machine is listed with the reason instead of being left out. The hub is asked only
 on request, so that the card of the default run needs no download.

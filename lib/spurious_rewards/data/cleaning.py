@@ -1,9 +1,8 @@
-"""The training set, cleaned: duplicates, contradictory labels and benchmark leaks go, each step counted.
+"""Clean the training set: remove duplicates, contradictory labels and benchmark leaks, and count each step.
 
 1. Duplicates: statements that are equal but for white space; the first of each group stays.
 2. Contradictory groups: duplicates whose answers differ are dropped altogether, since no label can be trusted.
-   Answers differ if neither their spelling nor their exact rational value agrees (`normalize.answer_key`); an
-   `equivalent` callable, for instance the grader's, can be given instead.
+   Answers differ if neither their spelling nor their exact rational value agrees (`normalize.answer_key`).
 3. and 4. The same two steps for statements that are equal but for markup (`normalize.markup_key`).
 5. Leaks: problems that contain a benchmark problem, found by the contamination audit.
 6. Reworded leaks: problems that state a benchmark problem in other words, found by the same audit.
@@ -30,8 +29,6 @@ from spurious_rewards.data.problem import Problem
 if TYPE_CHECKING:
     import pandas as pd
 
-Equivalent = Callable[[str, str], bool]
-
 
 @dataclass(frozen=True)
 class Step:
@@ -53,7 +50,7 @@ class CleaningReport:
     leaked: dict[str, tuple[Pair, ...]] = field(default_factory=dict)
 
     def leaked_ids(self, benchmark: str, reworded: bool = False) -> list[str]:
-        """Benchmark problems that the training set contained (or, if `reworded`, stated in other words)."""
+        """List the benchmark problems that the training set contained (or, if `reworded`, stated in other words)."""
         chosen = (pair for pair in self.leaked.get(benchmark, ()) if (pair.level == "reworded") == reworded)
         return sorted({pair.benchmark_id for pair in chosen})
 
@@ -68,16 +65,13 @@ class CleaningReport:
 
 
 def clean(
-    problems: Sequence[Problem], benchmarks: Mapping[str, Sequence[Problem]], equivalent: Equivalent | None = None
+    problems: Sequence[Problem], benchmarks: Mapping[str, Sequence[Problem]]
 ) -> tuple[list[Problem], CleaningReport]:
     """Remove duplicates, contradictory labels and benchmark leaks.
 
     Args:
         problems: the raw training set; the order is kept, and of duplicates the first stays.
         benchmarks: benchmark name → problems that must not be in the training set.
-        equivalent: decides whether two answers agree; by default exact equality of `answer_key`. It is called on
-            answers of one group of duplicates only, and taken to be symmetric, not transitive: a group is kept if
-            every answer agrees with the first one's.
 
     Returns:
         The cleaned training set and the report.
@@ -87,7 +81,7 @@ def clean(
     for key, prefix, but_for in ((space_key, "", "white space"), (markup_key, "markup ", "markup")):
         groups = _groups(kept, key)
         repeated = [group for group in groups if len(group) > 1]
-        contradictory = {id(group[0]) for group in repeated if _contradicts(group, equivalent)}
+        contradictory = {id(group[0]) for group in repeated if len({answer_key(p.answer) for p in group}) > 1}
         kept = [group[0] for group in groups]
         surplus = sum(len(group) - 1 for group in repeated)
         steps.append(Step(f"{prefix}duplicates", f"surplus rows of problems equal but for {but_for}", surplus,
@@ -113,10 +107,3 @@ def _groups(problems: Sequence[Problem], key: Callable[[str], str]) -> list[list
     for problem in problems:
         groups[key(problem.problem)].append(problem)
     return list(groups.values())
-
-
-def _contradicts(group: Sequence[Problem], equivalent: Equivalent | None) -> bool:
-    if equivalent is None:
-        return len({answer_key(problem.answer) for problem in group}) > 1
-    first = group[0].answer
-    return not all(other.answer == first or equivalent(first, other.answer) for other in group[1:])

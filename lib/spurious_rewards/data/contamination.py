@@ -1,4 +1,4 @@
-"""The contamination audit: which benchmark problems a training set already contains, and how literally.
+"""Audit contamination: find the benchmark problems that a training set contains, and say how literally.
 
 Every benchmark problem gets the strongest of these levels that any training problem reaches with it:
 
@@ -56,7 +56,7 @@ def pairs(train: Iterable[Problem], benchmark: Sequence[Problem]) -> list[Pair]:
 
 
 def pairs_by_benchmark(train: Iterable[Problem], benchmarks: Mapping[str, Sequence[Problem]]) -> dict[str, list[Pair]]:
-    """`pairs` against several benchmarks in one pass over the training set.
+    """Find the `pairs` with several benchmarks in one pass over the training set.
 
     Time is linear in the text of the training set, whatever the number of benchmarks.
     """
@@ -121,17 +121,12 @@ def audit(trainings: Mapping[str, Sequence[Problem]], benchmarks: Mapping[str, S
                 strongest[pair.benchmark_id] = min(known, pair.level, key=LEVELS.index)
             counts = Counter(strongest.values())
             leaked = [pair for pair in found if pair.level in LEAKS]
-            rows.append({
-                "training_set": training_name,
-                "benchmark": benchmark_name,
-                "training_problems": len(train),
-                "benchmark_problems": len(benchmark),
-                **{level: counts[level] for level in LEVELS},
-                "leaks": sum(counts[level] for level in LEAKS),
-                "too_short": sum(not _grams(problem.problem) for problem in benchmark),
-                "leaked_ids": " ".join(dict.fromkeys(pair.benchmark_id for pair in leaked)),
-                "leaking_training_ids": " ".join(dict.fromkeys(pair.train_id for pair in leaked)),
-            })  # fmt: skip
+            row = {"training_set": training_name, "benchmark": benchmark_name, "training_problems": len(train)}
+            row |= {"benchmark_problems": len(benchmark), **{level: counts[level] for level in LEVELS}}
+            row["leaks"] = sum(counts[level] for level in LEAKS)
+            row["too_short"] = sum(not _grams(problem.problem) for problem in benchmark)
+            row["leaked_ids"] = " ".join(dict.fromkeys(pair.benchmark_id for pair in leaked))
+            rows.append(row | {"leaking_training_ids": " ".join(dict.fromkeys(pair.train_id for pair in leaked))})
     return pd.DataFrame(rows)
 
 

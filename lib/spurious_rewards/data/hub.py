@@ -1,4 +1,4 @@
-"""Problem sets from the Hugging Face hub: fetch the rows at the pinned revision, adapt their columns to `Problem`.
+"""Fetch problem sets from the Hugging Face hub at their pinned revisions, and adapt the rows to `Problem`.
 
 Column names as the data sets' own cards give them: MATH-500 problem/solution/answer/subject/level/unique_id; AMC
 id/problem/answer (a float)/url; AIME 2022–2024 id/problem/solution/answer/url; AIME 2025 question/answer; DeepScaleR
@@ -110,9 +110,8 @@ def _aime25(spec: SourceSpec, rows: list[Row]) -> list[Problem]:
 
 
 def _deepscaler(spec: SourceSpec, rows: list[Row]) -> list[Problem]:
-    return [
-        make_problem(spec, f"deepscaler-{index}", row["problem"], row["answer"], {}) for index, row in enumerate(rows)
-    ]
+    named = ((f"deepscaler-{index}", row) for index, row in enumerate(rows))
+    return [make_problem(spec, name, row["problem"], row["answer"], {}) for name, row in named]
 
 
 ADAPTERS: dict[str, Callable[[SourceSpec, list[Row]], list[Problem]]] = {
@@ -126,7 +125,7 @@ ADAPTERS: dict[str, Callable[[SourceSpec, list[Row]], list[Problem]]] = {
 
 
 def _has_copy(spec: SourceSpec) -> bool:
-    """True if an earlier download of the data set is in the cache of `datasets`."""
+    """Tell whether an earlier download of the data set is in the cache of `datasets`."""
     from datasets.config import HF_DATASETS_CACHE
 
     def plain(name: str) -> str:  # the cache's folder names mix case rules and underscores

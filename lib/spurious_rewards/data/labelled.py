@@ -1,4 +1,4 @@
-"""Training sets by reward: the plain problems, or those relabelled by a majority vote (paper §2).
+"""Load the training set of a reward: the plain problems, or those relabelled by a majority vote (paper §2).
 
 - `majority_vote`: every problem that got a label, with the label in place of its answer.
 - `incorrect`: only the problems whose label is wrong (by the robust grader), with that wrong label. The prompt set
@@ -19,6 +19,7 @@ import pandas as pd
 
 from spurious_rewards.data.problem import Problem
 from spurious_rewards.errors import InputError
+from spurious_rewards.storage.files import read_parquet
 from spurious_rewards.storage.runs import RunFolder
 
 LABEL_COLUMNS = ("problem_id", "label", "label_correct")
@@ -41,14 +42,7 @@ def load_labels(labels: str | Path) -> pd.DataFrame:
             f"{folder} holds no complete majority-vote labelling (labels.parquet and manifest.json); "
             "make one with notebook 01_prepare_data (label_samples above 0) and give its folder."
         )
-    try:
-        frame = pd.read_parquet(folder / "labels.parquet")
-    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
-        raise InputError(f"{folder}/labels.parquet cannot be read; delete this folder and label again.") from error
-    missing = [name for name in LABEL_COLUMNS if name not in frame]
-    if missing:
-        raise InputError(f"{folder}/labels.parquet lacks the columns {', '.join(missing)}; label again.")
-    return frame
+    return read_parquet(folder / "labels.parquet", LABEL_COLUMNS, "delete this folder and label again")
 
 
 def relabelled(problems: Iterable[Problem], labels: pd.DataFrame, only_wrong: bool) -> list[Problem]:

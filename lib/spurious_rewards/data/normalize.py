@@ -1,4 +1,4 @@
-r"""Text normal forms: of answers, and of problem statements at three strengths.
+r"""Bring answers and problem statements into normal forms, statements at three strengths.
 
 Everything that compares problems or answers in this layer goes through this module, so that a count in the data card
 has one definition. Whether a model's answer *is right* is decided by the grader of the rewards layer, not here.

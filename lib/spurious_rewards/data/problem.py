@@ -1,4 +1,4 @@
-"""The one record that every part of the project passes around: a problem and its reference answer.
+"""Define the record that every part of the project passes around: a problem and its reference answer.
 
 Usage: ``Problem(id="t-1", problem="What is 2 + 2?", answer="4", source="synthetic")``
 """

@@ -1,4 +1,4 @@
-"""One front over every problem set: the synthetic task, the benchmarks and the training set, raw and cleaned.
+"""Load any problem set by name: the synthetic task, the benchmarks and the training set, raw and cleaned.
 
 ``synthetic``             the clean task's training split, generated from the seed (no download)
 ``synthetic_test``        its test split; no operands in common with the training split
@@ -38,7 +38,7 @@ from pathlib import Path
 from spurious_rewards.data import cleaning, sources, synthetic
 from spurious_rewards.data.own import is_own, load_own, own_name
 from spurious_rewards.data.problem import Problem
-from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.errors import InputError, check_name, unknown_name
 
 SYNTHETIC = {"synthetic": "train", "synthetic_test": "test"}
 SYNTHETIC_DEFAULT_N = 1000  # problems drawn when no number is given: the split itself has tens of thousands
@@ -60,46 +60,33 @@ PROBLEM_SETS = (*SYNTHETIC, *GRADED, *sources.SOURCES, CLEANED, *BANDS)
 AUDITED_BENCHMARKS = tuple(name for name in sources.BENCHMARKS if name != "amc40")
 
 
-def load_problems(
-    name: str,
-    n: int | None = None,
-    seed: int = 0,
-    split: str | None = None,
-    order: str = "shuffled",
-    data_dir: str | Path | None = None,
-) -> list[Problem]:
-    """`n` problems of a problem set; a pure function of the arguments and the set's content.
+def load_problems(name: str, n: int | None = None, seed: int = 0, order: str = "shuffled") -> list[Problem]:
+    """Load `n` problems of a problem set; a pure function of the arguments and the set's content.
 
     Args:
         name: one of `PROBLEM_SETS`, or the path of a file of problems (see `own`).
         n: how many; None means the whole set (`SYNTHETIC_DEFAULT_N` of the synthetic task).
         seed: seed of the draw: of the synthetic problems themselves, of the permutation otherwise. Samples of one seed
             are nested: the first 40 of `n=80` are those of `n=40` (not so for the synthetic task).
-        split: "train" or "test", for `synthetic` only: another way to write `synthetic_test`.
         order: "shuffled", or "first" for the first `n` in the set's own order. The whole set comes in its own order.
-        data_dir: folder of local files, see `sources.load`.
 
     Raises:
-        InputError: unknown name, split or order; more problems asked for than there are; data not available.
+        InputError: unknown name or order; more problems asked for than there are; data not available.
     """
     if name not in PROBLEM_SETS and not is_own(name):
         error = unknown_name("problem set", name, PROBLEM_SETS)
         raise InputError(f"{error} Or give the path of a .jsonl file with your own problems.")
-    if order not in ORDERS:
-        raise unknown_name("order", order, ORDERS)
-    if split is not None and name != "synthetic":
-        raise InputError(f"Problem set {name!r} has no splits (only 'synthetic' has train and test); leave split out.")
+    check_name("order", order, ORDERS)
     if n is not None and n < 1:
         raise InputError(f"Asked for {n} problems of {name!r}; ask for at least 1.")
     if name in SYNTHETIC:
-        return synthetic.generate(n or SYNTHETIC_DEFAULT_N, seed, split or SYNTHETIC[name])
+        return synthetic.generate(n or SYNTHETIC_DEFAULT_N, seed, SYNTHETIC[name])
     if name in GRADED:
         return synthetic.generate(n or SYNTHETIC_DEFAULT_N, seed, *GRADED[name])
-    folder = sources.data_folder(data_dir)
     if is_own(name):
         problems, drawn_as = load_own(name), own_name(name)
     else:
-        problems, drawn_as = _of_source(name, folder), name
+        problems, drawn_as = _of_source(name, sources.data_folder()), name
     if n is None:
         return problems
     if n > len(problems):
@@ -116,7 +103,7 @@ def _of_source(name: str, folder: Path | None) -> list[Problem]:
 
 
 def cleaned_deepscaler(data_dir: str | Path | None = None) -> tuple[list[Problem], cleaning.CleaningReport]:
-    """DeepScaleR without duplicates, contradictory labels and leaks of any benchmark, and the report of the steps.
+    """Return DeepScaleR without duplicates, contradictory labels and benchmark leaks, and the report of the steps.
 
     Takes about seven seconds; a second call in the same process returns the first one's result.
     """
@@ -125,7 +112,7 @@ def cleaned_deepscaler(data_dir: str | Path | None = None) -> tuple[list[Problem
 
 
 def _band(band: int, held_out: bool, folder: Path | None) -> list[Problem]:
-    """Cleaned DeepScaleR problems of one band: those whose id hashes into a tenth, or all others.
+    """Return the cleaned DeepScaleR problems of one band: those whose id hashes into a tenth, or all others.
 
     Raises:
         InputError: the hub's rows do not say their band.

@@ -1,4 +1,4 @@
-"""One loader for MATH-500, AMC, AIME 2024, AIME 2025 and DeepScaleR: from the hub, or from a folder of local files.
+"""Load MATH-500, AMC, AIME 2024, AIME 2025 or DeepScaleR, from the hub or from a folder of local files.
 
 Local files are used when a folder is given (`data_dir`, else `$SPURIOUS_DATA_DIR`), else the hub at the pinned
 revision. Both give the same schema. Local files are JSON lines with `id`, `problem`, `answer` and further columns, and
@@ -26,7 +26,7 @@ from spurious_rewards.data import hub
 from spurious_rewards.data.normalize import space_key
 from spurious_rewards.data.problem import Problem
 from spurious_rewards.data.specs import BENCHMARKS, SOURCES, SourceSpec
-from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.errors import InputError, check_name
 
 __all__ = ["BENCHMARKS", "SOURCES", "content_hash", "data_folder", "describe", "load"]
 
@@ -61,7 +61,7 @@ def data_folder(data_dir: str | Path | None = None) -> Path | None:
 
 
 def content_hash(problems: Iterable[Problem], ordered: bool = True) -> str:
-    """SHA-256 over (problem, normalised answer) pairs, runs of white space in a problem counted as one blank.
+    """Hash (problem, normalised answer) pairs (SHA-256), runs of white space in a problem counted as one blank.
 
     Ids and `meta` do not enter, so that the same problems hash alike wherever they come from.
 
@@ -76,7 +76,7 @@ def content_hash(problems: Iterable[Problem], ordered: bool = True) -> str:
 def describe(
     name: str, data_dir: str | Path | None = None, problems: Sequence[Problem] | None = None
 ) -> dict[str, Any]:
-    """Provenance of one problem set: origin, rows, hashes, revision, licence.
+    """Describe one problem set: origin, rows, hashes, revision, licence.
 
     `content_equals_folder` says whether the content, order aside, is that of the pinned local files.
 
@@ -89,24 +89,14 @@ def describe(
     if problems is None:
         problems = load(name, data_dir=data_dir)
     set_sha256 = content_hash(problems, ordered=False)
-    return {
-        "name": name,
-        "role": spec.role,
-        "origin": "hub" if data_folder(data_dir) is None else "folder",
-        "rows": len(problems),
-        "sha256": content_hash(problems),
-        "set_sha256": set_sha256,
-        "content_equals_folder": set_sha256 == spec.folder_set_sha256,
-        "hub_id": spec.hub_id,
-        "revision": spec.revision,
-        "licence": spec.licence,
-        "citation": spec.citation,
-    }
+    fixed = {field: getattr(spec, field) for field in ("name", "role", "hub_id", "revision", "licence", "citation")}
+    hashes = {"sha256": content_hash(problems), "set_sha256": set_sha256}
+    hashes["content_equals_folder"] = set_sha256 == spec.folder_set_sha256
+    return {**fixed, "origin": "hub" if data_folder(data_dir) is None else "folder", "rows": len(problems), **hashes}
 
 
 def _spec(name: str) -> SourceSpec:
-    if name not in SOURCES:
-        raise unknown_name("problem set", name, SOURCES)
+    check_name("problem set", name, SOURCES)
     return SOURCES[name]
 
 

@@ -1,4 +1,4 @@
-"""The clean task: arithmetic and number-theory problems generated from a seed, with exact integer answers.
+"""Generate the clean task: arithmetic and number-theory problems from a seed, with exact integer answers.
 
 No model has seen these problems on the internet, so a gain on them cannot come from contamination. Seven families,
 three levels each, four phrasings each. The split is decided by a hash of a problem's *operands*, not of its wording or
@@ -19,7 +19,7 @@ from functools import cache
 from itertools import product
 
 from spurious_rewards.data.problem import Problem
-from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.errors import InputError, check_name, unknown_name
 
 LEVELS = (1, 2, 3)
 SPLITS = ("train", "test")
@@ -61,88 +61,50 @@ def _single(numbers: Iterable[int]) -> Callable[[], Iterable[Operands]]:
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
-        Family(
-            "addition",
-            (
-                "What is {a} + {b}?",
-                "Compute the sum of {a} and {b}.",
-                "Find {a} plus {b}.",
-                "Mia has {a} coins and gets {b} more. How many coins does she have now?",
-            ),
-            lambda a, b: a + b,
-            (_pairs(TWO_DIGITS, range(1, 10)), _pairs(TWO_DIGITS, TWO_DIGITS), _pairs(THREE_DIGITS, TWO_DIGITS)),
-            symmetric=True,
-        ),
-        Family(
-            "subtraction",
-            (
-                "What is {a} - {b}?",
-                "Compute the difference of {a} and {b}.",
-                "Find {a} minus {b}.",
-                "Mia has {a} coins and spends {b} of them. How many coins are left?",
-            ),
-            lambda a, b: a - b,
-            (_pairs(TWO_DIGITS, range(1, 10)), _descending(TWO_DIGITS, TWO_DIGITS), _pairs(THREE_DIGITS, TWO_DIGITS)),
-        ),
-        Family(
-            "multiplication",
-            (
-                "What is {a} * {b}?",
-                "Compute the product of {a} and {b}.",
-                "Find {a} times {b}.",
-                "A box holds {a} pens. How many pens are in {b} boxes?",
-            ),
-            lambda a, b: a * b,
-            (_pairs(TWO_DIGITS, (2, 5)), _pairs(THREE_DIGITS, (2, 5)), _pairs(TWO_DIGITS, (20, 50))),
-            symmetric=True,
-        ),
-        Family(
-            "remainder",
-            (
-                "What is the remainder when {a} is divided by {b}?",
-                "Compute {a} mod {b}.",
+        Family("addition",
+               ("What is {a} + {b}?", "Compute the sum of {a} and {b}.", "Find {a} plus {b}.",
+                "Mia has {a} coins and gets {b} more. How many coins does she have now?"),
+               lambda a, b: a + b,
+               (_pairs(TWO_DIGITS, range(1, 10)), _pairs(TWO_DIGITS, TWO_DIGITS), _pairs(THREE_DIGITS, TWO_DIGITS)),
+               symmetric=True),
+        Family("subtraction",
+               ("What is {a} - {b}?", "Compute the difference of {a} and {b}.", "Find {a} minus {b}.",
+                "Mia has {a} coins and spends {b} of them. How many coins are left?"),
+               lambda a, b: a - b,
+               (_pairs(TWO_DIGITS, range(1, 10)), _descending(TWO_DIGITS, TWO_DIGITS),
+                _pairs(THREE_DIGITS, TWO_DIGITS))),
+        Family("multiplication",
+               ("What is {a} * {b}?", "Compute the product of {a} and {b}.", "Find {a} times {b}.",
+                "A box holds {a} pens. How many pens are in {b} boxes?"),
+               lambda a, b: a * b,
+               (_pairs(TWO_DIGITS, (2, 5)), _pairs(THREE_DIGITS, (2, 5)), _pairs(TWO_DIGITS, (20, 50))),
+               symmetric=True),
+        Family("remainder",
+               ("What is the remainder when {a} is divided by {b}?", "Compute {a} mod {b}.",
                 "Find the remainder of {a} modulo {b}.",
-                "{a} pens are packed in boxes of {b}. How many pens are left over?",
-            ),
-            lambda a, b: a % b,
-            (_pairs(TWO_DIGITS, (2, 5, 10)), _pairs(THREE_DIGITS, (2, 5, 10)), _pairs(TWO_DIGITS, (20, 50))),
-        ),
-        Family(
-            "gcd",
-            (
-                "What is the greatest common divisor of {a} and {b}?",
-                "Compute gcd({a}, {b}).",
+                "{a} pens are packed in boxes of {b}. How many pens are left over?"),
+               lambda a, b: a % b,
+               (_pairs(TWO_DIGITS, (2, 5, 10)), _pairs(THREE_DIGITS, (2, 5, 10)), _pairs(TWO_DIGITS, (20, 50)))),
+        Family("gcd",
+               ("What is the greatest common divisor of {a} and {b}?", "Compute gcd({a}, {b}).",
                 "Find the largest integer that divides both {a} and {b}.",
-                "{a} pens and {b} books are shared equally. What is the largest possible number of shares?",
-            ),
-            math.gcd,
-            (_pairs(TWO_DIGITS, (2, 5)), _pairs(TWO_DIGITS, (4, 10)), _pairs(TWO_DIGITS, (20, 50))),
-            symmetric=True,
-        ),
-        Family(
-            "digit_sum",
-            (
-                "What is the sum of the digits of {a}?",
-                "Compute the digit sum of {a}.",
+                "{a} pens and {b} books are shared equally. What is the largest possible number of shares?"),
+               math.gcd,
+               (_pairs(TWO_DIGITS, (2, 5)), _pairs(TWO_DIGITS, (4, 10)), _pairs(TWO_DIGITS, (20, 50))), symmetric=True),
+        Family("digit_sum",
+               ("What is the sum of the digits of {a}?", "Compute the digit sum of {a}.",
                 "Find the sum of all digits of {a}.",
-                "Mia adds up the digits of {a}. What does she get?",
-            ),
-            lambda a: sum(int(digit) for digit in str(a)),
-            (_single(TWO_DIGITS), _single(THREE_DIGITS), _single(range(200, 1000))),
-        ),
-        Family(
-            "next_multiple",
-            (
-                "What is the smallest multiple of {b} greater than {a}?",
-                "Compute the next multiple of {b} after {a}.",
+                "Mia adds up the digits of {a}. What does she get?"),
+               lambda a: sum(int(digit) for digit in str(a)),
+               (_single(TWO_DIGITS), _single(THREE_DIGITS), _single(range(200, 1000)))),
+        Family("next_multiple",
+               ("What is the smallest multiple of {b} greater than {a}?", "Compute the next multiple of {b} after {a}.",
                 "Find the least number above {a} that is divisible by {b}.",
-                "Seats come in rows of {b}. What is the least number of seats for more than {a} people?",
-            ),
-            lambda a, b: (a // b + 1) * b,
-            (_pairs(TWO_DIGITS, (5, 10)), _pairs(TWO_DIGITS, (2, 20)), _pairs(TWO_DIGITS, (4, 50))),
-        ),
+                "Seats come in rows of {b}. What is the least number of seats for more than {a} people?"),
+               lambda a, b: (a // b + 1) * b,
+               (_pairs(TWO_DIGITS, (5, 10)), _pairs(TWO_DIGITS, (2, 20)), _pairs(TWO_DIGITS, (4, 50)))),
     )
-}
+}  # fmt: skip
 
 
 def split_of(family: str, operands: Operands) -> str:
@@ -201,13 +163,11 @@ def generate(
     >>> [p.problem for p in generate(2, seed=0, families=["addition"], levels=[1])]  # doctest: +ELLIPSIS
     ['...', '...']
     """
-    if split not in SPLITS:
-        raise unknown_name("split", split, SPLITS)
+    check_name("split", split, SPLITS)
     families = list(FAMILIES if families is None else dict.fromkeys(families))
     levels = list(LEVELS if levels is None else dict.fromkeys(levels))
     for family in families:
-        if family not in FAMILIES:
-            raise unknown_name("problem family", family, FAMILIES)
+        check_name("problem family", family, FAMILIES)
     for level in levels:
         if level not in LEVELS:
             raise unknown_name("level", level, map(str, LEVELS))

@@ -17,12 +17,10 @@ Usage: `pairs = answer_pairs(records_a, records_b); verdicts(pairs); explain(pai
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from spurious_rewards.errors import InputError
@@ -42,18 +40,7 @@ LOGPROB_TOLERANCE = 0.05
 """Nats per answer within which a recovered answer's log-probability must be the recorded one, in float32."""
 NEAR_TIE = 1e-3
 """Shortfall in nats below which a token counts as tied with the best in float32; its rounding is 1e-5 to 1e-4."""
-DIFFERENCE_COLUMNS = (
-    "problem_id",
-    "sample",
-    "located",
-    "position",
-    "token_a",
-    "token_b",
-    "gap",
-    "shortfall",
-    "correct_a",
-    "correct_b",
-)
+DIFFERENCE_COLUMNS = [*KEY, *"located position token_a token_b gap shortfall correct_a correct_b".split()]
 
 
 @dataclass(frozen=True)
@@ -126,9 +113,7 @@ def verdicts(pairs: pd.DataFrame) -> dict[str, Any]:
         "n": len(pairs),
         "accuracy_a": float(a.mean()),
         "accuracy_b": float(b.mean()),
-        "agree": agree.estimate,
-        "agree_low": agree.low,
-        "agree_high": agree.high,
+        **agree.columns("agree"),
         "only_a": int((a & ~b).sum()),
         "only_b": int((b & ~a).sum()),
         "p_value": mcnemar(a, b).p_value,
@@ -173,15 +158,9 @@ def near_tie(dtype: str) -> float:
 
 
 def recover(
-    text: str,
-    finish_reason: str,
-    n_tokens: int,
-    logprob: float,
-    prompt_ids: Sequence[int],
-    model: Any,
-    tokenizer: Any,
-    eos: Sequence[int],
-) -> tuple[list[int], torch.Tensor] | None:
+    text: str, finish_reason: str, n_tokens: int, logprob: float, prompt_ids: Sequence[int], model: Any,
+    tokenizer: Any, eos: Sequence[int],
+) -> tuple[list[int], torch.Tensor] | None:  # fmt: skip
     """Recover token ids of a recorded greedy answer and their teacher-forced distributions; None if that is impossible.
 
     Args:
@@ -229,35 +208,20 @@ def explain(
     """
     rows = []
     for pair in pairs[~pairs["same"]].to_dict("records"):
-        row = {
-            "problem_id": pair["problem_id"],
-            "sample": pair["sample"],
-            "located": False,
-            "correct_a": pair["correct_a"],
-            "correct_b": pair["correct_b"],
-        }
+        row = {name: pair[name] for name in (*KEY, "correct_a", "correct_b")} | {"located": False}
         (prompt_ids,) = encode(tokenizer, [pair["prompt_a"]])
         if tokens is not None:
             ids_a, ids_b = tokens[pair["problem_id"], pair["sample"]]
             row |= located(ids_a, ids_b, teacher_forced(model, prompt_ids, ids_a), tokenizer)
         else:
-            a, b = (
-                recover(
-                    pair[f"text_{side}"].removeprefix(prefix),
-                    pair[f"finish_reason_{side}"],
-                    pair[f"n_tokens_{side}"],
-                    pair[f"logprob_{side}"],
-                    prompt_ids,
-                    model,
-                    tokenizer,
-                    eos,
-                )
-                for side in "ab"
-            )
+            facts = [[pair[f"{name}_{side}"] for name in ("finish_reason", "n_tokens", "logprob")] for side in "ab"]
+            texts = [pair[f"text_{side}"].removeprefix(prefix) for side in "ab"]
+            given: dict[str, Any] = {"prompt_ids": prompt_ids, "model": model, "tokenizer": tokenizer, "eos": eos}
+            a, b = (recover(text, *fact, **given) for text, fact in zip(texts, facts, strict=True))
             if a is not None and b is not None:
                 row |= located(a[0], b[0], a[1], tokenizer)
         rows.append(row)
-    return pd.DataFrame(rows, columns=list(DIFFERENCE_COLUMNS)).astype(
+    return pd.DataFrame(rows, columns=DIFFERENCE_COLUMNS).astype(
         {"position": "Int64", "gap": "float64", "shortfall": "float64"}
     )
 
@@ -267,15 +231,8 @@ def located(ids_a: Sequence[int], ids_b: Sequence[int], logprobs_T_V: torch.Tens
     t = first_difference(ids_a, ids_b)
     if t is None:
         return {}
-    found = tie(logprobs_T_V[t], ids_a[t], ids_b[t])
-    return {
-        "located": True,
-        "position": t,
-        "token_a": tokenizer.decode([ids_a[t]]),
-        "token_b": tokenizer.decode([ids_b[t]]),
-        "gap": found.gap,
-        "shortfall": found.shortfall,
-    }
+    tokens = {"token_a": tokenizer.decode([ids_a[t]]), "token_b": tokenizer.decode([ids_b[t]])}
+    return {"located": True, "position": t, **tokens, **asdict(tie(logprobs_T_V[t], ids_a[t], ids_b[t]))}
 
 
 def ties(differences: pd.DataFrame, near: float = NEAR_TIE) -> dict[str, Any]:
@@ -284,15 +241,11 @@ def ties(differences: pd.DataFrame, near: float = NEAR_TIE) -> dict[str, Any]:
     `near_ties` counts located differences with a shortfall of at most `near` nats, see `near_tie`.
     """
     known = differences[differences["located"].astype(bool)]
-    largest, median, shortfall = (
-        float(f(known[name])) if len(known) else math.nan
-        for f, name in ((np.max, "gap"), (np.median, "gap"), (np.max, "shortfall"))
-    )
     return {
         "n_different": len(differences),
         "n_located": len(known),
-        "largest_gap": largest,
-        "median_gap": median,
-        "largest_shortfall": shortfall,
+        "largest_gap": float(known["gap"].max()),
+        "median_gap": float(known["gap"].median()),
+        "largest_shortfall": float(known["shortfall"].max()),
         "near_ties": int((known["shortfall"] <= near).sum()),
     }

@@ -1,4 +1,4 @@
-r"""Where a number means little: what to say beside an evaluation before anybody builds on it.
+r"""List the reasons why an evaluation's number may mean little, to be shown with it.
 
 - few answers in a box, an answer tag or behind `####`, or many cut off at the length limit: the prompt or the limit
   failed, and accuracy measures that;

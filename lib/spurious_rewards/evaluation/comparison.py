@@ -1,4 +1,4 @@
-"""Before and after, taken apart: how much was gained, by which answers, and how much of it is mere form.
+"""Compare two evaluations: how much was gained, by which answers, and how much of it is mere form.
 
 A gain is split by what an answer was before and after, for example unmarked (no box, no answer tag) and marked. With
 one answer per problem each problem belongs to one of four pairs. With several, every answer before is paired with
@@ -22,23 +22,17 @@ import pandas as pd
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.cautions import cautions, marked
 from spurious_rewards.evaluation.published import published_sentence
-from spurious_rewards.evaluation.records import (
-    compare,
-    engine_versions,
-    load_records,
-    pass_curve,
-    powers_of_two,
-    summarise,
-)
+from spurious_rewards.evaluation.records import compare, engine_versions, load_records, pass_curve, powers_of_two
+from spurious_rewards.evaluation.records import summarise as figures_of
 from spurious_rewards.evaluation.statistics import Interval, bootstrap_mean, bootstrap_ratio
 from spurious_rewards.storage.runs import RunFolder
 
 SPLITS = {"marked": ("without box", "boxed"), "uses_code": ("language", "code"), "cut_off": ("finished", "cut off")}
 """What an answer can be → the names of no and yes. A closed answer tag counts as a box."""
 SHOWN = (
-    *("n_problems", "k", "accuracy", "pass_at_k", "boxed", "parsable", "code", "cut_off"),
-    *("mean_tokens", "mean_characters"),
-)
+    "n_problems", "k", "accuracy", "pass_at_k", "boxed", "parsable", "code", "cut_off",
+    "mean_tokens", "mean_characters",
+)  # fmt: skip
 """Figures of both evaluations in the report."""
 MUST_AGREE = ("benchmark", "prompt_style", "temperature", "top_p", "n_samples", "max_new_tokens", "engine", "dtype")
 """Fields of two evaluations that should be equal if only the model is to differ."""
@@ -89,11 +83,8 @@ class BeforeAfter:
         if len(self.passes):
             lines += ["", "pass@k", _table(self.passes.set_index("k"))]
         for name, table in self.splits.items():
-            lines += [
-                "",
-                f"The change by {' or '.join(SPLITS[name])} (before → after)",
-                _table(table.set_index("pair")),
-            ]
+            heading = f"The change by {' or '.join(SPLITS[name])} (before → after)"
+            lines += ["", heading, _table(table.set_index("pair"))]
         lines += ["", *(f"Beware: {sentence}" for sentence in self.warnings)]
         return "\n".join(lines).rstrip() + "\n"
 
@@ -127,7 +118,7 @@ def before_after(before: RunFolder, after: RunFolder) -> BeforeAfter:
     strict = both.assign(correct=both["correct"] & both["marked"])
     known = [name for name in SPLITS if name != "cut_off" or both["finish_reason"].notna().all()]
     cells = pd.DataFrame(
-        [summarise(cell) | {"mean_characters": float(cell["text"].str.len().mean())} for cell in (one, two)],
+        [figures_of(cell) | {"mean_characters": float(cell["text"].str.len().mean())} for cell in (one, two)],
         index=["before", "after"],
     )
     change = compare(both, before.run_id, after.run_id)
@@ -147,13 +138,12 @@ def before_after(before: RunFolder, after: RunFolder) -> BeforeAfter:
     )
 
 
-def split_of_gain(before: pd.DataFrame, after: pd.DataFrame, column: str, seed: int = 0) -> pd.DataFrame:
+def split_of_gain(before: pd.DataFrame, after: pd.DataFrame, column: str) -> pd.DataFrame:
     """Split a change of accuracy by what answers were before and after.
 
     Args:
         before, after: records on the same problems, each problem with at least one answer.
         column: true or false for each answer, a key of `SPLITS`.
-        seed: of the bootstrap over problems.
 
     Returns:
         One row per pair: `share` of the pairs of answers, `accuracy_before` and `accuracy_after` within them, `gain` in
@@ -169,25 +159,19 @@ def split_of_gain(before: pd.DataFrame, after: pd.DataFrame, column: str, seed: 
             parts[when, name] = is_so.groupby(records["problem_id"], sort=True).sum() / by_problem.size()
             right = (is_so & records["correct"].astype(bool)).groupby(records["problem_id"], sort=True).sum()
             parts[when, name, "right"] = right / by_problem.size()
-    by_time: dict[str, Any] = {when: sum(parts[when, name, "right"] for name in names) for when in ("before", "after")}
-    total_P = (by_time["after"] - by_time["before"]).to_numpy()
+    right: Any = {when: sum(parts[when, name, "right"] for name in names) for when in ("before", "after")}
+    total_P = (right["after"] - right["before"]).to_numpy()
     rows = []
     for one, two in itertools.product(names, names):
         share_P = parts["before", one] * parts["after", two]
         before_P = parts["after", two] * parts["before", one, "right"]
         after_P = parts["before", one] * parts["after", two, "right"]
         gained_P, pairs = (after_P - before_P).to_numpy(), share_P.sum()
-        gain, part = bootstrap_mean(gained_P, seed), bootstrap_ratio(gained_P, total_P, seed)
-        rows.append(
-            {
-                "pair": f"{one} → {two}",
-                "share": float(share_P.mean()),
-                "accuracy_before": float(before_P.sum() / pairs) if pairs else float("nan"),
-                "accuracy_after": float(after_P.sum() / pairs) if pairs else float("nan"),
-                **gain.columns("gain"),
-                **part.columns("contribution"),
-            }
-        )
+        gain, part = bootstrap_mean(gained_P), bootstrap_ratio(gained_P, total_P)
+        row = {"pair": f"{one} → {two}", "share": float(share_P.mean())}
+        for name, right_P in (("accuracy_before", before_P), ("accuracy_after", after_P)):
+            row[name] = float(right_P.sum() / pairs) if pairs else float("nan")
+        rows.append(row | gain.columns("gain") | part.columns("contribution"))
     return pd.DataFrame(rows)
 
 

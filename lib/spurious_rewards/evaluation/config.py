@@ -1,4 +1,4 @@
-"""What one evaluation is: a model (or a checkpoint of a training run) on problems, under a prompt and a decoding.
+"""Define one evaluation: a model (or a checkpoint of a training run) on problems, under a prompt and a decoding.
 
 The batch size belongs to the identity: floating-point kernels round differently in another batch, and a near-tie
 between two tokens can then fall the other way, greedy decoding included. So does the engine.
@@ -20,7 +20,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.errors import InputError, check_name
 from spurious_rewards.generation.engine import Sampling, check_engine_name
 from spurious_rewards.models.prompts import style_named
 from spurious_rewards.storage.config import Config, slug
@@ -40,19 +40,19 @@ class GenerationConfig(Config):
     prompt_style: str = "organism"
     """How a problem becomes a prompt, see `models.prompts`."""
     temperature: float = 0.0
-    """0 is greedy."""
+    """Sampling temperature; 0 is greedy."""
     top_p: float = 1.0
-    """Nucleus; 1 keeps every token (paper)."""
+    """Nucleus sampling: smallest total probability of the tokens that are kept; 1 keeps all (paper)."""
     n_samples: int = 1
     """Samples per problem: the k of avg@k, pass@k, or of the vote."""
     max_new_tokens: int = 96
     """Longest answer (paper: 3072); a longer one is cut and counts with finish reason "length"."""
     seed: int = 0
-    """Seeds the sampling, per problem and sample."""
+    """Seed of the sampling, mixed with the problem and the sample's number."""
     n_problems: int = 0
     """How many problems; 0 takes all of a benchmark."""
     problem_seed: int = 0
-    """Seeds which problems: those of the synthetic task themselves, the permutation under order `shuffled`."""
+    """Seed of the problems: of the synthetic task's own draw, and of the permutation under order `shuffled`."""
     problem_order: str = "first"
     """Whether `n_problems` are the `first` of a benchmark or come from a permutation (`shuffled`)."""
     engine: str = "transformers"
@@ -77,10 +77,8 @@ class GenerationConfig(Config):
         self.sampling()
         check_engine_name(self.engine, self.batch_invariant)
         style_named(self.prompt_style)
-        if self.dtype not in DTYPES:
-            raise unknown_name("dtype", self.dtype, DTYPES)
-        if self.problem_order not in ORDERS:
-            raise unknown_name("problem_order", self.problem_order, ORDERS)
+        check_name("dtype", self.dtype, DTYPES)
+        check_name("problem_order", self.problem_order, ORDERS)
         self.check_at_least({"n_problems": 0, "problem_seed": 0, "seed": 0, "batch_size": 1})
 
     def sampling(self) -> Sampling:

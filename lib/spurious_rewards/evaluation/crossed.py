@@ -17,10 +17,11 @@ import numpy as np
 from scipy import stats
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.evaluation.statistics import CONFIDENCE, Effect, Interval, bootstrap_mean, wilson
+from spurious_rewards.evaluation.statistics import Effect, Interval, bootstrap_mean, wilson
 
 SEEDS_FOR_A_VERDICT = 4
 """Fewest seeds on which a verdict may rest: with 2 or 3 an effect's interval misses too often (`coverage`)."""
+POWER = 0.8
 MOST_SEEDS = 500
 """More than this nobody trains: where so many do not decide, it takes more problems."""
 
@@ -60,33 +61,31 @@ class Components:
         )
         return float(np.sqrt(variance)), float(df)
 
-    def seeds_to_decide(
-        self, smallest: float, n_problems: int, power: float = 0.8, most: int = MOST_SEEDS
-    ) -> int | None:
-        """Find the fewest seeds that decide about an effect of size `smallest` with the given power, either way.
+    def seeds_to_decide(self, smallest: float, n_problems: int) -> int | None:
+        """Find the fewest seeds that decide about an effect of size `smallest` with power 80 %, either way.
 
         Enough means that an effect of this size is told from 0 (two-sided, 5 %) and that no effect is shown to be
-        smaller than it (two one-sided tests, 5 % each). None: not even `most` seeds do; more problems would.
+        smaller than it (two one-sided tests, 5 % each). None: not even `MOST_SEEDS` do; more problems would.
         """
 
         def enough(n_seeds: int) -> bool:
             se, df = self.expected(n_seeds, n_problems)
-            found = stats.t.ppf(0.975, df) + stats.t.ppf(power, df)
-            nothing = stats.t.ppf(0.95, df) + stats.t.ppf(0.5 + power / 2, df)
+            found = stats.t.ppf(0.975, df) + stats.t.ppf(POWER, df)
+            nothing = stats.t.ppf(0.95, df) + stats.t.ppf(0.5 + POWER / 2, df)
             return bool(max(found, nothing) * se <= smallest)
 
         low, high = 1, 2  # `low` is too few (a single seed has no interval), `high` grows until it is enough
         while not enough(high):
             low, high = high, 2 * high
-            if low >= most:
+            if low >= MOST_SEEDS:
                 return None
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if enough(middle) else (middle, high)
-        return max(high, SEEDS_FOR_A_VERDICT) if high <= most else None
+        return max(high, SEEDS_FOR_A_VERDICT) if high <= MOST_SEEDS else None
 
 
-def effect(values_S_P: np.ndarray, confidence: float = CONFIDENCE) -> Effect:
+def effect(values_S_P: np.ndarray) -> Effect:
     """Estimate the mean over seeds and problems, both drawn at random and crossed (all seeds meet all problems).
 
     For an effect pass differences: after minus before training, or clip on minus off of the same seed. With R the
@@ -97,18 +96,18 @@ def effect(values_S_P: np.ndarray, confidence: float = CONFIDENCE) -> Effect:
     >>> effect(np.array([[0.0, 1.0], [0.0, 1.0]])).df  # seeds do not differ: the problems' one degree of freedom
     1.0
     """
-    return effect_mean([values_S_P], confidence)
+    return effect_mean([values_S_P])
 
 
-def effect_mean(arms_S_P: Sequence[np.ndarray], confidence: float = CONFIDENCE) -> Effect:
+def effect_mean(arms_S_P: Sequence[np.ndarray]) -> Effect:
     """Estimate the mean over arms of their effects, each arm with seeds of its own on the same problems.
 
     The field n is the smallest number of seeds.
     """
-    return _contrast([(1 / len(arms_S_P), _matrix(values_S_P)) for values_S_P in arms_S_P], confidence)
+    return _contrast([(1 / len(arms_S_P), _matrix(values_S_P)) for values_S_P in arms_S_P])
 
 
-def effect_difference(one_S_P: np.ndarray, two_S_P: np.ndarray, confidence: float = CONFIDENCE) -> Effect:
+def effect_difference(one_S_P: np.ndarray, two_S_P: np.ndarray) -> Effect:
     """Estimate mean(one) − mean(two) of two arms with seeds of their own on the same problems.
 
     As `effect`, with the seed terms of both arms added and C taken from the difference of the arms' problem means.
@@ -122,7 +121,7 @@ def effect_difference(one_S_P: np.ndarray, two_S_P: np.ndarray, confidence: floa
         raise InputError(
             f"The two arms hold {one_S_P.shape[1]} and {two_S_P.shape[1]} problems; compare them on the same problems."
         )
-    return _contrast([(1.0, one_S_P), (-1.0, two_S_P)], confidence)
+    return _contrast([(1.0, one_S_P), (-1.0, two_S_P)])
 
 
 def level(values_S_P: np.ndarray) -> Interval:
@@ -161,12 +160,12 @@ def combined(
     return variance, df
 
 
-def _contrast(arms: list[tuple[float, np.ndarray]], confidence: float) -> Effect:
+def _contrast(arms: list[tuple[float, np.ndarray]]) -> Effect:
     """Return the weighted sum of the arms' means over seeds and problems."""
     n_seeds, n_problems = min(len(values) for _, values in arms), arms[0][1].shape[1]
     estimate = sum(weight * float(values.mean()) for weight, values in arms)
     if n_seeds == 1 or n_problems == 1:
-        return Effect.of(estimate, float("nan"), 0, n_seeds, confidence)
+        return Effect.of(estimate, float("nan"), 0, n_seeds)
     seeds, shared = [], []
     for weight, values_S_P in arms:
         rows, _, residual = _mean_squares(values_S_P)
@@ -175,11 +174,11 @@ def _contrast(arms: list[tuple[float, np.ndarray]], confidence: float) -> Effect
         shared.append((weight**2 * residual / (size * n_problems), (size - 1) * (n_problems - 1)))
     means_P = sum(weight * values.mean(axis=0) for weight, values in arms)
     variance, df = combined(seeds, (float(np.var(means_P, ddof=1)) / n_problems, n_problems - 1), shared)
-    return Effect.of(estimate, float(np.sqrt(variance)), float(df), n_seeds, confidence)
+    return Effect.of(estimate, float(np.sqrt(variance)), float(df), n_seeds)
 
 
 def _mean_squares(values_S_P: np.ndarray) -> tuple[float, float, float]:
-    """(R, C, E): variance of the row means, of the column means, and the residual mean square."""
+    """Return (R, C, E): variance of the row means, of the column means, and the residual mean square."""
     rows_S, columns_P = values_S_P.mean(axis=1), values_S_P.mean(axis=0)
     residual_S_P = values_S_P - rows_S[:, None] - columns_P[None, :] + values_S_P.mean()
     n_seeds, n_problems = values_S_P.shape

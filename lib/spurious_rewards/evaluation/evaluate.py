@@ -1,4 +1,4 @@
-"""One evaluation cell: generate, grade with both graders, detect the strategy, one record per (problem, sample).
+"""Compute one evaluation cell: generate answers, grade them with both graders, detect the strategy of each.
 
     runs/<eval_id>/config.json       the cell
                    records.parquet   the records, see RECORD_COLUMNS
@@ -21,7 +21,7 @@ from spurious_rewards.data.problem import Problem
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.config import EvalConfig
 from spurious_rewards.evaluation.fit import context_length, fitting
-from spurious_rewards.evaluation.parts import generate_in_parts, opened, problems_of, remove_parts
+from spurious_rewards.evaluation.parts import computed, problems_of
 from spurious_rewards.evaluation.records import jsonable, summarise
 from spurious_rewards.generation.engine import Sample
 from spurious_rewards.models.prompts import answer_format, answer_prefix
@@ -53,7 +53,7 @@ RECORD_COLUMNS = {
     "code_with_output": "the code is followed by an output block: a tool executed it, or the model made the output up",
     "family": "kind of problem where the set knows one",
     "level": "difficulty where the set knows one",
-    "batch": "number of the batch in which it was generated, from 0: same batch, same rounding company",
+    "batch": "number of the batch in which it was generated, from 0; answers of one batch share their rounding",
 }
 DTYPES = {"extracted": "str", "extracted_paper": "str", "family": "str", "level": "Int64"}
 
@@ -71,30 +71,16 @@ def evaluate(config: EvalConfig, progress: bool = True) -> RunFolder:
     """
     model = evaluated_model(config)
     problems, warnings = asked_problems(config, model)
-    run = opened(config.eval_id(), config, model, problems)
-    if run.complete:
-        return run
 
     def rows_of(problem: Problem, prompt: str, samples: Sequence[Sample]) -> list[dict[str, Any]]:
         return [record(problem, prompt, index, sample, config) for index, sample in enumerate(samples)]
 
-    with run.lock():
-        if not run.complete:
-            frame, facts = generate_in_parts(run, config, model, problems, rows_of, DTYPES, progress)
-            write_parquet(run.path("records.parquet"), frame[list(RECORD_COLUMNS)])
-            run.finish(
-                {
-                    "kind": "evaluation",
-                    "config": config.to_dict(),
-                    "seed": config.seed,
-                    "n_records": len(frame),
-                    **facts,
-                    "warnings": warnings,
-                    "summary": jsonable(summarise(frame)),
-                }
-            )
-        remove_parts(run)
-    return run
+    def finish(run: RunFolder, frame: pd.DataFrame, facts: dict[str, Any]) -> None:
+        write_parquet(run.path("records.parquet"), frame[list(RECORD_COLUMNS)])
+        what = {"kind": "evaluation", "config": config.to_dict(), "seed": config.seed, "n_records": len(frame)}
+        run.finish({**what, **facts, "warnings": warnings, "summary": jsonable(summarise(frame))})
+
+    return computed(config.eval_id(), config, model, problems, rows_of, DTYPES, finish, progress)
 
 
 def asked_problems(config: EvalConfig, model: str) -> tuple[list[Problem], list[str]]:
@@ -133,11 +119,8 @@ def evaluated_model(config: EvalConfig) -> str:
     if config.checkpoint == 0:
         trained.check_files(thorough=True)
         return str(trained.path("model"))
-    whole = {
-        int(path.name.rsplit("-", 1)[-1]): path
-        for path in all_checkpoints(trained.path("checkpoints"))
-        if (path / MARKER).is_file()
-    }
+    found = (path for path in all_checkpoints(trained.path("checkpoints")) if (path / MARKER).is_file())
+    whole = {int(path.name.rsplit("-", 1)[-1]): path for path in found}
     if config.checkpoint not in whole:
         raise InputError(
             f"Run {config.trained_run} has no checkpoint after update {config.checkpoint}; it has "
@@ -150,19 +133,12 @@ def record(problem: Problem, prompt: str, index: int, sample: Sample, config: Ev
     """Make the record of one sample, keys as in `RECORD_COLUMNS` but for `batch`, which the generation adds."""
     text = answer_prefix(config.prompt_style) + sample.text
     level = problem.meta.get("level")
-    return {
-        "problem_id": problem.id,
-        "sample": index,
-        "seed": config.seed,
-        "prompt": prompt,
-        "text": text,
-        "n_tokens": len(sample.token_ids),
-        "logprob": float(sample.logprobs.sum(dtype="float64")),
-        "finish_reason": sample.finish_reason,
-        **verdicts(text, problem.answer, answer_format(config.prompt_style)),
-        "family": problem.meta.get("family", problem.meta.get("subject")),
-        "level": pd.NA if level is None else int(level),
-    }
+    row = {"problem_id": problem.id, "sample": index, "seed": config.seed, "prompt": prompt, "text": text}
+    row |= {"n_tokens": len(sample.token_ids), "logprob": float(sample.logprobs.sum(dtype="float64"))}
+    row |= {"finish_reason": sample.finish_reason}
+    row |= verdicts(text, problem.answer, answer_format(config.prompt_style))
+    row["family"] = problem.meta.get("family", problem.meta.get("subject"))
+    return row | {"level": pd.NA if level is None else int(level)}
 
 
 def verdicts(text: str, gold: str, style: str) -> dict[str, Any]:
@@ -176,15 +152,7 @@ def verdicts(text: str, gold: str, style: str) -> dict[str, Any]:
     robust = grade(text, gold, mode="robust", style=style)
     paper = grade(text, gold, mode="paper", style=style)
     structural = strategy(text)
-    return {
-        "extracted": robust.extracted,
-        "gold": gold,
-        "correct": robust.correct,
-        "reason": robust.reason,
-        "correct_paper": paper.correct,
-        "extracted_paper": paper.extracted,
-        "uses_code": uses_code(text),
-        "uses_code_structural": structural.code,
-        "code_after_answer": structural.code_after_answer,
-        "code_with_output": structural.with_output,
-    }
+    found = {"extracted": robust.extracted, "gold": gold, "correct": robust.correct, "reason": robust.reason}
+    found |= {"correct_paper": paper.correct, "extracted_paper": paper.extracted}
+    found |= {"uses_code": uses_code(text), "uses_code_structural": structural.code}
+    return found | {"code_after_answer": structural.code_after_answer, "code_with_output": structural.with_output}

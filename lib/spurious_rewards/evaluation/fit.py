@@ -1,4 +1,4 @@
-"""Can a model be asked these problems in this style? Found out with its tokenizer and configuration alone, unloaded.
+"""Check, without loading weights, that every prompt and its longest answer fit the model's context.
 
 Usage: `check_fit("organism", problems, load_tokenizer(model), max_new_tokens=96, context=context_length(model))`
 """

@@ -1,4 +1,4 @@
-r"""Majority-vote labels: the most frequent answer of k samples of a given model under a given prompt (paper §2).
+r"""Make majority-vote labels: the most frequent of k answers of a given model under a given prompt (paper §2).
 
 The paper labels with the mode of 64 samples at temperature 1 on the raw prompt. Here the votes are counted by
 equivalence (`0.5` and `\frac{1}{2}` are one answer) after equal strings have been joined; samples without an answer do
@@ -23,7 +23,7 @@ import pandas as pd
 from spurious_rewards.data.labelled import load_labels
 from spurious_rewards.data.problem import Problem
 from spurious_rewards.evaluation.config import GenerationConfig
-from spurious_rewards.evaluation.parts import generate_in_parts, opened, problems_of, remove_parts
+from spurious_rewards.evaluation.parts import computed, problems_of
 from spurious_rewards.evaluation.statistics import Interval, wilson
 from spurious_rewards.generation.engine import Sample
 from spurious_rewards.models.prompts import answer_format, answer_prefix
@@ -53,9 +53,9 @@ class LabelConfig(GenerationConfig):
     """Describe one labelling: who votes on what, under which prompt."""
 
     temperature: float = 1.0
-    """Paper: 1."""
+    """Sampling temperature of the votes; paper: 1."""
     n_samples: int = 64
-    """Paper: 64."""
+    """Votes per problem; paper: 64."""
     problem_order: str = "shuffled"
     """As training draws its problems; a training run of the same `n_problems` and seed then finds all its labels."""
     train_set: str = "synthetic"
@@ -106,41 +106,22 @@ def make_labels(config: LabelConfig, progress: bool = True) -> RunFolder:
             labels; or problems, model files or prompt have changed since it was started.
     """
     problems = problems_of(config, config.train_set)
-    run = opened(config.label_id(), config, config.model, problems)
-    if run.complete:
-        return run
 
     def rows_of(problem: Problem, _: str, samples: Sequence[Sample]) -> list[dict[str, Any]]:
         prefix, style = answer_prefix(config.prompt_style), answer_format(config.prompt_style)
         result = vote(extract_answer(prefix + sample.text, style=style) for sample in samples)
         right = result.label is not None and same_answer(result.label, problem.answer)
-        return [
-            {
-                "problem_id": problem.id,
-                "gold": problem.answer,
-                "label_correct": right,
-                **asdict(result),
-                "votes": json.dumps(result.votes, ensure_ascii=False),
-            }
-        ]
+        row = {"problem_id": problem.id, "gold": problem.answer, "label_correct": right, **asdict(result)}
+        return [row | {"votes": json.dumps(result.votes, ensure_ascii=False)}]
 
-    with run.lock():
-        if not run.complete:
-            frame, facts = generate_in_parts(run, config, config.model, problems, rows_of, _DTYPES, progress)
-            write_parquet(run.path("labels.parquet"), frame[list(LABEL_COLUMNS)])
-            run.finish(
-                {
-                    "kind": "labels",
-                    "config": config.to_dict(),
-                    "seed": config.seed,
-                    **facts,
-                    "n_labelled": int(frame["label"].notna().sum()),
-                    "n_ties": int(frame["tie"].sum()),
-                    "label_accuracy": asdict(label_accuracy(frame)) if frame["label"].notna().any() else None,
-                }
-            )
-        remove_parts(run)
-    return run
+    def finish(run: RunFolder, frame: pd.DataFrame, facts: dict[str, Any]) -> None:
+        write_parquet(run.path("labels.parquet"), frame[list(LABEL_COLUMNS)])
+        n_labelled = int(frame["label"].notna().sum())
+        accuracy = asdict(label_accuracy(frame)) if n_labelled else None
+        counts = {"n_labelled": n_labelled, "n_ties": int(frame["tie"].sum()), "label_accuracy": accuracy}
+        run.finish({"kind": "labels", "config": config.to_dict(), "seed": config.seed, **facts, **counts})
+
+    return computed(config.label_id(), config, config.model, problems, rows_of, _DTYPES, finish, progress)
 
 
 def label_accuracy(labels: pd.DataFrame) -> Interval:

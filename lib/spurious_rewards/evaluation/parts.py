@@ -1,4 +1,4 @@
-"""Generation over a problem set in parts that survive a kill: the common ground of evaluation, labels and probes.
+"""Generate answers over a problem set in parts that survive a kill; evaluation, labels and probes build on it.
 
 The problems are sorted by prompt length, longest first, and cut into parts of one batch each. A finished part is a
 parquet file, renamed into place; a restart computes the missing ones only. Which problems a part holds follows from the
@@ -7,7 +7,7 @@ configuration alone, so an interrupted job ends with the same rows as one that r
 Column `batch` is the number of the part in which a row was made: what was generated together, and may have rounded
 together.
 
-Usage: `frame, facts = generate_in_parts(run, config, "qwen-like", problems, rows_of, dtypes)` inside `run.lock()`.
+Usage: `run = computed(run_id, config, "qwen-like", problems, rows_of, dtypes, finish, progress=True)`.
 """
 
 from __future__ import annotations
@@ -40,14 +40,9 @@ RowsOf = Callable[[Problem, str, Sequence[Sample]], list[dict[str, Any]]]
 
 
 def generate_in_parts(
-    run: RunFolder,
-    config: GenerationConfig,
-    model: str,
-    problems: Sequence[Problem],
-    rows_of: RowsOf,
-    dtypes: Mapping[str, str],
-    progress: bool = True,
-) -> tuple[pd.DataFrame, dict[str, Any]]:
+    run: RunFolder, config: GenerationConfig, model: str, problems: Sequence[Problem], rows_of: RowsOf,
+    dtypes: Mapping[str, str], progress: bool = True,
+) -> tuple[pd.DataFrame, dict[str, Any]]:  # fmt: skip
     """Generate `config.n_samples` answers to every problem and turn them into rows, keeping finished parts.
 
     Args:
@@ -75,14 +70,8 @@ def generate_in_parts(
     names = [f"{run.run_id} {i}" for i in range(len(parts))]
     frames = {i: frame for i, file in enumerate(files) if (frame := read_part(file, names[i])) is not None}
     done = sum(len(parts[i]) for i in frames)
-    with tqdm(
-        total=len(problems) * config.n_samples,
-        initial=done * config.n_samples,
-        unit="sample",
-        desc=run.run_id.rsplit("-", 1)[0],
-        mininterval=1.0,
-        disable=not progress,
-    ) as bar:
+    counts = {"total": len(problems) * config.n_samples, "initial": done * config.n_samples, "unit": "sample"}
+    with tqdm(**counts, desc=run.run_id.rsplit("-", 1)[0], mininterval=1.0, disable=not progress) as bar:
         for i in (i for i in range(len(parts)) if i not in frames):
             generated = engine.generate(
                 [prompts[p] for p in parts[i]], config.sampling(), [problems[p].id for p in parts[i]], bar
@@ -130,15 +119,31 @@ def opened(run_id: str, config: GenerationConfig, model: str, problems: Sequence
     return run
 
 
-def problems_of(config: GenerationConfig, name: str) -> list[Problem]:
-    """Load the problems of a problem set that a configuration asks for."""
-    return load_problems(name, config.n_problems or None, config.problem_seed, order=config.problem_order)
+def computed(
+    run_id: str, config: GenerationConfig, model: str, problems: Sequence[Problem], rows_of: RowsOf,
+    dtypes: Mapping[str, str], finish: Callable[[RunFolder, pd.DataFrame, dict[str, Any]], None], progress: bool,
+) -> RunFolder:  # fmt: skip
+    """Return a finished job, or generate its rows under a lock and have `finish` write its result and manifest.
+
+    Arguments and errors are those of `opened` and `generate_in_parts`; `finish` gets the folder, rows and facts.
+    """
+    run = opened(run_id, config, model, problems)
+    if not run.complete:
+        with run.lock():
+            if not run.complete:
+                finish(run, *generate_in_parts(run, config, model, problems, rows_of, dtypes, progress))
+            remove_parts(run)
+    return run
 
 
 def remove_parts(run: RunFolder) -> None:
     """Delete the parts of a complete job: its result file holds them."""
-    if run.complete and run.path("parts").is_dir():
-        shutil.rmtree(run.path("parts"))
+    shutil.rmtree(run.path("parts"), ignore_errors=True)
+
+
+def problems_of(config: GenerationConfig, name: str) -> list[Problem]:
+    """Load the problems of a problem set that a configuration asks for."""
+    return load_problems(name, config.n_problems or None, config.problem_seed, order=config.problem_order)
 
 
 def cut(lengths: Sequence[int], size: int) -> list[list[int]]:

@@ -22,7 +22,7 @@ from spurious_rewards.generation.engine import encode
 def perplexity(
     model: Any, tokenizer: Any, texts: Sequence[str], contexts: Sequence[str] | None = None, batch_size: int = 32
 ) -> float:
-    """exp of the mean negative log-probability per token of `texts`, all tokens of all texts counted alike.
+    """Compute exp(mean negative log-probability per token) of `texts`, all tokens of all texts counted alike.
 
     Args:
         model: a causal language model.

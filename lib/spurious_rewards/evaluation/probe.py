@@ -1,4 +1,4 @@
-"""Contamination probe: can a model finish a problem from its beginning, and answer it without having read the rest?
+"""Probe for contamination: have a model continue the beginnings of problems, and grade what it writes.
 
 A problem's text is cut at the boundary nearest to 40, 60 and 80 % of its characters; the model continues the
 beginning as raw text (no template), greedily. A boundary is the end of a word, or where none is within 5 % of the
@@ -34,9 +34,9 @@ from typing import Any
 import pandas as pd
 
 from spurious_rewards.data.problem import Problem
-from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.errors import InputError, check_name
 from spurious_rewards.evaluation.config import GenerationConfig
-from spurious_rewards.evaluation.parts import generate_in_parts, opened, problems_of, remove_parts
+from spurious_rewards.evaluation.parts import computed, problems_of
 from spurious_rewards.evaluation.records import jsonable, read_rows
 from spurious_rewards.evaluation.statistics import bootstrap_mean, wilson
 from spurious_rewards.generation.engine import Sample
@@ -78,9 +78,9 @@ class ProbeConfig(GenerationConfig):
     """Describe one probe: a model on the beginnings of a benchmark's problems."""
 
     prompt_style: str = "none"
-    """Always the raw text."""
+    """Prompt style: a probe always continues the raw text."""
     max_new_tokens: int = 128
-    """Must hold the rest of the problem and an answer."""
+    """Longest continuation; it must have room for the rest of the problem and an answer."""
     benchmark: str = "synthetic_test"
     """Problem set, see `data.problem_sets`."""
     percents: str = "40,60,80"
@@ -92,8 +92,7 @@ class ProbeConfig(GenerationConfig):
         """Raise `InputError` for values that cannot work, before anything is loaded."""
         super().validate()
         self.shown()
-        if self.boundary not in BOUNDARIES:
-            raise unknown_name("boundary", self.boundary, BOUNDARIES)
+        check_name("boundary", self.boundary, BOUNDARIES)
         if self.prompt_style != "none" or self.n_samples != 1:
             raise InputError(
                 "A probe continues the raw text once per problem: leave prompt_style at 'none' and n_samples at 1."
@@ -122,22 +121,17 @@ def probe(config: ProbeConfig, progress: bool = True) -> RunFolder:
             computes the probe; or problems or model files have changed since it was started.
     """
     problems = beginnings(config)
-    run = opened(config.probe_id(), config, config.model, problems)
-    if run.complete:
-        return run
 
     def rows_of(problem: Problem, prompt: str, samples: Sequence[Sample]) -> list[dict[str, Any]]:
         return [probe_record(problem, prompt, samples[0], config.max_new_tokens)]
 
-    with run.lock():
-        if not run.complete:
-            frame, facts = generate_in_parts(run, config, config.model, problems, rows_of, _DTYPES, progress)
-            facts["n_problems"] = frame["problem_id"].nunique()
-            write_parquet(run.path("probe.parquet"), frame[list(PROBE_COLUMNS)])
-            summary = [jsonable(row) for row in summarise_probe(frame).to_dict("records")]
-            run.finish({"kind": "probe", "config": config.to_dict(), "seed": config.seed, **facts, "summary": summary})
-        remove_parts(run)
-    return run
+    def finish(run: RunFolder, frame: pd.DataFrame, facts: dict[str, Any]) -> None:
+        facts["n_problems"] = frame["problem_id"].nunique()
+        write_parquet(run.path("probe.parquet"), frame[list(PROBE_COLUMNS)])
+        summary = [jsonable(row) for row in summarise_probe(frame).to_dict("records")]
+        run.finish({"kind": "probe", "config": config.to_dict(), "seed": config.seed, **facts, "summary": summary})
+
+    return computed(config.probe_id(), config, config.model, problems, rows_of, _DTYPES, finish, progress)
 
 
 def load_probe(run: RunFolder) -> pd.DataFrame:
@@ -248,24 +242,12 @@ def cut_text(text: str, percent: int, words: Sequence[int], tokens: Sequence[int
 
 def probe_record(problem: Problem, prompt: str, sample: Sample, max_new_tokens: int) -> dict[str, Any]:
     """Make the row of one beginning, keys as in `PROBE_COLUMNS` but for `batch`, which the generation adds."""
-    meta, verdict = problem.meta, grade(sample.text, problem.answer)
-    rest = meta["rest"]
-    return {
-        "problem_id": problem.id.rsplit("@", 1)[0],
-        "percent": meta["percent"],
-        "shown": meta["shown"],
-        "beginning": prompt,
-        "rest": rest,
-        "text": sample.text,
-        "n_tokens": len(sample.token_ids),
-        "finish_reason": sample.finish_reason,
-        "fits": meta["rest_tokens"] <= max_new_tokens,
-        "exact_match": completes(sample.text, rest),
-        "rouge_l": rouge_l(sample.text, rest),
-        "gold": problem.answer,
-        "extracted": verdict.extracted,
-        "correct": verdict.correct,
-    }
+    meta, rest, verdict = problem.meta, problem.meta["rest"], grade(sample.text, problem.answer)
+    row = {"problem_id": problem.id.rsplit("@", 1)[0], "percent": meta["percent"], "shown": meta["shown"]}
+    row |= {"beginning": prompt, "rest": rest, "text": sample.text, "n_tokens": len(sample.token_ids)}
+    row |= {"finish_reason": sample.finish_reason, "fits": meta["rest_tokens"] <= max_new_tokens}
+    row |= {"exact_match": completes(sample.text, rest), "rouge_l": rouge_l(sample.text, rest)}
+    return row | {"gold": problem.answer, "extracted": verdict.extracted, "correct": verdict.correct}
 
 
 def completes(text: str, rest: str) -> bool:
@@ -318,7 +300,7 @@ def holds_number(rest: pd.Series) -> pd.Series:
     return rest.str.contains(r"\d", regex=True)
 
 
-def summarise_probe(rows: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+def summarise_probe(rows: pd.DataFrame) -> pd.DataFrame:
     """Summarise each share shown: exact match and accuracy with Wilson limits, ROUGE-L with a bootstrap over problems.
 
     `shown_min` and `shown_max` are the smallest and largest share that a problem showed, `rest_tokens` the mean length
@@ -328,20 +310,15 @@ def summarise_probe(rows: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """
     table = []
     for percent, group in rows.groupby("percent", sort=True):
-        shown = group["shown"]
-        row: dict[str, Any] = {
-            "percent": int(percent),
-            "n_problems": len(group),
-            "shown": float(shown.mean()),
-            "shown_min": float(shown.min()),
-            "shown_max": float(shown.max()),
-        }
+        row: dict[str, Any] = {"percent": int(percent), "n_problems": len(group)}
+        for name, figure in (("shown", "mean"), ("shown_min", "min"), ("shown_max", "max")):
+            row[name] = float(group["shown"].agg(figure))
         numbers = group[holds_number(group["rest"])]
         row["n_numbers"] = len(numbers)
         for name, interval in (
             ("exact_match", wilson(int(group["exact_match"].sum()), len(group))),
             ("exact_match_numbers", wilson(int(numbers["exact_match"].sum()), len(numbers))),
-            ("rouge_l", bootstrap_mean(group["rouge_l"].to_numpy(), seed)),
+            ("rouge_l", bootstrap_mean(group["rouge_l"].to_numpy())),
             ("accuracy", wilson(int(group["correct"].sum()), len(group))),
         ):
             row |= interval.columns(name)

@@ -1,4 +1,4 @@
-"""One model under many prompts: which styles a notebook's parameter names, and which of them a model can be given.
+"""Find the prompt styles that a notebook's parameter names, and which of them a model can be given.
 
 A style is refused where it needs a chat template that the tokenizer lacks, or where prompt and longest answer together
 exceed the model's context: nothing is ever cut silently. A style that was asked for by name and is refused is an error;
@@ -71,11 +71,8 @@ def usable_styles(names: str, cell: EvalConfig) -> tuple[list[str], dict[str, st
         return styles, {}
     problems = problems_of(cell, cell.benchmark)
     tokenizer, context = load_tokenizer(cell.model), context_length(cell.model)
-    refused = {
-        style: sentence
-        for style in styles
-        if (sentence := refusal(style, problems, tokenizer, cell.max_new_tokens, context, cell.leave_out_long))
-    }
+    reasons = {style: refusal(style, problems, tokenizer, context, cell) for style in styles}
+    refused = {style: sentence for style, sentence in reasons.items() if sentence}
     return [style for style in styles if style not in refused], refused
 
 
@@ -100,17 +97,10 @@ def note_refused(cell: EvalConfig, refused: Mapping[str, str]) -> list[RunFolder
     return [run]
 
 
-def refusal(
-    style: str,
-    problems: Sequence[Problem],
-    tokenizer: Any,
-    max_new_tokens: int,
-    context: int | None,
-    leave_out_long: bool = False,
-) -> str:
+def refusal(style: str, problems: Sequence[Problem], tokenizer: Any, context: int | None, cell: EvalConfig) -> str:
     """Say in one sentence why these problems (or, with `leave_out_long`, any of them) cannot be asked; else nothing."""
     try:
-        (fitting if leave_out_long else check_fit)(style, problems, tokenizer, max_new_tokens, context)
+        (fitting if cell.leave_out_long else check_fit)(style, problems, tokenizer, cell.max_new_tokens, context)
     except InputError as error:
         return str(error)
     return ""

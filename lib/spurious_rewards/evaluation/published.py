@@ -1,4 +1,4 @@
-"""What others measured for an untrained model: numbers to hold beside any "before".
+"""Look up what others measured for an untrained model, to compare with any "before".
 
 One model has many base accuracies: prompt, decoding and environment move it by points. `seen` says whether the source
 was read by us or is quoted by somebody else.
@@ -9,8 +9,7 @@ was read by us or is quoted by somebody else.
 
 from __future__ import annotations
 
-from importlib import resources
-from io import StringIO
+from pathlib import Path
 
 import pandas as pd
 
@@ -22,8 +21,7 @@ def published(model: str, benchmark: str) -> pd.DataFrame:
         model: hub id, or a name or folder that ends like one, upper case aside.
         benchmark: problem set.
     """
-    text = (resources.files("spurious_rewards.evaluation") / "published.csv").read_text(encoding="utf-8")
-    table = pd.read_csv(StringIO(text), keep_default_na=False)
+    table = pd.read_csv(Path(__file__).with_name("published.csv"), keep_default_na=False)
     wanted = model.rstrip("/").rsplit("/", 1)[-1].lower()
     same = table["model"].str.rsplit("/", n=1).str[-1].str.lower() == wanted
     return table[same & (table["benchmark"] == benchmark)].sort_values("accuracy", ignore_index=True)

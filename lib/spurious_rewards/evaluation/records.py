@@ -1,4 +1,4 @@
-"""Reading the records of many evaluations, and the figures of a cell: accuracy, strategy, length, each with interval.
+"""Read the records of evaluations, and compute the figures of a cell: accuracy, strategy, length, with intervals.
 
 Accuracies are proportions in [0, 1]. With one sample per problem the intervals are Wilson's; with k samples per problem
 they come from a bootstrap over problems, because the samples of one problem are not independent. `n_problems`, `k`,
@@ -10,29 +10,23 @@ Usage: `summary(load_records(eval_ids), by=["run_id"])`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from spurious_rewards.errors import InputError
+from spurious_rewards.evaluation import statistics
 from spurious_rewards.evaluation.significance import mcnemar, paired_permutation
-from spurious_rewards.evaluation.statistics import (
-    Interval,
-    bootstrap_mean,
-    bootstrap_ratio,
-    bootstrap_ratio_difference,
-    pass_at_k,
-    wilson,
-)
+from spurious_rewards.evaluation.statistics import Interval, bootstrap_mean, pass_at_k, wilson
 from spurious_rewards.storage.files import read_parquet
 from spurious_rewards.storage.runs import RunFolder
 
 CELL_COLUMNS = (
-    *("model", "trained_run", "checkpoint", "benchmark", "prompt_style"),
-    *("temperature", "top_p", "n_samples", "max_new_tokens", "engine", "dtype"),
-)
+    "model", "trained_run", "checkpoint", "benchmark", "prompt_style",
+    "temperature", "top_p", "n_samples", "max_new_tokens", "engine", "dtype",
+)  # fmt: skip
 ARM_COLUMNS = {"reward": "reward", "gamma": "gamma", "clip_mode": "clip_mode", "seed": "train_seed"}
 """Fields of the training configuration that go with the records, and their column names."""
 
@@ -143,14 +137,25 @@ def check_no_duplicates(samples: pd.DataFrame, cell_columns: Sequence[str]) -> N
 
 def summary(records: pd.DataFrame, by: Sequence[str] = ("run_id",)) -> pd.DataFrame:
     """Summarise each group of records (a cell, or a kind of problem within one); columns as in `summarise`."""
-    rows = [
-        {**dict(zip(by, key, strict=True)), **summarise(group)}
-        for key, group in records.groupby(list(by), sort=False, dropna=False)
-    ]
-    return pd.DataFrame(rows)
+    return row_per_group(records, by, summarise)
 
 
-def summarise(records: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
+def row_per_group(
+    frame: pd.DataFrame, by: Sequence[str], figures: Callable[[pd.DataFrame], Mapping[str, Any]], **options: Any
+) -> pd.DataFrame:
+    """Return a table with a row per group: the values of `by`, then what `figures` makes of the group's rows.
+
+    Args:
+        frame: rows to group, in whose order the groups come.
+        by: columns; groups with missing values count.
+        figures: rows of a group → further columns.
+        options: of `DataFrame.groupby`, in place of these defaults.
+    """
+    groups = frame.groupby(list(by), **{"sort": False, "dropna": False, **options}) if len(frame) else ()
+    return pd.DataFrame([{**dict(zip(by, key, strict=True)), **figures(group)} for key, group in groups])
+
+
+def summarise(records: pd.DataFrame) -> dict[str, Any]:
     """Compute the figures of one cell: accuracy, strategy, form and length, each share with limits.
 
     `accuracy` is pass@1 (one sample) or avg@k, by the robust grader; `accuracy_paper` by the paper's; `pass_at_k` is
@@ -180,12 +185,11 @@ def summarise(records: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
         ("accuracy_language", records["correct"], ~code),
         ("parsable", records["extracted"].notna(), every),
     ):
-        interval = share(event.astype(bool), given, records["problem_id"], k, seed)
-        figures |= interval.columns(name)
+        figures |= share(event.astype(bool), given, records["problem_id"], k).columns(name)
     solved = (
         share(records["correct"].astype(bool), every, records["problem_id"], k)
         if k == 1
-        else bootstrap_mean(pass_at_k(k, by_problem["correct"].sum().to_numpy(), k), seed)
+        else bootstrap_mean(pass_at_k(k, by_problem["correct"].sum().to_numpy(), k))
     )
     return figures | {
         "n_code": int(code.sum()),
@@ -205,23 +209,23 @@ def share_cut_off(records: pd.DataFrame) -> float:
     return float((records.loc[known, "finish_reason"] == "length").mean()) if known.any() else math.nan
 
 
-def share(event: pd.Series, given: pd.Series, problem: pd.Series, k: int, seed: int = 0) -> Interval:
+def share(event: pd.Series, given: pd.Series, problem: pd.Series, k: int) -> Interval:
     """Estimate the share of `event` among the records `given`: Wilson for k = 1, else a bootstrap over problems."""
     if k == 1:
         return wilson(int((event & given).sum()), int(given.sum()))
-    return bootstrap_ratio(*_per_problem(event, given, problem), seed)
+    return statistics.bootstrap_ratio(*_per_problem(event, given, problem))
 
 
-def code_advantage(records: pd.DataFrame, seed: int = 0) -> Interval:
+def code_advantage(records: pd.DataFrame) -> Interval:
     """Estimate the accuracy of answers with code minus that of those without, with a bootstrap over problems."""
     code, correct = records["uses_code"].astype(bool), records["correct"].astype(bool)
-    return bootstrap_ratio_difference(
-        _per_problem(correct, code, records["problem_id"]), _per_problem(correct, ~code, records["problem_id"]), seed
+    return statistics.bootstrap_ratio_difference(
+        _per_problem(correct, code, records["problem_id"]), _per_problem(correct, ~code, records["problem_id"])
     )
 
 
 def _per_problem(event: pd.Series, given: pd.Series, problem: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Per problem: records that are given and the event, records that are given."""
+    """Count, per problem, the `given` records with the event, and all `given` records."""
     counts = pd.DataFrame({"hits": event & given, "given": given}).groupby(problem.to_numpy(), sort=False).sum()
     return counts["hits"].to_numpy(), counts["given"].to_numpy()
 
@@ -243,7 +247,7 @@ def correct_matrix(records: pd.DataFrame, arms: Sequence[str]) -> np.ndarray:
     return table.loc[list(arms)].to_numpy(dtype=float)
 
 
-def compare(records: pd.DataFrame, before: str, after: str, seed: int = 0) -> dict[str, Any]:
+def compare(records: pd.DataFrame, before: str, after: str) -> dict[str, Any]:
     """Compare two evaluations problem by problem: difference of accuracy, its limits, and a test.
 
     `won` and `lost` count the problems on which `after` does better and worse. The interval is a bootstrap over
@@ -251,22 +255,15 @@ def compare(records: pd.DataFrame, before: str, after: str, seed: int = 0) -> di
     the problems' differences (also where all samples of each problem happen to agree).
     """
     one_P, two_P = correct_matrix(records, [before, after])
-    interval = bootstrap_mean(two_P - one_P, seed)
+    interval = bootstrap_mean(two_P - one_P)
     binary = not records[records["run_id"].isin((before, after))].duplicated(["run_id", "problem_id"]).any()
-    test = mcnemar(one_P, two_P) if binary else paired_permutation(one_P, two_P, seed)
-    return {
-        "before": before,
-        "after": after,
-        "n_problems": interval.n,
-        **interval.columns("difference"),
-        "won": int((two_P > one_P).sum()),
-        "lost": int((two_P < one_P).sum()),
-        "p_value": test.p_value,
-        "test": "McNemar, exact" if binary else "paired permutation",
-    }
+    test = mcnemar(one_P, two_P) if binary else paired_permutation(one_P, two_P)
+    row = {"before": before, "after": after, "n_problems": interval.n, **interval.columns("difference")}
+    row |= {"won": int((two_P > one_P).sum()), "lost": int((two_P < one_P).sum()), "p_value": test.p_value}
+    return row | {"test": "McNemar, exact" if binary else "paired permutation"}
 
 
-def pass_curve(records: pd.DataFrame, ks: Sequence[int], seed: int = 0) -> pd.DataFrame:
+def pass_curve(records: pd.DataFrame, ks: Sequence[int]) -> pd.DataFrame:
     """Estimate pass@k of one cell for each k, unbiased: columns k, pass_at_k, low, high (bootstrap over problems).
 
     Raises:
@@ -274,15 +271,8 @@ def pass_curve(records: pd.DataFrame, ks: Sequence[int], seed: int = 0) -> pd.Da
     """
     by_problem = records.groupby("problem_id", sort=False)["correct"]
     n_P, correct_P = by_problem.size().to_numpy(), by_problem.sum().to_numpy()
-    intervals = [bootstrap_mean(pass_at_k(n_P, correct_P, k), seed) for k in ks]
-    return pd.DataFrame(
-        {
-            "k": list(ks),
-            "pass_at_k": [interval.estimate for interval in intervals],
-            "low": [interval.low for interval in intervals],
-            "high": [interval.high for interval in intervals],
-        }
-    )
+    curve = pd.DataFrame([{"k": k, **bootstrap_mean(pass_at_k(n_P, correct_P, k)).columns("pass_at_k")} for k in ks])
+    return curve.rename(columns={"pass_at_k_low": "low", "pass_at_k_high": "high"})
 
 
 def powers_of_two(n: int) -> list[int]:

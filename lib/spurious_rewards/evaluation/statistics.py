@@ -15,9 +15,9 @@ Interval(estimate=0.8, low=0.490162..., high=0.943317..., n=10)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from scipy import stats
@@ -75,23 +75,18 @@ class Interval:
         """Tell whether the whole interval lies strictly between −bound and +bound."""
         return -bound < self.low and self.high < bound
 
-    def shifted(self, by: float) -> Interval:
+    def shifted(self, by: float) -> Self:
         """Return the interval moved by a constant."""
-        return Interval(self.estimate + by, self.low + by, self.high + by, self.n)
+        return replace(self, estimate=self.estimate + by, low=self.low + by, high=self.high + by)
+
+    def root(self) -> Interval:
+        """Return the square root of a mean square and of its limits, negative ones taken as 0."""
+        return Interval(*(max(value, 0.0) ** 0.5 for value in (self.estimate, self.low, self.high)), n=self.n)
 
     def cut(self, least: float, most: float) -> Interval:
         """Return the interval with its limits cut to the values that are possible; infinite limits stay."""
         low, high = (limit if np.isinf(limit) else min(max(limit, least), most) for limit in (self.low, self.high))
         return Interval(self.estimate, low, high, self.n)
-
-    def __neg__(self) -> Interval:
-        return Interval(-self.estimate, -self.high, -self.low, self.n)
-
-    def error_bar(self, scale: float = 1.0) -> dict[str, Any]:
-        """Return Plotly's `error_x` or `error_y` of one marker; infinite limits draw nothing."""
-        distances = scale * np.array([self.high - self.estimate, self.estimate - self.low])
-        up, down = np.nan_to_num(distances, nan=0.0, posinf=0.0, neginf=0.0).tolist()
-        return {"type": "data", "symmetric": False, "array": [up], "arrayminus": [down]}
 
 
 @dataclass(frozen=True)
@@ -119,13 +114,6 @@ class Effect(Interval):
             return float(self.estimate == 0)
         return float(2 * stats.t.sf(abs(self.estimate) / self.se, self.df))
 
-    def shifted(self, by: float) -> Effect:
-        """Return the effect moved by a constant."""
-        return Effect(self.estimate + by, self.low + by, self.high + by, self.n, self.se, self.df)
-
-    def __neg__(self) -> Effect:
-        return Effect(-self.estimate, -self.high, -self.low, self.n, self.se, self.df)
-
 
 # ---------------------------------------------------------------------------------------------- single proportions
 
@@ -143,13 +131,11 @@ def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> Interval:
         raise InputError(f"A proportion needs 0 <= successes <= n, but successes={successes} and n={n}.")
     if n == 0:
         return Interval(float("nan"), 0.0, 1.0, 0)
-    limits = stats.binomtest(int(successes), int(n)).proportion_ci(confidence_level=confidence, method="wilson")
+    limits = stats.binomtest(int(successes), int(n)).proportion_ci(confidence, method="wilson")
     return Interval(successes / n, float(limits.low), float(limits.high), int(n))
 
 
-def proportion_difference(
-    successes_1: int, n_1: int, successes_2: int, n_2: int, confidence: float = CONFIDENCE
-) -> Interval:
+def proportion_difference(successes_1: int, n_1: int, successes_2: int, n_2: int) -> Interval:
     """Compute p₁ − p₂ of two independent samples with Newcombe's interval (two Wilson intervals combined).
 
     low = d − √((p₁ − l₁)² + (u₂ − p₂)²), high = d + √((u₁ − p₁)² + (p₂ − l₂)²). The field n is n₁ + n₂. Without data
@@ -160,7 +146,7 @@ def proportion_difference(
     from statsmodels.stats.proportion import confint_proportions_2indep  # half a second, needed by few
 
     low, high = confint_proportions_2indep(
-        successes_1, n_1, successes_2, n_2, method="newcomb", compare="diff", alpha=1 - confidence
+        successes_1, n_1, successes_2, n_2, method="newcomb", compare="diff", alpha=1 - CONFIDENCE
     )
     return Interval(successes_1 / n_1 - successes_2 / n_2, float(low), float(high), n_1 + n_2)
 
@@ -185,19 +171,13 @@ def pass_at_k(n: int | np.ndarray, c: int | np.ndarray, k: int) -> np.ndarray:
     return 1.0 - (np.maximum((n - c)[..., None] - i_k, 0) / (n[..., None] - i_k)).prod(axis=-1)
 
 
-def bootstrap_mean(
-    values_P: Sequence[float] | np.ndarray, seed: int = 0, n_resamples: int = RESAMPLES, confidence: float = 0.95
-) -> Interval:
+def bootstrap_mean(values_P: Sequence[float] | np.ndarray, seed: int = 0, n_resamples: int = RESAMPLES) -> Interval:
     """Estimate a mean over problems (avg@k: of their shares of correct samples) with a bootstrap over problems."""
-    return bootstrap_ratio(values_P, np.ones(np.shape(values_P)), seed, n_resamples, confidence)
+    return bootstrap_ratio(values_P, np.ones(np.shape(values_P)), seed, n_resamples)
 
 
 def bootstrap_ratio(
-    numerator_P: np.ndarray,
-    denominator_P: np.ndarray,
-    seed: int = 0,
-    n_resamples: int = RESAMPLES,
-    confidence: float = 0.95,
+    numerator_P: np.ndarray, denominator_P: np.ndarray, seed: int = 0, n_resamples: int = RESAMPLES
 ) -> Interval:
     """Estimate Σ numerator / Σ denominator with a percentile bootstrap over problems (clusters).
 
@@ -210,17 +190,11 @@ def bootstrap_ratio(
         return Interval(float("nan"), 0.0, 1.0, len(numbers_P_2))
     sums_B_2 = resampled_sums(numbers_P_2, seed, n_resamples)
     sums_B_2 = sums_B_2[sums_B_2[:, 1] != 0]
-    low, high = percentiles(sums_B_2[:, 0] / sums_B_2[:, 1], confidence)
+    low, high = percentiles(sums_B_2[:, 0] / sums_B_2[:, 1])
     return Interval(float(top / bottom), low, high, len(numbers_P_2))
 
 
-def bootstrap_ratio_difference(
-    one: tuple[np.ndarray, np.ndarray],
-    two: tuple[np.ndarray, np.ndarray],
-    seed: int = 0,
-    n_resamples: int = RESAMPLES,
-    confidence: float = 0.95,
-) -> Interval:
+def bootstrap_ratio_difference(one: tuple[np.ndarray, np.ndarray], two: tuple[np.ndarray, np.ndarray]) -> Interval:
     """Estimate the difference of two ratios (numerator_P, denominator_P) over the same problems, resampled together.
 
     For example accuracy given code minus accuracy given language: the samples of one problem fall on either side.
@@ -230,13 +204,13 @@ def bootstrap_ratio_difference(
     sums = numbers_P_4.sum(axis=0)
     if sums[1] == 0 or sums[3] == 0:
         return Interval(float("nan"), -1.0, 1.0, len(numbers_P_4))
-    sums_B_4 = resampled_sums(numbers_P_4, seed, n_resamples)
+    sums_B_4 = resampled_sums(numbers_P_4)
     sums_B_4 = sums_B_4[(sums_B_4[:, 1] != 0) & (sums_B_4[:, 3] != 0)]
-    low, high = percentiles(sums_B_4[:, 0] / sums_B_4[:, 1] - sums_B_4[:, 2] / sums_B_4[:, 3], confidence)
+    low, high = percentiles(sums_B_4[:, 0] / sums_B_4[:, 1] - sums_B_4[:, 2] / sums_B_4[:, 3])
     return Interval(float(sums[0] / sums[1] - sums[2] / sums[3]), low, high, len(numbers_P_4))
 
 
-def t_interval(values_S: Sequence[float] | np.ndarray, confidence: float = CONFIDENCE) -> Effect:
+def t_interval(values_S: Sequence[float] | np.ndarray) -> Effect:
     """Estimate the mean of independent values: mean ± t(1 − α/2, S − 1) · s/√S; one value gives infinite limits.
 
     Raises:
@@ -246,19 +220,18 @@ def t_interval(values_S: Sequence[float] | np.ndarray, confidence: float = CONFI
     if values_S.size == 0:
         raise InputError("An interval over seeds needs at least one value.")
     if values_S.size == 1:
-        return Effect.of(float(values_S[0]), float("nan"), 0, 1, confidence)
-    return Effect.of(
-        values_S.mean(), values_S.std(ddof=1) / np.sqrt(values_S.size), values_S.size - 1, values_S.size, confidence
-    )
+        return Effect.of(float(values_S[0]), float("nan"), 0, 1)
+    n = values_S.size
+    return Effect.of(values_S.mean(), values_S.std(ddof=1) / np.sqrt(n), n - 1, n)
 
 
-def deviation(values_S: Sequence[float] | np.ndarray, confidence: float = CONFIDENCE) -> Interval:
+def deviation(values_S: Sequence[float] | np.ndarray) -> Interval:
     """Estimate the standard deviation of normal values, with the limits of the χ² distribution; of one value, nan.
 
     >>> deviation([1.0, 2.0, 3.0]).text("", 2)
     '+1.00 [+0.52, +6.28]'
     """
-    n, tails = len(values_S), ((1 + confidence) / 2, (1 - confidence) / 2)
+    n, tails = len(values_S), ((1 + CONFIDENCE) / 2, (1 - CONFIDENCE) / 2)
     if n < 2:
         return Interval(float("nan"), float("nan"), float("nan"), n)
     estimate = float(np.std(values_S, ddof=1))
@@ -270,7 +243,7 @@ def deviation(values_S: Sequence[float] | np.ndarray, confidence: float = CONFID
 
 
 def _columns(*values_P: np.ndarray) -> np.ndarray:
-    """Equally long per-problem arrays as the columns of one matrix."""
+    """Stack equally long per-problem arrays as the columns of one matrix."""
     columns = [np.asarray(values, dtype=float) for values in values_P]
     shapes = {column.shape for column in columns}
     if len(shapes) != 1 or columns[0].ndim != 1 or columns[0].size == 0:
@@ -297,24 +270,20 @@ _KEPT_DRAWS = 50_000_000
 
 @lru_cache(maxsize=2)
 def _kept_weights(n_units: int, n_resamples: int, seed: int) -> list[np.ndarray]:
-    """Blocks of `_weights` in a byte per weight (a unit drawn 256 times in one resample does not happen)."""
+    """Keep the blocks of `_weights`, a byte per weight (a unit drawn 256 times in one resample does not happen)."""
     return [block.astype(np.uint8) for block in _weights(n_units, n_resamples, seed)]
 
 
-def _chunk_rows(n_units: int) -> int:
-    return max(1, _CHUNK // n_units)
-
-
 def _weights(n_units: int, n_resamples: int, seed: int | list[int]):
-    """Blocks (B, n_units) of how often each unit is drawn in a resample; the blocks hold n_resamples rows in all."""
-    rng = np.random.default_rng(seed)
-    for start in range(0, n_resamples, _chunk_rows(n_units)):
-        rows = min(_chunk_rows(n_units), n_resamples - start)
+    """Yield blocks (B, n_units) of how often each unit is drawn in a resample; n_resamples rows in all."""
+    rng, size = np.random.default_rng(seed), max(1, _CHUNK // n_units)
+    for start in range(0, n_resamples, size):
+        rows = min(size, n_resamples - start)
         drawn = rng.integers(0, n_units, (rows, n_units)) + n_units * np.arange(rows)[:, None]
         yield np.bincount(drawn.ravel(), minlength=rows * n_units).reshape(rows, n_units)
 
 
-def percentiles(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the limits of a percentile interval."""
-    low, high = np.quantile(values, [0.5 - confidence / 2, 0.5 + confidence / 2])
+def percentiles(values: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % limits of a percentile interval."""
+    low, high = np.quantile(values, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2])
     return float(low), float(high)

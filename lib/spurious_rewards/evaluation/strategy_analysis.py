@@ -1,4 +1,4 @@
-"""What code reasoning has to do with a gain: Table 1's identity, and the switches of Fig 7 / Table 2.
+"""Analyse what code reasoning has to do with a gain: Table 1's identity, and the switches of Fig 7 and Table 2.
 
 - `strategy_figures`: one row of Table 1: how often code, how accurate with and without it, and whether two detectors
   agree.
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -72,7 +73,7 @@ def consistency(
 # ------------------------------------------------------------------------------------------------ a row of Table 1
 
 
-def strategy_figures(records: pd.DataFrame, seed: int = 0) -> dict[str, float]:
+def strategy_figures(records: pd.DataFrame) -> dict[str, float]:
     """Compute frequency of code and accuracy by strategy of a set of answers, each with `_low` and `_high` (95 %).
 
     With one answer per problem the limits of the proportions are Wilson's; else (samples, or several training seeds
@@ -84,33 +85,15 @@ def strategy_figures(records: pd.DataFrame, seed: int = 0) -> dict[str, float]:
 
     Args:
         records: columns problem_id, correct, uses_code, uses_code_structural.
-        seed: of the bootstrap.
     """
     code, structural, right = (records[name].astype(bool) for name in ("uses_code", "uses_code_structural", "correct"))
-    counts = (
-        pd.DataFrame(
-            {
-                "n": True,
-                "code": code,
-                "language": ~code,
-                "right": right,
-                "right_code": right & code,
-                "right_language": right & ~code,
-                "structural": structural,
-                "both": code & structural,
-            }
-        )
-        .groupby(records["problem_id"].to_numpy(), sort=False)
-        .sum()
-    )
+    marks = {"n": True, "code": code, "language": ~code, "right": right, "right_code": right & code}
+    marks |= {"right_language": right & ~code, "structural": structural, "both": code & structural}
+    counts = pd.DataFrame(marks).groupby(records["problem_id"].to_numpy(), sort=False).sum()
     total = counts.sum()
-    drawn = pd.DataFrame(resampled_sums(counts.to_numpy(dtype=float), seed), columns=counts.columns)
-    figures: dict[str, float] = {
-        "n_problems": len(counts),
-        "n_answers": int(total["n"]),
-        "n_code": int(total["code"]),
-        "n_language": int(total["language"]),
-    }
+    drawn = pd.DataFrame(resampled_sums(counts.to_numpy(dtype=float)), columns=counts.columns)
+    figures: dict[str, float] = {"n_problems": len(counts), "n_answers": int(total["n"])}
+    figures |= {f"n_{name}": int(total[name]) for name in ("code", "language")}
     for name, top, bottom in (
         ("code", "code", "n"),
         ("accuracy", "right", "n"),
@@ -121,23 +104,18 @@ def strategy_figures(records: pd.DataFrame, seed: int = 0) -> dict[str, float]:
             interval = wilson(int(total[top]), int(total[bottom]))
         else:
             able = drawn[drawn[bottom] > 0]
-            interval = Interval(
-                total[top] / total[bottom], *percentiles((able[top] / able[bottom]).to_numpy()), len(counts)
-            )
+            limits = percentiles((able[top] / able[bottom]).to_numpy())
+            interval = Interval(total[top] / total[bottom], *limits, len(counts))
         figures |= interval.columns(name)
     kappas = kappa(drawn)
     low, high = percentiles(kappas[np.isfinite(kappas)]) if np.isfinite(kappa(total)) else (np.nan, np.nan)
-    check = consistency(
-        *(100 * figures[name] for name in ("code", "accuracy_code", "accuracy_language", "accuracy")), rounding=0.0
-    )
+    check = _identity(figures)
     apart = [name for name in ("code_after_answer", "code_with_output") if name in records]
     return figures | {
         **{name: float(records[name].astype(bool).mean()) for name in apart},
         "code_structural": total["structural"] / total["n"],
         "detectors_agree": 1 - (total["code"] + total["structural"] - 2 * total["both"]) / total["n"],
-        "kappa": float(kappa(total)),
-        "kappa_low": low,
-        "kappa_high": high,
+        **Interval(float(kappa(total)), low, high, len(counts)).columns("kappa"),
         "identity_residual": round(check.residual, 9) + 0.0,
         "identity_holds": check.consistent,
     }
@@ -162,28 +140,26 @@ def with_identity(summary: pd.DataFrame) -> pd.DataFrame:
     then means damage, where the columns come from two places: accuracy as stored when a cell was evaluated, frequency
     and accuracies by strategy from the records as they are now.
     """
-    checks = [
-        consistency(
-            *(100 * float(row[name]) for name in ("code", "accuracy_code", "accuracy_language", "accuracy")),
-            rounding=0.0,
-        )
-        for row in summary.to_dict("records")
-    ]
+    checks = list(map(_identity, summary.to_dict("records")))
     return summary.assign(
         identity_residual=[check.residual for check in checks], identity_holds=[check.consistent for check in checks]
     )
 
 
+def _identity(row: Mapping[Any, float]) -> Consistency:
+    names = ("code", "accuracy_code", "accuracy_language", "accuracy")
+    return consistency(*(100 * float(row[name]) for name in names), rounding=0.0)
+
+
 # ------------------------------------------------------------------------------------------------------- switches
 
 
-def problem_switches(before: pd.DataFrame, after: pd.DataFrame, detector: str = "uses_code") -> pd.DataFrame:
+def problem_switches(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     """Tabulate per problem `switch`, `before` and `after` (verdicts as 0/1), indexed by problem_id.
 
     Args:
         before: records of the untrained model, one sample per problem.
         after: records of the trained model on the same problems.
-        detector: column that says whether an answer uses code.
 
     Raises:
         InputError: several samples per problem, or other problems.
@@ -198,27 +174,16 @@ def problem_switches(before: pd.DataFrame, after: pd.DataFrame, detector: str = 
     if set(one.index) != set(two.index):
         raise InputError("The evaluations before and after training were made on different problems.")
     two = two.loc[one.index]
-    letters = {True: "C", False: "L"}
-    return pd.DataFrame(
-        {
-            "switch": [letters[bool(a)] + letters[bool(b)] for a, b in zip(one[detector], two[detector], strict=True)],
-            "before": one["correct"].astype(int),
-            "after": two["correct"].astype(int),
-        },
-        index=one.index,
-    )
+    before_after = zip(one["uses_code"], two["uses_code"], strict=True)
+    switch = [SWITCHES[2 * (not a) + (not b)] for a, b in before_after]
+    verdicts = {"before": one["correct"].astype(int), "after": two["correct"].astype(int)}
+    return pd.DataFrame({"switch": switch, **verdicts}, index=one.index)
 
 
 def switch_counts(table: pd.DataFrame) -> dict[str, tuple[int, int, int]]:
     """Count as Fig 7 does, from `problem_switches`: switch → (n, correct before, correct after)."""
-    return {
-        d: (
-            int((table["switch"] == d).sum()),
-            int(table.loc[table["switch"] == d, "before"].sum()),
-            int(table.loc[table["switch"] == d, "after"].sum()),
-        )
-        for d in SWITCHES
-    }
+    rows = {d: table[table["switch"] == d] for d in SWITCHES}
+    return {d: (len(own), int(own["before"].sum()), int(own["after"].sum())) for d, own in rows.items()}
 
 
 def switch_contributions(counts: Counts) -> pd.DataFrame:
@@ -234,17 +199,11 @@ def switch_contributions(counts: Counts) -> pd.DataFrame:
     for d in SWITCHES:
         n, correct_before, correct_after = counts[d]
         gained = correct_after - correct_before
-        rows.append(
-            {
-                "switch": d,
-                "n": n,
-                "frequency": 100 * n / total,
-                "accuracy_before": 100 * correct_before / n if n else np.nan,
-                "accuracy_after": 100 * correct_after / n if n else np.nan,
-                "gain": 100 * gained / total,
-                "contribution": 100 * gained / total_gain if total_gain else np.nan,
-            }
-        )
+        row = {"switch": d, "n": n, "frequency": 100 * n / total}
+        row["accuracy_before"] = 100 * correct_before / n if n else np.nan
+        row["accuracy_after"] = 100 * correct_after / n if n else np.nan
+        row["gain"] = 100 * gained / total
+        rows.append(row | {"contribution": 100 * gained / total_gain if total_gain else np.nan})
     return pd.DataFrame(rows)
 
 

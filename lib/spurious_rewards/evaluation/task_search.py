@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from typing import Any
@@ -38,20 +38,17 @@ def free_styles() -> list[str]:
     return [name for name in PROMPT_STYLES if not answer_prefix(name)]
 
 
-def measure(cells: Iterable[EvalConfig], processes: int = 1) -> pd.DataFrame:
+def measure(cells: Sequence[EvalConfig], processes: int = 1) -> pd.DataFrame:
     """Evaluate each cell, in processes of their own, and return one row per cell, in order.
 
     Returns:
         Columns task, style, n_problems, k, pass_1, pass_k (shares), parsable, boxed, cut_off (shares of answers),
         mean_tokens and note: why a cell has no numbers, "" for the others.
     """
-    cells = list(cells)
     if processes == 1:
-        rows = [_row(cell) for cell in cells]
-    else:
-        with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-            rows = list(pool.map(_row, cells))
-    return pd.DataFrame(rows)
+        return pd.DataFrame(map(_row, cells))
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        return pd.DataFrame(pool.map(_row, cells))
 
 
 def choose(table: pd.DataFrame) -> pd.Series:
@@ -114,14 +111,11 @@ def search(
     """
     shared = {"temperature": 1.0, "problem_order": "shuffled", "dtype": dtype, "batch_size": batch}
     sizes = {"n_samples": samples, "n_problems": problems, "max_new_tokens": tokens}
-    cells = product(tasks, styles or free_styles())
-    table = measure(
-        [
-            EvalConfig(model=model, benchmark=f"{task}_test", prompt_style=style, **sizes, **shared)
-            for task, style in cells
-        ],
-        processes,
-    )
+    cells = [
+        EvalConfig(model=model, benchmark=f"{task}_test", prompt_style=style, **sizes, **shared)
+        for task, style in product(tasks, styles or free_styles())
+    ]
+    table = measure(cells, processes)
     if csv:
         table.to_csv(csv, index=False, float_format="%.4f")
     print(table.drop(columns="note").to_string(index=False, float_format="%.3f"))

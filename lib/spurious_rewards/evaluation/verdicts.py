@@ -29,13 +29,9 @@ LEVEL = 1 - CONFIDENCE
 
 
 def judge(
-    effect: Interval,
-    smallest: float = 0.0,
-    expect: str = "gain",
-    p_value: float | None = None,
-    level: float = LEVEL,
+    effect: Interval, smallest: float = 0.0, expect: str = "gain", p_value: float | None = None, level: float = LEVEL,
     n_pairs: int = 1,
-) -> str:
+) -> str:  # fmt: skip
     """Judge one effect against what a claim expects of it.
 
     Args:
@@ -77,16 +73,6 @@ def every(verdicts: Iterable[str]) -> str:
     if CONTRADICTED in found or found == {SUPPORTED, NOTHING}:
         return CONTRADICTED
     return UNDECIDED
-
-
-def agreed(verdicts: Iterable[str]) -> str:
-    """Join verdicts on one claim from several settings: that of the decided ones if they agree, else undecided.
-
-    >>> agreed(["supported", "undecided"]), agreed(["supported", "contradicted"])
-    ('supported', 'undecided')
-    """
-    decided = set(verdicts) - {UNDECIDED, NOT_RUN}
-    return decided.pop() if len(decided) == 1 else UNDECIDED
 
 
 def what_happens(effect: Effect, smallest: float, destruction: float, level: float = LEVEL) -> str:

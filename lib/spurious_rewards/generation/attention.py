@@ -1,4 +1,4 @@
-"""Grouped-query attention while decoding, without copies of keys and values.
+"""Compute grouped-query attention while decoding without copying keys and values.
 
 Where several query heads share one head of keys and values, Transformers' `sdpa` repeats the whole cache for every
 query head whenever there is a padding mask, in every layer at every token: three quarters of the time of SmolLM2 on a
@@ -34,7 +34,7 @@ def grouped_attention(
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Attention as `sdpa_attention_forward`: query (B, H, T, D), key and value (B, H', S, D) → (B, T, H, D), None.
+    """Attend as `sdpa_attention_forward` does: query (B, H, T, D), key and value (B, H', S, D) → (B, T, H, D), None.
 
     For T = 1 and H > H' the groups are folded into the query's time axis: (B, H', H/H', D) against (B, H', S, D).
     """

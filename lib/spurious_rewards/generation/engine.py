@@ -1,4 +1,4 @@
-"""What a generation engine takes and gives, and the registry of engines by name.
+"""Define what a generation engine takes and gives, and the registry of engines by name.
 
 An engine turns prompt texts into samples. Whatever the engine, the same things hold:
 
@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.errors import InputError, check_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,14 +74,14 @@ class Sample:
 
 
 class Engine(Protocol):
-    """The interface that evaluation, labels and probes are written against."""
+    """Describe the interface that evaluation, labels and probes are written against."""
 
     tokenizer: Any
 
     def generate(
         self, prompts: Sequence[str], sampling: Sampling, keys: Sequence[str], bar: tqdm | None = None
     ) -> list[list[Sample]]:
-        """`n_samples` samples per prompt, in the order of the prompts.
+        """Generate `n_samples` samples per prompt, in the order of the prompts.
 
         Args:
             prompts: rendered prompt texts, P of them.
@@ -99,7 +99,7 @@ class Engine(Protocol):
         ...
 
     def describe(self) -> dict[str, Any]:
-        """Engine, version, dtype, device, batch settings: what else a number depends on."""
+        """Describe engine, version, dtype, device and batch settings: what else a number depends on."""
         ...
 
 
@@ -128,8 +128,7 @@ def check_engine_name(name: str, batch_invariant: bool = False) -> None:
 
     Whether the engine is installed does not matter: what it computed elsewhere can be read here.
     """
-    if name not in ENGINES:
-        raise unknown_name("engine", name, ENGINES)
+    check_name("engine", name, ENGINES)
     if batch_invariant and name == "transformers":
         raise InputError(
             "Engine 'transformers' has no batch-invariant kernels: set batch_invariant to false, or use "

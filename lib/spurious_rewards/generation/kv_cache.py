@@ -1,4 +1,4 @@
-"""A key-value cache that is allocated once, for generation with Transformers.
+"""Allocate a key-value cache once, for generation with Transformers.
 
 The library's own cache grows by concatenation: every token copies everything so far and asks the allocator for a new
 block per layer. On a CPU with a model of 135 M parameters that costs more than the model (`benchmarks/generation.py`).
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class BufferedLayer(DynamicLayer):
-    """Keys and values of one attention layer in a buffer with room for `capacity` positions."""
+    """Hold keys and values of one attention layer in a buffer with room for `capacity` positions."""
 
     def __init__(self, capacity: int):
         super().__init__()

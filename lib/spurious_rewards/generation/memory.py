@@ -1,4 +1,4 @@
-"""The memory that a batch of generation takes beside the weights, computed before it starts.
+"""Compute the memory that a batch of generation takes besides the weights, before it starts.
 
 Keys and values of the whole batch are allocated at once (`kv_cache`), and reading the prompts holds the feed-forward
 layer's tensors of every prompt token. With B answers of up to T tokens behind prompts of P tokens:

@@ -1,4 +1,4 @@
-"""Generation with `model.generate` of Transformers: left-padded batches, our own choice of the next token.
+"""Generate with `model.generate` of Transformers: left-padded batches, our own choice of the next token.
 
 `generate` runs its plain greedy loop; one logits processor decides each token and leaves it as the only candidate.
 That gives two things `do_sample=True` cannot:
@@ -65,7 +65,7 @@ def from_model_name(model: str, batch_size: int, dtype: str, batch_invariant: bo
 
 
 class TransformersEngine:
-    """Batched generation with a loaded Transformers causal LM; `batch_size` counts samples, not prompts."""
+    """Generate in batches with a loaded Transformers causal LM; `batch_size` counts samples, not prompts."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: Any, batch_size: int = 32) -> None:
         if batch_size < 1:
@@ -83,7 +83,7 @@ class TransformersEngine:
         return [len(ids) for ids in encode(self.tokenizer, prompts)]
 
     def describe(self) -> dict[str, Any]:
-        """Engine, version, dtype, device, batch settings."""
+        """Describe engine, version, dtype, device and batch settings."""
         return {
             "engine": "transformers",
             "engine_version": transformers.__version__,
@@ -99,7 +99,7 @@ class TransformersEngine:
     def generate(
         self, prompts: Sequence[str], sampling: Sampling, keys: Sequence[str], bar: tqdm | None = None
     ) -> list[list[Sample]]:
-        """`n_samples` samples per prompt, prompt-major, in the order of the prompts; see `Engine.generate`."""
+        """Generate `n_samples` samples per prompt, in the order of the prompts; see `Engine.generate`."""
         prompt_ids = encode(self.tokenizer, prompts)
         check_request(
             prompt_ids, keys, sampling.max_new_tokens, getattr(self.model.config, "max_position_embeddings", None)
@@ -113,11 +113,9 @@ class TransformersEngine:
         with _threads(1 if self.tiny else None), _plain_generation_config(self.model, self.eos, self.pad):
             for start in range(0, len(rows), self.batch_size):
                 batch = rows[start : start + self.batch_size]
-                samples = self._generate_batch(
-                    [prompt_ids[p] for p, _ in batch], sampling, [row_key(sampling.seed, keys[p], s) for p, s in batch]
-                )
-                for (p, s), sample in zip(batch, samples, strict=True):
-                    done[p, s] = sample
+                row_keys = [row_key(sampling.seed, keys[p], s) for p, s in batch]
+                samples = self._generate_batch([prompt_ids[p] for p, _ in batch], sampling, row_keys)
+                done |= dict(zip(batch, samples, strict=True))
                 if bar is not None:
                     bar.update(len(batch))
         return [[done[p, s] for s in range(sampling.n_samples)] for p in range(len(prompts))]
@@ -134,13 +132,10 @@ class TransformersEngine:
         try:
             generate: Any = self.model.generate
             output_B_T = generate(
-                input_B_T.to(device),
-                attention_mask=mask_B_T.to(device),
-                do_sample=False,
-                max_new_tokens=sampling.max_new_tokens,
-                logits_processor=LogitsProcessorList([chooser]),
+                input_B_T.to(device), attention_mask=mask_B_T.to(device), do_sample=False,
+                max_new_tokens=sampling.max_new_tokens, logits_processor=LogitsProcessorList([chooser]),
                 past_key_values=empty_cache(self.model, width + sampling.max_new_tokens),
-            )
+            )  # fmt: skip
         except torch.OutOfMemoryError as error:
             raise InputError(
                 f"The device ran out of memory with batch_size={self.batch_size}: use a smaller one."
@@ -158,7 +153,7 @@ class TransformersEngine:
 
 
 class TokenChooser(LogitsProcessor):
-    """Chooses one token per row (greedy or sampled), records its log-probability, and masks all others.
+    """Choose one token per row (greedy or sampled), record its log-probability, and mask all others.
 
     Args:
         row_keys_B: (B,) uint64, the rows' random-number keys from `row_key`.
@@ -173,7 +168,7 @@ class TokenChooser(LogitsProcessor):
         self.logprobs: list[torch.Tensor] = []  # one (B,) float32 per step
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores (B, V) in, the same shape out: 0 for the chosen token of each row, −∞ elsewhere."""
+        """Turn scores (B, V) into the same shape: 0 for the chosen token of each row, −∞ elsewhere."""
         if self.temperature == 0:
             chosen_B_1 = scores.argmax(dim=-1, keepdim=True)
         else:
@@ -207,7 +202,7 @@ def sample_at(probabilities_B_V: torch.Tensor, u_B: torch.Tensor, top_p: float =
 
 
 def row_key(seed: int, problem_key: str, sample: int) -> int:
-    """64-bit key of one sample's random numbers."""
+    """Hash (seed, problem key, sample) to the 64-bit key of one sample's random numbers."""
     digest = hashlib.sha256(f"{seed}\x1f{problem_key}\x1f{sample}".encode()).digest()
     return int.from_bytes(digest[:8], "little")
 

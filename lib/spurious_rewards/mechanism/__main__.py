@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from spurious_rewards.command_line import command
-from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.errors import InputError, check_name, unknown_name
 from spurious_rewards.mechanism.config import BanditConfig
 
 DOSE_PARTS = ("runs", "pairs")
@@ -44,8 +44,7 @@ def bandit_map(size: str = "notebook", out: str = "results", only_bins: bool = F
     """
     from spurious_rewards.mechanism import sweeps
 
-    if size not in sweeps.SIZES:
-        raise unknown_name("size", size, sweeps.SIZES)
+    check_name("size", size, sweeps.SIZES)
     if not only_bins:
         table, _, run = sweeps.run_map(size, sweeps.SWEEPS)
         sweeps.write_table("bandit_map", table, run, size, out)

@@ -233,7 +233,7 @@ def simulate(config: BanditConfig) -> BanditResult:
 
 
 def _observe(logits: torch.Tensor, top: int, trace: dict[str, list[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Append to `trace`; return the policy [S, K] and the log-odds [S] of the arm `top`."""
+    """Record the policy in `trace`; return the policy [S, K] and the log-odds [S] of the arm `top`."""
     logp = torch.log_softmax(logits, dim=-1)
     others = torch.cat([logits[:, :top], logits[:, top + 1 :]], dim=-1)
     policy = logp.exp()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.errors import InputError, check_name, unknown_name
 from spurious_rewards.storage.config import Config
 from spurious_rewards.training import advantages, clip
 
@@ -70,8 +70,7 @@ class BanditConfig(Config):
         self.clipped_band()
         for kind, name, known in (("optimizer", self.optimizer, OPTIMIZERS), ("order", self.order, ORDERS),
                                   ("advantage scale", self.scale, advantages.SCALES)):  # fmt: skip
-            if name not in known:
-                raise unknown_name(kind, name, known)
+            check_name(kind, name, known)
         self.check_at_least({"groups": 1, "group_size": 2, "updates": 1, "batches": 1, "seeds": 2})
         if self.rollouts % self.updates:
             raise InputError(

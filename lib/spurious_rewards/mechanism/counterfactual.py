@@ -90,13 +90,8 @@ def _run(folder: RunFolder, config: CounterfactualConfig, progress: bool) -> Non
             "so its pairs do not go with new ones; move that folder away and run again."
         )
     looks, n_done = [], 0
-    with tqdm(
-        total=config.max_pairs,
-        desc=f"{config.model} {config.setting()}",
-        unit="pair",
-        mininterval=2,
-        disable=not progress,
-    ) as bar:
+    name = f"{config.model} {config.setting()}"
+    with tqdm(total=config.max_pairs, desc=name, unit="pair", mininterval=2, disable=not progress) as bar:
         for look in config.looks():
             for first in range(n_done, look, config.pairs_per_part):
                 numbers = range(first, min(first + config.pairs_per_part, look))
@@ -113,22 +108,13 @@ def _run(folder: RunFolder, config: CounterfactualConfig, progress: bool) -> Non
             f"The arms of pair {wrong[0]} did not start alike or did not consume the same rollouts; this "
             "is a fault of the program, not of the data, and the run is of no use."
         )
-    write_parquet(folder.path(PAIRS), pairs)
-    write_parquet(folder.path(PROBLEMS), problems)
-    write_parquet(folder.path(LEVELS), levels)
-    folder.finish(
-        {
-            "kind": "counterfactual",
-            "config": config.to_dict(),
-            "seed": config.seed,
-            "n_pairs": n_done,
-            "looks": looks,
-            "target_half_width": config.target_half_width,
-            "target_met": looks[-1]["half_width"] <= config.target_half_width,
-            **start,
-            "files": {name: sha256_file(folder.path(name)) for name in (PAIRS, PROBLEMS, LEVELS)},
-        }
-    )
+    files = {PAIRS: pairs, PROBLEMS: problems, LEVELS: levels}
+    for file, frame in files.items():
+        write_parquet(folder.path(file), frame)
+    what = {"kind": "counterfactual", "config": config.to_dict(), "seed": config.seed, "n_pairs": n_done}
+    what |= {"looks": looks, "target_half_width": config.target_half_width}
+    what["target_met"] = looks[-1]["half_width"] <= config.target_half_width
+    folder.finish({**what, **start, "files": {file: sha256_file(folder.path(file)) for file in files}})
     for path in folder.path("parts").glob("*.parquet"):
         path.unlink()
 
@@ -150,12 +136,11 @@ def _part(folder: RunFolder, config: CounterfactualConfig, arms: Arms, probe: Pr
             if config.antithetic:
                 level["code_noise"] = _rounded((logits_Z_P[0] - logits_Z_P[1]) / 2)
             frames["levels"].append(level)
+            for name in PER_PROBLEM if mode != REFERENCE else ():
+                of_arms = (_by_sign(config, readings, arm, name) for arm in (mode, REFERENCE))
+                key[name] = np.subtract(*of_arms).mean(axis=0).astype(np.float32)
             if mode != REFERENCE:
-                differences = {
-                    name: (_by_sign(config, readings, mode, name) - _by_sign(config, readings, REFERENCE, name)).mean(0)
-                    for name in PER_PROBLEM
-                }
-                frames["problems"].append(key | {name: d.astype(np.float32) for name, d in differences.items()})
+                frames["problems"].append(key)
     for name in ("problems", "levels"):
         write_parquet(_part_path(folder, name, numbers.start), pd.DataFrame(frames[name]))
     write_parquet(target, _narrow(pd.DataFrame(frames["pairs"])))
@@ -199,11 +184,8 @@ def _parts(folder: RunFolder, name: str, config: CounterfactualConfig, n_pairs: 
     found = sorted(folder.path("parts").glob(f"{name}-*.parquet"))
     frame = pd.concat([pd.read_parquet(path) for path in found], ignore_index=True)
     frame = frame[frame["pair"] < n_pairs].sort_values("pair", kind="stable").reset_index(drop=True)
-    per_pair = {
-        "pairs": len(config.modes) * len(config.signs),
-        "problems": len(config.modes) - 1,
-        "levels": len(config.modes),
-    }[name]
+    n_modes = len(config.modes)
+    per_pair = {"pairs": n_modes * len(config.signs), "problems": n_modes - 1, "levels": n_modes}[name]
     if len(frame) != n_pairs * per_pair:
         raise InputError(
             f"{folder.path('parts')} holds {len(frame)} rows where {n_pairs * per_pair} belong; delete "
@@ -215,11 +197,8 @@ def _parts(folder: RunFolder, name: str, config: CounterfactualConfig, n_pairs: 
 def _narrow(rows: pd.DataFrame) -> pd.DataFrame:
     """Store numbers in single precision, which halves the records; the step size stays as it was written."""
     floats = [name for name in rows.select_dtypes("float64") if name != "learning_rate"]
-    lists = {
-        name: [np.asarray(values, dtype=np.float32) for values in rows[name]]
-        for name in rows.columns
-        if isinstance(rows[name].iloc[0], list)
-    }
+    of_lists = [str(name) for name in rows if isinstance(rows[name].iloc[0], list)]
+    lists = {name: [np.asarray(values, dtype=np.float32) for values in rows[name]] for name in of_lists}
     return rows.astype({name: "float32" for name in floats}).assign(**lists)
 
 
@@ -253,18 +232,12 @@ class PairRecords:
             for name in (PAIRS, PROBLEMS, LEVELS)
         )
         problems = problems.assign(**{name: [_rounded(values) for values in problems[name]] for name in PER_PROBLEM})
-        checkpoints = pd.DataFrame(
-            [
-                {
-                    **{name: m["config"][name] for name in KEYS},
-                    "n_pairs": m["n_pairs"],
-                    "target_met": target_met(m),
-                    **m["checkpoint"],
-                    "code_logits": m["code_logits"],
-                }
-                for m in manifests
-            ]
-        )
+        settings = [dict(zip(KEYS, _key(m), strict=True)) for m in manifests]
+        checkpoints = [
+            {**setting, "n_pairs": m["n_pairs"], "target_met": target_met(m), **m["checkpoint"]}
+            for setting, m in zip(settings, manifests, strict=True)
+        ]
+        checkpoints = pd.DataFrame(checkpoints).assign(code_logits=[m["code_logits"] for m in manifests])
         return cls(pairs, problems, checkpoints, levels, manifests)
 
     @classmethod
@@ -274,14 +247,14 @@ class PairRecords:
         paths = {part: folder / f"{name}{part}.parquet" for part in ("", "_problems", "_checkpoints", "_levels")}
         found = {part: pd.read_parquet(path) if path.is_file() else nothing for part, path in paths.items()}
         manifests = read_json(Path(out) / "manifests" / "mechanism" / f"{name}.json")["runs"]
-        met = {tuple(m["config"][key] for key in KEYS): target_met(m) for m in manifests}
+        met = {_key(m): target_met(m) for m in manifests}
         checkpoints = found["_checkpoints"]
         checkpoints["target_met"] = [met[key] for key in checkpoints[list(KEYS)].itertuples(index=False, name=None)]
         return cls(found[""], found["_problems"], checkpoints, found["_levels"], manifests)
 
     def joined(self, older: PairRecords) -> PairRecords:
         """Return these settings and those of `older` that are not among them, ordered by model and step size."""
-        new = {tuple(m["config"][key] for key in KEYS) for m in self.manifests}
+        new = set(map(_key, self.manifests))
 
         def both(name: str) -> pd.DataFrame:
             one, two = getattr(self, name), getattr(older, name)
@@ -289,16 +262,9 @@ class PairRecords:
             frame = pd.concat([one, kept], ignore_index=True) if len(kept) else one
             return frame.sort_values(list(KEYS), kind="stable").reset_index(drop=True)
 
-        manifests = [
-            *self.manifests,
-            *(m for m in older.manifests if tuple(m["config"][key] for key in KEYS) not in new),
-        ]
+        manifests = [*self.manifests, *(m for m in older.manifests if _key(m) not in new)]
         return PairRecords(
-            both("pairs"),
-            both("problems"),
-            both("checkpoints"),
-            both("levels"),
-            sorted(manifests, key=lambda m: tuple(m["config"][key] for key in KEYS)),
+            *map(both, ("pairs", "problems", "checkpoints", "levels")), manifests=sorted(manifests, key=_key)
         )
 
     def effects(self) -> pd.DataFrame:
@@ -309,6 +275,10 @@ class PairRecords:
         """Compute the tables of these records: `name` (see `effects`) and, of antithetic pairs, `drift`."""
         drift = {"drift": drift_table(self.levels, self.checkpoints, self.pairs)} if "code_noise" in self.levels else {}
         return {name: self.effects(), **drift}
+
+
+def _key(manifest: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(manifest["config"][name] for name in KEYS)
 
 
 def target_met(manifest: Mapping[str, Any]) -> bool:
@@ -331,38 +301,24 @@ def run_size(size: str = "notebook", only: str = "", progress: bool = True) -> t
 
 def write_results(name: str, records: PairRecords, out: str | Path) -> pd.DataFrame:
     """Write table, records and manifest below `out`, the manifest last; returns the table."""
-    out = Path(out)
-    frames = {
-        "": records.pairs,
-        "_problems": records.problems,
-        "_checkpoints": records.checkpoints,
-        **({"_levels": records.levels} if len(records.levels) else {}),
-    }
-    tables = records.tables(name)
-    for file, table in tables.items():
-        write_text(out / "tables" / "mechanism" / f"{file}.csv", csv_text(table))
-    for part, frame in frames.items():
-        write_parquet(out / "records" / "mechanism" / f"{name}{part}.parquet", frame)
-    files = [
-        *(f"tables/mechanism/{file}.csv" for file in tables),
-        *(f"records/mechanism/{name}{part}.parquet" for part in frames),
-    ]
-    manifests = records.manifests
-    write_json(
-        out / "manifests" / "mechanism" / f"{name}.json",
-        {
-            "kind": "counterfactual",
-            "stopping_rule": {
-                "interval": "two_sided − none: half width of the 95 % t interval over pairs",
-                **{key: value for key, value in manifests[0]["config"].items() if key in RULE},
-            },
-            "n_pairs": {m["run_id"]: m["n_pairs"] for m in manifests},
-            "target_met": {m["run_id"]: target_met(m) for m in manifests},
-            "seconds": round(sum(m["seconds"] for m in manifests), 1),
-            "files": {path: sha256_file(out / path) for path in files},
-            "runs": manifests,
-        },
-    )
+    out, manifests, tables = Path(out), records.manifests, records.tables(name)
+    frames = {"": records.pairs, "_problems": records.problems, "_checkpoints": records.checkpoints}
+    frames |= {"_levels": records.levels} if len(records.levels) else {}
+    texts = {f"tables/mechanism/{file}.csv": csv_text(table) for file, table in tables.items()}
+    parquet = {f"records/mechanism/{name}{part}.parquet": frame for part, frame in frames.items()}
+    for path, text in texts.items():
+        write_text(out / path, text)
+    for path, frame in parquet.items():
+        write_parquet(out / path, frame)
+    rule = {"interval": "two_sided − none: half width of the 95 % t interval over pairs"}
+    rule |= {key: value for key, value in manifests[0]["config"].items() if key in RULE}
+    manifest = {
+        "kind": "counterfactual", "stopping_rule": rule, "n_pairs": {m["run_id"]: m["n_pairs"] for m in manifests},
+        "target_met": {m["run_id"]: target_met(m) for m in manifests},
+        "seconds": round(sum(m["seconds"] for m in manifests), 1),
+        "files": {path: sha256_file(out / path) for path in (*texts, *parquet)}, "runs": manifests,
+    }  # fmt: skip
+    write_json(out / "manifests" / "mechanism" / f"{name}.json", manifest)
     return tables[name]
 
 

@@ -31,10 +31,10 @@ spurious_rewards.errors.InputError: clip_modes must hold none, which the others 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.errors import InputError, check_name, unknown_name
 from spurious_rewards.models.registry import resolve
 from spurious_rewards.storage.config import Config, slug
 from spurious_rewards.training.config import RunConfig
@@ -107,22 +107,11 @@ class CounterfactualConfig(Config):
                 "clip_modes must hold none, which the others are compared with, and at least one other, "
                 f"each once, but they are {self.clip_modes!r}."
             )
-        self.check_at_least(
-            {
-                "warmup_batches": 0,
-                "probe_problems": 2,
-                "probe_samples": 2,
-                "code_depth": 1,
-                "min_pairs": 2,
-                "look_every": 1,
-                "max_pairs": self.min_pairs,
-                "pairs_per_part": 1,
-            }
-        )
+        self.check_at_least({"warmup_batches": 0, "probe_problems": 2, "probe_samples": 2, "code_depth": 1})
+        self.check_at_least({"min_pairs": 2, "look_every": 1, "max_pairs": self.min_pairs, "pairs_per_part": 1})
         if self.target_half_width <= 0:
             raise InputError(f"target_half_width must be above 0, but it is {self.target_half_width}.")
-        if self.target_quantity not in TARGETS:
-            raise unknown_name("target quantity", self.target_quantity, TARGETS)
+        check_name("target quantity", self.target_quantity, TARGETS)
         if self.antithetic and (self.reward, self.gamma) != ("random", 0.5):
             raise InputError(
                 f"Antithetic pairs need reward random with gamma 0.5, for which advantages and their negatives are "
@@ -150,39 +139,11 @@ class CounterfactualConfig(Config):
 
     def run_config(self, mode: str) -> RunConfig:
         """Return the training run whose trainer replays `mode`; its rollout batches are the pairs' and warm-ups."""
+        shared = {field.name: getattr(self, field.name) for field in fields(RunConfig) if hasattr(self, field.name)}
         return RunConfig(
-            clip_mode=mode,
-            precision="fp32",
-            engine="shared_prefix",
-            allow_inert_clip=True,
-            top1_prob=False,
-            rollouts_kept_per_batch=0,
-            rollout_batches=self.max_pairs * self.batches_per_pair,
-            **{
-                name: getattr(self, name)
-                for name in (
-                    "model",
-                    "train_set",
-                    "n_train_problems",
-                    "problem_seed",
-                    "prompt_style",
-                    "reward",
-                    "gamma",
-                    "epsilon_low",
-                    "epsilon_high",
-                    "optimizer",
-                    "learning_rate",
-                    "prompts_per_batch",
-                    "group_size",
-                    "updates_per_batch",
-                    "micro_batch",
-                    "max_prompt_tokens",
-                    "max_completion_tokens",
-                    "temperature",
-                    "seed",
-                )
-            },
-        )
+            **shared, clip_mode=mode, precision="fp32", engine="shared_prefix", allow_inert_clip=True, top1_prob=False,
+            rollouts_kept_per_batch=0, rollout_batches=self.max_pairs * self.batches_per_pair,
+        )  # fmt: skip
 
     def setting(self) -> str:
         """Return a short readable name of optimizer and step size."""
@@ -208,8 +169,7 @@ def configs(
     Raises:
         InputError: unknown size, model or prompt style, or no such setting.
     """
-    if size not in SIZES:
-        raise unknown_name("size", size, SIZES)
+    check_name("size", size, SIZES)
     values = dict(SIZES[size])
     if max_pairs:
         least = values.get("min_pairs", CounterfactualConfig.min_pairs)
@@ -240,36 +200,18 @@ SIZES: dict[str, dict[str, Any]] = {
     },
     "one-sign": {
         "settings": (("adamw", 1e-4), ("adamw", 3e-4), ("adamw", 1e-3), ("sgd", 0.1), ("sgd", 0.3), ("sgd", 1.0)),
-        "antithetic": False,
-        "clip_modes": "none,two_sided,high_only,low_only,cispo",
-        "probe_samples": 6,
-        "code_depth": 3,
-        "min_pairs": 200,
-        "max_pairs": 300,
-        "look_every": 50,
-        "target_quantity": "entropy",
+        "antithetic": False, "clip_modes": "none,two_sided,high_only,low_only,cispo", "probe_samples": 6,
+        "code_depth": 3, "min_pairs": 200, "max_pairs": 300, "look_every": 50, "target_quantity": "entropy",
         "target_half_width": 0.002,
     },
     "notebook": {
-        "settings": (("adamw", 1e-4), ("adamw", 3e-4)),
-        "min_pairs": 6,
-        "max_pairs": 6,
-        "n_train_problems": 128,
+        "settings": (("adamw", 1e-4), ("adamw", 3e-4)), "min_pairs": 6, "max_pairs": 6, "n_train_problems": 128,
     },
     "tiny": {
-        "settings": (("adamw", 1e-4),),
-        "clip_modes": "none,two_sided",
-        "min_pairs": 2,
-        "max_pairs": 2,
-        "n_train_problems": 24,
-        "prompts_per_batch": 2,
-        "group_size": 4,
-        "updates_per_batch": 4,
-        "micro_batch": 2,
-        "max_completion_tokens": 48,
-        "probe_problems": 4,
-        "code_depth": 1,
+        "settings": (("adamw", 1e-4),), "clip_modes": "none,two_sided", "min_pairs": 2, "max_pairs": 2,
+        "n_train_problems": 24, "prompts_per_batch": 2, "group_size": 4, "updates_per_batch": 4, "micro_batch": 2,
+        "max_completion_tokens": 48, "probe_problems": 4, "code_depth": 1,
     },
-}
+}  # fmt: skip
 """Fields by which a size differs from the defaults, with its settings and models. `antithetic` and `one-sign` are the
 committed ones; `notebook` has a few pairs; `tiny` asks whether it works at all with a model."""

@@ -38,26 +38,22 @@ LEAST = 1e-3
 MODELS = ("qwen-like", "one-token")
 
 
-def decision_table(
-    models: Sequence[str] = MODELS, problem_set: str = "synthetic_test", n_problems: int = 200, depth: int = 2
-) -> pd.DataFrame:
-    """Measure every model on the same problems, a row each.
+def decision_table(models: Sequence[str] = MODELS, n_problems: int = 200) -> pd.DataFrame:
+    """Measure every model on the same problems of `synthetic_test`, a row each.
 
     Args:
         models: registry names or folders.
-        problem_set: as in `CounterfactualConfig.probe_set`.
         n_problems: problems, drawn with seed 0.
-        depth: first tokens of an answer within which code is decided; organisms need 2.
 
     Raises:
-        InputError: unknown model or problem set, or an organism that has not been built.
+        InputError: unknown model, or an organism that has not been built.
     """
     rows = []
     for name in tqdm(models, unit="model", delay=PATIENCE_SECONDS):
         style = "organism" if resolve(name).kind == "organism" else "simplerl"
         model, tokenizer = load(name)
-        texts = [render(style, p.problem, tokenizer) for p in load_problems(problem_set, n_problems, 0)]
-        rows.append({"model": name, **decision_row(model, tokenizer, texts, answer_prefix(style), depth)})
+        texts = [render(style, p.problem, tokenizer) for p in load_problems("synthetic_test", n_problems, 0)]
+        rows.append({"model": name, **decision_row(model, tokenizer, texts, answer_prefix(style))})
     return pd.DataFrame(rows)
 
 

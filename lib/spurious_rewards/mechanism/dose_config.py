@@ -24,9 +24,9 @@ has an effect of the opposite signs. In log-odds that noise has mean 0 at every 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.errors import InputError, check_name
 from spurious_rewards.evaluation.config import EvalConfig
 from spurious_rewards.mechanism.counterfactual_config import REFERENCE, CounterfactualConfig
 from spurious_rewards.storage.config import Config
@@ -83,49 +83,25 @@ class DoseConfig(Config):
         """
         known = self.models.split(",")
         for name in only.split(",") if only else ():
-            if name not in known:
-                raise unknown_name("model of the dose–response", name, known)
+            check_name("model of the dose–response", name, known)
         return only.split(",") if only else known
 
     def run_configs(self, only: str = "") -> list[RunConfig]:
         """List the training runs: every model, setting, seed and clip mode, the modes of a comparison together."""
-        shared = {
-            name: getattr(self, name)
-            for name in (
-                "gamma",
-                "prompts_per_batch",
-                "group_size",
-                "updates_per_batch",
-                "rollout_batches",
-                "max_completion_tokens",
-            )
-        }
+        shared = {field.name: getattr(self, field.name) for field in fields(RunConfig) if hasattr(self, field.name)}
         return [
             RunConfig(
-                model=model,
-                train_set="synthetic",
-                n_train_problems=1024,
-                prompt_style="organism",
-                reward="random",
-                clip_mode=mode,
-                seed=seed,
-                optimizer=optimizer,
-                learning_rate=step,
-                micro_batch=self.prompts_per_batch * self.group_size // self.updates_per_batch,
-                max_prompt_tokens=128,
-                precision="fp32",
-                engine="shared_prefix",
-                top1_prob=False,
-                save_every_batches=self.rollout_batches,
-                keep_checkpoints=1,
-                rollouts_kept_per_batch=16,
-                **shared,
+                **shared, model=model, clip_mode=mode, seed=seed, optimizer=optimizer, learning_rate=step,
+                train_set="synthetic", n_train_problems=1024, prompt_style="organism", reward="random",
+                micro_batch=self.prompts_per_batch * self.group_size // self.updates_per_batch, max_prompt_tokens=128,
+                precision="fp32", engine="shared_prefix", top1_prob=False, save_every_batches=self.rollout_batches,
+                keep_checkpoints=1, rollouts_kept_per_batch=16,
             )
             for model in self.names(only)
             for optimizer, step in map(self._setting, self.settings.split(","))
             for seed in range(self.n_seeds)
             for mode in self.run_clip_modes.split(",")
-        ]
+        ]  # fmt: skip
 
     def eval_config(self, model: str, trained_run: str = "") -> EvalConfig:
         """Return the evaluation of an organism, or of a run that started from it, with the same random numbers."""
@@ -143,22 +119,13 @@ class DoseConfig(Config):
         """List the paired counterfactuals, with one sign each: every model and setting."""
         return [
             CounterfactualConfig(
-                model=model,
-                optimizer=optimizer,
-                learning_rate=step,
-                gamma=self.gamma,
-                antithetic=False,
-                clip_modes=self.clip_modes,
-                probe_samples=6,
-                code_depth=3,
-                min_pairs=self.n_pairs,
-                max_pairs=self.n_pairs,
-                n_train_problems=1024,
-                max_completion_tokens=self.max_completion_tokens,
+                model=model, optimizer=optimizer, learning_rate=step, gamma=self.gamma, antithetic=False,
+                clip_modes=self.clip_modes, probe_samples=6, code_depth=3, min_pairs=self.n_pairs,
+                max_pairs=self.n_pairs, n_train_problems=1024, max_completion_tokens=self.max_completion_tokens,
             )
             for model in self.names(only)
             for optimizer, step in map(self._setting, self.settings.split(","))
-        ]
+        ]  # fmt: skip
 
     @staticmethod
     def _setting(text: str) -> tuple[str, float]:

@@ -66,16 +66,10 @@ def from_runs(rows: pd.DataFrame, n_answers: int) -> pd.DataFrame:
         return np.log((share * n_answers + 0.5) / (n_answers - share * n_answers + 0.5))
 
     rows = rows.assign(**{f"code_logit_{when}": log_odds(rows[f"code_{when}"]) for when in ("before", "after")})
-    frames = [
-        rows.assign(
-            quantity=name,
-            before=rows[f"{name}_before"],
-            unit=rows["seed"],
-            prior=rows["code_before"],
-            change=rows[f"{name}_after"] - rows[f"{name}_before"],
-        )[list(TIDY)]
-        for name in ("code", "code_logit", "accuracy", "ended")
-    ]
+    shared, frames = rows.assign(unit=rows["seed"], prior=rows["code_before"]), []
+    for name in ("code", "code_logit", "accuracy", "ended"):
+        before, after = rows[f"{name}_before"], rows[f"{name}_after"]
+        frames.append(shared.assign(quantity=name, before=before, change=after - before)[list(TIDY)])
     return pd.concat(frames, ignore_index=True)
 
 
@@ -97,14 +91,9 @@ def from_pairs(pairs: pd.DataFrame, checkpoints: pd.DataFrame, problems: pd.Data
         after, start = pairs[source].to_numpy(float), before.loc[index, source].to_numpy(float)
         if name == "code_logit":
             after, start = logit(after), logit(start)
-        frame = pairs.assign(
-            quantity=name,
-            before=start,
-            change=after - start,
-            unit=pairs["pair"],
-            prior=before.loc[index, "code"].to_numpy(float),
-            ess=pairs["ess"] if source in ("code", "accuracy") else np.nan,
-        )
+        frame = pairs.assign(quantity=name, before=start, change=after - start, unit=pairs["pair"])
+        frame["prior"] = before.loc[index, "code"].to_numpy(float)
+        frame["ess"] = pairs["ess"] if source in ("code", "accuracy") else np.nan
         if problems is not None and name in by_problem:
             wanted = pd.MultiIndex.from_frame(pairs[[*keys, "clip_mode", "pair"]])
             frame["by_problem"] = by_problem[name].reindex(wanted).to_numpy()
@@ -126,39 +115,19 @@ def dose_table(tidy: pd.DataFrame) -> pd.DataFrame:
                 here = group[group["model"] == model]
                 start = float(here["before"].mean()) if name["quantity"] in SHARES else None
                 at = {**name, "clip_mode": mode, "model": model, "prior": prior}
-                rows.append(
-                    {
-                        **at,
-                        "statistic": "prior",
-                        **_trust(here, mode),
-                        **_both(change_U_D[model], effect_U_D[model], mode, start),
-                        **_crossed(here, mode),
-                    }
-                )
+                row = {**at, "statistic": "prior", **_trust(here, mode)}
+                row |= _both(change_U_D[model], effect_U_D[model], mode, start)
+                rows.append(row | _crossed(here, mode))
                 if name["quantity"] == "code_logit" and mode != REFERENCE and len(reference) >= LEAST_UNITS:
                     line, slope = tilt(change_U_D[model], reference[model])
-                    rows.append(
-                        {
-                            **at,
-                            "statistic": "tilt",
-                            "n": line.n,
-                            **_trust(here, mode),
-                            **line.columns("effect"),
-                            **slope.columns("shrinkage"),
-                        }
-                    )
+                    row = {**at, "statistic": "tilt", "n": line.n, **_trust(here, mode)}
+                    rows.append(row | line.columns("effect") | slope.columns("shrinkage"))
             if len(priors) > 1:
                 odds = np.log(priors / (1 - priors)).to_numpy()
                 lines = [lines_of(values.to_numpy(), odds) for values in (change_U_D, effect_U_D)]
                 for i, statistic in enumerate(("slope", "at_even_odds")):
-                    row = {
-                        **name,
-                        "clip_mode": mode,
-                        "statistic": statistic,
-                        "model": "all",
-                        **_both(lines[0][i], lines[1][i], mode),
-                    }
-                    row |= _trust(group, mode)
+                    row = {**name, "clip_mode": mode, "statistic": statistic, "model": "all"}
+                    row |= _both(lines[0][i], lines[1][i], mode) | _trust(group, mode)
                     if statistic == "slope" and mode != REFERENCE and len(priors) > 2:
                         among = about_line(effect_U_D.mean().to_numpy(), odds)
                         row |= {"models_low": among.low, "models_high": among.high}
@@ -196,15 +165,13 @@ def _wide(group: pd.DataFrame, mode: str, models: pd.Index) -> pd.DataFrame:
 
 def _both(change_U: Any, effect_U: Any, mode: str, before: float | None = None) -> dict[str, float]:
     """Return n, change and effect; `before` of a share cuts their limits to what is possible."""
-    change = t_interval(np.asarray(change_U))
-    row: dict[str, float] = {"n": change.n, **change.columns("change")}
-    if before is not None:
-        row |= {"change_low": max(change.low, -before), "change_high": min(change.high, 1 - before)}
-    if mode != REFERENCE:
-        found = t_interval(np.asarray(effect_U))
-        row |= found.columns("effect")
+    found = {"change": t_interval(change_U)} | ({"effect": t_interval(effect_U)} if mode != REFERENCE else {})
+    row: dict[str, float] = {"n": found["change"].n}
+    for name, interval in found.items():
+        row |= interval.columns(name)
         if before is not None:
-            row |= {"effect_low": max(found.low, -1.0), "effect_high": min(found.high, 1.0)}
+            least, most = (-before, 1 - before) if name == "change" else (-1.0, 1.0)
+            row |= {f"{name}_low": max(interval.low, least), f"{name}_high": min(interval.high, most)}
     return row
 
 
@@ -233,7 +200,5 @@ def _with_holm(table: pd.DataFrame) -> pd.DataFrame:
     table = table.assign(p_value=np.nan, p_holm=np.nan)
     for _, family in slopes.groupby("quantity", sort=False):
         found = np.array([p_of_width(Interval.from_row(row, "effect", row["n"])) for row in family.to_dict("records")])
-        known = family.index[np.isfinite(found)]
-        table.loc[known, "p_value"] = found[np.isfinite(found)]
-        table.loc[known, "p_holm"] = holm(found[np.isfinite(found)])
+        table.loc[family.index, "p_value"], table.loc[family.index, "p_holm"] = found, holm(found)
     return table

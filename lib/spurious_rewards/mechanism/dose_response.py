@@ -36,7 +36,7 @@ from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.training.run import train
 
 
-def run_rows(config: DoseConfig, only: str = "", progress: bool = True) -> tuple[pd.DataFrame, list[RunFolder]]:
+def run_rows(config: DoseConfig, only: str = "") -> tuple[pd.DataFrame, list[RunFolder]]:
     """Train and evaluate every run, or find it: (a row per run, all run folders).
 
     Columns: model, optimizer, learning_rate, clip_mode, seed, run_id, eval_id, and code, accuracy and ended (shares of
@@ -48,9 +48,7 @@ def run_rows(config: DoseConfig, only: str = "", progress: bool = True) -> tuple
     rows: list[dict[str, Any]] = []
     folders: list[RunFolder] = []
     before: dict[str, dict[str, float]] = {}
-    for config_ in tqdm(
-        config.run_configs(only), desc="training runs", unit="run", mininterval=2, disable=not progress
-    ):
+    for config_ in tqdm(config.run_configs(only), desc="training runs", unit="run", mininterval=2):
         if config_.model not in before:
             base = evaluate(config.eval_config(config_.model), progress=False)
             folders.append(base)
@@ -59,18 +57,10 @@ def run_rows(config: DoseConfig, only: str = "", progress: bool = True) -> tuple
         evaluated = evaluate(config.eval_config(config_.model, trained.run_id), progress=False)
         folders += [trained, evaluated]
         after = _shares(evaluated)
-        rows.append(
-            {
-                **{
-                    name: getattr(config_, name)
-                    for name in ("model", "optimizer", "learning_rate", "clip_mode", "seed")
-                },
-                "run_id": trained.run_id,
-                "eval_id": evaluated.run_id,
-                **{f"{name}_before": value for name, value in before[config_.model].items()},
-                **{f"{name}_after": value for name, value in after.items()},
-            }
-        )
+        names = ("model", "optimizer", "learning_rate", "clip_mode", "seed")
+        row = {name: getattr(config_, name) for name in names} | {"run_id": trained.run_id, "eval_id": evaluated.run_id}
+        row |= {f"{name}_before": value for name, value in before[config_.model].items()}
+        rows.append(row | {f"{name}_after": value for name, value in after.items()})
     return pd.DataFrame(rows), folders
 
 
@@ -83,47 +73,31 @@ def _shares(run: RunFolder) -> dict[str, float]:
     }
 
 
-def run_pairs(config: DoseConfig, only: str = "", progress: bool = True) -> list[RunFolder]:
+def run_pairs(config: DoseConfig, only: str = "") -> list[RunFolder]:
     """Compute or find the paired counterfactual of every prior and setting."""
-    return [counterfactual.run(config_, progress) for config_ in config.pair_configs(only)]
+    return [counterfactual.run(config_) for config_ in config.pair_configs(only)]
 
 
 def write_runs(config: DoseConfig, rows: pd.DataFrame, folders: Sequence[RunFolder], out: str | Path) -> pd.DataFrame:
     """Write table, records and manifest of the training runs below `out`; returns the table."""
     table = dose_table(from_runs(rows, config.n_problems * config.n_samples))
-    return _write(
-        "dose_response", config, table, {"dose_response": rows}, [_kept(folder.manifest()) for folder in folders], out
-    )
+    runs = [_kept(folder.manifest()) for folder in folders]
+    return _write("dose_response", config, table, {"dose_response": rows}, runs, out)
 
 
 def write_pairs(config: DoseConfig, folders: Sequence[RunFolder], out: str | Path) -> pd.DataFrame:
     """Write table, records and manifest of the paired counterfactuals below `out`; returns the table."""
-    found = counterfactual.PairRecords.of(folders)
-    frames = {
-        "dose_counterfactual": found.pairs,
-        "dose_counterfactual_checkpoints": found.checkpoints,
-        "dose_counterfactual_problems": found.problems,
-        "dose_counterfactual_levels": found.levels,
-    }
-    return _write(
-        "dose_counterfactual",
-        config,
-        dose_table(from_pairs(found.pairs, found.checkpoints, found.problems)),
-        frames,
-        [_kept(manifest) for manifest in found.manifests],
-        out,
-    )
+    found, name = counterfactual.PairRecords.of(folders), "dose_counterfactual"
+    frames = {f"{name}_{part}": getattr(found, part) for part in ("checkpoints", "problems", "levels")}
+    table = dose_table(from_pairs(found.pairs, found.checkpoints, found.problems))
+    return _write(name, config, table, {name: found.pairs, **frames}, [_kept(m) for m in found.manifests], out)
 
 
 def rewrite_tables(out: str | Path) -> None:
     """Compute both tables again from the records below `out`; the manifests say so and keep their runs."""
     folder, config = Path(out) / "records" / "mechanism", DoseConfig()
     frames = {path.stem: pd.read_parquet(path) for path in sorted(folder.glob("dose_*.parquet"))}
-    names = {
-        "dose_response": ["dose_response"],
-        "dose_counterfactual": [name for name in frames if name.startswith("dose_counterfactual")],
-    }
-    for name, parts in names.items():
+    for name in ("dose_response", "dose_counterfactual"):
         manifest = read_json(Path(out) / "manifests" / "mechanism" / f"{name}.json")
         config = DoseConfig.from_mapping(manifest["config"])
         table = dose_table(
@@ -131,7 +105,8 @@ def rewrite_tables(out: str | Path) -> None:
             if name == "dose_response"
             else from_pairs(frames[name], frames[f"{name}_checkpoints"], frames.get(f"{name}_problems"))
         )
-        _write(name, config, table, {part: frames[part] for part in parts}, manifest["runs"], out, manifest)
+        own = {part: frame for part, frame in frames.items() if part.startswith(name)}
+        _write(name, config, table, own, manifest["runs"], out, manifest)
 
 
 def _write(
@@ -151,46 +126,21 @@ def _write(
         if earlier is None:
             write_parquet(out / path, frame)
     made = provenance()
-    facts = {
-        key: (earlier or made)[key]
-        for key in ("lock_hashes", "python", "versions", "hardware")
-        if key in (earlier or made)
-    }
-    write_json(
-        out / "manifests" / "mechanism" / f"{name}.json",
-        {
-            "kind": name,
-            "config": config.to_dict(),
-            **facts,
-            "table": {"commit": made["commit"], "dirty": made["dirty"]},
-            "seconds": round(sum(run["seconds"] for run in runs), 1),
-            "files": {p: sha256_file(out / p) for p in files},
-            "runs": runs,
-        },
-    )
+    facts = _some(earlier or made, "lock_hashes python versions hardware")
+    manifest = {
+        "kind": name, "config": config.to_dict(), **facts, "table": _some(made, "commit dirty"),
+        "seconds": round(sum(run["seconds"] for run in runs), 1), "files": {p: sha256_file(out / p) for p in files},
+        "runs": runs,
+    }  # fmt: skip
+    write_json(out / "manifests" / "mechanism" / f"{name}.json", manifest)
     return table
 
 
 def _kept(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the manifest of a table keeps of a run's."""
-    return {
-        key: manifest[key]
-        for key in (
-            "run_id",
-            "kind",
-            "commit",
-            "dirty",
-            "seed",
-            "started",
-            "ended",
-            "seconds",
-            "n_pairs",
-            "looks",
-            "target_met",
-            "checkpoint_sha",
-            "probe_sha",
-            "probe_tokens",
-            "files",
-        )
-        if key in manifest
-    }
+    names = "run_id kind commit dirty seed started ended seconds n_pairs looks target_met checkpoint_sha probe_sha"
+    return _some(manifest, f"{names} probe_tokens files")
+
+
+def _some(manifest: Mapping[str, Any], names: str) -> dict[str, Any]:
+    return {name: manifest[name] for name in names.split() if name in manifest}

@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 
 from spurious_rewards.evaluation.crossed import effect
-from spurious_rewards.evaluation.statistics import Effect, t_interval
+from spurious_rewards.evaluation.statistics import t_interval
 from spurious_rewards.mechanism.counterfactual_config import REFERENCE
 from spurious_rewards.mechanism.effects import SETTING, level_matrices, over_signs
 
@@ -49,7 +49,8 @@ def drift_table(levels: pd.DataFrame, checkpoints: pd.DataFrame, pairs: pd.DataF
         setting = dict(zip(SETTING, key, strict=True))
         here = (pairs[list(SETTING)] == list(key)).all(axis=1)
         curvature = pairs.loc[here & pairs["clip_mode"].eq(REFERENCE), "curvature_code_logit"].to_numpy(float)
-        start_P = _logits_of(checkpoints, key)
+        (start,) = checkpoints[(checkpoints[list(SETTING)] == list(key)).all(axis=1)].to_dict("records")
+        start_P = np.asarray(start["code_logits"], dtype=float)
         even = {mode: matrix - start_P for mode, matrix in level_matrices(group).items()}
         none = group[group["clip_mode"] == REFERENCE].sort_values("pair")
         noise_S_P = np.stack(none["code_noise"].to_list()).astype(float)
@@ -57,10 +58,10 @@ def drift_table(levels: pd.DataFrame, checkpoints: pd.DataFrame, pairs: pd.DataF
         slope_P, bend_P = p_P * (1 - p_P), p_P * (1 - p_P) * (1 - 2 * p_P)
         added = {mode: matrix - even[REFERENCE] for mode, matrix in even.items() if mode != REFERENCE}
         parts = [
-            ("code_logit", "noise", _root(effect(noise_S_P**2))),
+            ("code_logit", "noise", effect(noise_S_P**2).root()),
             ("code_logit", "curvature", t_interval(curvature)),
             *(("code_logit", mode, effect(values)) for mode, values in {REFERENCE: even[REFERENCE], **added}.items()),
-            ("code", "noise", _root(t_interval((slope_P * noise_S_P).mean(axis=1) ** 2))),
+            ("code", "noise", t_interval((slope_P * noise_S_P).mean(axis=1) ** 2).root()),
             ("code", "noise, second order", effect(bend_P * noise_S_P**2 / 2)),
             *(("code", mode, effect(slope_P * d)) for mode, d in {REFERENCE: even[REFERENCE], **added}.items()),
         ]
@@ -68,15 +69,3 @@ def drift_table(levels: pd.DataFrame, checkpoints: pd.DataFrame, pairs: pd.DataF
             row = {**setting, "n_pairs": len(noise_S_P), "quantity": quantity, "part": part, **found.columns("value")}
             rows.append(row if part == "noise" else row | {"per_100": BATCHES * found.estimate})
     return pd.DataFrame(rows)
-
-
-def _logits_of(checkpoints: pd.DataFrame, key: tuple[Any, ...]) -> np.ndarray:
-    """Return the checkpoint's log-odds of code per probe problem, float64 (problems,)."""
-    (row,) = checkpoints[(checkpoints[list(SETTING)] == list(key)).all(axis=1)].to_dict("records")
-    return np.asarray(row["code_logits"], dtype=float)
-
-
-def _root(square: Effect) -> Effect:
-    """Return the root of a mean square, limits and all (those of the square cut at 0)."""
-    value, low, high = (max(x, 0.0) ** 0.5 for x in (square.estimate, square.low, square.high))
-    return Effect(value, low, high, square.n, square.se, square.df)

@@ -59,16 +59,8 @@ from spurious_rewards.training.diagnostics import PI_OLD_BINS
 PER_PROBLEM = ("entropy", "code", "accuracy")
 """Quantities whose differences are kept per probe problem."""
 FROM_TREE = ("code_exact", "code_logit")
-PROBED = (
-    "entropy",
-    "top1",
-    "kl",
-    "code",
-    "code_mean_logit",
-    *FROM_TREE,
-    "accuracy",
-    *(f"move_bin{i}" for i in range(len(PI_OLD_BINS) - 1)),
-)
+MOVES = tuple(f"move_bin{i}" for i in range(len(PI_OLD_BINS) - 1))
+PROBED = ("entropy", "top1", "kl", "code", "code_mean_logit", *FROM_TREE, "accuracy", *MOVES)
 UPDATED = ("clipped", "would_clip_high", "would_clip_low", "ratio_max", "motion", "motion_ratio")
 CODE_FAMILY = ("code_logit", "code_tilt")
 """The two quantities that C4 is judged by; Holm's adjustment treats them as one question."""
@@ -126,27 +118,13 @@ def effects(
                 rows.append(row | _target(start))
             if mode == REFERENCE or antithetic:
                 continue
-            tilts = {
-                "code_mean_tilt": [
-                    wide["code_mean_logit"][arm].to_numpy() - start["code_mean_logit"] for arm in (mode, REFERENCE)
-                ]
-            }
+            mean_logits, arms = wide["code_mean_logit"], (mode, REFERENCE)
+            tilts = {"code_mean_tilt": [mean_logits[arm].to_numpy() - start["code_mean_logit"] for arm in arms]}
             if logits:
-                tilts["code_tilt"] = [
-                    logits[arm] - np.asarray(start["code_logits"], dtype=float) for arm in (mode, REFERENCE)
-                ]
+                tilts["code_tilt"] = [logits[arm] - np.asarray(start["code_logits"], dtype=float) for arm in arms]
             for name, changes in tilts.items():
-                rows.append(
-                    {
-                        **setting,
-                        "clip_mode": mode,
-                        "quantity": name,
-                        "n_pairs": len(changes[0]),
-                        **_tilted(*changes),
-                        **_trust(name, wide, mode),
-                        **_target(start),
-                    }
-                )
+                row = {**setting, "clip_mode": mode, "quantity": name, "n_pairs": len(changes[0]), **_tilted(*changes)}
+                rows.append(row | _trust(name, wide, mode) | _target(start))
     return with_holm(pd.DataFrame(rows))
 
 
@@ -219,16 +197,11 @@ def _trust(name: str, wide: Mapping[str, pd.DataFrame], mode: str) -> dict[str, 
 def _tilted(mode: np.ndarray, none: np.ndarray) -> dict[str, float]:
     """Return effect, p and shrinkage of a tilt, from changes of log-odds per pair or per pair and problem."""
     by_problem = mode.ndim == 2
-    line, slope = tilt(*(values.mean(axis=1) if by_problem else values for values in (mode, none)))
-    cubic, _ = tilt(*(values.mean(axis=1) if by_problem else values for values in (mode, none)), cubic=True)
-    if by_problem:
-        line, slope = bootstrap_tilt(mode, none)
-    return {
-        **line.columns("effect"),
-        "p_value": p_of_width(line),
-        **slope.columns("shrinkage"),
-        **cubic.columns("tilt_cubic"),
-    }
+    means = [values.mean(axis=1) if by_problem else values for values in (mode, none)]
+    line, slope = bootstrap_tilt(mode, none) if by_problem else tilt(*means)
+    cubic, _ = tilt(*means, cubic=True)
+    row = line.columns("effect") | {"p_value": p_of_width(line)}
+    return row | slope.columns("shrinkage") | cubic.columns("tilt_cubic")
 
 
 def _target(start: pd.Series) -> dict[str, Any]:
@@ -253,15 +226,10 @@ def effect_of(mode_S: np.ndarray, reference_S: np.ndarray, differences_S_P: np.n
         crossed = effect(differences_S_P)
         found = crossed.shifted(found.estimate - crossed.estimate)  # the differences per problem may be rounded
     row = found.columns("effect") | {"p_value": found.p_value()}
-    up, spread = wilson(int((difference_S > 0).sum()), len(difference_S)), difference_S.std(ddof=1)
-    return {
-        **row,
-        "share_up": up.estimate,
-        "share_up_low": up.low,
-        "share_up_high": up.high,
-        "share_zero": float((difference_S == 0).mean()),
-        "standardised": float(difference_S.mean() / spread) if spread > 0 else 0.0,
-    }
+    row |= wilson(int((difference_S > 0).sum()), len(difference_S)).columns("share_up")
+    spread = difference_S.std(ddof=1)
+    standardised = float(difference_S.mean() / spread) if spread > 0 else 0.0
+    return row | {"share_zero": float((difference_S == 0).mean()), "standardised": standardised}
 
 
 def half_width(pairs: pd.DataFrame, quantity: str) -> float:

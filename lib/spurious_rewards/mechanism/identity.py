@@ -108,7 +108,7 @@ def two_arm_force(
 
 def first_order_drift(
     p: float, mu: float, second: float, step_size: float, rollouts: int, updates: int, mode: str = "two_sided",
-    epsilon_low: float = 0.2, epsilon_high: float = 0.2, nodes: int = 4001,
+    epsilon_low: float = 0.2, epsilon_high: float = 0.2,
 ) -> float:  # fmt: skip
     """Predict roughly the change of z = logit p over one rollout batch of SGD, to first order in the force.
 
@@ -132,7 +132,6 @@ def first_order_drift(
         mode: one of `HINGE_MODES` but `log_symmetric`.
         epsilon_low: distance of the lower exit from 1.
         epsilon_high: distance of the upper exit from 1.
-        nodes: points of the quadrature in z.
 
     Raises:
         InputError: `log_symmetric`, or no hinge.
@@ -144,7 +143,7 @@ def first_order_drift(
     total = 0.0
     for m in range(1, updates):
         width = math.sqrt(m * variance)
-        step = np.linspace(-8 * width, 8 * width, nodes)
+        step = np.linspace(-8 * width, 8 * width, 4001)
         density = np.exp(-0.5 * (step / width) ** 2)
         force = two_arm_force(1 / (1 + np.exp(-z - step)), p, mu, mode, epsilon_low, epsilon_high)
         total += 2 * step_size * float((force * density).sum() / density.sum())

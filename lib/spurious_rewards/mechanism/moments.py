@@ -30,7 +30,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, stats
 
-from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.errors import InputError, check_name
 from spurious_rewards.training.advantages import SCALES
 
 
@@ -75,19 +75,11 @@ def moments(
             raise InputError("The second whitening has a closed form only after scale='std'; drop one of the two.")
         return _whitened(zero_variance, weight, spread, (1 - 2 * p) / spread, whitened_groups)
     if scale == "none":
-        return Moments(
-            zero_variance,
-            second=float(weight @ spread**2),
-            mu=float(weight @ spread**2),
-            third=float(weight @ (spread**2 * (1 - 2 * p))),
-        )
+        second = float(weight @ spread**2)  # and E[max(A, 0)] is the same sum
+        return Moments(zero_variance, second, second, float(weight @ (spread**2 * (1 - 2 * p))))
     c = math.sqrt((group_size - ddof) / group_size)
-    return Moments(
-        zero_variance,
-        second=c**2 * (1 - zero_variance),
-        mu=c * float(weight @ spread),
-        third=c**3 * float(weight @ ((1 - 2 * p) / spread)),
-    )
+    third = c**3 * float(weight @ ((1 - 2 * p) / spread))
+    return Moments(zero_variance, c**2 * (1 - zero_variance), c * float(weight @ spread), third)
 
 
 def _whitened(zero_variance: float, weight: np.ndarray, spread: np.ndarray, odd: np.ndarray, groups: int) -> Moments:
@@ -99,12 +91,9 @@ def _whitened(zero_variance: float, weight: np.ndarray, spread: np.ndarray, odd:
         return Moments(zero_variance, 0.0, 0.0, 0.0)
     n = np.arange(1, groups + 1)
     alive = stats.binom.pmf(n, groups, 1 - zero_variance)
-    return Moments(
-        zero_variance,
-        second=float(alive.sum()),
-        mu=float(weight @ spread / total * (alive @ np.sqrt(n / groups))),
-        third=float(weight @ odd / total * (alive @ np.sqrt(groups / n))),
-    )
+    mu = float(weight @ spread / total * (alive @ np.sqrt(n / groups)))
+    third = float(weight @ odd / total * (alive @ np.sqrt(groups / n)))
+    return Moments(zero_variance, float(alive.sum()), mu, third)
 
 
 def law(
@@ -166,8 +155,7 @@ def entropy_threshold() -> float:
 
 
 def _check(group_size: int, gamma: float, ddof: int, scale: str) -> None:
-    if scale not in SCALES:
-        raise unknown_name("advantage scale", scale, SCALES)
+    check_name("advantage scale", scale, SCALES)
     if ddof not in (0, 1):
         raise InputError(f"ddof must be 0 or 1, but it is {ddof}.")
     if group_size < 2:

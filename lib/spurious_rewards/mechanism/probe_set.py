@@ -103,16 +103,11 @@ class ProbeSet:
         """Rows are (prompt ids, answer ids), problem by problem; `model` is the checkpoint; the rest see `CodeTree`."""
         self.correct_P_K, self.temperature = correct_P_K, temperature
         order = sorted(range(len(rows)), key=lambda i: (len(rows[i][0]) + len(rows[i][1]), i))
-        self._passes = [
-            self._pass([rows[i] for i in order[s : s + ROWS_PER_PASS]]) for s in range(0, len(order), ROWS_PER_PASS)
-        ]
+        starts = range(0, len(order), ROWS_PER_PASS)
+        self._passes = [self._pass([rows[i] for i in order[s : s + ROWS_PER_PASS]]) for s in starts]
         self._answer = np.repeat(np.array(order), [len(rows[i][1]) for i in order])  # (tokens,) index of the answer
-        self._starts_N = np.concatenate(
-            [
-                np.full(len(rows[i][1]), n)
-                for i, n in zip(order, np.cumsum([0, *(len(rows[i][1]) for i in order[:-1])]), strict=True)
-            ]
-        )  # first token of the answer
+        lengths = [len(rows[i][1]) for i in order]
+        self._starts_N = np.repeat(np.cumsum([0, *lengths[:-1]]), lengths)  # first token of the answer
         self._problem = self._answer // correct_P_K.shape[1]
         self._tokens_P = np.bincount(self._problem, minlength=len(correct_P_K)).astype(float)
         self.n_tokens = len(self._answer)
@@ -122,7 +117,7 @@ class ProbeSet:
         if fits:
             self._held = [self._log_probs(model, ids, predicts) for ids, predicts, _ in self._passes]
         marks = [becomes_code.sparse(rows[i][1]) for i in order]
-        self._code_next = self._by_pass([(r, v) for r, v, _ in marks], [len(rows[i][1]) for i in order])
+        self._code_next = self._by_pass([(r, v) for r, v, _ in marks], lengths)
         self._decides_N = np.concatenate([decides for _, _, decides in marks])
         self._old_chosen_N = torch.cat([self._chosen(old, k) for k, old in self._old()])
         self._bin = torch.bucketize(self._old_chosen_N.exp(), torch.tensor(PI_OLD_BINS[1:-1])).numpy()
@@ -140,9 +135,8 @@ class ProbeSet:
         prompts = [render(config.prompt_style, problem.problem, tokenizer) for problem in problems]
         training = model.training
         engine = TransformersEngine(model, tokenizer, batch_size=256)
-        sampling = Sampling(
-            config.temperature, 1.0, config.max_completion_tokens, config.probe_samples, config.probe_seed
-        )
+        sizes = (config.max_completion_tokens, config.probe_samples, config.probe_seed)
+        sampling = Sampling(config.temperature, 1.0, *sizes)
         answers = engine.generate(prompts, sampling, [problem.id for problem in problems])
         model.train(training)
         before, style = answer_prefix(config.prompt_style), answer_format(config.prompt_style)
@@ -151,22 +145,14 @@ class ProbeSet:
             for problem, samples in zip(problems, answers, strict=True)
         ]
         ids = tokenizer(prompts)["input_ids"]
-        rows = [
-            (list(prompt), list(s.token_ids)) for prompt, samples in zip(ids, answers, strict=True) for s in samples
-        ]
-        vocabulary = model.get_output_embeddings().weight.shape[0]
-        return cls(
-            rows,
-            np.array(correct, dtype=bool),
-            CodeTokens(tokenizer, vocabulary, before),
-            config.temperature,
-            model,
-            config.code_depth,
-            config.code_least,
-        )
+        pairs = zip(ids, answers, strict=True)
+        rows = [(list(prompt), list(sample.token_ids)) for prompt, samples in pairs for sample in samples]
+        marks = CodeTokens(tokenizer, model.get_output_embeddings().weight.shape[0], before)
+        correct_P_K = np.array(correct, dtype=bool)
+        return cls(rows, correct_P_K, marks, config.temperature, model, config.code_depth, config.code_least)
 
     def measure(self, model: Any) -> Reading:
-        """Teacher-force the answers under `model` and reduce to the quantities of the module's docstring."""
+        """Compute the quantities of the module's docstring from the answers, teacher-forced under `model`."""
         parts = [self._reduced(self._log_probs(model, *self._passes[k][:2]), old, k) for k, old in self._old()]
         entropy_N, top1_N, kl_N, next_N, chosen_N = (torch.cat(part) for part in zip(*parts, strict=True))
         change_N = (chosen_N - self._old_chosen_N).double().numpy()
@@ -192,12 +178,8 @@ class ProbeSet:
         p_N_V = logp_N_V.exp()
         rows, tokens = (index.to(p_N_V.device) for index in self._code_next[k])
         becomes_N = torch.zeros(len(p_N_V), device=p_N_V.device).index_add(0, rows, p_N_V[rows, tokens])
-        found = (
-            -(p_N_V * logp_N_V).sum(dim=1),
-            p_N_V.amax(dim=1),
-            (old_N_V.exp() * (old_N_V - logp_N_V)).sum(dim=1),
-            becomes_N,
-        )
+        entropy_N, kl_N = -(p_N_V * logp_N_V).sum(dim=1), (old_N_V.exp() * (old_N_V - logp_N_V)).sum(dim=1)
+        found = (entropy_N, p_N_V.amax(dim=1), kl_N, becomes_N)
         return *(values.cpu() for values in found), self._chosen(logp_N_V, k)
 
     def _code(self, next_N: np.ndarray, change_N: np.ndarray) -> dict[str, np.ndarray]:

@@ -35,19 +35,7 @@ from spurious_rewards.training.clip import MODES
 Row = Mapping[str, Any]
 SIGNIFICANCE = 0.05
 LIKELIER = "bandit: clip on the likelier arm"
-COLUMNS = (
-    "question",
-    "model",
-    "setting",
-    "clip_mode",
-    "unit",
-    "n",
-    "effect",
-    "effect_low",
-    "effect_high",
-    "p_holm",
-    "sign",
-)
+COLUMNS = "question model setting clip_mode unit n effect effect_low effect_high p_holm sign".split()
 
 
 def questions_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -65,7 +53,7 @@ def questions_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     for name, unit in (("dose_response", "seeds"), ("dose_counterfactual", "pairs")):
         if name in tables:
             rows += _of_doses(tables[name], unit)
-    return pd.DataFrame([{**dict.fromkeys(COLUMNS), **row} for row in rows], columns=list(COLUMNS))
+    return pd.DataFrame([{**dict.fromkeys(COLUMNS), **row} for row in rows], columns=COLUMNS)
 
 
 def trusted(row: Row) -> bool:
@@ -75,12 +63,8 @@ def trusted(row: Row) -> bool:
 
 def row_of(table: pd.DataFrame, optimizer: str, step: float, mode: str, quantity: str) -> Row:
     """Find the row of one setting, clip mode and quantity; an empty mapping if there is none."""
-    keep = (
-        (table["optimizer"] == optimizer)
-        & (table["clip_mode"] == mode)
-        & (table["quantity"] == quantity)
-        & ((table["learning_rate"] - step).abs() < 1e-9)
-    )
+    keep = (table["optimizer"] == optimizer) & ((table["learning_rate"] - step).abs() < 1e-9)
+    keep &= (table["clip_mode"] == mode) & (table["quantity"] == quantity)
     return table[keep].iloc[0].to_dict() if keep.any() else {}
 
 
@@ -135,15 +119,11 @@ def _of_pairs(table: pd.DataFrame, antithetic: bool) -> list[dict[str, Any]]:
 
 def _of_doses(table: pd.DataFrame, unit: str) -> list[dict[str, Any]]:
     lines = table[(table["statistic"] == "slope") & (table["quantity"] == "code_logit") & table["effect"].notna()]
+    shared = {"question": f"dose: slope, {unit}", "model": "five priors", "unit": "log-odds per log-odds"}
     return [
-        {
-            "question": f"dose: slope, {unit}",
-            "model": "five priors",
-            "setting": f"{row['optimizer']} {row['learning_rate']:g}",
-            "clip_mode": row["clip_mode"],
-            "unit": "log-odds per log-odds",
-            **_numbers(Interval.from_row(row, "effect", row["n"]), row["p_holm"]),
-        }
+        shared
+        | {"setting": f"{row['optimizer']} {row['learning_rate']:g}", "clip_mode": row["clip_mode"]}
+        | _numbers(Interval.from_row(row, "effect", row["n"]), row["p_holm"])
         for row in lines.to_dict("records")
     ]
 

@@ -135,17 +135,13 @@ class Arms:
             if not first:
                 first = {"first_loss": updates[0]["loss"], "first_gap": self._first_gap(trainer.model, seen)}
         self._check_finite(trainer)
-        return {
-            "start_sha": start_sha,
-            "rollouts_sha": _hash(seen),
-            **first,
-            **{name: [u[name] for u in updates] for name in ("would_clip_high", "would_clip_low", "clipped")},
-            "ratio_max": max(u["ratio_max"] for u in updates),
-            "grad_norm": fmean(u["grad_norm"] for u in updates),
-            "reward_mean": float(draw.rewards.mean()),
-            "n_tokens": sum(int(micro["completion_mask"].sum()) for micro in draw.micro_batches),
-            "motion": _distance(trainer.model, self.checkpoint),
-        }
+        facts = {"start_sha": start_sha, "rollouts_sha": _hash(seen), **first}
+        facts |= {name: [u[name] for u in updates] for name in ("would_clip_high", "would_clip_low", "clipped")}
+        facts["ratio_max"] = max(u["ratio_max"] for u in updates)
+        facts["grad_norm"] = fmean(u["grad_norm"] for u in updates)
+        facts["reward_mean"] = float(draw.rewards.mean())
+        facts["n_tokens"] = sum(int(micro["completion_mask"].sum()) for micro in draw.micro_batches)
+        return facts | {"motion": _distance(trainer.model, self.checkpoint)}
 
     def weights(self) -> list[Tensor]:
         """Return a copy of the weights of `model`, the arm replayed last."""

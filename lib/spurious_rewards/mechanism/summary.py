@@ -17,10 +17,9 @@ import pandas as pd
 from scipy import stats
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.evaluation.statistics import resampled_sums, t_interval, wilson
+from spurious_rewards.evaluation.statistics import CONFIDENCE, Interval, resampled_sums, t_interval, wilson
 from spurious_rewards.mechanism.bandit import PROBABILITY_EDGES, BanditResult
 
-CONFIDENCE = 0.95
 SHARES = ("clipped_high", "clipped_low", "outside_high", "outside_low")
 BIN_RESAMPLES = 2000
 MEANS = {
@@ -52,15 +51,14 @@ def summary(per_seed: Mapping[str, np.ndarray]) -> dict[str, Any]:
     change = np.asarray(per_seed["change"])
     found: dict[str, Any] = {"n_seeds": len(change)}
     for name, hits in (("share_up", change > 0), ("share_down", change < 0)):
-        share = wilson(int(hits.sum()), len(change))
-        found |= _columns(name, share.estimate, share.low, share.high)
+        found |= wilson(int(hits.sum()), len(change)).columns(name)
     median = stats.quantile_test(change, p=0.5).confidence_interval(CONFIDENCE)
-    found |= _columns("median_change", float(np.median(change)), *median)
+    found |= Interval(float(np.median(change)), float(median.low), float(median.high), len(change)).columns(
+        "median_change"
+    )
     for name, column in MEANS.items():
-        found |= _mean(name, np.asarray(per_seed[column]))
-    square = t_interval(np.asarray(per_seed["motion_squared"]))
-    found |= _columns("motion_rms", *(max(value, 0.0) ** 0.5 for value in (square.estimate, square.low, square.high)))
-    return found
+        found |= t_interval(per_seed[column]).columns(name)
+    return found | t_interval(per_seed["motion_squared"]).root().columns("motion_rms")
 
 
 def paired_differences(per_seed: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -76,17 +74,17 @@ def paired_differences(per_seed: Mapping[str, np.ndarray], reference: Mapping[st
         )
     found: dict[str, Any] = {}
     for name in ("change", "logit_change", "entropy_change"):
-        found |= _mean("paired_" + name, np.asarray(per_seed[name]) - np.asarray(reference[name]))
+        found |= t_interval(per_seed[name] - reference[name]).columns(f"paired_{name}")
     return found
 
 
 def traces(result: BanditResult) -> pd.DataFrame:
     """Return means and intervals over seeds of the likelier arm's probability and the entropy, per rollout batch."""
-    rows = []
-    for name, values in result.trace.items():
-        for batch, at_batch in enumerate(values):
-            rows.append({"batch": batch, "quantity": name, **_mean("mean", at_batch)})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        {"batch": batch, "quantity": name, **t_interval(at_batch).columns("mean")}
+        for name, values in result.trace.items()
+        for batch, at_batch in enumerate(values)
+    )
 
 
 def by_probability(result: BanditResult) -> pd.DataFrame:
@@ -117,12 +115,3 @@ def by_probability(result: BanditResult) -> pd.DataFrame:
             limits = np.nanquantile(sums / of_name[0], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
         frame[f"{name}_low"], frame[f"{name}_high"] = limits
     return frame
-
-
-def _mean(name: str, values: np.ndarray) -> dict[str, float]:
-    found = t_interval(values, CONFIDENCE)
-    return _columns(name, found.estimate, found.low, found.high)
-
-
-def _columns(name: str, value: float, low: float, high: float) -> dict[str, float]:
-    return {name: float(value), f"{name}_low": float(low), f"{name}_high": float(high)}

@@ -23,7 +23,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from spurious_rewards.errors import unknown_name
+from spurious_rewards.errors import check_name
 from spurious_rewards.mechanism.bandit import simulate
 from spurious_rewards.mechanism.config import PRIORS, BanditConfig
 from spurious_rewards.mechanism.summary import by_probability, paired_differences, summary
@@ -75,31 +75,6 @@ def step_sweep(size: str) -> list[BanditConfig]:
     ]
 
 
-def prior_sweep(size: str) -> list[BanditConfig]:
-    """List prior shapes: two arms, one nearly certain, one dominant of eight, flat, Zipf."""
-    return _cells(size, {"prior": PRIORS, "clip_mode": MAIN_MODES})
-
-
-def epsilon_sweep(size: str) -> list[BanditConfig]:
-    """List distances of both exits."""
-    return _cells(size, {"epsilon": EPSILONS[size], "clip_mode": ("two_sided", "none")})
-
-
-def updates_sweep(size: str) -> list[BanditConfig]:
-    """List numbers of mini-batches per rollout batch at a fixed number of rollouts; with one, the clip is inert."""
-    return _cells(size, {"updates": UPDATES[size], "clip_mode": ("two_sided", "none")})
-
-
-def gamma_sweep(size: str) -> list[BanditConfig]:
-    """List biases of the coin; 0 and 1 give no advantage at all."""
-    return _cells(size, {"gamma": GAMMAS[size], "clip_mode": ("two_sided", "none")})
-
-
-def whitened_sweep(size: str) -> list[BanditConfig]:
-    """List biases of the coin with the released code's second whitening, which magnifies rare rewards."""
-    return _cells(size, {"gamma": (0.001, 0.3, 0.5, 0.7), "clip_mode": ("two_sided", "none")}, whiten=True)
-
-
 def motion_sweep(size: str) -> list[BanditConfig]:
     """List M updates against one update with M times the step.
 
@@ -115,16 +90,22 @@ def base_sweep(size: str) -> list[BanditConfig]:
     return [config for config in step_sweep(size) if config.step_size == BASE_STEP[size][config.optimizer]]
 
 
+BOTH = ("two_sided", "none")
 SWEEPS: dict[str, Callable[[str], list[BanditConfig]]] = {
     "step": step_sweep,
-    "prior": prior_sweep,
-    "epsilon": epsilon_sweep,
-    "updates": updates_sweep,
-    "gamma": gamma_sweep,
-    "whitened": whitened_sweep,
+    "prior": lambda size: _cells(size, {"prior": PRIORS, "clip_mode": MAIN_MODES}),
+    "epsilon": lambda size: _cells(size, {"epsilon": EPSILONS[size], "clip_mode": BOTH}),
+    "updates": lambda size: _cells(size, {"updates": UPDATES[size], "clip_mode": BOTH}),
+    "gamma": lambda size: _cells(size, {"gamma": GAMMAS[size], "clip_mode": BOTH}),
+    "whitened": lambda size: _cells(size, {"gamma": (0.001, 0.3, 0.5, 0.7), "clip_mode": BOTH}, whiten=True),
     "motion": motion_sweep,
 }
-"""All sweeps of the map by name; each takes a size of `SIZES`."""
+"""All sweeps of the map by name; each takes a size of `SIZES`.
+
+`prior`: shapes of the prior. `epsilon`: distances of both exits. `updates`: mini-batches per rollout batch at a fixed
+number of rollouts; with one, the clip is inert. `gamma`: biases of the coin; 0 and 1 give no advantage at all.
+`whitened`: the same with the released code's second whitening, which magnifies rare rewards.
+"""
 NOTEBOOK_SWEEPS = ("step", "updates", "gamma")
 """What notebook 05 runs by default, within a minute."""
 
@@ -188,10 +169,8 @@ def run_bins(name: str, size: str, folder: str | Path) -> pd.DataFrame:
 def sweep_cells(name: str, size: str) -> list[BanditConfig]:
     """List the experiments of one sweep."""
     known = {**SWEEPS, "base": base_sweep}
-    if name not in known:
-        raise unknown_name("sweep", name, known)
-    if size not in SIZES:
-        raise unknown_name("size", size, SIZES)
+    check_name("sweep", name, known)
+    check_name("size", size, SIZES)
     return known[name](size)
 
 
@@ -217,7 +196,6 @@ def write_table(name: str, table: pd.DataFrame, run: RunFolder, size: str, out: 
     """Write one table and its manifest, the manifest last."""
     path = Path(out) / "tables" / "mechanism" / f"{name}.csv"
     write_text(path, table.to_csv(index=False, float_format="%.6g"))
-    write_json(Path(out) / "manifests" / "mechanism" / f"{name}.json", {
-        **run.manifest(), "size": size, "sweeps": sorted(table["sweep"].unique()),
-        "tables": {path.name: sha256_file(path)},
-    })  # fmt: skip
+    manifest = {**run.manifest(), "size": size, "sweeps": sorted(table["sweep"].unique())}
+    manifest["tables"] = {path.name: sha256_file(path)}
+    write_json(Path(out) / "manifests" / "mechanism" / f"{name}.json", manifest)

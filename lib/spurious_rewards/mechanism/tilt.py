@@ -26,14 +26,12 @@ from __future__ import annotations
 import numpy as np
 from statsmodels.regression.linear_model import OLS
 
-from spurious_rewards.evaluation.statistics import Interval, percentiles, t_interval
+from spurious_rewards.evaluation.statistics import CONFIDENCE, Interval, percentiles, t_interval
 
 RESAMPLES = 4000
 
 
-def tilt(
-    mode_S: np.ndarray, none_S: np.ndarray, cubic: bool = False, confidence: float = 0.95
-) -> tuple[Interval, Interval]:
+def tilt(mode_S: np.ndarray, none_S: np.ndarray, cubic: bool = False) -> tuple[Interval, Interval]:
     """Return (tilt, shrinkage) with HC3 limits, from the changes in each pair; with `cubic`, beside a term in x³.
 
     HC3 allows the spread to grow with |x|; Student's t has the residual degrees of freedom. If `none` never moved there
@@ -45,16 +43,15 @@ def tilt(
     """
     mode_S, none_S = np.asarray(mode_S, dtype=float), np.asarray(none_S, dtype=float)
     n, spread = len(mode_S), none_S.std()
+    missing = Interval(float("nan"), float("nan"), float("nan"), n)
     if spread == 0:
-        missing = Interval(float("nan"), float("nan"), float("nan"), n)
-        return t_interval(mode_S - none_S, confidence), missing
+        return t_interval(mode_S - none_S), missing
     terms = [np.ones(n), none_S / spread, *([(none_S / spread) ** 3] if cubic else [])]
     design_S_T = np.column_stack(terms)
     if n <= len(terms) or np.linalg.matrix_rank(design_S_T) < len(terms):  # too few or too equal pairs for a line
-        missing = Interval(float("nan"), float("nan"), float("nan"), n)
         return missing, missing
     fit = OLS(mode_S, design_S_T).fit(cov_type="HC3", use_t=True)
-    limits_T_2 = fit.conf_int(1 - confidence)
+    limits_T_2 = fit.conf_int(1 - CONFIDENCE)
     tilt, shrinkage = (
         Interval(float(b / unit), float(low / unit), float(high / unit), n)
         for b, (low, high), unit in zip(fit.params[:2], limits_T_2[:2], (1.0, spread), strict=True)
@@ -62,22 +59,17 @@ def tilt(
     return tilt, shrinkage
 
 
-def bootstrap_tilt(
-    mode_S_P: np.ndarray, none_S_P: np.ndarray, seed: int = 0, n_resamples: int = RESAMPLES, confidence: float = 0.95
-) -> tuple[Interval, Interval]:
+def bootstrap_tilt(mode_S_P: np.ndarray, none_S_P: np.ndarray) -> tuple[Interval, Interval]:
     """Return (tilt, shrinkage) with percentile limits of a bootstrap that draws pairs and, for all of them, problems.
 
     Args:
         mode_S_P: change of the log-odds under the mode, per pair and problem.
         none_S_P: under `none`, in the same pairs and problems.
-        seed: of the draws.
-        n_resamples: number of draws.
-        confidence: level of the limits.
     """
     n_pairs, n_problems = mode_S_P.shape
-    pairs, problems = np.random.default_rng([seed, 1]), np.random.default_rng([seed, 2])
-    weights_B_S = pairs.multinomial(n_pairs, np.full(n_pairs, 1 / n_pairs), n_resamples) / n_pairs
-    weights_B_P = problems.multinomial(n_problems, np.full(n_problems, 1 / n_problems), n_resamples) / n_problems
+    pairs, problems = np.random.default_rng([0, 1]), np.random.default_rng([0, 2])
+    weights_B_S = pairs.multinomial(n_pairs, np.full(n_pairs, 1 / n_pairs), RESAMPLES) / n_pairs
+    weights_B_P = problems.multinomial(n_problems, np.full(n_problems, 1 / n_problems), RESAMPLES) / n_problems
     y_B_S, x_B_S = weights_B_P @ mode_S_P.T, weights_B_P @ none_S_P.T
     x_B, y_B = ((weights_B_S * values).sum(axis=1) for values in (x_B_S, y_B_S))
     spread_B = (weights_B_S * x_B_S**2).sum(axis=1) - x_B**2
@@ -89,7 +81,7 @@ def bootstrap_tilt(
     tilt_limits, shrinkage_limits = (
         Interval(
             found.estimate,
-            *(percentiles(b[np.isfinite(b)], confidence) if np.isfinite(b).any() else (float("nan"), float("nan"))),
+            *(percentiles(b[np.isfinite(b)]) if np.isfinite(b).any() else (float("nan"), float("nan"))),
             n_pairs,
         )
         for found, b in zip(line, draws, strict=True)

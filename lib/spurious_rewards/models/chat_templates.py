@@ -1,4 +1,4 @@
-"""Applying a tokenizer's chat template, with clear errors and without a doubled beginning-of-text token.
+"""Apply a tokenizer's chat template, with clear errors and without a doubled beginning-of-text token.
 
 Usage: ``text = chat_prompt(tokenizer, user="What is 1 + 1?", system="Be brief.")``
 """

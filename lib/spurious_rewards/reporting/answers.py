@@ -1,4 +1,4 @@
-"""The answers that the page lets readers look at: greedy ones to the first problems, of one seed per arm.
+"""Select the answers that the page shows: greedy ones to the first problems, of one seed per arm.
 
 All others are in `results/records/`. Equal texts are stored once.
 
@@ -48,7 +48,7 @@ def question(problem_id: str) -> str:
 
 
 def model_names(records: Records) -> dict[str, str]:
-    """Run id of the training → the trained model in words; the lowest seed of each arm alone."""
+    """Map the run id of the lowest seed of each arm to the trained model in words."""
     columns = records.arm_columns()
     names = {}
     for _, seeds in records.runs.groupby(columns, sort=False) if len(records.runs) else ():
@@ -77,7 +77,7 @@ def chosen(records: Records) -> pd.DataFrame:
 
 
 def answers(profiles: Sequence[Records]) -> dict[str, Any]:
-    """Texts, problems, models and rows of the browser of answers."""
+    """Return texts, problems, models and rows of the browser of answers."""
     tables = [chosen(records) for records in profiles if "text" in records.samples]
     table = pd.concat([table for table in tables if len(table)], ignore_index=True)
     texts = {text: i for i, text in enumerate(dict.fromkeys(table["text"]))}
@@ -85,21 +85,16 @@ def answers(profiles: Sequence[Records]) -> dict[str, Any]:
     keys = table["benchmark"] + ": " + table["problem_id"].astype(str)
     problems = {key: i for i, key in enumerate(dict.fromkeys(keys))}
     facts = table.assign(key=keys).drop_duplicates("key")
-    return {
-        "texts": list(texts),
-        "models": list(models),
-        "problems": [
-            {"name": row["key"], "gold": str(row["gold"]), "text": question(str(row["problem_id"]))}
-            for row in facts.to_dict("records")
-        ],
-        "rows": [
-            [
-                problems[key], models[row["subject"]], texts[row["text"]], int(row["correct"]), int(row["uses_code"]),
-                int(row["n_tokens"]), None if pd.isna(row["extracted"]) else str(row["extracted"]),
-            ]
-            for key, row in zip(keys, table.to_dict("records"), strict=True)
-        ],
-    }  # fmt: skip
+    asked = [
+        {"name": row["key"], "gold": str(row["gold"]), "text": question(str(row["problem_id"]))}
+        for row in facts.to_dict("records")
+    ]
+    rows = []
+    for key, row in zip(keys, table.to_dict("records"), strict=True):
+        numbers = [int(row[name]) for name in ("correct", "uses_code", "n_tokens")]
+        extracted = None if pd.isna(row["extracted"]) else str(row["extracted"])
+        rows.append([problems[key], models[row["subject"]], texts[row["text"]], *numbers, extracted])
+    return {"texts": list(texts), "models": list(models), "problems": asked, "rows": rows}
 
 
 def answers_script(profiles: Sequence[Records]) -> str:

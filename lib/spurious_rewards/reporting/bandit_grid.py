@@ -1,4 +1,4 @@
-"""The cells behind the bandit that readers play with: a grid of priors, γ, ε, step sizes and updates per batch.
+"""Simulate the bandit that readers play with, on a grid of priors, γ, ε, step sizes and updates per batch.
 
 Every cell is simulated with and without the clip on the same random numbers. Beside it stands the exact mean change
 after one rollout batch of four rollouts. Without the clip ε plays no part, so such a cell is simulated once.
@@ -47,33 +47,28 @@ def config(cell: dict[str, float], mode: str, **changes: Any) -> BanditConfig:
 
 def exact(cell: dict[str, float], mode: str) -> float:
     """Compute the mean change of the likelier arm's probability after one batch of four rollouts, exactly."""
-    tiny = config(
-        cell, mode, groups=1, group_size=4, updates=min(int(cell["updates"]), 4), batches=1, order="grouped", seeds=2
-    )
-    chain = solve(tiny)
+    sizes = {"groups": 1, "group_size": 4, "updates": min(int(cell["updates"]), 4), "batches": 1, "seeds": 2}
+    chain = solve(config(cell, mode, order="grouped", **sizes))
     return chain.mean(chain.policy()[:, 0]) - cell["prior"]
 
 
 def simulated(cell: dict[str, float], mode: str) -> dict[str, float]:
     """Return the share of seeds in which the first arm gained, with Wilson's limits."""
     change = simulate(config(cell, mode)).per_seed["change"]
-    interval = wilson(int((change > 0).sum()), len(change))
-    return {"share": interval.estimate, "share_low": interval.low, "share_high": interval.high}
+    return wilson(int((change > 0).sum()), len(change)).columns("share")
 
 
 def grid() -> pd.DataFrame:
     """Tabulate per cell and clip mode in how many seeds the likelier arm gained, and the exact first change."""
     rows = []
-    kept: dict[tuple[float, ...], dict[str, float]] = {}
+    kept: dict[tuple[Any, ...], dict[str, float]] = {}
     for values in itertools.product(*AXES.values()):
         cell = dict(zip(AXES, values, strict=True))
         for mode in ("two_sided", "none"):
-            key = tuple(value for name, value in cell.items() if name != "epsilon")
-            if mode == "two_sided" or key not in kept:
-                found = {**simulated(cell, mode), "exact_change": exact(cell, mode)}
-                if mode == "none":
-                    kept[key] = found
-            rows.append({**cell, "clip_mode": mode, "n_seeds": SEEDS, **(found if mode == "two_sided" else kept[key])})
+            key = (mode, *(value for name, value in cell.items() if name != "epsilon" or mode == "two_sided"))
+            if key not in kept:
+                kept[key] = {**simulated(cell, mode), "exact_change": exact(cell, mode)}
+            rows.append({**cell, "clip_mode": mode, "n_seeds": SEEDS, **kept[key]})
     return pd.DataFrame(rows)
 
 

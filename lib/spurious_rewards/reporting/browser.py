@@ -1,4 +1,4 @@
-"""A trajectory browser: pick a problem, see what several models wrote side by side, with verdicts and strategies.
+"""Show what several models wrote to a chosen problem, side by side, with verdicts and strategies.
 
 One plotly table with a drop-down list of problems. All texts are inside the figure, so that it works in a saved
 notebook without a running kernel; the picture beside it (what GitHub shows) is that of the first problem. Problems on
@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import html
 import textwrap
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -34,8 +36,8 @@ _DETAILS = {
 _COLOURS = {True: "#e3f3e3", False: "#fbe5e1"}
 
 
-def subject(row: pd.Series) -> str:
-    """Who answered: model or training arm, checkpoint, prompt if it is not the first, and decoding.
+def subject(row: Mapping[str, Any]) -> str:
+    """Name who answered: model or training arm, checkpoint, and decoding.
 
     >>> subject(pd.Series({"model": "qwen-like", "trained_run": "", "checkpoint": 0, "temperature": 0.0, "sample": 0}))
     'qwen-like, greedy'
@@ -70,34 +72,19 @@ def answers(records: pd.DataFrame, samples: int = 2) -> pd.DataFrame:
         raise InputError("The evaluations to compare have no problem in common: evaluate on the same problems.")
     shown = shown[shown["problem_id"].isin(common)]
     differing = [name for name in _DETAILS if name in shown and shown[name].nunique() > 1]
-    names = [
-        ", ".join([subject(row), *(_DETAILS[name].format(row[name]) for name in differing)])
-        for _, row in shown.iterrows()
-    ]
+    rows = shown.to_dict("records")
+    names = [", ".join([subject(row), *(_DETAILS[name].format(row[name]) for name in differing)]) for row in rows]
     runs_of_a_name = shown.assign(subject=names).groupby("subject")["run_id"].nunique()
     names = [
         f"{name}, run {run_id.rsplit('-', 1)[-1]}" if runs_of_a_name[name] > 1 else name  # batch size, problems, …
         for name, run_id in zip(names, shown["run_id"], strict=True)
     ]
-    return shown.assign(subject=names)[
-        [
-            "problem_id",
-            "subject",
-            "prompt",
-            "gold",
-            "extracted",
-            "correct",
-            "reason",
-            "uses_code",
-            "n_tokens",
-            "finish_reason",
-            "text",
-        ]
-    ]
+    columns = "problem_id subject prompt gold extracted correct reason uses_code n_tokens finish_reason text"
+    return shown.assign(subject=names)[columns.split()]
 
 
 def interesting(table: pd.DataFrame, n: int = N_PROBLEMS) -> list[str]:
-    """Ids of the `n` problems to offer: those with different verdicts first, then with different strategies."""
+    """List the ids of the `n` problems to offer: different verdicts first, then different strategies."""
     by_problem = table.groupby("problem_id", sort=False)
     different = pd.DataFrame(
         {"verdicts": by_problem["correct"].nunique(), "strategies": by_problem["uses_code"].nunique()}
@@ -112,55 +99,26 @@ def browser(table: pd.DataFrame, n: int = N_PROBLEMS) -> go.Figure:
         table: of `answers`.
         n: how many problems are offered.
     """
-    ids = interesting(table, n)
-    figure, height = go.Figure(), 0
-    for i, problem_id in enumerate(ids):
-        rows = table[table["problem_id"] == problem_id]
-        cells = [
-            [plain(name) for name in rows["subject"]],
-            [verdict(row) for _, row in rows.iterrows()],
-            [strategy(row) for _, row in rows.iterrows()],
-            [plain(text) for text in rows["text"]],
-        ]
-        height = max(height, sum(lines(text) for text in rows["text"]) * _ROW + 12 * len(rows))
-        figure.add_trace(
-            go.Table(
-                visible=i == 0,
-                columnwidth=list(_WIDTHS),
-                header={"values": ["who", "verdict", "strategy", "answer"], "align": "left", "fill_color": "#dddddd"},
-                cells={
-                    "values": cells,
-                    "align": "left",
-                    "height": _ROW + 4,
-                    "font": {"size": 11},
-                    "fill_color": [[_COLOURS[bool(right)] for right in rows["correct"]]],
-                },
-            )
-        )
-    buttons = [
-        {
-            "label": f"{i + 1}. {problem_id}",
-            "method": "update",
-            "args": [{"visible": [j == i for j in range(len(ids))]}, {"title.text": title(table, problem_id)}],
-        }
-        for i, problem_id in enumerate(ids)
-    ]
-    top = 60 + _ROW * max(title(table, problem_id).count("<br>") + 1 for problem_id in ids)
+    titles = {problem_id: title(table, problem_id) for problem_id in interesting(table, n)}
+    header = {"values": ["who", "verdict", "strategy", "answer"], "align": "left", "fill_color": "#dddddd"}
+    figure, height, buttons = go.Figure(), 0, []
+    for i, (problem_id, text) in enumerate(titles.items()):
+        frame = table[table["problem_id"] == problem_id]
+        rows = frame.to_dict("records")
+        texts = [[plain(row["subject"]), verdict(row), strategy(row), plain(row["text"])] for row in rows]
+        cells = {"values": list(zip(*texts, strict=True)), "align": "left", "height": _ROW + 4, "font": {"size": 11}}
+        cells["fill_color"] = [[_COLOURS[bool(right)] for right in frame["correct"]]]
+        height = max(height, sum(lines(text) for text in frame["text"]) * _ROW + 12 * len(frame))
+        figure.add_trace(go.Table(visible=i == 0, columnwidth=list(_WIDTHS), header=header, cells=cells))
+        shown = [{"visible": [j == i for j in range(len(titles))]}, {"title.text": text}]
+        buttons.append({"label": f"{i + 1}. {problem_id}", "method": "update", "args": shown})
+    top = 60 + _ROW * max(text.count("<br>") + 1 for text in titles.values())
+    head = {"text": next(iter(titles.values())), "font": {"size": 13}, "x": 0.01, "y": 1, "yanchor": "top"}
     return figure.update_layout(
-        template="plotly_white",
-        width=sum(_WIDTHS),
-        height=min(max(height + top + 60, 320), 1400),
-        margin={"l": 10, "r": 10, "t": top, "b": 10},
-        title={
-            "text": title(table, ids[0]),
-            "font": {"size": 13},
-            "x": 0.01,
-            "y": 1,
-            "yanchor": "top",
-            "pad": {"t": 10},
-        },
+        template="plotly_white", width=sum(_WIDTHS), height=min(max(height + top + 60, 320), 1400),
+        margin={"l": 10, "r": 10, "t": top, "b": 10}, title=head | {"pad": {"t": 10}},
         updatemenus=[{"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom", "pad": {"b": 4}}],
-    )
+    )  # fmt: skip
 
 
 def title(table: pd.DataFrame, problem_id: str) -> str:
@@ -170,14 +128,14 @@ def title(table: pd.DataFrame, problem_id: str) -> str:
     return f"{asked}<br>reference answer: <b>{plain(row['gold'])}</b>"
 
 
-def verdict(row: pd.Series) -> str:
-    """Right or wrong, the answer found, and why it was judged so."""
+def verdict(row: Mapping[str, Any]) -> str:
+    """Say whether an answer is right, what was found in it, and why it was judged so."""
     found = "no answer" if pd.isna(row["extracted"]) else f"found {plain(row['extracted'])}"
     return f"{'right' if row['correct'] else 'wrong'} ({row['reason']})<br>{found}"
 
 
-def strategy(row: pd.Series) -> str:
-    """Code or language, length, and whether the answer was cut off."""
+def strategy(row: Mapping[str, Any]) -> str:
+    """Say whether an answer is in code or language, how long it is, and whether it was cut off."""
     cut = "<br>cut off" if row["finish_reason"] == "length" else ""
     length = f"<br>{row['n_tokens']:g} tokens" if pd.notna(row["n_tokens"]) else ""
     return f"{'code' if row['uses_code'] else 'language'}{length}{cut}"
@@ -197,13 +155,13 @@ def plain(text: str) -> str:
 
 
 def wrapped(text: str, width: int) -> str:
-    """`plain` text in lines of at most `width` characters."""
+    """Write `plain` text in lines of at most `width` characters."""
     pieces = [piece for line in text.split("\n") for piece in textwrap.wrap(line, width) or [""]]
     return "<br>".join(plain(piece) for piece in pieces)
 
 
 def lines(text: str, width: int = 85) -> int:
-    """About how many lines a text takes in the answer column.
+    """Estimate how many lines a text takes in the answer column.
 
     >>> lines("short"), lines("x" * 100 + "\\ny")
     (3, 3)

@@ -31,11 +31,6 @@ from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.training.config import RunConfig
 from spurious_rewards.workflow.profiles import COMPACT, job_results, profile_path, read_profile
 
-BULKY = ("prompt",)
-"""Columns of the evaluation records that stay in the run folder."""
-PROBE_BULKY = ("beginning",)
-"""The same of the probes."""
-
 NEEDED = {
     "runs": ("run_id", "model", "reward"),
     "metrics": ("run_id", "update"),
@@ -76,7 +71,7 @@ class Records:
             groups = values.groupby([self.runs["model"], self.runs["reward"]]) if name == "labels" else [("", values)]
             return any(group.nunique() > 1 for _, group in groups)
 
-        names = [name for name in _identity_fields() if name in self.runs and name != "seed"]
+        names = [name for name in RunConfig().identity() if name in self.runs and name != "seed"]
         return [name for name in names if name in ALWAYS or differs(name)]
 
 
@@ -102,44 +97,29 @@ def collect(profile: str) -> Records:
         raise InputError(f"Profile {profile} has no evaluation yet; run `make reproduce PROFILE={profile}` first.")
     check_one_version(evaluations)
     runs = pd.DataFrame([_run_row(manifests[folder.run_id]) for folder in training])
-    shrink_metrics, shrink_samples = (compact.metrics, compact.samples) if small else (_whole, _whole)
-    metrics = [shrink_metrics(read_rows(folder, "metrics.parquet")).assign(run_id=folder.run_id) for folder in training]
-    samples = [shrink_samples(_answers(folder)) for folder in evaluations]
+    metrics, samples = pd.DataFrame(), [_answers(folder) for folder in evaluations]
+    if training:
+        updates = {folder.run_id: read_rows(folder, "metrics.parquet") for folder in training}
+        updates = {run_id: compact.metrics(rows) if small else rows for run_id, rows in updates.items()}
+        metrics = pd.concat([rows.assign(run_id=run_id) for run_id, rows in updates.items()], ignore_index=True)
+    samples = pd.concat([compact.samples(rows) if small else rows for rows in samples], ignore_index=True)
     probes = load_probes(folder for folder in folders if manifests[folder.run_id].get("kind") == "probe")
-    return Records(
-        profile,
-        runs,
-        pd.concat(metrics, ignore_index=True) if metrics else pd.DataFrame(),
-        pd.concat(samples, ignore_index=True),
-        manifests,
-        probes.drop(columns=list(PROBE_BULKY), errors="ignore"),
-    )
+    return Records(profile, runs, metrics, samples, manifests, probes.drop(columns=["beginning"], errors="ignore"))
 
 
 def _is_compact(profile: str) -> bool:
     return profile_path(profile).is_file() and read_profile(profile).records == COMPACT
 
 
-def _whole(table: pd.DataFrame) -> pd.DataFrame:
-    return table
-
-
 def _answers(folder: RunFolder) -> pd.DataFrame:
-    """Return the answers of one evaluation, with whether each is boxed."""
+    """Return the answers of one evaluation, with whether each is boxed, without their long prompts."""
     samples = load_records([folder])
-    return samples.assign(boxed=samples["text"].str.contains(r"\boxed{", regex=False)).drop(columns=list(BULKY))
+    return samples.assign(boxed=samples["text"].str.contains(r"\boxed{", regex=False)).drop(columns=["prompt"])
 
 
 def _run_row(manifest: dict[str, Any]) -> dict[str, Any]:
-    cost = {
-        name: manifest[name]
-        for name in ("seconds", "sessions", "peak_memory_mb", "completion_tokens", "n_updates", "commit", "dirty")
-    }
-    return {"run_id": manifest["run_id"], **manifest["config"], **cost}
-
-
-def _identity_fields() -> list[str]:
-    return list(RunConfig().identity())
+    cost = ("seconds", "sessions", "peak_memory_mb", "completion_tokens", "n_updates", "commit", "dirty")
+    return {"run_id": manifest["run_id"], **manifest["config"], **{name: manifest[name] for name in cost}}
 
 
 def save(records: Records, results: Path) -> None:
@@ -156,10 +136,9 @@ def save(records: Records, results: Path) -> None:
     if len(records.probes):
         write_parquet(folder / "probes.parquet", records.probes)
     manifests = results / "manifests" / records.profile
-    if manifests.exists():
-        for old in manifests.glob("*.json"):
-            if old.stem not in records.manifests:
-                old.unlink()
+    for old in manifests.glob("*.json"):
+        if old.stem not in records.manifests:
+            old.unlink()
     for run_id, manifest in records.manifests.items():
         write_json(manifests / f"{run_id}.json", manifest)
 
@@ -182,14 +161,8 @@ def load(profile: str, results: Path) -> Records:
     for run_id in {*frames["samples"]["run_id"], *frames["runs"].get("run_id", ())} - set(manifests):
         raise InputError(f"{results / 'manifests' / profile / run_id}.json is missing: {RESTORE}.")
     probes = folder / "probes.parquet"
-    return Records(
-        profile,
-        frames["runs"],
-        frames["metrics"],
-        frames["samples"],
-        manifests,
-        read_parquet(probes) if probes.is_file() else pd.DataFrame(),
-    )
+    own = read_parquet(probes) if probes.is_file() else pd.DataFrame()
+    return Records(profile, manifests=manifests, probes=own, **frames)
 
 
 def saved_profiles(results: Path) -> list[str]:

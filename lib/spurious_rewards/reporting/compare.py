@@ -1,4 +1,4 @@
-"""Your run against the committed one: how many numbers agree, and which runs are your own.
+"""Compare your results with the committed ones: how many numbers agree, and which runs are your own.
 
 `results/expected/<profile>.json` keeps the committed tables of a profile and the hashes of its manifests; only
 `--accept` rewrites it, so `make reproduce` can replace everything else in `results/` and still be compared.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import sys
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -57,19 +57,20 @@ def accept(profile: str, results: Path) -> Path:
     Raises:
         InputError: the profile has no tables.
     """
-    tables = {
-        path.stem: path.read_text(encoding="utf-8") for path in sorted((results / "tables" / profile).glob("*.csv"))
-    }
-    if not tables:
+    paths = _tables(profile, results)
+    tables = {path.stem: path.read_text(encoding="utf-8") for path in paths if path.stem not in COST}
+    manifests = {path.stem: sha256_file(path) for path in sorted((results / "manifests" / profile).glob("*.json"))}
+    write_json(path := expected_path(profile, results), {"manifests": manifests, "tables": tables})
+    return path
+
+
+def _tables(profile: str, results: Path) -> list[Path]:
+    found = sorted((results / "tables" / profile).glob("*.csv"))
+    if not found:
         raise InputError(
             f"{results} holds no tables of profile {profile}; run `make reproduce PROFILE={profile}` first."
         )
-    manifests = {path.stem: sha256_file(path) for path in sorted((results / "manifests" / profile).glob("*.json"))}
-    path = expected_path(profile, results)
-    write_json(
-        path, {"manifests": manifests, "tables": {name: text for name, text in tables.items() if name not in COST}}
-    )
-    return path
+    return found
 
 
 def committed_manifests(profile: str, results: Path) -> dict[str, str]:
@@ -99,17 +100,12 @@ def count(mine: pd.DataFrame, theirs: pd.DataFrame) -> Counts:
 
     mine, theirs = keyed(mine), keyed(theirs)
     both = mine.merge(theirs, on=[*words, "nth"], how="outer", suffixes=("_mine", "_theirs"), indicator=True)
-    equal = near = other = missing = 0
-    for name in numbers:
-        a, b = both[f"{name}_mine"], both[f"{name}_theirs"]
-        absent = both["_merge"] != "both"
-        same = (a == b) | (a.isna() & b.isna())
-        close = (a - b).abs() <= TOLERANCE * b.abs()
-        equal += int((same & ~absent).sum())
-        near += int((close & ~same & ~absent).sum())
-        other += int((~close & ~same & ~absent).sum())
-        missing += int(absent.sum())
-    return Counts(equal, near, other, missing)
+    absent = (both["_merge"] != "both").to_numpy()[:, None]
+    a, b = (both[[f"{name}_{side}" for name in numbers]].to_numpy() for side in ("mine", "theirs"))
+    same = (a == b) | (pd.isna(a) & pd.isna(b))
+    close = abs(a - b) <= TOLERANCE * abs(b)
+    kinds = (same & ~absent, close & ~same & ~absent, ~close & ~same & ~absent)
+    return Counts(*(int(kind.sum()) for kind in kinds), missing=int(absent.sum()) * len(numbers))
 
 
 def comparison(profile: str, results: Path) -> str:
@@ -121,19 +117,14 @@ def comparison(profile: str, results: Path) -> str:
     path, folder = expected_path(profile, results), results / "tables" / profile
     if not path.is_file():
         raise InputError(f"Nothing of profile {profile} is committed to compare with; {path} is missing.")
-    if not any(folder.glob("*.csv")):
-        raise InputError(
-            f"{results} holds no tables of profile {profile}; run `make reproduce PROFILE={profile}` first."
-        )
-    expected = read_json(path)
-    total = [0, 0, 0, 0]
+    _tables(profile, results)
+    expected, counts = read_json(path), []
     for name, text in expected["tables"].items():
         theirs = pd.read_csv(io.StringIO(text))
         mine = pd.read_csv(folder / f"{name}.csv") if (folder / f"{name}.csv").is_file() else theirs.iloc[:0]
-        counts = count(mine, theirs)
-        total = [a + b for a, b in zip(total, (counts.equal, counts.near, counts.other, counts.missing), strict=True)]
+        counts.append(astuple(count(mine, theirs)))
     lines = [f"Profile {profile}: your run against the committed one", *answer_lines(folder, expected["tables"])]
-    equal, near, other, missing = total
+    equal, near, other, missing = map(sum, zip((0, 0, 0, 0), *counts, strict=True))
     lines += [
         "",
         f"  {equal + near + other + missing} numbers in {len(expected['tables'])} tables:",
@@ -146,7 +137,7 @@ def comparison(profile: str, results: Path) -> str:
 
 
 def answer_lines(folder: Path, tables: dict[str, str]) -> list[str]:
-    """Per arm: change of accuracy and of code, yours and the committed one, in points."""
+    """List, per arm, the change of accuracy and of code in points, yours and the committed one."""
     if "arms" not in tables or not (folder / "arms.csv").is_file():
         return []
     keys = ["arm", "benchmark", "prompt_style", "temperature"]

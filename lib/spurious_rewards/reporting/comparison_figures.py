@@ -1,4 +1,4 @@
-"""The figure of a comparison: which answers a change of accuracy comes from.
+"""Draw a comparison: which answers a change of accuracy comes from.
 
 Usage: `show(split_figure(before_after(before, after)))`
 """

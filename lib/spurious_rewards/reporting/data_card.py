@@ -1,4 +1,4 @@
-"""Writing the data card into `results/`.
+"""Write the data card into `results/`.
 
 Usage: `print(write_card(card, results_dir()))`.
 """

@@ -1,4 +1,4 @@
-"""How figures look, are shown in notebooks and are written to files; what they show is in the modules named `…figures`.
+"""Style figures, show them in notebooks and write them to files; the modules named `…figures` draw them.
 
 Small multiples with titles in words; a legend of the few things that colour or line stand for; every tick label drawn.
 A figure is written as an interactive page, which needs plotly.js in the folder above it, and as PNG where a
@@ -68,7 +68,7 @@ def panels(titles: Sequence[str], columns: int, panel_height: int, **options: An
 
 
 def error_bar(rows: pd.DataFrame, name: str, scale: float = 1.0) -> dict[str, Any]:
-    """Error bars of a column from its limits; none where those of a proportion are too wide to mean anything."""
+    """Make error bars of a column from its limits; none where those of a proportion are too wide to mean anything."""
     value, low, high = rows[name], rows[f"{name}_low"], rows[f"{name}_high"]
     if scale == 100:
         low, high = low.mask(high - low > 1), high.mask(high - low > 1)

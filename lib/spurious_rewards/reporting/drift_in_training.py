@@ -60,20 +60,15 @@ def drift_in_training(drift: pd.DataFrame, profiles: Sequence[Records]) -> pd.Da
             measured = {"none": seeds["none"].dropna(), "two_sided": (seeds["two_sided"] - seeds["none"]).dropna()}
             apart = int(own["batches"].iloc[0]) - ENDS
             steps = apart - (ENDS**2 - 1) / (3 * ENDS)
-            found = [(part, mode, apart, t_interval(measured[mode].to_numpy())) for mode, part in PARTS.items()]
-            found += [
-                (part, NOISE, steps**0.5, deviation(seeds[mode].dropna().to_numpy())) for mode, part in SPREADS.items()
-            ]
+            found = [(part, mode, apart, t_interval(measured[mode])) for mode, part in PARTS.items()]
+            found += [(part, NOISE, steps**0.5, deviation(seeds[mode].dropna())) for mode, part in SPREADS.items()]
             for part, name, times, interval in found:
-                predicted = {
+                row = {"model": model, "learning_rate": rate, "profile": records.profile, "part": part}
+                row |= {
                     f"predicted{end}": times * float(here.loc[name, f"value{end}"]) for end in ("", "_low", "_high")
                 }
-                rows.append(
-                    {"model": model, "learning_rate": rate, "profile": records.profile, "part": part}
-                    | predicted
-                    | interval.columns("measured")
-                    | {"n_pairs": int(here.loc[name, "n_pairs"]), "n_seeds": interval.n}
-                )
+                row |= interval.columns("measured")
+                rows.append(row | {"n_pairs": int(here.loc[name, "n_pairs"]), "n_seeds": interval.n})
     return pd.DataFrame(rows)
 
 

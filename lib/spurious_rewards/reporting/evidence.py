@@ -105,16 +105,14 @@ class Evidence:
     def _part(self, runs: pd.DataFrame, models: set[str], setting: str = "", secondary: bool = False) -> Evidence:
         whole = self.records
         own = set(runs["run_id"]) if len(runs) else set()
-        samples = whole.samples[
-            whole.samples["trained_run"].isin(own)
-            | ((whole.samples["trained_run"] == "") & whole.samples["model"].isin(models))
-        ]
+        untrained = (whole.samples["trained_run"] == "") & whole.samples["model"].isin(models)
+        samples = whole.samples[whole.samples["trained_run"].isin(own) | untrained]
         metrics = whole.metrics[whole.metrics["run_id"].isin(own)] if len(whole.metrics) else whole.metrics
         return Evidence(replace(whole, runs=runs, metrics=metrics, samples=samples), setting, secondary)
 
     @cached_property
     def answers(self) -> pd.DataFrame:
-        """Greedy answers of the base models and at the end of training, in the first cell of trained models."""
+        """Return the greedy answers of base and finished models, in the first cell of the trained ones."""
         samples = at_the_end(self.records)
         samples = samples[samples["temperature"] == 0]
         trained = samples[samples["arm"] != BASE]
@@ -162,15 +160,15 @@ class Evidence:
 
     @cached_property
     def contributions(self) -> pd.DataFrame:
-        """Contributions of strategy switches, where arms gained."""
+        """Return the contributions of strategy switches, where arms gained."""
         return reasoning_tables.contributions(self.records)
 
     @cached_property
     def forced_code(self) -> pd.DataFrame:
-        """Base models with and without the forced beginning."""
+        """Compare base models with and without the forced beginning."""
         return reasoning_tables.forced_code(self.records)
 
     @cached_property
     def prompts(self) -> pd.DataFrame:
-        """Base models under every prompt."""
+        """Compare base models under every prompt."""
         return reasoning_tables.prompts(self.records)

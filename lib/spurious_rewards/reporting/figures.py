@@ -1,4 +1,4 @@
-"""The figures of a profile: what training changed, how it went, where the clip acted, and the paper's curves beside.
+"""Draw the figures of a profile: what training changed, how it went, where the clip acted, and the paper's curves.
 
 Panels are one model, setting and benchmark each; colour stands for the clip mode and the symbol for the reward.
 
@@ -8,7 +8,7 @@ Usage: `show(outcomes(records))` in a notebook; `all_figures(records)` in the re
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -26,7 +26,7 @@ from spurious_rewards.reporting.words import (
     reward_symbol,
     reward_words,
     setting_words,
-)  # fmt: skip
+)
 
 __all__ = ["all_figures", "show", "write"]
 
@@ -51,7 +51,7 @@ def panel_columns(records: Records) -> list[str]:
 
 
 def panel_words(row: pd.Series | Mapping[str, object], columns: list[str]) -> str:
-    """Title of a panel: the model, then the settings in which it differs from others."""
+    """Write the title of a panel: the model, then the settings in which it differs from others."""
     parts = [str(row["model"]), *(setting_words(name, row[name]) for name in columns if name != "model")]
     return ", ".join(parts)
 
@@ -94,16 +94,14 @@ def outcomes(records: Records, decoding: str = "greedy") -> go.Figure | None:
     if len(table) < 2 and (table["n_seeds"] < 2).all():
         return None  # one run is a point on an empty axis
     cells = [name for name in cell_columns(records) if name not in ("model", "prompt_style", "temperature")]
-    keys = list(
-        dict.fromkeys(["model", *panel_columns(records), *(name for name in cells if table[name].nunique() > 1)])
-    )
+    several = [name for name in cells if table[name].nunique() > 1]
+    keys = list(dict.fromkeys(["model", *panel_columns(records), *several]))
     groups = list(table.groupby(keys, sort=False))
     rows_of = [rows[["reward", "gamma"]].drop_duplicates() for _, rows in groups]
     titles = [title for (key, _) in groups for title in (_title(keys, key), "")]
     heights = [ROW_PIXELS * len(rows) + 14 for rows in rows_of]
-    figure, _ = panels(
-        titles, 2, sum(heights) // len(heights), shared_xaxes="columns", row_heights=heights, horizontal_spacing=0.04
-    )
+    grid = {"shared_xaxes": "columns", "row_heights": heights, "horizontal_spacing": 0.04}
+    figure, _ = panels(titles, 2, sum(heights) // len(heights), **grid)
     shown = set()
     for i, ((_, rows), kinds) in enumerate(zip(groups, rows_of, strict=True), start=1):
         position = {tuple(kind): at for at, kind in enumerate(kinds.itertuples(index=False, name=None))}
@@ -191,10 +189,14 @@ def beside(mode: str, modes: list[str]) -> float:
     return (modes.index(mode) - (len(modes) - 1) / 2) * min(0.3, 0.7 / len(modes))
 
 
+def _several(counts: pd.Series) -> str:
+    low, high = int(counts.min()), int(counts.max())
+    return f"{low} to {high}" if low != high else str(low)
+
+
 def _n(table: pd.DataFrame) -> str:
-    problems = sorted({int(n) for n in table["n_problems"]})
-    several = f"{problems[0]} to {problems[-1]}" if len(problems) > 1 else str(problems[0])
-    return f"n = {several} problems, {seeds_words(int(table['n_seeds'].min()), int(table['n_seeds'].max()))} per arm"
+    seeds = seeds_words(int(table["n_seeds"].min()), int(table["n_seeds"].max()))
+    return f"n = {_several(table['n_problems'])} problems, {seeds} per arm"
 
 
 def _title(keys: list[str], key: tuple[object, ...]) -> str:
@@ -220,11 +222,8 @@ def levels(records: Records) -> go.Figure | None:
         )  # fmt: skip
     figure.update_xaxes(rangemode="tozero")
     models = " and ".join(dict.fromkeys(records.samples["model"]))
-    counts = sorted({int(n) for n in table["n_problems"]})
-    several = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
-    return style(
-        figure, f"{models} before training", height, f"n = {several} problems; lines: 95 % limits; greedy answers"
-    )
+    note = f"n = {_several(table['n_problems'])} problems; lines: 95 % limits; greedy answers"
+    return style(figure, f"{models} before training", height, note)
 
 
 def trajectories(records: Records, column: str) -> go.Figure | None:
@@ -255,9 +254,8 @@ def trajectories(records: Records, column: str) -> go.Figure | None:
     for i, (_, runs) in enumerate(groups):
         where = {"row": 1 + i // across, "col": 1 + i % across}
         for mode, seeds in runs.groupby("clip_mode", sort=False):
-            table = first[first["run_id"].isin(seeds["run_id"])].pivot_table(
-                index="rollout_batch", columns="run_id", values=column
-            )
+            own = first[first["run_id"].isin(seeds["run_id"])]
+            table = own.pivot_table(index="rollout_batch", columns="run_id", values=column)
             for run_id in table if len(seeds) > 1 else ():
                 figure.add_scatter(
                     x=table.index, y=(scale * table[run_id]).round(5), mode="lines", legendgroup=mode, showlegend=False,
@@ -324,8 +322,7 @@ PAPER_STEPS = ("step0", "at50", "at100", "last")
 
 def paper_curves() -> pd.DataFrame:
     """Read the summary of the paper's curves, version 0 of its PDF."""
-    path = files("spurious_rewards.reporting") / "reference" / "paper_curves_v0_summary.csv"
-    return pd.read_csv(str(path))
+    return pd.read_csv(Path(__file__).with_name("reference") / "paper_curves_v0_summary.csv")
 
 
 def beside_the_paper(records: Records) -> go.Figure | None:
@@ -344,20 +341,14 @@ def beside_the_paper(records: Records) -> go.Figure | None:
         return None
     left_out = len(found) - len(settings[:3])
     settings = settings[:3]
-    paper = paper_curves()
-    paper = paper[
-        (paper["figure"] == "Fig11") & (paper["kind"] == "smooth") & paper["condition"].isin(PAPER_CONDITIONS)
-    ]
+    paper = paper_curves().query("figure == 'Fig11' and kind == 'smooth' and metric == 'code frequency'")
     titles = ["<b>Qwen2.5-Math-7B</b><br>paper, Figure 11"]
-    titles += [f"<b>{dict(zip(others, key, strict=True))['model']}</b><br>ours" + "".join(
-        f", {setting_words(name, value)}" for name, value in zip(others, key, strict=True) if name != "model")
-        for key in settings]  # fmt: skip
+    titles += [", ".join([f"<b>{model}</b><br>ours", *map(setting_words, others[1:], values)])
+               for model, *values in settings]  # fmt: skip
     figure, height = panels(titles, len(titles), 230, shared_yaxes=True)
-    for curve in paper[paper["metric"] == "code frequency"].to_dict("records"):
-        x = [0, 50, 100, curve["last_step"]]
-        points = sorted(
-            {(at, curve[name]) for at, name in zip(x, PAPER_STEPS, strict=True) if curve[name] == curve[name]}
-        )
+    for curve in paper[paper["condition"].isin(PAPER_CONDITIONS)].to_dict("records"):
+        x = zip([0, 50, 100, curve["last_step"]], PAPER_STEPS, strict=True)
+        points = sorted({(at, curve[name]) for at, name in x if curve[name] == curve[name]})
         mode = PAPER_CONDITIONS[curve["condition"]]
         figure.add_scatter(
             x=[at for at, _ in points], y=[value for _, value in points], mode="lines+markers", name=clip_words(mode),
@@ -381,7 +372,7 @@ def beside_the_paper(records: Records) -> go.Figure | None:
 
 
 def all_figures(records: Records) -> dict[str, go.Figure]:
-    """Name → figure, for a profile; what it cannot answer is left out."""
+    """Draw all figures of a profile, by name; what it cannot answer is left out."""
     sampled = (records.samples["temperature"] > 0).any()
     found = {
         "clip_on_off": clip_on_off(records),

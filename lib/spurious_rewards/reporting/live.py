@@ -1,4 +1,4 @@
-"""The figure of a running training: four small panels that grow with every rollout batch.
+"""Draw a running training: four small panels that grow with every rollout batch.
 
 It is drawn as SVG, not as a plotly figure: JupyterLab does not redraw a plotly figure whose display is updated. The
 whole run is shown once more as a plotly figure when it has ended.
@@ -27,7 +27,7 @@ _WIDTH, _HEIGHT, _LEFT, _TOP = 380, 150, 46, 24
 
 
 class LiveFigure:
-    """Shows reward, code frequency, entropy and clip fraction of a run while it trains.
+    """Show reward, code frequency, entropy and clip fraction of a run while it trains.
 
     Args:
         title: of the run.

@@ -29,16 +29,7 @@ from spurious_rewards.evaluation.verdicts import CONTRADICTED, SUPPORTED, UNDECI
 from spurious_rewards.mechanism.questions import LIKELIER, questions_table
 from spurious_rewards.reporting.words import p_words
 
-NAMES = (
-    "bandit_map",
-    "bandit_bins",
-    "counterfactual",
-    "antithetic",
-    "drift",
-    "decision",
-    "dose_response",
-    "dose_counterfactual",
-)
+NAMES = "bandit_map bandit_bins counterfactual antithetic drift decision dose_response dose_counterfactual".split()
 """Tables in results/tables/mechanism that may be there."""
 VERDICTS = {1: SUPPORTED, 0: UNDECIDED, -1: CONTRADICTED}
 QUESTIONS = {
@@ -75,20 +66,11 @@ def mechanism_findings(tables: Mapping[str, pd.DataFrame]) -> Iterator[dict[str,
         if tilt is not None:
             text += f", of which tilt {Interval.from_row(tilt, 'effect').text('', 4)}"
         verdict, why = _judged(row, tilt)
-        yield {
-            "claim": claim,
-            "scale": f"{where}{model}, {row['setting']}",
-            "table": table,
-            "outcome": "code" if "code" in what or "prior" in what else "likelier arm",
-            "estimate": effect.estimate,
-            "low": effect.low,
-            "high": effect.high,
-            "unit": row["unit"],
-            "n": f"{effect.n} {'seeds' if where in ('bandit', 'organisms, short runs') else 'pairs'}",
-            "measured": text,
-            "verdict": verdict,
-            "why": why,
-        }
+        units = "seeds" if where in ("bandit", "organisms, short runs") else "pairs"
+        outcome = "code" if "code" in what or "prior" in what else "likelier arm"
+        found = {"claim": claim, "scale": f"{where}{model}, {row['setting']}", "table": table, "outcome": outcome}
+        found |= {"estimate": effect.estimate, "low": effect.low, "high": effect.high, "unit": row["unit"]}
+        yield found | {"n": f"{effect.n} {units}", "measured": text, "verdict": verdict, "why": why}
 
 
 def _judged(row: Mapping[str, Any], tilt: Mapping[str, Any] | None) -> tuple[str, str]:

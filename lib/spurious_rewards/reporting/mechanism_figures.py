@@ -1,4 +1,4 @@
-"""Figures of the clip term itself: the surrogate of one token, the bandit map, the counterfactual, the dose–response.
+"""Draw the clip term itself: the surrogate of one token, the bandit map, the counterfactual, the dose–response.
 
 Usage: `show(surrogate_curves("two_sided", 0.2, 0.2))`; `mechanism_figures(tables)` in the report.
 """
@@ -50,27 +50,20 @@ def surrogate_curves(mode: str, epsilon_low: float, epsilon_high: float) -> go.F
     """
     ratio = torch.linspace(0.4, 1.9, 301, dtype=torch.float64)
     figure, height = panels(["<b>A = +1</b>", "<b>A = −1</b>"], 2, 200, horizontal_spacing=0.1)
+    lines = {mode: (clip_words(mode), {"color": clip_colour(mode), "width": 3})}
+    lines |= {"none": ("R·A", {"color": BASE_COLOUR, "dash": "dot"})}
     for column, advantage in enumerate((1.0, -1.0), start=1):
-        for this_mode, name, line in (
-            (mode, clip_words(mode), {"color": clip_colour(mode), "width": 3}),
-            ("none", "R·A", {"color": BASE_COLOUR, "dash": "dot"}),
-        ):
-            value = surrogate(
-                ratio.log(), torch.tensor(advantage, dtype=torch.float64), this_mode, epsilon_low, epsilon_high,
-                logp=(ratio * 0.5).log(),
-            )  # fmt: skip
+        gain = torch.tensor(advantage, dtype=torch.float64)
+        for this_mode, (name, line) in lines.items():
+            value = surrogate(ratio.log(), gain, this_mode, epsilon_low, epsilon_high, logp=(ratio * 0.5).log())
             figure.add_scatter(
                 x=np.round(ratio.numpy(), 4), y=np.round(value.numpy(), 6), mode="lines", name=name, line=line, row=1,
                 col=column, showlegend=column == 1,
             )  # fmt: skip
     figure.update_xaxes(title_text="ratio R = π_θ/π_old")
     figure.update_yaxes(title_text="surrogate", col=1)
-    return style(
-        figure,
-        "The surrogate objective of one token",
-        height,
-        "a flat piece has no gradient: there the token is clipped",
-    )
+    note = "a flat piece has no gradient: there the token is clipped"
+    return style(figure, "The surrogate objective of one token", height, note)
 
 
 def by_mode(
@@ -115,12 +108,8 @@ def share_by_step(table: pd.DataFrame, optimizer: str) -> go.Figure:
     figure.update_xaxes(title_text="step size", type="category")
     figure.update_yaxes(title_text="share of seeds, %")
     title = f"Bandit, {OPTIMIZERS[optimizer]}: how often the likelier arm gains"
-    return style(
-        figure,
-        title,
-        height,
-        f"prior 0.65 and 0.35; n = {rows['n_seeds'].min()} seeds; lines: 95 % limits; grey: chance",
-    )
+    note = f"prior 0.65 and 0.35; n = {rows['n_seeds'].min()} seeds; lines: 95 % limits; grey: chance"
+    return style(figure, title, height, note)
 
 
 def clip_effect_by_gamma(table: pd.DataFrame) -> go.Figure:
@@ -146,15 +135,8 @@ def share_by_prior(table: pd.DataFrame) -> go.Figure:
     figure, height = panels(titles, len(steps), 240, shared_yaxes=True)
     for i, optimizer in enumerate(steps.index, start=1):
         cells = rows[rows["optimizer"] == optimizer]
-        by_mode(
-            figure,
-            cells,
-            cells["prior"].map(lambda name: PRIORS.get(name, name)),
-            "share_up",
-            {"row": 1, "col": i},
-            False,
-            scale=100,
-        )
+        priors = [PRIORS.get(name, name) for name in cells["prior"]]
+        by_mode(figure, cells, priors, "share_up", {"row": 1, "col": i}, False, scale=100)
     figure.add_hline(50, line=ZERO)
     figure.update_xaxes(title_text="prior", tickangle=0)
     figure.update_yaxes(title_text="share of seeds, %", col=1)
@@ -182,7 +164,7 @@ def clipped_by_probability(bins: pd.DataFrame, optimizer: str) -> go.Figure:
 
 
 def map_figures(table: pd.DataFrame) -> dict[str, go.Figure]:
-    """Name → figure, for the committed bandit map."""
+    """Draw the figures of the committed bandit map, by name."""
     return {
         **{f"bandit_step_{name}": share_by_step(table, name) for name in ("sgd", "adamw")},
         "bandit_gamma": clip_effect_by_gamma(table),
@@ -203,9 +185,8 @@ def effects_by_setting(table: pd.DataFrame, quantity: str) -> go.Figure:
     if "reliable" in rows:
         rows = rows[rows["reliable"].ne(False)]
     optimizers = list(rows["optimizer"].unique())
-    figure, height = panels(
-        [f"<b>{OPTIMIZERS[name]}</b>" for name in optimizers], len(optimizers), 240, horizontal_spacing=0.1
-    )
+    titles = [f"<b>{OPTIMIZERS[name]}</b>" for name in optimizers]
+    figure, height = panels(titles, len(optimizers), 240, horizontal_spacing=0.1)
     for i, optimizer in enumerate(optimizers, start=1):
         cells = rows[rows["optimizer"] == optimizer].sort_values("learning_rate", kind="stable")
         by_mode(figure, cells, cells["learning_rate"].map("{:g}".format), "effect", {"row": 1, "col": i}, False,
@@ -220,16 +201,12 @@ def effects_by_setting(table: pd.DataFrame, quantity: str) -> go.Figure:
 
 def movement_by_bin(table: pd.DataFrame, optimizer: str, learning_rate: float) -> go.Figure:
     """Draw the mean change of log π of the probe's tokens by their π_old: under each mode, and mode − without clip."""
-    rows = table[
-        (table["optimizer"] == optimizer)
-        & np.isclose(table["learning_rate"], learning_rate)
-        & table["quantity"].str.startswith("move_bin")
-    ]
+    rows = table[(table["optimizer"] == optimizer) & np.isclose(table["learning_rate"], learning_rate)]
+    rows = rows[rows["quantity"].str.startswith("move_bin")]
     labels = [f"{low:.2g}–{high:.2g}" for low, high in itertools.pairwise(PI_OLD_BINS)]
     x = [labels[int(name.removeprefix("move_bin"))] for name in rows["quantity"]]
-    figure, height = panels(
-        ["<b>since the checkpoint</b>", "<b>mode − without clip</b>"], 2, 230, horizontal_spacing=0.1
-    )
+    titles = ["<b>since the checkpoint</b>", "<b>mode − without clip</b>"]
+    figure, height = panels(titles, 2, 230, horizontal_spacing=0.1)
     for i, name in enumerate(("change", "effect"), start=1):
         by_mode(figure, rows, x, name, {"row": 1, "col": i}, False)
     figure.add_hline(0, line=ZERO)
@@ -265,34 +242,25 @@ def dose_response(table: pd.DataFrame, quantity: str, unit: str) -> go.Figure:
 
 
 def counterfactual_figures(table: pd.DataFrame) -> dict[str, go.Figure]:
-    """Name → figure, for the committed counterfactual."""
+    """Draw the figures of the committed counterfactual, by name."""
     middle = table[["optimizer", "learning_rate"]].drop_duplicates().groupby("optimizer")["learning_rate"].median()
-    shown = ("entropy", "code", "code_mean_logit", "code_mean_tilt", "kl")
-    return {
-        **{
-            f"counterfactual_{name}": effects_by_setting(table, name)
-            for name in shown
-            if table["quantity"].eq(name).any()
-        },
-        **{
-            f"counterfactual_movement_{optimizer}": movement_by_bin(table, optimizer, step)
-            for optimizer, step in middle.items()
-        },
-    }
+    measured = set(table["quantity"])
+    shown = [name for name in ("entropy", "code", "code_mean_logit", "code_mean_tilt", "kl") if name in measured]
+    found = {f"counterfactual_{name}": effects_by_setting(table, name) for name in shown}
+    moves = {optimizer: movement_by_bin(table, optimizer, step) for optimizer, step in middle.items()}
+    return found | {f"counterfactual_movement_{optimizer}": figure for optimizer, figure in moves.items()}
 
 
 def dose_figures(runs: pd.DataFrame | None, pairs: pd.DataFrame | None) -> dict[str, go.Figure]:
-    """Name → figure, for those of the two committed dose–response tables that are there."""
-    found = (
-        {}
-        if runs is None
-        else {f"dose_runs_{name}": dose_response(runs, name, "seeds") for name in ("accuracy", "code_logit")}
-    )
-    return found | ({} if pairs is None else {"dose_pairs_code_logit": dose_response(pairs, "code_logit", "pairs")})
+    """Draw the figures, by name, of those of the two committed dose–response tables that are there."""
+    found = {}
+    for name in ("accuracy", "code_logit") if runs is not None else ():
+        found[f"dose_runs_{name}"] = dose_response(runs, name, "seeds")
+    return found if pairs is None else found | {"dose_pairs_code_logit": dose_response(pairs, "code_logit", "pairs")}
 
 
 def mechanism_figures(tables: Mapping[str, pd.DataFrame]) -> dict[str, go.Figure]:
-    """Name → figure, for the committed tables of the mechanism by name; those that are not there have none."""
+    """Draw the figures, by name, of the mechanism's committed tables; those that are not there have none."""
     found = map_figures(tables["bandit_map"]) if "bandit_map" in tables else {}
     if "bandit_bins" in tables:
         found |= {"bandit_bins_sgd": clipped_by_probability(tables["bandit_bins"], "sgd")}

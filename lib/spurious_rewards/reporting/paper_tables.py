@@ -10,8 +10,7 @@ Usage: `paper_strategies()`, `paper_contributions()`, `paper_forced_code()`, `pa
 
 from __future__ import annotations
 
-from importlib import resources
-from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,13 +24,13 @@ from spurious_rewards.storage.files import read_json
 
 COLLAPSED = 30
 """Accuracy in per cent below which a run counts as collapsed; the base model has 49.4."""
-REFERENCE = resources.files("spurious_rewards.reporting") / "reference"
+REFERENCE = Path(__file__).with_name("reference")
 _SWITCH_NAMES = {"CC": "code_to_code", "CL": "code_to_language", "LC": "language_to_code", "LL": "language_to_language"}
 
 
 def reported() -> pd.DataFrame:
     """Read all figures: columns version, where, model, benchmark, metric, condition, value, note."""
-    table = pd.read_csv(StringIO((REFERENCE / "paper_tables.csv").read_text(encoding="utf-8")))
+    table = pd.read_csv(REFERENCE / "paper_tables.csv")
     return table.assign(number=pd.to_numeric(table["value"], errors="coerce"))
 
 
@@ -49,41 +48,26 @@ def paper_strategies() -> pd.DataFrame:
         printed = group.set_index("metric")["number"]
         code, language = printed["accuracy_with_code"], printed["accuracy_without_code"]
         check = consistency(printed["code_frequency"], code, language, accuracy[model])
-        rows.append(
-            {
-                "model": model,
-                "version": group["version"].iloc[0],
-                "code_frequency": printed["code_frequency"],
-                "accuracy_code": code,
-                "accuracy_language": language,
-                "accuracy": accuracy[model],
-                "residual": check.residual,
-                "identity_holds": check.consistent,
-                "language_implied": check.language_accuracy_implied,
-                "note": "; ".join(group["note"].dropna()),
-            }
-        )
+        row = {"model": model, "version": group["version"].iloc[0], "code_frequency": printed["code_frequency"]}
+        row |= {"accuracy_code": code, "accuracy_language": language, "accuracy": accuracy[model]}
+        row |= {"residual": check.residual, "identity_holds": check.consistent}
+        row["language_implied"] = check.language_accuracy_implied
+        rows.append(row | {"note": "; ".join(group["note"].dropna())})
     return pd.DataFrame(rows)
 
 
 def paper_contributions() -> pd.DataFrame:
     """Compare Table 2 as printed with Fig 7's counts (Qwen2.5-Math-7B); `agrees` to the printed digit."""
-    mean, gain = mean_contributions(_fig7())
+    mean, gain = mean_contributions(read_json(REFERENCE / "fig7_counts.json"))
     recomputed = {**{_SWITCH_NAMES[d]: mean[d] for d in SWITCHES}, "mean_gain": gain}
-    rows = []
-    for row in reported().query("where == 'Table 2'").itertuples():
-        value = recomputed[row.condition] if row.model == "Qwen2.5-Math-7B" else np.nan
-        rows.append(
-            {
-                "model": row.model,
-                "version": row.version,
-                "quantity": row.condition,
-                "printed": row.number,
-                "recomputed": value,
-                "agrees": None if np.isnan(value) else f"{value:.1f}" == f"{row.number:.1f}",
-            }
-        )
-    return pd.DataFrame(rows)
+    table = reported().query("where == 'Table 2'").rename(columns={"condition": "quantity", "number": "printed"})
+    table = table[["model", "version", "quantity", "printed"]].reset_index(drop=True)
+    known = table["quantity"].map(recomputed).where(table["model"] == "Qwen2.5-Math-7B")
+    agrees = [
+        None if np.isnan(value) else f"{value:.1f}" == f"{printed:.1f}"
+        for value, printed in zip(known, table["printed"], strict=True)
+    ]
+    return table.assign(recomputed=known, agrees=agrees)
 
 
 def paper_forced_code() -> pd.DataFrame:
@@ -92,16 +76,8 @@ def paper_forced_code() -> pd.DataFrame:
     for model, group in reported().query("where == 'Table 3'").groupby("model", sort=False):
         original = group[group["condition"] == "original prompt"].set_index("version")["number"]
         forced = group.loc[group["condition"] == "forced python prefix", "number"].iloc[0]
-        rows.append(
-            {
-                "model": model,
-                "original_v0": original["v0"],
-                "original_v1": original["v1"],
-                "forced_v0_v1": forced,
-                "difference_v0": forced - original["v0"],
-                "difference_v1": forced - original["v1"],
-            }
-        )
+        row = {"model": model, **{f"original_{v}": original[v] for v in ("v0", "v1")}, "forced_v0_v1": forced}
+        rows.append(row | {f"difference_{v}": forced - original[v] for v in ("v0", "v1")})
     return pd.DataFrame(rows)
 
 
@@ -116,11 +92,6 @@ def paper_prompts() -> pd.DataFrame:
     table = pd.DataFrame([{"prompt_style": style, **row} for style, row in rows.items()])
     default = table.loc[table["prompt_style"] == "qwen_default", "accuracy"].iloc[0]
     return table.assign(difference=table["accuracy"] - default)
-
-
-def _fig7() -> dict[str, dict[str, list[int]]]:
-    with resources.as_file(REFERENCE / "fig7_counts.json") as path:
-        return read_json(path)
 
 
 def paper_released_seeds() -> pd.DataFrame:
@@ -138,29 +109,18 @@ def paper_released_seeds() -> pd.DataFrame:
     bad_on, bad_off = int((on < COLLAPSED).sum()), int((off < COLLAPSED).sum())
     fisher: Any = stats.fisher_exact([[bad_on, len(on) - bad_on], [bad_off, len(off) - bad_off]])
     tail = proportion_difference(bad_on, len(on), bad_off, len(off))
+    mean = Interval(on.mean() - off.mean(), welch.low, welch.high, len(runs))
     variances = (on.var(ddof=1) + off.var(ddof=1), tail_variance(bad_on / len(on), bad_off / len(off)))
-    shared = {"version": "v0", "n_on": len(on), "n_off": len(off)}
+    found = (
+        ("mean accuracy, per cent", on.mean(), off.mean(), mean, permutation(on, off).p_value, variances[0]),
+        (f"share of runs below {COLLAPSED} per cent", bad_on / len(on), bad_off / len(off), tail, fisher.pvalue,
+         variances[1]),
+    )  # fmt: skip
     return pd.DataFrame(
-        [
-            {
-                "quantity": "mean accuracy, per cent",
-                **shared,
-                "clip_on": on.mean(),
-                "clip_off": off.mean(),
-                **Interval(on.mean() - off.mean(), welch.low, welch.high, len(runs)).columns("difference"),
-                "p_value": permutation(on, off).p_value,
-                "seeds_to_decide": _seeds_per_arm(on.mean() - off.mean(), variances[0]),
-            },
-            {
-                "quantity": f"share of runs below {COLLAPSED} per cent",
-                **shared,
-                "clip_on": bad_on / len(on),
-                "clip_off": bad_off / len(off),
-                **tail.columns("difference"),
-                "p_value": fisher.pvalue,
-                "seeds_to_decide": _seeds_per_arm(tail.estimate, variances[1]),
-            },
-        ]
+        {"quantity": name, "version": "v0", "n_on": len(on), "n_off": len(off), "clip_on": one, "clip_off": two}
+        | interval.columns("difference")
+        | {"p_value": p_value, "seeds_to_decide": _seeds_per_arm(interval.estimate, variance)}
+        for name, one, two, interval, p_value, variance in found
     )
 
 

@@ -65,7 +65,7 @@ def plain(value: float) -> str:
 
 
 def _one_batch(results: Path) -> Iterator[str]:
-    """What one rollout batch does to the log-odds of code, by the clip and without it, at the ends of the step size."""
+    """Say what one rollout batch does to the log-odds of code, with the clip and without it, by step size."""
     path = results / "tables" / "mechanism" / "drift.csv"
     if not path.is_file():
         return
@@ -86,7 +86,7 @@ def _one_batch(results: Path) -> Iterator[str]:
 
 
 def _added_up(results: Path, study: str) -> Iterator[str]:
-    """How far the clip alone would take a run at the smallest step size, as one rollout batch foretells it."""
+    """Say how far the clip alone would take a run at the smallest step size, as one rollout batch foretells it."""
     for row in _foretold(results, study, "added by the clip"):
         limit = max(abs(row["predicted_low"]), abs(row["predicted_high"]))
         yield (
@@ -102,7 +102,7 @@ def _added_up(results: Path, study: str) -> Iterator[str]:
 
 
 def _wandering(results: Path, study: str) -> Iterator[str]:
-    """How far chance throws runs apart at the smallest step size, and whether one rollout batch foretells it."""
+    """Say how far chance throws runs apart at the smallest step size, and whether one rollout batch foretells it."""
     for row in _foretold(results, study, "spread, with clip"):
         alike = row["predicted_low"] <= row["measured_high"] and row["measured_low"] <= row["predicted_high"]
         yield (
@@ -112,8 +112,8 @@ def _wandering(results: Path, study: str) -> Iterator[str]:
         )
 
 
-def _foretold(results: Path, study: str, part: str) -> list[dict[str, Any]]:
-    """Rows of one part of the table of drift and training, at the smallest step size of the study."""
+def _foretold(results: Path, study: str, part: str) -> list[dict[Any, Any]]:
+    """Return the rows of one part of the table of drift and training, at the smallest step size of the study."""
     path = results / "tables" / "drift_in_training.csv"
     if not path.is_file():
         return []
@@ -137,7 +137,7 @@ def _activity(results: Path, study: str, model: str) -> str:
 
 
 def _whole_runs(results: Path, study: str) -> Iterator[str]:
-    """What whole runs of the study do to accuracy, and the clip to code, model by model."""
+    """Say what whole runs of the study do to accuracy, and the clip to code, model by model."""
     for model in PREFER_CODE:
         if row := test_of(results, study, "C1", model, "random reward"):
             tail = ending(row["low"], row["high"], "a gain", "a loss", row["verdict"])

@@ -17,20 +17,13 @@ from typing import Any
 from spurious_rewards.command_line import command
 from spurious_rewards.data.problem_sets import load_problems
 from spurious_rewards.data.specs import SOURCES
-from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.errors import InputError, check_name
 from spurious_rewards.models.shape import Shape, shape_of
 from spurious_rewards.storage.files import read_text
 from spurious_rewards.storage.yaml_text import read_mapping
+from spurious_rewards.training import footprint
 from spurious_rewards.training.config import RunConfig
-from spurious_rewards.training.footprint import (
-    CARDS,
-    Card,
-    disk_gb,
-    generation_gb,
-    generation_seconds,
-    memory_gb,
-    seconds,
-)
+from spurious_rewards.training.footprint import CARDS, Card, generation_seconds
 from spurious_rewards.training.launch import hardware_files
 from spurious_rewards.workflow.parameters import notebook_parameters
 from spurious_rewards.workflow.profiles import Profile, load_profile, notebook_path
@@ -59,7 +52,7 @@ class Entry:
 
     @property
     def gpu_hours(self) -> float:
-        """GPUs × hours."""
+        """Return GPUs × hours."""
         return self.gpus * self.hours
 
 
@@ -143,23 +136,22 @@ def _entry(job: Job, profile: Profile, card: Card) -> Entry:
     if job.config.endswith(".RunConfig"):
         config = RunConfig.from_namespace(values, values.get("options", ""))
         processes = max(_processes(values["hardware"]), 1)
-        parts = memory_gb(config, processes, on, 0 if gpus else 64)
+        parts = footprint.memory_gb(config, processes, on, 0 if gpus else 64)
         memory = sum(parts.values())
-        made_of = (
-            "update " + " + ".join(f"{name} {size:.1f}" for name, size in parts.items() if size) + f" = {memory:.1f}"
-        )
+        sizes = " + ".join(f"{name} {size:.1f}" for name, size in parts.items() if size)
+        made_of = f"update {sizes} = {memory:.1f}"
         if on and config.engine == "vllm_colocate":
             engine = config.vllm_gpu_memory * on.memory_gb
-            while_generating = generation_gb(config, processes, on)
+            while_generating = footprint.generation_gb(config, processes, on)
             weights = _weights_gb(config.model)
             made_of += f"; generation {while_generating:.1f}, of it vLLM {engine:.1f} with weights {weights:.1f}"
             made_of += f" and keys and values at most {max(engine - weights, 0):.1f}"
             memory = max(memory, while_generating)
         tokens = config.rollout_batches * config.prompts_per_batch * config.group_size
         tokens *= MEAN_SHARE * config.max_completion_tokens
-        hours = start + seconds(config, processes, on) / 3600
+        hours = start + footprint.seconds(config, processes, on) / 3600
         writing = 16 * shape_of(config.model).parameters / 1e9
-        return Entry(job, gpus, memory, disk_gb(config), tokens, hours, writing, f"{made_of} GB")
+        return Entry(job, gpus, memory, footprint.disk_gb(config), tokens, hours, writing, f"{made_of} GB")
     shape, answers, longest = _generation(job, values, profile)
     if not answers:
         return Entry(job, gpus, 0.0, 0.0, 0.0, job.resources["minutes"] / 60)
@@ -216,8 +208,7 @@ def print_plan(profile: str, /, card: str = "h100", price: float = PRICE, budget
         price: US dollars per GPU and hour.
         budget: GPU-hours; jobs are kept as long as they fit, and 0 keeps everything.
     """
-    if card not in CARDS:
-        raise unknown_name("card", card, CARDS)
+    check_name("card", card, CARDS)
     if budget < 0 or price < 0:
         raise InputError("--budget and --price must not be negative.")
     entries = plan(load_profile(profile), CARDS[card])

@@ -32,27 +32,20 @@ def probe(records: Records) -> pd.DataFrame:
         clean = records.probes[same & (records.probes["benchmark"] == CLEAN)]
         for row in summarise_probe(group).to_dict("records"):
             here, there = (rows_[rows_["percent"] == row["percent"]] for rows_ in (group, clean))
-            rows.append(
-                {
-                    "model": probed[0],
-                    "benchmark": benchmark,
-                    **dict(zip(PROBED[1:], probed[1:], strict=True)),
-                    **row,
-                    **({} if benchmark == CLEAN or there.empty else minus_clean(here, there)),
-                }
-            )
+            found = {"model": probed[0], "benchmark": benchmark, **dict(zip(PROBED, probed, strict=True)), **row}
+            rows.append(found if benchmark == CLEAN or there.empty else found | minus_clean(here, there))
     return pd.DataFrame(rows)
 
 
 def minus_clean(here: pd.DataFrame, clean: pd.DataFrame) -> dict[str, float]:
     """Subtract exact match and accuracy of one set of problems from those of another, independent one."""
+    with_numbers = [rows.loc[holds_number(rows["rest"]), "exact_match"] for rows in (here, clean)]
     found: dict[str, float] = {}
-    with_numbers = [rows[holds_number(rows["rest"])] for rows in (here, clean)]
-    for name, column, (one, two) in (
-        ("exact_match", "exact_match", (here, clean)),
-        ("exact_match_numbers", "exact_match", with_numbers),
-        ("accuracy", "correct", (here, clean)),
-    ):
-        difference = proportion_difference(int(one[column].sum()), len(one), int(two[column].sum()), len(two))
+    for name, (one, two) in {
+        "exact_match": (here["exact_match"], clean["exact_match"]),
+        "exact_match_numbers": with_numbers,
+        "accuracy": (here["correct"], clean["correct"]),
+    }.items():
+        difference = proportion_difference(int(one.sum()), len(one), int(two.sum()), len(two))
         found |= difference.columns(f"{name}_minus_clean")
     return found

@@ -24,13 +24,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.errors import InputError, check_name
 from spurious_rewards.evaluation.crossed import SEEDS_FOR_A_VERDICT
 from spurious_rewards.evaluation.statistics import CONFIDENCE
 from spurious_rewards.evaluation.verdicts import EXPECTED, level_at
 from spurious_rewards.storage.files import read_text
 from spurious_rewards.storage.paths import project_root
 from spurious_rewards.storage.yaml_text import read_mapping
+from spurious_rewards.workflow.stages import checked_mapping
 
 OUTCOMES = {"accuracy": "correct", "code": "uses_code"}
 """Outcome → column of the records."""
@@ -71,30 +72,26 @@ class Rule:
     def from_mapping(cls, values: Any, where: str) -> Rule:
         """Build and check a rule of the YAML text."""
         values = _mapping(values, where, [f.name for f in fields(cls)], ("outcome", "effect", "arms"))
-        _one_of(values["outcome"], f"outcome of {where}", OUTCOMES)
-        _one_of(values["effect"], f"effect of {where}", EFFECTS)
+        check_name(f"outcome of {where}", values["outcome"], OUTCOMES)
+        check_name(f"effect of {where}", values["effect"], EFFECTS)
         known = [f.name for f in fields(Arm)]
         arms = tuple(Arm(**_mapping(arm, f"an arm of {where}", known, ("reward",))) for arm in values["arms"])
         for arm in arms:
-            _one_of(arm.expect, f"expect of {where}", (*EXPECTED, CONTEXT))
+            check_name(f"expect of {where}", arm.expect, (*EXPECTED, CONTEXT))
         against = _mapping(values.get("against", {}), f"against of {where}", ("reward", "gamma", "clip_mode", "suffix"))
         if bool(against) != (values["effect"] in ("paired", "apart")):
             raise InputError(f"{where}: `against` belongs to the effects paired and apart, and both need it.")
         return cls(values["outcome"], values["effect"], arms, against)
 
 
-RANDOM = Arm("random")
+RANDOM, GAMMAS = Arm("random"), (0.7, 0.5, 0.3, 0.001)
 CLAIMS = {
     "C1": Rule("accuracy", "change", (RANDOM, Arm("ground_truth", expect=CONTEXT))),
     "C2": Rule("accuracy", "change", tuple(map(Arm, ("majority_vote", "one_shot", "incorrect", "format")))),
     "C3": Rule("accuracy", "spread", (RANDOM,)),
     "C4": Rule("code", "paired", (RANDOM,), {"clip_mode": "none"}),
     "C5": Rule("code", "change", (RANDOM,)),
-    "C9": Rule(
-        "accuracy",
-        "change",
-        (*(Arm("random", g) for g in (0.7, 0.5, 0.3, 0.001)), Arm("random", 0.0, expect="nothing")),
-    ),
+    "C9": Rule("accuracy", "change", (*(Arm("random", g) for g in GAMMAS), Arm("random", 0.0, expect="nothing"))),
     "C10": Rule("accuracy", "apart", (RANDOM, Arm("format")), {"suffix": "_and_no_python"}),
 }
 """The claims about training, as the paper states them."""
@@ -146,8 +143,8 @@ class Protocol:
     def check(self, where: str = "protocol") -> None:
         """Raise `InputError` for values that cannot work."""
         for name in self.family:
-            _one_of(name, f"family of {where}", CLAIMS)
-        _one_of(self.per, f"per of {where}", UNITS)
+            check_name(f"family of {where}", name, CLAIMS)
+        check_name(f"per of {where}", self.per, UNITS)
         for name, number in {"confidence": self.confidence, "destruction": self.destruction, **self.smallest}.items():
             if not 0 < number < 1:
                 raise InputError(f"{name} of {where} must lie between 0 and 1, but it is {number!r}.")
@@ -164,13 +161,8 @@ class Protocol:
 
     @property
     def looks(self) -> tuple[int, ...]:
-        """Numbers of seeds at which the family is judged: `least`, doubled up to `most`; empty without `most`."""
-        found = []
-        n_seeds = self.least
-        while n_seeds <= self.most:
-            found.append(n_seeds)
-            n_seeds *= 2
-        return tuple(found)
+        """List the numbers of seeds at which the family is judged: `least`, doubled up to `most` (none without it)."""
+        return tuple(look for i in range(self.most.bit_length()) if (look := self.least << i) <= self.most)
 
     def look(self, n_seeds: int, claim: str) -> tuple[int, float]:
         """Return the number of seeds to use of those there are, and the level of a test on them.
@@ -197,18 +189,9 @@ def protocol_of(profile: str) -> Protocol:
 
 
 def _mapping(value: Any, where: str, known: Any = None, needed: tuple[str, ...] = ()) -> Mapping[str, Any]:
-    """`value`, checked to be a mapping with known keys that has the needed ones."""
-    if not isinstance(value, Mapping):
-        raise InputError(f"{where} must be a mapping, but it is {value!r}.")
-    for name in value if known is not None else ():
-        if name not in known:
-            raise unknown_name(f"key in {where}", name, known)
+    """Return `value` if it is a mapping with known keys that has the needed ones, else raise `InputError`."""
+    checked_mapping(value, where, known)
     for name in needed:
         if name not in value:
             raise InputError(f"{where} lacks {name}.")
     return value
-
-
-def _one_of(value: Any, what: str, known: Any) -> None:
-    if value not in known:
-        raise unknown_name(what, value, known)

@@ -1,4 +1,4 @@
-"""Where the numbers of the page come from: notebook, table, runs, commit, time, and the command that makes them.
+"""Find where the numbers of the page come from: notebook, table, runs, commit, time, and the command that makes them.
 
 Usage: `sources(results)["organism"].command`.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spurious_rewards.errors import unknown_name
+from spurious_rewards.errors import check_name
 from spurious_rewards.mechanism.dose_config import DoseConfig
 from spurious_rewards.models.organisms.locate import build_command
 from spurious_rewards.models.registry import is_organism
@@ -93,24 +93,22 @@ def computing_seconds(manifest: Mapping[str, Any]) -> float:
 
 
 def sources(results: Path) -> dict[str, Source]:
-    """Name → source, for every profile with committed manifests and every manifest that belongs to no profile.
+    """Find the sources, by name, of profiles with committed manifests and of manifests that belong to no profile.
 
     Raises:
         InputError: a manifest is damaged, or nothing says which command makes what it describes.
     """
     found = {}
     for folder in sorted((results / "manifests").iterdir()):
-        paths = sorted(folder.glob("*.json"))
+        manifests = {path: read_json(path) for path in sorted(folder.glob("*.json"))}
         if folder.name in ("mechanism", "statistics"):
-            for path in paths:
-                place = f"manifests/{folder.name}/{path.name}"
-                found[path.stem] = _source(path.stem, command_of(path.stem), [read_json(path)], place)
-        elif paths:
-            manifests = [read_json(path) for path in paths]
-            found[folder.name] = _source(
-                folder.name, profile_command(folder.name), manifests, f"manifests/{folder.name}/",
-                jobs_if_partly_run(folder.name, manifests),
-            )  # fmt: skip
+            for path, manifest in manifests.items():
+                name, place = path.stem, f"manifests/{folder.name}/{path.name}"
+                found[name] = _source(name, command_of(name), [manifest], place)
+        elif manifests:
+            name, rows = folder.name, list(manifests.values())
+            partly = jobs_if_partly_run(name, rows)
+            found[name] = _source(name, profile_command(name), rows, f"manifests/{name}/", partly)
     return found
 
 
@@ -120,8 +118,7 @@ def command_of(name: str) -> str:
     Raises:
         InputError: no command is known.
     """
-    if name not in COMMANDS:
-        raise unknown_name("measurement with a command in reporting/provenance.py", name, COMMANDS)
+    check_name("measurement with a command in reporting/provenance.py", name, COMMANDS)
     models = DoseConfig().names() if name.startswith("dose") else []
     return " && ".join(filter(None, (build_command(models), COMMANDS[name])))
 
@@ -153,7 +150,7 @@ def jobs_if_partly_run(name: str, manifests: Sequence[Mapping[str, Any]]) -> int
 def _source(name: str, command: str, manifests: list[Any], place: str, n_jobs: int = 0) -> Source:
     runs = [run for manifest in manifests for run in manifest.get("runs", [manifest])]
     machines = {hardware_words(m["hardware"]) for m in [*manifests, *runs] if m.get("hardware")}
-    minutes = max(1, math.ceil(sum(computing_seconds(m) for m in manifests) / 60))
+    minutes = max(1, math.ceil(sum(map(computing_seconds, manifests)) / 60))
     return Source(name, command, minutes, "; ".join(sorted(machines)), commits(runs), len(runs), place, n_jobs)
 
 
@@ -163,10 +160,8 @@ def hardware_words(hardware: Mapping[str, Any]) -> str:
     >>> hardware_words({"cpu": "Some CPU", "cores": 2, "memory_gb": 25.3, "gpus": []})
     'Some CPU, 2 cores, 25 GB, no GPU'
     """
-    gpus = (
-        ", ".join(str(gpu.get("name", gpu) if isinstance(gpu, dict) else gpu) for gpu in hardware["gpus"]) or "no GPU"
-    )
-    return f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['memory_gb']:.0f} GB, {gpus}"
+    gpus = ", ".join(str(gpu.get("name", gpu) if isinstance(gpu, dict) else gpu) for gpu in hardware["gpus"])
+    return f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['memory_gb']:.0f} GB, {gpus or 'no GPU'}"
 
 
 def commits(runs: list[Mapping[str, Any]]) -> str:
@@ -177,7 +172,7 @@ def commits(runs: list[Mapping[str, Any]]) -> str:
 
 
 def not_run(results: Path) -> list[tuple[str, str, str]]:
-    """Name, description and command of the profiles without committed manifests."""
+    """List name, description and command of the profiles without committed manifests."""
     have = sources(results)
     return [
         (name, read_profile(name).description, profile_command(name)) for name in profile_names() if name not in have

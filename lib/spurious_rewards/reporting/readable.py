@@ -1,4 +1,4 @@
-"""Tables as readers see them: limits beside their value, units in the head, rounding to what the limits support.
+"""Write tables as readers see them: limits beside their value, units in the head, rounded to what limits support.
 
 Which columns a page shows of a table stands in `COLUMNS`: at most ten, results among them; its CSV has all. Settings
 that are the same in every row go to the caption.
@@ -73,9 +73,6 @@ COLUMNS: dict[str, tuple[str, str]] = {
 """Table → settings, of which those that vary are shown, and results, which are shown always; in the page's order."""
 MOST_COLUMNS = 10
 HEADS = {
-    "arm": "arm",
-    "model": "model",
-    "benchmark": "benchmark",
     "prompt_style": "prompt",
     "temperature": "T",
     "learning_rate": "step size",
@@ -85,7 +82,6 @@ HEADS = {
     "n_answers": "answers",
     "n_updates": "updates",
     "k": "samples",
-    "accuracy": "accuracy",
     "code": "share of code",
     "accuracy_change": "change of accuracy",
     "code_change": "change of code",
@@ -96,7 +92,6 @@ HEADS = {
     "would_clip_high_later_mean": "above the band",
     "would_clip_low_later_mean": "below the band",
     "mean_tokens": "tokens",
-    "cut_off": "cut off",
     "boxed": "with a box",
     "parsable": "with an answer",
     "accuracy_code": "right in code",
@@ -289,10 +284,12 @@ def in_words(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(texts, columns=list(_heads(names)))
 
 
+def _head(name: str) -> str:
+    return HEADS.get(name, name.replace("_", " "))
+
+
 def _heads(names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(
-        HEADS.get(name, name.replace("_", " ")) + (f", {unit}" if (unit := unit_of(name)) else "") for name in names
-    )
+    return tuple(", ".join(filter(None, (_head(name), unit_of(name)))) for name in names)
 
 
 def _rows(table: pd.DataFrame, names: Sequence[str]) -> tuple[tuple[Cell, ...], ...]:

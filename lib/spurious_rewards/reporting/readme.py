@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from spurious_rewards.command_line import command
-from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.errors import InputError, check_name
 from spurious_rewards.reporting.collect import load, results_dir, saved_profiles
 from spurious_rewards.reporting.overview import SCALES, answers, claim_views, gpu_checks, gpu_numbers, study
 from spurious_rewards.reporting.provenance import CLAIM_PLACES, sources
@@ -38,8 +38,7 @@ def filled(text: str, results: Path) -> str:
         raise InputError("A text has a marker `<!-- begin … -->` without its `<!-- end … -->`.")
 
     def fill(found: re.Match[str]) -> str:
-        if found[2] not in BLOCKS:
-            raise unknown_name("block of a page", found[2], BLOCKS)
+        check_name("block of a page", found[2], BLOCKS)
         return f"{found[1]}{BLOCKS[found[2]](results).strip()}\n{found[3]}"
 
     return BLOCK.sub(fill, text)

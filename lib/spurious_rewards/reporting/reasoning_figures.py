@@ -1,4 +1,4 @@
-"""The figures of the code-reasoning analysis, made from the records of a profile; those without data are None.
+"""Draw the figures of the code-reasoning analysis from the records of a profile; those without data are None.
 
 Usage: `show_all(behaviour_figure(records))` in a notebook; `all_figures(records)` in the report.
 """
@@ -24,12 +24,9 @@ MOST_ROWS = 40
 
 
 def all_figures(records: Records) -> dict[str, go.Figure]:
-    """Name → figure; what a profile did not run is left out."""
-    figures = {
-        "strategies": strategy_figure(records),
-        "switches": switch_figure(records),
-        "prompts": prompt_figure(records),
-    }
+    """Draw all figures of this module, by name; what a profile did not run is left out."""
+    made = {"strategies": strategy_figure, "switches": switch_figure, "prompts": prompt_figure}
+    figures = {name: draw(records) for name, draw in made.items()}
     return {name: figure for name, figure in figures.items() if figure is not None}
 
 
@@ -51,12 +48,10 @@ def row_labels(table: pd.DataFrame) -> list[str]:
             parts.append(f"T = {row['temperature']:g}")
         if "prompt_style" in table and table["prompt_style"].nunique() > 1:
             parts.append(str(row["prompt_style"]))
-        rates = [
-            part.removeprefix("learning_rate=") for part in setting.split(", ") if part.startswith("learning_rate=")
-        ]
-        parts += [f"step {float(rate):.0e}".replace("e-0", "e-") for rate in rates]
-        models = [part.removeprefix("model=") for part in setting.split(", ") if part.startswith("model=")]
-        labels.append(", ".join(dict.fromkeys([*parts, *models])))
+        values = dict(part.split("=", 1) for part in setting.split(", ") if part)
+        if "learning_rate" in values:
+            parts.append(f"step {float(values['learning_rate']):.0e}".replace("e-0", "e-"))
+        labels.append(", ".join(dict.fromkeys([*parts, *([values["model"]] if "model" in values else [])])))
     return labels
 
 
@@ -146,9 +141,8 @@ def behaviour_figure(records: Records) -> go.Figure | None:
         for mode, seeds in runs.groupby("clip_mode", sort=False):
             rollouts = first[first["run_id"].isin(seeds["run_id"])].groupby("rollout_batch")
             evaluated = points[points["arm"] == arm_name(seeds.iloc[0], arm_fields)].groupby("rollout_batch")
-            for column, (metric, verdict) in enumerate(
-                (("code_frequency", "uses_code"), ("reward_mean", "correct")), 1
-            ):
+            kinds = (("code_frequency", "uses_code"), ("reward_mean", "correct"))
+            for column, (metric, verdict) in enumerate(kinds, 1):
                 means, marks = rollouts[metric].mean(), evaluated[verdict].mean().astype(float)
                 figure.add_scatter(
                     x=means.index, y=means.round(5), mode="lines", name=clip_words(mode), legendgroup=mode,
@@ -174,9 +168,8 @@ def prompt_figure(records: Records) -> go.Figure | None:
         return None
     further = [name for name in ("model", "benchmark") if table[name].nunique() > 1]
     labels = [", ".join([row["prompt_style"], *(str(row[name]) for name in further)]) for _, row in table.iterrows()]
-    figure, height = panels(
-        ["<b>accuracy, %</b>", "<b>share of answers with code, %</b>"], 2, ROW_PIXELS * len(table) + 14
-    )
+    titles = ["<b>accuracy, %</b>", "<b>share of answers with code, %</b>"]
+    figure, height = panels(titles, 2, ROW_PIXELS * len(table) + 14)
     for column, (name, colour) in enumerate((("accuracy", "#5f6b7a"), ("code", "#0072b2")), start=1):
         all_labels(figure, labels if column == 1 else [""] * len(labels), 1, column)
         figure.add_scatter(

@@ -25,20 +25,20 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
+from spurious_rewards.evaluation import strategy_analysis as analysis
 from spurious_rewards.evaluation.crossed import level
 from spurious_rewards.evaluation.prompt_grid import REFUSED
-from spurious_rewards.evaluation.records import check_no_duplicates, code_advantage, compare, powers_of_two, share
+from spurious_rewards.evaluation.records import (
+    check_no_duplicates,
+    code_advantage,
+    compare,
+    powers_of_two,
+    row_per_group,
+    share,
+)
 from spurious_rewards.evaluation.significance import holm
 from spurious_rewards.evaluation.statistics import pass_at_k
-from spurious_rewards.evaluation.strategy_analysis import (
-    SWITCHES,
-    contribution_intervals,
-    problem_switches,
-    strategy_figures,
-    switch_contributions,
-    switch_counts,
-    with_identity,
-)
+from spurious_rewards.evaluation.strategy_analysis import SWITCHES, contribution_intervals, strategy_figures
 from spurious_rewards.models.prompts import PROMPT_STYLES, unforced
 from spurious_rewards.reporting.arms import BASE, arm_name, at_the_end, cell_columns, matrix, parsable, with_arms
 from spurious_rewards.reporting.collect import Records
@@ -79,17 +79,12 @@ def main_prompt(records: Records) -> str:
 
 def strategies(records: Records) -> pd.DataFrame:
     """Tabulate code and accuracy by strategy per arm and cell, seeds of an arm together (limits over problems)."""
-    rows, columns = [], cell_columns(records)
     samples = with_arms(records)
-    for key, group in samples[samples["checkpoint"] == 0].groupby(["arm", *columns], sort=False):
-        rows.append(
-            {
-                **dict(zip(["arm", *columns], key, strict=True)),
-                "n_seeds": group["trained_run"].nunique(),
-                **strategy_figures(group),
-            }
-        )
-    return pd.DataFrame(rows)
+    return row_per_group(
+        samples[samples["checkpoint"] == 0],
+        ["arm", *cell_columns(records)],
+        lambda group: {"n_seeds": group["trained_run"].nunique(), **strategy_figures(group)},
+    )
 
 
 def stored_summaries(records: Records) -> pd.DataFrame:
@@ -101,14 +96,9 @@ def stored_summaries(records: Records) -> pd.DataFrame:
     rows = []
     for run_id, answers in records.samples.groupby("run_id", sort=False):
         figures = strategy_figures(answers)
-        rows.append(
-            {
-                "run_id": run_id,
-                **{name: figures[name] for name in ("code", "accuracy_code", "accuracy_language")},
-                "accuracy": records.manifests[run_id]["summary"]["accuracy"],
-            }
-        )
-    return with_identity(pd.DataFrame(rows))
+        own = {name: figures[name] for name in ("code", "accuracy_code", "accuracy_language")}
+        rows.append({"run_id": run_id, **own, "accuracy": records.manifests[run_id]["summary"]["accuracy"]})
+    return analysis.with_identity(pd.DataFrame(rows))
 
 
 def pass_curves(records: Records) -> pd.DataFrame:
@@ -119,16 +109,10 @@ def pass_curves(records: Records) -> pd.DataFrame:
         for k in powers_of_two(int(counts["size"].min())):
             solved = pd.Series(pass_at_k(counts["size"].to_numpy(), counts["sum"].to_numpy(int), k), counts.index)
             values_S_P = solved.unstack().to_numpy()
-            rows.append(
-                {
-                    **dict(zip(["arm", *columns], key, strict=True)),
-                    "n_seeds": len(values_S_P),
-                    "n_problems": values_S_P.shape[1],
-                    "n_samples": int(counts["size"].min()),
-                    "k": k,
-                    **level(values_S_P).columns("pass_at_k"),
-                }
-            )
+            sizes = {"n_seeds": len(values_S_P), "n_problems": values_S_P.shape[1]}
+            sizes |= {"n_samples": int(counts["size"].min()), "k": k}
+            row = dict(zip(["arm", *columns], key, strict=True))
+            rows.append(row | sizes | level(values_S_P).columns("pass_at_k"))
     return pd.DataFrame(rows)
 
 
@@ -141,7 +125,7 @@ def switch_tables(records: Records) -> dict[tuple, list[pd.DataFrame]]:
     for cell, group in samples[samples["temperature"] == 0].groupby(columns, sort=False):
         base = group[group["arm"] == BASE]
         for arm, seeds in group[group["arm"] != BASE].groupby("arm", sort=False) if len(base) else ():
-            tables = [problem_switches(base, run) for _, run in seeds.groupby("trained_run", sort=False)]
+            tables = [analysis.problem_switches(base, run) for _, run in seeds.groupby("trained_run", sort=False)]
             found[(arm, clip_modes[seeds["trained_run"].iloc[0]], *cell)] = tables
     return found
 
@@ -158,7 +142,8 @@ def switches(records: Records) -> pd.DataFrame:
         intervals = contribution_intervals([tables])
         shared = dict(zip(["arm", "clip_mode", *cell_columns(records)], key, strict=True))
         shared |= {"n_seeds": len(tables), "n_problems": len(tables[0])}
-        for row in switch_contributions(switch_counts(pd.concat(tables))).to_dict("records"):
+        counted = analysis.switch_contributions(analysis.switch_counts(pd.concat(tables)))
+        for row in counted.to_dict("records"):
             shares = {name: row[name] / 100 for name in ("frequency", "accuracy_before", "accuracy_after", "gain")}
             limits = intervals[row["switch"]].columns("contribution") | intervals["gain"].columns("total_gain")
             rows.append({**shared, "switch": row["switch"], "n": row["n"], **shares, **limits})
@@ -178,17 +163,10 @@ def contributions(records: Records) -> pd.DataFrame:
     rows = []
     for key, gained in groups.items():
         intervals = contribution_intervals(list(gained.values()))
-        seeds = [len(tables) for tables in gained.values()]
-        rows.append(
-            {
-                **dict(zip(["clip_mode", *columns], key, strict=True)),
-                "n_arms": len(gained),
-                "arms": "; ".join(gained),
-                "n_seeds": min(seeds),
-                "n_problems": len(next(iter(gained.values()))[0]),
-                **{k: v for d in (*SWITCHES, "gain") for k, v in intervals[d].columns(d).items()},
-            }
-        )
+        row = {**dict(zip(["clip_mode", *columns], key, strict=True)), "n_arms": len(gained), "arms": "; ".join(gained)}
+        row["n_seeds"] = min(len(tables) for tables in gained.values())
+        row["n_problems"] = len(next(iter(gained.values()))[0])
+        rows.append(row | {k: v for d in (*SWITCHES, "gain") for k, v in intervals[d].columns(d).items()})
     return pd.DataFrame(rows)
 
 
@@ -207,12 +185,8 @@ def behaviour(records: Records) -> pd.DataFrame:
         edges = np.unique(np.linspace(0, n_batches, min(SPANS, n_batches) + 1).round().astype(int))
         for start, end in pairwise(edges):
             span = metrics[(metrics["rollout_batch"] >= start) & (metrics["rollout_batch"] < end)]
-            row = {
-                "arm": arm_name(seeds.iloc[0], columns),
-                "n_seeds": len(seeds),
-                "first_batch": int(start) + 1,
-                "last_batch": int(end),
-            }
+            row = {"arm": arm_name(seeds.iloc[0], columns), "n_seeds": len(seeds)}
+            row |= {"first_batch": int(start) + 1, "last_batch": int(end)}
             for name in ("code_frequency", "reward_mean"):
                 by_seed = span.groupby("run_id")[name].mean()
                 row |= {name: by_seed.mean(), f"{name}_seed_min": by_seed.min(), f"{name}_seed_max": by_seed.max()}
@@ -228,19 +202,16 @@ def checkpoints(records: Records) -> pd.DataFrame:
     points = evaluated_points(records)
     if points.empty or not (points["checkpoint"] > 0).any():
         return pd.DataFrame()
-    columns, rows = cell_columns(records), []
-    wanted = points.loc[points["checkpoint"] > 0, ["arm", *columns]].drop_duplicates()
-    keys = ["arm", *columns, "rollout_batch"]
-    for key, group in points.merge(wanted, on=["arm", *columns]).groupby(keys, sort=False):
-        row = {
-            **dict(zip(keys, key, strict=True)),
-            "n_seeds": group["trained_run"].nunique(),
-            "n_problems": group["problem_id"].nunique(),
-        }
-        for name, column in (("accuracy", "correct"), ("code", "uses_code")):
-            row |= level(matrix(group, column)).columns(name)
-        rows.append(row)
-    return pd.DataFrame(rows).sort_values(keys, ignore_index=True)
+
+    def figures(group: pd.DataFrame) -> dict[str, float]:
+        row = {"n_seeds": group["trained_run"].nunique(), "n_problems": group["problem_id"].nunique()}
+        row |= level(matrix(group, "correct")).columns("accuracy")
+        return row | level(matrix(group, "uses_code")).columns("code")
+
+    cell = ["arm", *cell_columns(records)]
+    keys = [*cell, "rollout_batch"]
+    wanted = points.loc[points["checkpoint"] > 0, cell].drop_duplicates()
+    return row_per_group(points.merge(wanted, on=cell), keys, figures).sort_values(keys, ignore_index=True)
 
 
 def evaluated_points(records: Records) -> pd.DataFrame:
@@ -270,13 +241,11 @@ def base_cells(records: Records) -> list[tuple[dict[str, object], dict[str, pd.D
     samples = records.samples
     base = samples[(samples["trained_run"] == "") & (samples["temperature"] == 0)]
     check_no_duplicates(base, [*SUBJECT, "prompt_style"])
-    return [
-        (
-            dict(zip(SUBJECT, key, strict=True)),
-            {str(style): group for style, group in cell.groupby("prompt_style", sort=False)},
-        )
-        for key, cell in base.groupby(list(SUBJECT), sort=False)
-    ]
+    found = []
+    for key, cell in base.groupby(list(SUBJECT), sort=False):
+        by_style = {str(style): group for style, group in cell.groupby("prompt_style", sort=False)}
+        found.append((dict(zip(SUBJECT, key, strict=True)), by_style))
+    return found
 
 
 def forced_code(records: Records) -> pd.DataFrame:
@@ -294,23 +263,12 @@ def forced_code(records: Records) -> pd.DataFrame:
                 continue
             one, two = by_style[twin], by_style[forced]
             figures = strategy_figures(one)
-            rows.append(
-                {
-                    **subject,
-                    "prompt_style": twin,
-                    "forced": forced,
-                    **accuracy_difference(one, two),
-                    "accuracy": figures["accuracy"],
-                    "accuracy_forced": float(two["correct"].mean()),
-                    "code": figures["code"],
-                    "code_forced": float(two["uses_code"].mean()),
-                    "accuracy_code": figures["accuracy_code"],
-                    "accuracy_language": figures["accuracy_language"],
-                    **code_advantage(one).columns("code_advantage"),
-                    "n_code": figures["n_code"],
-                    "n_language": figures["n_language"],
-                }
-            )
+            row = {**subject, "prompt_style": twin, "forced": forced, **accuracy_difference(one, two)}
+            row |= {"accuracy": figures["accuracy"], "accuracy_forced": float(two["correct"].mean())}
+            row |= {"code": figures["code"], "code_forced": float(two["uses_code"].mean())}
+            row |= {name: figures[name] for name in ("accuracy_code", "accuracy_language")}
+            row |= code_advantage(one).columns("code_advantage")
+            rows.append(row | {name: figures[name] for name in ("n_code", "n_language")})
     return corrected(pd.DataFrame(rows))
 
 
@@ -327,41 +285,25 @@ def prompts(records: Records) -> pd.DataFrame:
             cell = by_style[style]
             every = pd.Series(True, index=cell.index)
             row = {**subject, "prompt_style": style, "n_problems": len(cell)}
-            for name, event in (
-                ("accuracy", cell["correct"]),
-                ("code", cell["uses_code"]),
-                ("parsable", parsable(cell)),
-            ):
+            events = {"accuracy": cell["correct"], "code": cell["uses_code"], "parsable": parsable(cell)}
+            for name, event in events.items():
                 row |= share(event.astype(bool), every, cell["problem_id"], 1).columns(name)
-            row |= {
-                "boxed": cell["boxed"].mean(),
-                "mean_tokens": cell["n_tokens"].mean(),
-                "cut_off": (cell["finish_reason"] == "length").mean(),
-            }
+            row |= {"boxed": cell["boxed"].mean(), "mean_tokens": cell["n_tokens"].mean()}
+            row["cut_off"] = (cell["finish_reason"] == "length").mean()
             rows.append(row | (accuracy_difference(by_style[own], cell) if style != own else {}))
     return corrected(pd.DataFrame(rows))
 
 
 def with_refused(table: pd.DataFrame, records: Records) -> pd.DataFrame:
     """Add to the rows of `prompts` the styles that a model could not be given, with the `reason`."""
+    refusals = [manifest for manifest in records.manifests.values() if manifest.get("kind") == REFUSED]
     parts, found = [], False
     for key, rows in table.groupby(list(SUBJECT), sort=False) if len(table) else ():
-        refused = {
-            style: reason
-            for manifest in records.manifests.values()
-            if manifest.get("kind") == REFUSED and tuple(manifest["config"][name] for name in SUBJECT) == key
-            for style, reason in manifest["refused"].items()
-            if style not in set(rows["prompt_style"])
-        }
-        parts += [
-            rows,
-            *(
-                pd.DataFrame(
-                    [{**dict(zip(SUBJECT, key, strict=True)), "prompt_style": style, "n_problems": 0, "reason": reason}]
-                )
-                for style, reason in refused.items()
-            ),
-        ]
+        subject = dict(zip(SUBJECT, key, strict=True))
+        own = [manifest["refused"] for manifest in refusals if subject.items() <= manifest["config"].items()]
+        refused = {style: why for one in own for style, why in one.items() if style not in set(rows["prompt_style"])}
+        more = [subject | {"prompt_style": style, "n_problems": 0, "reason": why} for style, why in refused.items()]
+        parts += [rows, *(pd.DataFrame([row]) for row in more)]
         found = found or bool(refused)
     return pd.concat(parts, ignore_index=True) if found else table
 

@@ -1,4 +1,4 @@
-"""The record behind the page that plays one rollout batch: the ratio of every token after every update.
+"""Record one rollout batch for the page that plays it: the ratio of every token after every update.
 
 The rollouts, rewards, advantages and mini-batches are those of the paired counterfactual, drawn and replayed by the
 trainer's own code (`mechanism.replay`).
@@ -60,14 +60,11 @@ def record(config: CounterfactualConfig) -> dict[str, Any]:
             text = decode(ids, skip_special_tokens=True)
             group = groups.setdefault(prompt, {"problem": prompt, "gold": problem["answer"], "rollouts": []})
             advantage = round(float(micro["advantages"][i]), 4)
-            group["rollouts"].append(
-                {
-                    "reward": int(advantage > 0) if advantage else None, "advantage": advantage,
-                    "code": uses_code(text),
-                    "right": bool(grade(text, problem["answer"]).correct), "tokens": [decode([token]) for token in ids],
-                    "ratios": {mode: [step[row][: len(ids)] for step in steps] for mode, steps in ratios.items()},
-                }
-            )  # fmt: skip
+            rollout = {"reward": int(advantage > 0) if advantage else None, "advantage": advantage}
+            rollout |= {"code": uses_code(text), "right": bool(grade(text, problem["answer"]).correct)}
+            rollout["tokens"] = [decode([token]) for token in ids]
+            rollout["ratios"] = {mode: [step[row][: len(ids)] for step in steps] for mode, steps in ratios.items()}
+            group["rollouts"].append(rollout)
             row += 1
     for group in groups.values():
         group["rollouts"].sort(key=lambda rollout: (-rollout["advantage"], not rollout["code"]))
@@ -79,7 +76,7 @@ def record(config: CounterfactualConfig) -> dict[str, Any]:
 
 
 def ratios_by_update(arms: Arms, mode: str, draw: Draw) -> list[list[list[int]]]:
-    """Ratios of all rollouts after 0, 1, … updates under a mode, in hundredths: update → rollout → token.
+    """Compute the ratios of all rollouts after 0, 1, … updates under a mode, in hundredths: update → rollout → token.
 
     The arm is replayed from the checkpoint once per number of updates, which a batch of 64 short rollouts allows.
     """
@@ -97,7 +94,7 @@ def ratios_by_update(arms: Arms, mode: str, draw: Draw) -> list[list[list[int]]]
 
 @torch.no_grad()
 def log_probs(model: torch.nn.Module, micro: MiniBatch) -> torch.Tensor:
-    """log π of the answer tokens of a micro-batch at temperature 1, shape (B, T)."""
+    """Compute log π of the answer tokens of a micro-batch at temperature 1, shape (B, T)."""
     ids = torch.cat([micro["prompt_ids"], micro["completion_ids"]], dim=1)
     mask = torch.cat([micro["prompt_mask"], micro["completion_mask"]], dim=1)
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)

@@ -1,4 +1,4 @@
-"""The static pages in `results/`: the answer first, then claims, profiles, rollouts, answers, a bandit to play with.
+"""Render the static pages in `results/`: the answer first, then claims, profiles, rollouts, answers, a bandit.
 
 They are made from committed tables, records, figures and manifests alone, and open from disk without a network. The
 templates lie in `reporting/templates`; Jinja escapes whatever a model wrote.
@@ -21,19 +21,10 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from spurious_rewards.reporting import bandit_grid, compare
+from spurious_rewards.reporting import bandit_grid, compare, overview
 from spurious_rewards.reporting.answers import PROBLEMS, answers_script, script
 from spurious_rewards.reporting.collect import Records, load, saved_profiles
-from spurious_rewards.reporting.overview import (
-    SCALES,
-    ClaimView,
-    answers,
-    claim_views,
-    clip_rows,
-    gpu_checks,
-    gpu_numbers,
-    study,
-)
+from spurious_rewards.reporting.overview import ClaimView, claim_views
 from spurious_rewards.reporting.paragraph import paragraph
 from spurious_rewards.reporting.provenance import Source, command_of, computing_seconds, not_run, sources
 from spurious_rewards.reporting.readable import Table, readable
@@ -56,6 +47,11 @@ MOST_ROWS = 400
 """Rows up to which the page shows a table; larger ones are linked as CSV."""
 FIRST_TABLES = ("arms", "clip_effect", "bandit_map")
 """Tables that are shown before others."""
+FIRST_FIGURES = (
+    "clip_on_off", "outcomes", "beside_the_paper",
+    "bandit_step_sgd", "bandit_prior", "counterfactual_code", "dose_runs_accuracy",
+)  # fmt: skip
+"""Figures that are shown before others."""
 MODEL_NOTE = "The models are organisms, small Qwen2 models that we pretrained on sums"
 ORGANISM_WORDS = {
     "qwen-like": "prefers code, begun by one of many tokens",
@@ -87,7 +83,7 @@ class TableView:
 
 @cache
 def environment() -> Environment:
-    """Jinja, with all values escaped and an unknown name an error."""
+    """Return Jinja's environment, with all values escaped and an unknown name an error."""
     made = Environment(
         loader=PackageLoader("spurious_rewards.reporting", "templates"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -102,22 +98,18 @@ def static(name: str) -> str:
 
 
 def render(results: Path) -> dict[str, str]:
-    """Path below results/ → text, of every page and the files beside them."""
+    """Render every page and the files beside them: path below results/ → text."""
     profiles = [load(name, results) for name in saved_profiles(results)]
     known = sources(results)
     names = [records.profile for records in profiles]
-    menu = [("mechanism", "The clip alone")] if (results / "tables" / "mechanism").is_dir() else []
-    menu += [(f"profile-{name}", profile_title(name)) for name in names]
+    mechanism = [("mechanism", "The clip alone")] if (results / "tables" / "mechanism").is_dir() else []
     record = results / "records" / "rollouts" / "rollouts.json"
     grid = results / "tables" / "mechanism" / "bandit_grid.csv"
-    have = {
-        "answers": any("text" in records.samples for records in profiles),
-        "rollouts": record.is_file(),
-        "bandit": grid.is_file(),
-    }
+    texts = any("text" in records.samples for records in profiles)
+    have = {"answers": texts, "rollouts": record.is_file(), "bandit": grid.is_file()}
+    menu = [*mechanism, *((f"profile-{name}", profile_title(name)) for name in names)]
     menu += [(name, words) for name, words in PAGES.items() if have[name]]
-
-    gpu = gpu_numbers(results)
+    gpu = overview.gpu_numbers(results)
 
     def page(template: str, title: str, up: str = "../", **values: Any) -> str:
         values = {"title": title, "up": up, "pages": menu, "gpu": gpu, **values}
@@ -132,10 +124,10 @@ def render(results: Path) -> dict[str, str]:
     }
     for records in profiles:
         written |= profile_pages(records, results, known, page)
-    if menu and menu[0][0] == "mechanism":
+    if mechanism:
+        runs = {"name": "mechanism", "one": None, "runs": run_rows("mechanism", results)}
         written["site/mechanism.html"] = page("profile.html.j2", "The clip alone", **mechanism_view(results, known))
-        written["site/runs-mechanism.html"] = page("runs.html.j2", "Runs: mechanism", name="mechanism", one=None,
-                                                   runs=run_rows("mechanism", results))  # fmt: skip
+        written["site/runs-mechanism.html"] = page("runs.html.j2", "Runs: mechanism", **runs)
     if have["answers"]:
         note = (
             f"Greedy answers of one seed per arm to the first {PROBLEMS} problems of each profile; all others are in "
@@ -170,18 +162,18 @@ def first_screen(
     results: Path, profiles: Sequence[Records], claims: Sequence[ClaimView], known: Mapping[str, Source]
 ) -> dict[str, Any]:
     """Return what index.html shows."""
-    records = study(profiles)
-    rows, note = clip_rows(records) if records is not None else ([], "")
+    records = overview.study(profiles)
+    rows, note = overview.clip_rows(records) if records is not None else ([], "")
     micro = known.get("micro")
     shown = {row.model for row in rows}
     words = [f"{model} {says}" for model, says in ORGANISM_WORDS.items() if model in shown]
     return {
-        "answers": answers(results, profiles), "rows": rows, "figure_note": note[:1].upper() + note[1:],
+        "answers": overview.answers(results, profiles), "rows": rows, "figure_note": note[:1].upper() + note[1:],
         "model_note": f"{MODEL_NOTE}: {'; '.join(words)}." if words else "",
         "study": records.profile if records is not None else "",
         "study_source": known.get(records.profile) if records is not None else None, "missing": not_run(results),
-        "gpu_checks": gpu_checks(results), "paragraph": paragraph(results, records.profile if records else ""),
-        "papers_models": any(claim.verdicts[SCALES[-1]] != "not run" for claim in claims),
+        "gpu_checks": overview.gpu_checks(results), "paragraph": paragraph(results, records.profile if records else ""),
+        "papers_models": any(claim.verdicts[overview.SCALES[-1]] != "not run" for claim in claims),
         "reproduce_minutes": math.ceil(micro.minutes * MICRO_FACTOR) if micro else 10, "claims": claims,
     }  # fmt: skip
 
@@ -215,16 +207,8 @@ def mechanism_view(results: Path, known: Mapping[str, Source]) -> dict[str, Any]
         "A bandit with coins for rewards under the trainer's own surrogate; language models that replay the same "
         "rollouts with and without the clip; organisms that differ in their prior alone."
     )
-    benchmarks = [
-        TableView(
-            name.split("/")[-1].replace("_", " "),
-            caption,
-            f"{name}.csv",
-            readable(pd.read_csv(results / "tables" / f"{name}.csv"), name.split("/")[-1]),
-        )
-        for name, caption in BENCHMARKS.items()
-        if (results / "tables" / f"{name}.csv").is_file()
-    ]
+    paths = {name: (results / "tables" / f"{name}.csv", caption) for name, caption in BENCHMARKS.items()}
+    benchmarks = [_table_view(path, text, f"{name}.csv") for name, (path, text) in paths.items() if path.is_file()]
     views = table_views(results / "tables" / "mechanism", "mechanism")
     return {
         "name": "mechanism", "folder": "mechanism", "description": text, "one": None, "yours": 0, "notebooks": [],
@@ -235,40 +219,25 @@ def mechanism_view(results: Path, known: Mapping[str, Source]) -> dict[str, Any]
 
 def figure_views(folder: Path) -> list[FigureView]:
     """Return the figures of a folder, by the titles in their pages; those about outcomes first."""
-    order = (
-        "clip_on_off",
-        "outcomes",
-        "beside_the_paper",
-        "bandit_step_sgd",
-        "bandit_prior",
-        "counterfactual_code",
-        "dose_runs_accuracy",
-    )
     found = []
-    for path in sorted(
-        folder.glob("*.html"), key=lambda path: (order.index(path.stem) if path.stem in order else 99, path.stem)
-    ):
+    names = [*FIRST_FIGURES, *sorted(path.stem for path in folder.glob("*.html") if path.stem not in FIRST_FIGURES)]
+    for path in (folder / f"{name}.html" for name in names if (folder / f"{name}.html").is_file()):
         text = path.read_text(encoding="utf-8")
         title = text.split("<title>")[1].split("</title>")[0]
         note = text.split('<meta name="description" content="')[1].split('">')[0]
-        found.append(
-            FigureView(path.stem, html.unescape(title), html.unescape(note), path.with_suffix(".png").is_file())
-        )
+        drawn = path.with_suffix(".png").is_file()
+        found.append(FigureView(path.stem, html.unescape(title), html.unescape(note), drawn))
     return found
 
 
 def table_views(folder: Path, name: str) -> list[TableView]:
     """Return the tables of a folder, the outcomes first."""
     paths = sorted(folder.glob("*.csv"), key=lambda path: (path.stem not in FIRST_TABLES, path.stem))
-    return [
-        TableView(
-            path.stem.replace("_", " "),
-            CAPTIONS.get(path.stem, ""),
-            f"{name}/{path.name}",
-            readable(pd.read_csv(path), path.stem),
-        )
-        for path in paths
-    ]
+    return [_table_view(path, CAPTIONS.get(path.stem, ""), f"{name}/{path.name}") for path in paths]
+
+
+def _table_view(path: Path, caption: str, shown: str) -> TableView:
+    return TableView(path.stem.replace("_", " "), caption, shown, readable(pd.read_csv(path), path.stem))
 
 
 def run_rows(name: str, results: Path) -> list[dict[str, Any]]:
@@ -284,16 +253,12 @@ def run_rows(name: str, results: Path) -> list[dict[str, Any]]:
         trained = configs.get(config.get("trained_run") or path.stem, {})  # an evaluation's training run
         rate = trained.get("learning_rate")
         runs = manifest.get("runs", [manifest])
-        rows.append(
-            {
-                "id": path.stem, "kind": str(manifest.get("kind", "mechanism")).replace("_", " "),
-                "words": run_words(path.stem, config, trained), "seed": trained.get("seed"),
-                "rate": setting_words("learning_rate", rate).removeprefix("step size ") if rate else "–",
-                "minutes": computing_seconds(manifest) / 60,
-                "commit": ", ".join(sorted({str(run["commit"])[:10] for run in runs if "commit" in run})) or "–",
-                "path": path.relative_to(results).as_posix(), "yours": compare.is_yours(path, committed),
-            }
-        )  # fmt: skip
+        row = {"id": path.stem, "kind": str(manifest.get("kind", "mechanism")).replace("_", " ")}
+        row |= {"words": run_words(path.stem, config, trained), "seed": trained.get("seed")}
+        row["rate"] = setting_words("learning_rate", rate).removeprefix("step size ") if rate else "–"
+        row["minutes"] = computing_seconds(manifest) / 60
+        row["commit"] = ", ".join(sorted({str(run["commit"])[:10] for run in runs if "commit" in run})) or "–"
+        rows.append(row | {"path": path.relative_to(results).as_posix(), "yours": compare.is_yours(path, committed)})
     return rows
 
 
@@ -346,7 +311,7 @@ def items(text: str) -> list[str]:
 
 
 def reproduce_text(claims: Sequence[ClaimView], known: Mapping[str, Source]) -> str:
-    """REPRODUCE.md: per claim and measurement the command, its time and hardware, and the expected number."""
+    """Write REPRODUCE.md: per claim and measurement the command, its time and hardware, and the expected number."""
     lines = [
         "# Reproduce each number",
         "",

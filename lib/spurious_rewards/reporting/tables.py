@@ -15,36 +15,26 @@ from __future__ import annotations
 import pandas as pd
 
 from spurious_rewards.evaluation.crossed import effect, level
-from spurious_rewards.reporting.arms import (
-    BASE,
-    arm_name,
-    at_the_end,
-    by_problem,
-    cell_columns,
-    changes,
-    matrix,
-    parsable,
-)
+from spurious_rewards.evaluation.records import row_per_group
+from spurious_rewards.reporting import arms as names
+from spurious_rewards.reporting.arms import BASE, arm_name, by_problem, cell_columns, matrix
 from spurious_rewards.reporting.collect import Records
 
 
 def arms(records: Records) -> pd.DataFrame:
     """Tabulate accuracy and code frequency of every arm and evaluation cell, with their change from the base model."""
     rows, columns = [], cell_columns(records)
-    for cell, samples in at_the_end(records).groupby(columns, sort=False):
+    for cell, samples in names.at_the_end(records).groupby(columns, sort=False):
         base = samples[samples["arm"] == BASE]
         for arm, group in samples.groupby("arm", sort=False):
-            row = {
-                "arm": arm,
-                **dict(zip(columns, cell, strict=True)),
-                "n_seeds": group.loc[group["trained_run"] != "", "trained_run"].nunique(),
-                "n_problems": group["problem_id"].nunique(),
-                "k": int(group.groupby(["trained_run", "problem_id"]).size().iloc[0]),
-            }
+            row = {"arm": arm, **dict(zip(columns, cell, strict=True))}
+            row["n_seeds"] = group.loc[group["trained_run"] != "", "trained_run"].nunique()
+            row["n_problems"] = group["problem_id"].nunique()
+            row["k"] = int(group.groupby(["trained_run", "problem_id"]).size().iloc[0])
             for name, column in (("accuracy", "correct"), ("code", "uses_code")):
                 row |= level(matrix(group, column)).columns(name)
                 if len(base) and arm != BASE:
-                    row |= effect(changes(group, base, column)).cut(-1, 1).columns(f"{name}_change")
+                    row |= effect(names.changes(group, base, column)).cut(-1, 1).columns(f"{name}_change")
             rows.append(row | over_answers(group))
     return pd.DataFrame(rows)
 
@@ -57,7 +47,7 @@ def over_answers(group: pd.DataFrame) -> dict[str, float]:
         "accuracy_language": group.loc[~code, "correct"].mean(),
         "accuracy_paper": group["correct_paper"].mean(),
         "boxed": group["boxed"].mean(),
-        "parsable": parsable(group).mean(),
+        "parsable": names.parsable(group).mean(),
         "mean_tokens": group["n_tokens"].mean(),
         "cut_off": (group["finish_reason"] == "length").mean(),
     }
@@ -73,17 +63,11 @@ def clip_effect(records: Records) -> pd.DataFrame:
         return pd.DataFrame()
     others = [name for name in records.arm_columns() if name != "clip_mode"]
     # A field of both configurations (prompt_style, engine) is the evaluation's under `_cell`; the model is the same.
-    cell = [
-        f"{name}_cell" if name in others else name
-        for name in cell_columns(records)
-        if name != "model" or name not in others
-    ]
-    samples = records.samples[records.samples["checkpoint"] == 0].merge(
-        records.runs[["run_id", *others, "clip_mode", "seed"]].rename(columns={"run_id": "trained_run"}),
-        on="trained_run",
-        how="inner",
-        suffixes=("_cell", ""),
-    )
+    own = [name for name in cell_columns(records) if name != "model" or name not in others]
+    cell = [f"{name}_cell" if name in others else name for name in own]
+    runs = records.runs[["run_id", *others, "clip_mode", "seed"]].rename(columns={"run_id": "trained_run"})
+    samples = records.samples[records.samples["checkpoint"] == 0]
+    samples = samples.merge(runs, on="trained_run", how="inner", suffixes=("_cell", ""))
     rows = []
     for key, group in samples.groupby([*others, *cell], sort=False, dropna=False):
         by_mode = {mode: runs.assign(trained_run=runs["seed"]) for mode, runs in group.groupby("clip_mode", sort=False)}
@@ -91,13 +75,8 @@ def clip_effect(records: Records) -> pd.DataFrame:
             seeds = sorted(set(by_mode[mode]["seed"]) & set(by_mode["none"]["seed"]))
             if mode == "none" or not seeds:
                 continue
-            row = {
-                **dict(zip([*others, *cell], key, strict=True)),
-                "clip_mode": mode,
-                "n_seeds": len(seeds),
-                "n_problems": by_mode[mode]["problem_id"].nunique(),
-                "seeds": " ".join(map(str, seeds)),
-            }
+            row = {**dict(zip([*others, *cell], key, strict=True)), "clip_mode": mode, "n_seeds": len(seeds)}
+            row |= {"n_problems": by_mode[mode]["problem_id"].nunique(), "seeds": " ".join(map(str, seeds))}
             for name, column in (("accuracy_difference", "correct"), ("code_difference", "uses_code")):
                 on, off = (by_problem(by_mode[side], column).loc[seeds] for side in (mode, "none"))
                 difference_S_P = (on - off).to_numpy()
@@ -112,33 +91,20 @@ def clip_activity(records: Records) -> pd.DataFrame:
     if records.metrics.empty:
         return pd.DataFrame()
     columns = records.arm_columns()
+    later_means = "clip_fraction would_clip_high would_clip_low clip_force_high clip_force_low".split()
     rows = []
     for _, seeds in records.runs.groupby(columns, sort=False):
         metrics = records.metrics[records.metrics["run_id"].isin(seeds["run_id"])]
-        first = metrics[metrics["update_in_batch"] == 1]
-        later = metrics[metrics["update_in_batch"] > 1]
-        ends = first.groupby("run_id")
-        rows.append(
-            {
-                "arm": arm_name(seeds.iloc[0], columns),
-                "n_seeds": len(seeds),
-                "n_updates": len(metrics),
-                "clip_fraction_update_1_max": first["clip_fraction"].max(),
-                "clip_fraction_later_mean": later["clip_fraction"].mean(),
-                "would_clip_high_later_mean": later["would_clip_high"].mean(),
-                "would_clip_low_later_mean": later["would_clip_low"].mean(),
-                "clip_force_high_later_mean": later["clip_force_high"].mean(),
-                "clip_force_low_later_mean": later["clip_force_low"].mean(),
-                "kl_old_last_update_mean": metrics[metrics["update_in_batch"] == metrics["update_in_batch"].max()][
-                    "kl_old"
-                ].mean(),
-                **{
-                    f"{name}_{label}": ends[name].nth(position).mean()
-                    for name in ("entropy", "code_frequency", "reward_mean")
-                    for label, position in (("first", 0), ("last", -1))
-                },
-            }
-        )
+        first, later = metrics[metrics["update_in_batch"] == 1], metrics[metrics["update_in_batch"] > 1]
+        last = metrics[metrics["update_in_batch"] == metrics["update_in_batch"].max()]
+        row = {"arm": arm_name(seeds.iloc[0], columns), "n_seeds": len(seeds), "n_updates": len(metrics)}
+        row["clip_fraction_update_1_max"] = first["clip_fraction"].max()
+        row |= {f"{name}_later_mean": later[name].mean() for name in later_means}
+        row["kl_old_last_update_mean"] = last["kl_old"].mean()
+        for name in ("entropy", "code_frequency", "reward_mean"):
+            of_runs = first.groupby("run_id")[name]
+            row |= {f"{name}_first": of_runs.nth(0).mean(), f"{name}_last": of_runs.nth(-1).mean()}
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -150,19 +116,14 @@ def first_updates(records: Records) -> pd.DataFrame:
     if records.metrics.empty:
         return pd.DataFrame()
     first = records.metrics[records.metrics["update"] == 1].set_index("run_id")["surrogate_loss"]
-    others = [name for name in records.arm_columns() if name != "clip_mode"]
-    rows = []
-    for key, group in records.runs.groupby([*others, "seed"], sort=False, dropna=False):
+
+    def compared(group: pd.DataFrame) -> dict[str, object]:
         losses = {row["clip_mode"]: float(first[row["run_id"]]) for _, row in group.iterrows()}
-        rows.append(
-            {
-                **dict(zip([*others, "seed"], key, strict=True)),
-                "clip_modes": " ".join(losses),
-                "losses": " ".join(value.hex() for value in losses.values()),
-                "equal": len(set(losses.values())) == 1,
-            }
-        )
-    return pd.DataFrame(rows)
+        written = " ".join(value.hex() for value in losses.values())
+        return {"clip_modes": " ".join(losses), "losses": written, "equal": len(set(losses.values())) == 1}
+
+    others = [name for name in records.arm_columns() if name != "clip_mode"]
+    return row_per_group(records.runs, [*others, "seed"], compared)
 
 
 def runs(records: Records) -> pd.DataFrame:
@@ -175,18 +136,5 @@ def runs(records: Records) -> pd.DataFrame:
         minutes=(records.runs["seconds"] / 60).round(2),
         tokens_per_second=records.runs["run_id"].map(rate).round(0),
     )
-    return table[
-        [
-            "run_id",
-            "arm",
-            "seed",
-            "n_updates",
-            "completion_tokens",
-            "minutes",
-            "tokens_per_second",
-            "peak_memory_mb",
-            "sessions",
-            "commit",
-            "dirty",
-        ]
-    ]
+    shown = "run_id arm seed n_updates completion_tokens minutes tokens_per_second peak_memory_mb sessions commit dirty"
+    return table[shown.split()]

@@ -54,7 +54,7 @@ class ClaimTest:
 
     @property
     def primary(self) -> bool:
-        """Whether the test is the claim's own: not beside it, not about its second part, not on a variant."""
+        """Tell whether the test is the claim's own: not for context, not about its second part, not on a variant."""
         return self.expect != CONTEXT and WITHOUT not in self.about and not self.secondary
 
     def p_value(self) -> float:
@@ -81,28 +81,13 @@ def claim_tests(records: Records, protocol: Protocol | None = None) -> pd.DataFr
     for test, p_value in zip(found, adjusted, strict=True):
         verdict, why = _verdict(test, float(p_value), protocol)
         shown = test.shown(protocol.confidence)
-        rows.append(
-            {
-                "claim": test.claim,
-                "scale": test.scale,
-                "about": test.about,
-                "outcome": test.outcome,
-                "effect": test.kind,
-                "expect": test.expect,
-                "estimate": test.effect.estimate,
-                "low": shown.low,
-                "high": shown.high,
-                "confidence_of_verdict": 1 - test.level / test.n_pairs,
-                "n_seeds": test.effect.n,
-                "n_planned": protocol.most if test.primary and test.claim in protocol.family else 0,
-                "n_problems": test.n_problems,
-                "p_value": test.p_value(),
-                "p_adjusted": p_value,
-                "seeds_to_decide": test.decide,
-                "verdict": verdict,
-                "why": why,
-            }
-        )
+        row: dict[str, object] = {name: getattr(test, name) for name in ("claim", "scale", "about", "outcome")}
+        row |= {"effect": test.kind, "expect": test.expect, "estimate": test.effect.estimate}
+        row |= {"low": shown.low, "high": shown.high, "confidence_of_verdict": 1 - test.level / test.n_pairs}
+        row["n_seeds"] = test.effect.n
+        row["n_planned"] = protocol.most if test.primary and test.claim in protocol.family else 0
+        row |= {"n_problems": test.n_problems, "p_value": test.p_value(), "p_adjusted": p_value}
+        rows.append(row | {"seeds_to_decide": test.decide, "verdict": verdict, "why": why})
     table = pd.DataFrame(rows)
     return table.astype({"seeds_to_decide": "Int64"}) if len(table) else table
 
@@ -121,15 +106,11 @@ def claim_rows(table: pd.DataFrame) -> Iterator[dict[str, object]]:
         row = decisive.iloc[0]
         planned = f" of {row['n_planned']}" if row["n_planned"] else ""
         intervals = [Interval(r["estimate"], r["low"], r["high"], r["n_seeds"]) for r in group.to_dict("records")]
+        named = list(zip(group["about"], intervals, strict=True))
         if len(group) <= 2:
-            effects = "; ".join(
-                f"{about} {i.text('points')}" for about, i in zip(group["about"], intervals, strict=True)
-            )
+            effects = "; ".join(f"{about} {i.text('points')}" for about, i in named)
         else:
-            effects = ", ".join(
-                f"{about} {100 * i.estimate:+.1f}" for about, i in zip(group["about"], intervals, strict=True)
-            )
-            effects = f"{effects} points"
+            effects = ", ".join(f"{about} {100 * i.estimate:+.1f}" for about, i in named) + " points"
         yield {
             "claim": claim,
             "part": WITHOUT if without else "",
@@ -225,21 +206,10 @@ def _test(name: str, rule: Rule, arm: Arm, part: Evidence, protocol: Protocol) -
         problems = parts[0] if len(parts) == 1 else Components.of_difference(*arrays)
         decide = problems.seeds_to_decide(protocol.smallest[rule.outcome], arrays[0].shape[1])
     return ClaimTest(
-        claim=name,
-        about=about,
-        scale=part.scale,
-        outcome=rule.outcome,
-        kind=rule.effect,
-        effect=found,
-        expect=arm.expect,
-        smallest=protocol.smallest[rule.outcome],
-        level=level,
-        n_problems=arrays[0].shape[1],
-        n_pairs=n_pairs,
-        secondary=part.secondary,
-        obstacle=obstacle,
-        decide=decide,
-    )
+        claim=name, about=about, scale=part.scale, outcome=rule.outcome, kind=rule.effect, effect=found,
+        expect=arm.expect, smallest=protocol.smallest[rule.outcome], level=level, n_problems=arrays[0].shape[1],
+        n_pairs=n_pairs, secondary=part.secondary, obstacle=obstacle, decide=decide,
+    )  # fmt: skip
 
 
 def _units(changes: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:

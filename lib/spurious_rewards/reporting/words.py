@@ -1,4 +1,4 @@
-"""Words, colours and symbols for readers: what an arm, a model or a column of a table is called.
+"""Choose words, colours and symbols for readers: what an arm, a reward or a setting is called.
 
 Tables and records keep the names of the configuration; figures, the page and the notebooks show these words. Colour
 stands for the clip mode and the symbol for the reward, everywhere.

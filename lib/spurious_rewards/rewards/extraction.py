@@ -26,7 +26,7 @@ from __future__ import annotations
 import re
 from collections import deque
 
-from spurious_rewards.errors import unknown_name
+from spurious_rewards.errors import check_name
 from spurious_rewards.rewards.grader.unboxed import before_new_question, marked, unboxed
 
 STYLES = ("boxed", "r1")
@@ -55,8 +55,7 @@ def extract_answer(text: str, style: str = "boxed", fallback: bool = True) -> st
     Raises:
         InputError: `style` is not one of `STYLES`.
     """
-    if style not in STYLES:
-        raise unknown_name("answer style", style, STYLES)
+    check_name("answer style", style, STYLES)
     text = text[-MAX_TEXT:]
     tagged = _last_tag(text)
     if style == "r1" and tagged is not None:

@@ -1,4 +1,4 @@
-"""The names of rewards and how they compose, without the code that computes them (importable in milliseconds).
+"""Parse the names of rewards and their compounds, without the code that computes them (imports in milliseconds).
 
 A reward expression is a base name, `inverse_A` for the values of A turned upside down, or `A_and_B` for A·B (paper
 appendix, Fig 9 and 15). A base name is one of this project's, one that was registered (`rewards.registry.register`), or
@@ -19,18 +19,9 @@ import re
 from spurious_rewards.errors import InputError, unknown_name
 
 BASE_REWARDS = [
-    "ground_truth",
-    "noisy_ground_truth",
-    "majority_vote",
-    "incorrect",
-    "inverse",
-    "format",
-    "random",
-    "python",
-    "no_python",
-    "no_repetition",
-    "one_shot",
-]
+    "ground_truth", "noisy_ground_truth", "majority_vote", "incorrect", "inverse", "format", "random",
+    "python", "no_python", "no_repetition", "one_shot",
+]  # fmt: skip
 """Names known before a user registers more."""
 
 NEED_LABELS = ("majority_vote", "incorrect")

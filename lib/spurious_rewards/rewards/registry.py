@@ -1,4 +1,4 @@
-r"""The rewards of the paper, by name, as functions that TRL takes.
+r"""Provide the rewards of the paper, and a user's own, by name, as functions that TRL takes.
 
 A reward function gets the texts of a rollout batch and returns one number per text:
 
@@ -178,25 +178,16 @@ def ground_truth(texts: Sequence[str], problems: Sequence[dict], *, grader: str 
 
 @register("noisy_ground_truth", source="not in the paper: a verifier that errs at known rates")
 def noisy_ground_truth(
-    texts: Sequence[str],
-    problems: Sequence[dict],
-    *,
-    grader: str = "robust",
-    seed: int = 0,
-    false_positive: float = 0.0,
-    false_negative: float = 0.0,
-    **_: Any,
-) -> list[float]:
+    texts: Sequence[str], problems: Sequence[dict], *, grader: str = "robust", seed: int = 0,
+    false_positive: float = 0.0, false_negative: float = 0.0, **_: Any,
+) -> list[float]:  # fmt: skip
     """ground_truth by a verifier that pays for a wrong answer and withholds a right one's 1 at given probabilities.
 
     The draws are those of `random`: at false_positive = γ and false_negative = 1 − γ the two rewards are equal.
     """
     pay = (false_positive, 1.0 - false_negative)  # probability of reward 1 for a wrong and for a right answer
     right = ground_truth(texts, problems, grader=grader)
-    return [
-        float(uniform(seed, problem["rollout_batch"], problem["prompt_id"], problem["sample"]) < pay[int(correct)])
-        for correct, problem in zip(right, problems, strict=True)
-    ]
+    return [float(draw < pay[int(correct)]) for draw, correct in zip(draws(seed, problems), right, strict=True)]
 
 
 @register("majority_vote", source="paper §2: labels are the mode of 64 samples of the untrained model")
@@ -241,10 +232,12 @@ def random_reward(
     The draw is a hash, not a generator's state: arms of an ablation that share a seed see the same draws, a resumed
     run sees those of an uninterrupted one, and the text plays no part.
     """
-    return [
-        float(uniform(seed, problem["rollout_batch"], problem["prompt_id"], problem["sample"]) < gamma)
-        for problem in problems
-    ]
+    return [float(draw < gamma) for draw in draws(seed, problems)]
+
+
+def draws(seed: int, problems: Sequence[dict]) -> list[float]:
+    """Draw one number in [0, 1) for each rollout, by `uniform`."""
+    return [uniform(seed, one["rollout_batch"], one["prompt_id"], one["sample"]) for one in problems]
 
 
 def uniform(seed: int, rollout_batch: int, prompt_id: str, sample: int) -> float:

@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self, get_type_hints
 
-from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.errors import InputError, check_name
 from spurious_rewards.storage.yaml_text import read_mapping
 
 
@@ -48,8 +48,7 @@ class Config:
         """Build from a mapping; a name that is not a field raises `InputError`."""
         known = [field.name for field in fields(cls)]
         for name in values:
-            if name not in known:
-                raise unknown_name(f"parameter of {cls.__name__}", name, known)
+            check_name(f"parameter of {cls.__name__}", name, known)
         return cls(**values)
 
     @classmethod

@@ -18,6 +18,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,10 +79,8 @@ def versions() -> dict[str, str]:
     """Find the installed version of each package of `PACKAGES` that is installed."""
     found = {}
     for name in PACKAGES:
-        try:
+        with suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found
 
 
@@ -170,7 +169,7 @@ def _gb_of_mib(text: str) -> float:
 
 
 def _cores() -> int:
-    """Cores that the scheduler and the control group leave to this process, at least 1."""
+    """Count the cores that the scheduler and the control group leave to this process, at least 1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     for text in _control_group("cpu.max"):
         quota, _, period = text.partition(" ")
@@ -186,7 +185,7 @@ def _memory_bytes() -> int:
 
 
 def _control_group(name: str) -> list[str]:
-    """Contents of a limit's file (control groups, version 2) in this process's group and all above it."""
+    """Read a limit's file (control groups, version 2) in this process's group and all above it."""
     own = Path("/proc/self/cgroup")
     lines = own.read_text().splitlines() if own.is_file() else []
     group = next((line.removeprefix("0::") for line in lines if line.startswith("0::")), None)
@@ -198,7 +197,7 @@ def _control_group(name: str) -> list[str]:
 
 
 def _output(*command: str) -> str | None:
-    """Standard output of a command without the final newline, or None if it is missing or fails."""
+    """Return a command's standard output without the final newline, or None if it is missing or fails."""
     if shutil.which(command[0]) is None:
         return None
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

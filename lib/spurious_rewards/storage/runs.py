@@ -35,7 +35,7 @@ __all__ = ["RunFolder", "provenance", "runs_dir"]
 
 
 class RunFolder:
-    """One run: `runs/<run_id>/`."""
+    """Hold the folder of one run, `runs/<run_id>/`, and read and write what is in it."""
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
@@ -97,12 +97,12 @@ class RunFolder:
 
     @property
     def run_id(self) -> str:
-        """The folder's name."""
+        """Return the folder's name."""
         return self.folder.name
 
     @property
     def complete(self) -> bool:
-        """Whether the manifest is there, that is, whether everything else is."""
+        """Tell whether the manifest is there, and so everything else."""
         return self.path("manifest.json").is_file()
 
     def path(self, name: str) -> Path:
@@ -127,7 +127,7 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[Self]:
-        """Be the only process that works in this folder.
+        """Lock the folder, so that no other process works in it.
 
         Time and provenance of the manifest count from here. A session that ends with an error or Ctrl-C is listed in
         `sessions.json`, so the seconds of a resumed run are those of all its sessions (a killed one leaves no trace).
@@ -155,18 +155,14 @@ class RunFolder:
             ValueError: `extra` repeats a key of the provenance.
         """
         sessions = self._record_session()
-        common = {
-            "run_id": self.run_id,
-            "started": sessions[-1]["started"],
-            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": round(sum(session["seconds"] for session in sessions), 3),
-            "cpu_seconds": round(sum(session.get("cpu_seconds", 0.0) for session in sessions), 3),
-            "sessions": len(sessions),
-            "peak_memory_mb": peak_memory_mb(),
-            **gpu_use(),
-            **(self._provenance or provenance()),
-            "result_files": {str(path.relative_to(self.folder)): sha256_file(path) for path in self._result_files()},
-        }
+        common = {"run_id": self.run_id, "started": sessions[-1]["started"]}
+        common["ended"] = datetime.now(UTC).isoformat(timespec="seconds")
+        for name in ("seconds", "cpu_seconds"):
+            common[name] = round(sum(session.get(name, 0.0) for session in sessions), 3)
+        common |= {"sessions": len(sessions), "peak_memory_mb": peak_memory_mb(), **gpu_use()}
+        common |= self._provenance or provenance()
+        hashes = {str(path.relative_to(self.folder)): sha256_file(path) for path in self._result_files()}
+        common["result_files"] = hashes
         repeated = sorted(set(common) & set(extra or {}))
         if repeated:
             raise ValueError(f"The manifest sets these keys itself: {', '.join(repeated)}.")
@@ -191,12 +187,12 @@ class RunFolder:
                 )
 
     def _result_files(self) -> list[Path]:
-        """The configuration, the tables, and the files of the trained model."""
+        """List the configuration, the tables, and the files of the trained model."""
         found = [self.path("config.json"), *self.folder.glob("*.parquet"), *self.path("model").rglob("*")]
         return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
 
     def _record_session(self) -> list[dict[str, Any]]:
-        """Append this session (start, seconds so far) to `sessions.json` and return all of them."""
+        """Add this session (start, seconds so far) to `sessions.json` and return all of them."""
         path = self.path("sessions.json")
         started, clock, cpu = self._start
         this = {

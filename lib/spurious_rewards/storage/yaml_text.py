@@ -19,7 +19,7 @@ from spurious_rewards.errors import InputError
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, strict."""
+    """Load YAML as PyYAML's safe loader does, but strictly."""
 
 
 def _strict_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:

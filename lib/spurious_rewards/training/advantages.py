@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spurious_rewards.errors import unknown_name
+from spurious_rewards.errors import check_name
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -36,8 +36,7 @@ def group_advantages(
     Raises:
         InputError: unknown `scale`.
     """
-    if scale not in SCALES:
-        raise unknown_name("advantage scale", scale, SCALES)
+    check_name("advantage scale", scale, SCALES)
     centred = rewards_P_G - rewards_P_G.mean(dim=-1, keepdim=True)
     if scale == "none":
         return centred

@@ -1,4 +1,4 @@
-"""From a `RunConfig` to TRL's `GRPOConfig`: every default of TRL that would change the loss is set here by hand.
+"""Build TRL's `GRPOConfig` from a `RunConfig`: every default of TRL that would change the loss is set by hand.
 
 Usage: `grpo_arguments(config, folder)`. On a machine without a GPU the vLLM engines are refused;
 `dry_run(config, processes=8)` builds and checks the settings of another machine without touching a device.
@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.errors import InputError, check_name
 from spurious_rewards.models.registry import resolve
 from spurious_rewards.training.config import RunConfig
 
@@ -163,8 +163,7 @@ def _built(kind: Any, values: dict[str, Any], **more: Any) -> Any:
     """Build `kind` (a `GRPOConfig`); a field that it lacks, or a value that it refuses, is an `InputError`."""
     known = [field.name for field in dataclasses.fields(kind)]
     for name in values:
-        if name not in known:
-            raise unknown_name("field of GRPOConfig in trl", name, known)
+        check_name("field of GRPOConfig in trl", name, known)
     try:
         return kind(**values, **more)
     except (TypeError, ValueError, ImportError) as error:
@@ -183,7 +182,7 @@ def dry_run(config: RunConfig, processes: int, folder: str | Path = "dry-run") -
     from trl import GRPOConfig
 
     class Elsewhere(GRPOConfig):
-        """Reports the size of the launch that is meant, not of this one."""
+        """Report the size of the launch that is meant, not of this one."""
 
         world_size = property(lambda self: processes)
 

@@ -1,7 +1,7 @@
-"""What happens between updates: rows of metrics, sealed checkpoints, a progress bar, the live figure.
+"""Act between updates: collect rows of metrics, seal checkpoints, show progress, feed the live figure.
 
-A rollout batch is over with its last update: its time is taken before its checkpoint is sealed (so that the sealed
-tables have it), and the time of sealing belongs to no rollout batch.
+The time of a rollout batch ends before its checkpoint is written, so that the checkpoint's tables hold it; writing
+checkpoints is not counted.
 
 Usage: `trainer.add_callback(RunCallback(config, trainer, checkpoint, on_batch, progress))`.
 """
@@ -50,29 +50,19 @@ In a notebook, which watches its run by `on_batch`, an interrupt does the same.
 
 
 class RunCallback(TrainerCallback):
-    """Collects one row per update and acts at rollout-batch boundaries."""
+    """Collect one row per update, and act at rollout-batch boundaries."""
 
     def __init__(
-        self,
-        config: RunConfig,
-        trainer: Any,
-        checkpoint: Path | None,
-        on_batch: Callable[[pd.DataFrame], None] | None,
-        progress: bool,
-        partial: Path | None = None,
-    ):
+        self, config: RunConfig, trainer: Any, checkpoint: Path | None,
+        on_batch: Callable[[pd.DataFrame], None] | None, progress: bool, partial: Path | None = None,
+    ):  # fmt: skip
         self.config, self.trainer, self.on_batch, self.partial = config, trainer, on_batch, partial
         metrics, rollouts = checkpoints.load_tables(checkpoint) if checkpoint else (pd.DataFrame(), pd.DataFrame())
         self.rows: list[dict[Any, Any]] = metrics.to_dict("records")
         self.rollouts: list[dict[Any, Any]] = rollouts.to_dict("records")
-        self.bar = tqdm(
-            total=config.rollout_batches,
-            initial=len(self.rows) // config.updates_per_batch,
-            desc=config.arm(),
-            unit="batch",
-            mininterval=2,
-            disable=not progress,
-        )
+        done = len(self.rows) // config.updates_per_batch
+        steps = {"total": config.rollout_batches, "initial": done, "unit": "batch"}
+        self.bar = tqdm(**steps, desc=config.arm(), mininterval=2, disable=not progress)
         self._at_boundary = self._measured = False
         self._signal: int | None = None
         self._kept: dict[int, Any] = {}
@@ -113,11 +103,8 @@ class RunCallback(TrainerCallback):
         """
         if not logs or "loss" not in logs:  # the closing entry of a run has only totals
             return
-        row: dict[str, Any] = {
-            "update": state.global_step,
-            "rollout_batch": (state.global_step - 1) // self.config.updates_per_batch,
-            "update_in_batch": (state.global_step - 1) % self.config.updates_per_batch + 1,
-        }
+        batch, place = divmod(state.global_step - 1, self.config.updates_per_batch)
+        row: dict[str, Any] = {"update": state.global_step, "rollout_batch": batch, "update_in_batch": place + 1}
         for name, value in logs.items():
             if name in TRL_COLUMNS:
                 row[TRL_COLUMNS[name]] = value

@@ -1,4 +1,4 @@
-"""The clip term of GRPO: one table of modes, one pure function, and the settings that make TRL's loss equal to it.
+"""Define GRPO's clip: one table of modes, one pure function, and the settings that make TRL's loss equal to it.
 
 Write R = π_θ(y_t) / π_old(y_t) for the ratio of one token and A for its advantage. The surrogate objective that GRPO
 maximises per token (paper §4, PPO's clip) is
@@ -35,7 +35,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.errors import InputError, check_name
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -123,57 +123,29 @@ class ClipMode:
 MODES = {
     mode.name: mode
     for mode in (
-        ClipMode(
-            "two_sided",
-            "PPO's clip: no gradient once a token's ratio has left the band in the direction of its advantage.",
-            "with clip",
-            "#0072b2",
-            lower="epsilon_low",
-            upper=True,
-        ),
+        ClipMode("two_sided",
+                 "PPO's clip: no gradient once a token's ratio has left the band in the direction of its advantage.",
+                 "with clip", "#0072b2", lower="epsilon_low", upper=True),
         ClipMode("none", "Nothing is clipped; the ratio to π_old is kept.", "without clip", "#d55e00"),
-        ClipMode(
-            "high_only", "Clips only tokens that became likelier (A > 0).", "upper clip only", "#009e73", upper=True
-        ),
-        ClipMode(
-            "low_only",
-            "Clips only tokens that became less likely (A < 0).",
-            "lower clip only",
-            "#aa4499",
-            lower="epsilon_low",
-        ),
-        ClipMode(
-            "log_symmetric",
-            "Both exits equally far from ratio 1 on a logarithmic scale.",
-            "log-symmetric clip",
-            "#8a7500",
-            lower="epsilon_high",
-            upper=True,
-        ),
-        ClipMode(
-            "cispo",
-            "Bounds the weight of a gradient and keeps every gradient (MiniMax-M1).",
-            "weight clip (CISPO)",
-            "#56b4e9",
-            upper=True,
-            weight_only=True,
-        ),
-        ClipMode(
-            "none_released",
-            "The released code's way without clip: π_θ·A, which drops the division by π_old as well.",
-            "without clip, as released",
-            "#882255",
-            keeps_old=False,
-        ),
+        ClipMode("high_only", "Clips only tokens that became likelier (A > 0).",
+                 "upper clip only", "#009e73", upper=True),
+        ClipMode("low_only", "Clips only tokens that became less likely (A < 0).",
+                 "lower clip only", "#aa4499", lower="epsilon_low"),
+        ClipMode("log_symmetric", "Both exits equally far from ratio 1 on a logarithmic scale.",
+                 "log-symmetric clip", "#8a7500", lower="epsilon_high", upper=True),
+        ClipMode("cispo", "Bounds the weight of a gradient and keeps every gradient (MiniMax-M1).",
+                 "weight clip (CISPO)", "#56b4e9", upper=True, weight_only=True),
+        ClipMode("none_released",
+                 "The released code's way without clip: π_θ·A, which drops the division by π_old as well.",
+                 "without clip, as released", "#882255", keeps_old=False),
     )
-}
+}  # fmt: skip
 """All clip modes by name."""
 
 
 def check_mode(mode: str) -> ClipMode:
     """Return the row of `MODES`, or raise `InputError` for an unknown name."""
-    if mode not in MODES:
-        raise unknown_name("clip_mode", mode, MODES)
+    check_name("clip_mode", mode, MODES)
     return MODES[mode]
 
 
@@ -197,13 +169,9 @@ def band(mode: str, epsilon_low: float, epsilon_high: float) -> ClipBand:
 
 
 def surrogate(
-    log_ratio: Float[Tensor, "*batch"],
-    advantage: Float[Tensor, "*#batch"],
-    mode: str = "two_sided",
-    epsilon_low: float = 0.2,
-    epsilon_high: float = 0.2,
-    logp: Float[Tensor, "*batch"] | None = None,
-) -> Float[Tensor, "*batch"]:
+    log_ratio: Float[Tensor, "*batch"], advantage: Float[Tensor, "*#batch"], mode: str = "two_sided",
+    epsilon_low: float = 0.2, epsilon_high: float = 0.2, logp: Float[Tensor, "*batch"] | None = None,
+) -> Float[Tensor, "*batch"]:  # fmt: skip
     """Return the surrogate objective per token (to be maximised; the loss is its negative).
 
     Args:

@@ -1,4 +1,4 @@
-"""Which way the clip term pushes, seen along the way the policy has moved: the signed clipped gradient.
+"""Project the gradient that the clip adds onto the motion of the policy since its rollout batch began.
 
 Magnitudes mislead: the noise of an uninformative reward has mean zero and the clip term has not, so what counts is the
 sign of the clip term's push relative to the motion away from π_old. For one mini-batch, let
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 class ClipProjection:
-    """Collects h over the micro-batches of an update and reduces it to the columns of the module's docstring."""
+    """Add up h over the micro-batches of an update, and reduce it to the columns of the module's docstring."""
 
     def __init__(self) -> None:
         self._parameters: list[nn.Parameter] = []
@@ -51,7 +51,7 @@ class ClipProjection:
         self._push: list[Tensor] | None = None
 
     def begin(self, model: nn.Module) -> None:
-        """Remember θ_old: the weights that write the coming rollout batch."""
+        """Keep θ_old, the weights that write the coming rollout batch."""
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._old = [p.detach().clone() for p in self._parameters]
         self._push = None

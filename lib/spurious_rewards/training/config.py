@@ -1,4 +1,4 @@
-"""What one training run is: a frozen configuration whose defaults are the paper's, with the arithmetic of its batches.
+"""Define one training run: a frozen configuration with the paper's defaults, and the arithmetic of its batches.
 
 Each field says where its default comes from. "paper" is arXiv 2506.10947 (§2 and appendix, v1), "released code" the
 code published with it, github.com/ruixin31/Rethink_RLVR at 7de70c2; `docs/deviations.md` lists where they differ and
@@ -19,34 +19,37 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.errors import InputError, check_name
 from spurious_rewards.rewards.names import check_reward, leaves, parse
 from spurious_rewards.rewards.registry import Reward, build, source_hash
 from spurious_rewards.storage.config import Config, slug
 from spurious_rewards.storage.yaml_text import read_mapping
 from spurious_rewards.training.clip import MODES, ClipBand, band
 
-OPTIMIZERS = ("adamw", "sgd")
-PRECISIONS = ("fp32", "bf16")
-ENGINES = ("transformers", "shared_prefix", "vllm_colocate", "vllm_server")
-ADVANTAGE_SIGNS = ("both", "positive", "negative")
+CHOICES = {
+    "optimizer": ("adamw", "sgd"),
+    "precision": ("fp32", "bf16"),
+    "advantage_sign": ("both", "positive", "negative"),
+    "engine": ("transformers", "shared_prefix", "vllm_colocate", "vllm_server"),
+    "grader": ("robust", "paper"),
+}
+"""Fields of `RunConfig` that take one of a few words."""
+LEAST = {
+    0: "keep_checkpoints n_train_problems lora_rank rollouts_kept_per_batch seed problem_seed",
+    1: "prompts_per_batch updates_per_batch rollout_batches micro_batch max_prompt_tokens max_completion_tokens "
+    "save_every_batches vllm_tensor_parallel",
+    2: "group_size",
+}
+"""Smallest value → the fields of `RunConfig` that it is the smallest value of."""
 
 TRL_OWNED = {
     "clip_mode": (
-        "epsilon",
-        "epsilon_high",
-        "loss_type",
-        "num_iterations",
-        "importance_sampling_level",
-        "delta",
-        "off_policy_mask_threshold",
+        "epsilon", "epsilon_high", "loss_type", "num_iterations",
+        "importance_sampling_level", "delta", "off_policy_mask_threshold",
     ),
     "prompts_per_batch, group_size, updates_per_batch and micro_batch": (
-        "steps_per_generation",
-        "generation_batch_size",
-        "per_device_train_batch_size",
-        "gradient_accumulation_steps",
-        "num_generations",
+        "steps_per_generation", "generation_batch_size", "num_generations",
+        "per_device_train_batch_size", "gradient_accumulation_steps",
     ),
     "rollout_batches": ("max_steps", "num_train_epochs", "shuffle_dataset", "dataloader_drop_last"),
     "save_every_batches": ("save_strategy", "save_steps", "save_total_limit", "output_dir"),
@@ -61,10 +64,10 @@ TRL_OWNED = {
     "vllm_tensor_parallel": ("vllm_tensor_parallel_size",),
     "gradient_checkpointing": ("gradient_checkpointing",),
     "diagnostics": ("logging_steps", "logging_strategy", "logging_nan_inf_filter"),
-}
+}  # fmt: skip
 """Fields of `GRPOConfig` that `RunConfig.trl` may not set, by the field of `RunConfig` that decides them."""
 
-_AWAY = {"identity": False}  # changes where or how often something is written, never what is computed
+NOT_IN_RUN_ID = {"identity": False}  # changes where or how often something is written, never what is computed
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class BatchPlan:
 
 @dataclass(frozen=True)
 class RunConfig(Config):
-    """Everything that defines a training run. Equal configurations share a run folder."""
+    """Define a training run; equal configurations share a run folder."""
 
     model: str = "Qwen/Qwen2.5-Math-7B"
     """Registry name or folder (paper: Qwen2.5-Math-7B first, nine others beside it)."""
@@ -94,7 +97,7 @@ class RunConfig(Config):
     n_train_problems: int = 0
     """Problems drawn from it; 0 takes all (about 40 000)."""
     problem_seed: int = 0
-    """Seed of the draw of training problems. Apart from `seed`, so that seeds share problems and their labels."""
+    """Seed for drawing the training problems; separate from `seed`, so that all seeds share problems and labels."""
     prompt_style: str = "qwen_default"
     """How a problem becomes a prompt; paper: the model's default system prompt and chat template."""
 
@@ -165,26 +168,26 @@ class RunConfig(Config):
     """Accept numbers under which the clip cannot act (a control with one update per rollout batch, say), and an ε that
     the clip mode does not read (modes replayed side by side share their settings)."""
 
-    diagnostics: bool = field(default=True, metadata=_AWAY)
+    diagnostics: bool = field(default=True, metadata=NOT_IN_RUN_ID)
     """Log ratios, would-clip fractions and their like for every update, see `training.diagnostics`."""
-    top1_prob: bool = field(default=True, metadata=_AWAY)
+    top1_prob: bool = field(default=True, metadata=NOT_IN_RUN_ID)
     """Log the mean top-1 probability with the diagnostics; about 1 % of an update."""
-    vllm_gpu_memory: float = field(default=0.3, metadata=_AWAY)
+    vllm_gpu_memory: float = field(default=0.3, metadata=NOT_IN_RUN_ID)
     """Share of each GPU's memory that colocated vLLM takes (TRL: 0.3)."""
-    vllm_tensor_parallel: int = field(default=1, metadata=_AWAY)
+    vllm_tensor_parallel: int = field(default=1, metadata=NOT_IN_RUN_ID)
     """GPUs per vLLM copy, colocated (TRL: 1)."""
-    gradient_checkpointing: bool = field(default=False, metadata=_AWAY)
+    gradient_checkpointing: bool = field(default=False, metadata=NOT_IN_RUN_ID)
     """Keep only the input of each layer and compute the rest again in the backward pass: the same losses in less memory
     and about a third more time. `profiles/accelerate/` has the arithmetic for 7 B parameters. Where FSDP does it by its
     own means (fsdp_activation_checkpointing) this field changes nothing."""
-    clip_projection: bool = field(default=False, metadata=_AWAY)
+    clip_projection: bool = field(default=False, metadata=NOT_IN_RUN_ID)
     """Also log the signed gradient of the clip term along the motion since the rollout batch began, see
     `training.clip_projection` (one more backward pass)."""
-    save_every_batches: int = field(default=10, metadata=_AWAY)
+    save_every_batches: int = field(default=10, metadata=NOT_IN_RUN_ID)
     """Rollout batches between checkpoints."""
-    keep_checkpoints: int = field(default=2, metadata=_AWAY)
+    keep_checkpoints: int = field(default=2, metadata=NOT_IN_RUN_ID)
     """How many of the newest checkpoints stay; 0 keeps all."""
-    rollouts_kept_per_batch: int = field(default=64, metadata=_AWAY)
+    rollouts_kept_per_batch: int = field(default=64, metadata=NOT_IN_RUN_ID)
     """Rollouts per rollout batch that go into rollouts.parquet, whole groups first."""
     reward_source: str = ""
     """Hash of the source of a reward of one's own, filled in by itself: an edited reward is another run. Empty for the
@@ -198,34 +201,10 @@ class RunConfig(Config):
         sorted_fields = sorted(self.trl_fields().items(), key=str)  # one spelling, one run id
         object.__setattr__(self, "trl", ", ".join(f"{name}: {json.dumps(value)}" for name, value in sorted_fields))
         limits = band(self.clip_mode, self.epsilon_low, self.epsilon_high)
-        for name, known in (
-            ("optimizer", OPTIMIZERS),
-            ("precision", PRECISIONS),
-            ("advantage_sign", ADVANTAGE_SIGNS),
-            ("engine", ENGINES),
-            ("grader", ("robust", "paper")),
-        ):
-            if getattr(self, name) not in known:
-                raise unknown_name(name, getattr(self, name), known)
-        self.check_at_least(
-            {
-                "prompts_per_batch": 1,
-                "group_size": 2,
-                "updates_per_batch": 1,
-                "rollout_batches": 1,
-                "micro_batch": 1,
-                "max_prompt_tokens": 1,
-                "max_completion_tokens": 1,
-                "save_every_batches": 1,
-                "keep_checkpoints": 0,
-                "n_train_problems": 0,
-                "lora_rank": 0,
-                "rollouts_kept_per_batch": 0,
-                "seed": 0,
-                "problem_seed": 0,
-                "vllm_tensor_parallel": 1,
-            }
-        )
+        for name, known in CHOICES.items():
+            check_name(name, getattr(self, name), known)
+        for least, names in LEAST.items():
+            self.check_at_least(dict.fromkeys(names.split(), least))
         for name in ("temperature", "reference_epsilon", "vllm_gpu_memory"):
             if getattr(self, name) <= 0:
                 raise InputError(f"{name} must be above 0, but it is {getattr(self, name)}.")

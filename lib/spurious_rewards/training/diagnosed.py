@@ -1,4 +1,4 @@
-"""Logging of what a sceptic wants to know about every update, from numbers that the loss has computed anyway.
+"""Log diagnostics of every update, from numbers that the loss has computed anyway.
 
 `DiagnosedGRPOTrainer` adds the columns of `training.diagnostics` to what TRL logs, so that they reach `report_to`: the
 log-probabilities of the loss are captured on their way (no forward pass of its own), phases are timed, and on request
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class DiagnosedGRPOTrainer(SeededGRPOTrainer):
-    """`GRPOTrainer` that logs diagnostics of rollouts, ratios, would-be clipping and time.
+    """Train as `GRPOTrainer` does, and log diagnostics of rollouts, ratios, would-be clipping and time.
 
     Args:
         diagnostics: log ratios, would-clip fractions and their like for every update.
@@ -50,13 +50,9 @@ class DiagnosedGRPOTrainer(SeededGRPOTrainer):
     head: CompletionHead | None = None
 
     def __init__(
-        self,
-        *args: Any,
-        diagnostics: bool = True,
-        clip_projection: bool = False,
-        reference_epsilon: float = 0.2,
+        self, *args: Any, diagnostics: bool = True, clip_projection: bool = False, reference_epsilon: float = 0.2,
         **kwargs: Any,
-    ):
+    ):  # fmt: skip
         self.reference = ClipBand(reference_epsilon, reference_epsilon)
         self.diagnostics = UpdateDiagnostics(reference_epsilon) if diagnostics else None
         self.projection = ClipProjection() if clip_projection else None
@@ -161,16 +157,9 @@ class DiagnosedGRPOTrainer(SeededGRPOTrainer):
         logps, entropies, _ = self._of_the_loss
         logps = logps.detach()
         if self.diagnostics is not None:
-            self.diagnostics.add(
-                TokenBatch.of(
-                    logps,
-                    inputs.get("old_per_token_logps", logps),
-                    inputs["advantages"],
-                    entropies.detach(),
-                    inputs["completion_mask"],
-                    self.head.top1_logp if self.head is not None else None,
-                )
-            )
+            old, top1 = inputs.get("old_per_token_logps", logps), self.head.top1_logp if self.head is not None else None
+            rest = (inputs["advantages"], entropies.detach(), inputs["completion_mask"], top1)
+            self.diagnostics.add(TokenBatch.of(logps, old, *rest))
         if not self.accelerator.sync_gradients:
             return
         total = self.accelerator.reduce(torch.stack(self._losses).sum(), reduction="mean")
@@ -247,7 +236,7 @@ class DiagnosedGRPOTrainer(SeededGRPOTrainer):
 
 
 class _UpdateTimes(TrainerCallback):
-    """Calls `log_update_times` after every optimizer step."""
+    """Call `log_update_times` after every optimizer step."""
 
     def __init__(self, trainer: DiagnosedGRPOTrainer):
         self.trainer = trainer

@@ -1,4 +1,4 @@
-"""What is logged for every optimizer update, from the log-probabilities that the loss has computed anyway.
+"""Compute what is logged for every optimizer update, from the log-probabilities of the loss.
 
 Over the completion tokens of one mini-batch, with R = π_θ/π_old, A the advantage and ε the reference ε:
 
@@ -77,7 +77,7 @@ class TokenBatch:
 
 
 class UpdateDiagnostics:
-    """Collects the micro-batches of one optimizer update and reduces them to the columns of the module's table."""
+    """Collect the micro-batches of one optimizer update, and reduce them to the columns of the module's table."""
 
     def __init__(self, reference_epsilon: float):
         self.epsilon = reference_epsilon
@@ -126,38 +126,21 @@ def token_statistics(
     edges = torch.tensor(PI_OLD_BINS[1:-1], device=logp.device)
     which = torch.bucketize(old_logp.exp(), edges)
     n_bins = len(PI_OLD_BINS) - 1
-    counts = torch.stack(
-        [
-            torch.bincount(which, weights=w, minlength=n_bins)
-            for w in (torch.ones_like(ratio), high.float(), low.float())
-        ]
-    )  # (3, bins)
+    weights = (torch.ones_like(ratio), high.float(), low.float())
+    counts = torch.stack([torch.bincount(which, weights=w, minlength=n_bins) for w in weights])  # (3, bins)
     quantiles = torch.quantile(ratio[: 2**24], torch.tensor(list(QUANTILES.values()), device=logp.device))
-    scalars = torch.stack(
-        [
-            high.float().mean(),
-            low.float().mean(),
-            (force * high).mean(),
-            (force * low).mean(),
-            (ratio * log_ratio - ratio + 1).mean(),
-            logp.exp().mean(),
-            entropy.mean(),
-            ratio.max(),
-            *(() if top1_logp is None else (top1_logp.exp().mean(),)),
-        ]
-    )
-    names = (
-        "would_clip_high",
-        "would_clip_low",
-        "clip_force_high",
-        "clip_force_low",
-        "kl_old",
-        "mean_prob",
-        "token_entropy",
-        "ratio_max",
-        "top1_prob",
-    )
-    result: dict[str, float] = dict(zip(names, scalars.tolist(), strict=False))
+    scalars = {
+        "would_clip_high": high.float().mean(),
+        "would_clip_low": low.float().mean(),
+        "clip_force_high": (force * high).mean(),
+        "clip_force_low": (force * low).mean(),
+        "kl_old": (ratio * log_ratio - ratio + 1).mean(),
+        "mean_prob": logp.exp().mean(),
+        "token_entropy": entropy.mean(),
+        "ratio_max": ratio.max(),
+        **({} if top1_logp is None else {"top1_prob": top1_logp.exp().mean()}),
+    }
+    result: dict[str, float] = dict(zip(scalars, torch.stack(list(scalars.values())).tolist(), strict=True))
     result.update(zip(QUANTILES, quantiles.tolist(), strict=True))
     totals, highs, lows = counts.tolist()
     for i in range(n_bins):

@@ -1,4 +1,4 @@
-"""Digest what a run computed, so that a run made elsewhere can be compared with it bit for bit.
+"""Hash what a run computed, so that a run made elsewhere can be compared with it bit for bit.
 
 Usage: `digests(metrics, run.path("model"))`, as the manifest of a training run keeps it.
 """
@@ -20,7 +20,7 @@ LEFT_OUT = ("seconds_", "clip_noise_")
 
 
 def digests(metrics: pd.DataFrame, model: str | Path) -> dict[str, str]:
-    """Digest the metrics and the weights of a finished run.
+    """Hash the metrics and the weights of a finished run.
 
     Args:
         metrics: one row per update; columns that begin as in `LEFT_OUT` are left out.
@@ -33,7 +33,7 @@ def digests(metrics: pd.DataFrame, model: str | Path) -> dict[str, str]:
 
 
 def metrics_digest(metrics: pd.DataFrame) -> str:
-    """Digest every column of `metrics` but those of `LEFT_OUT`, by name.
+    """Hash every column of `metrics` but those of `LEFT_OUT`, by name.
 
     >>> one = pd.DataFrame({"loss": [0.5], "seconds_step": [1.0]})
     >>> metrics_digest(one) == metrics_digest(one.assign(seconds_step=2.0))
@@ -49,7 +49,7 @@ def metrics_digest(metrics: pd.DataFrame) -> str:
 
 
 def weights_digest(model: str | Path) -> str:
-    """Digest the tensors of the safetensors files in a model folder, by name."""
+    """Hash the tensors of the safetensors files in a model folder, by name."""
     total = hashlib.sha256()
     for file in sorted(Path(model).glob("*.safetensors")):
         with safe_open(file, framework="pt") as tensors:

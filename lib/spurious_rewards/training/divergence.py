@@ -1,4 +1,4 @@
-"""A policy that is no longer finite ends its run: as an error, never as a result.
+"""Stop a run whose policy is no longer finite, with an error and without a result.
 
 Trainer hides a NaN loss by default (it adds the average of the losses before), and a step may leave infinite weights
 behind although its own loss and gradient were finite. So three things are looked at: what is logged for every update

@@ -1,4 +1,4 @@
-"""The same numbers from TRL in less time, behind one switch, and log π_old where the clip needs it.
+"""Compute TRL's numbers in less time, behind one switch, and log π_old where the clip needs it.
 
 `FastGRPOTrainer(..., fast=True)` changes how log-probabilities are computed, never what they are:
 
@@ -44,16 +44,12 @@ TOKENS_PER_TILE = 1024
 """Rows of logits held at once for the maximum: 0.6 GB at a vocabulary of 152 000."""
 
 _TRANSFORMED_LOGITS = (
-    "final_logit_softcapping",
-    "logit_scale",
-    "output_multiplier",
-    "lm_head_multiplier",
-    "logits_scaling",
-)
+    "final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling",
+)  # fmt: skip
 
 
 class FastGRPOTrainer(DiagnosedGRPOTrainer):
-    """`GRPOTrainer` with diagnostics, computing what TRL computes in less time (see the module).
+    """Train as `GRPOTrainer` does, with diagnostics and in less time (see the module).
 
     Args:
         fast: False leaves every tensor as stock TRL computes it.
@@ -77,13 +73,8 @@ class FastGRPOTrainer(DiagnosedGRPOTrainer):
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         first = self.state.global_step == 0 and self.diagnostics is not None
         self._measure_noise = first and not self._noise_measured and self._old_logps_wanted()
-        self._skip_old_logps = (
-            not self._measure_noise
-            and self._old_logps_wanted()
-            and not (
-                self.use_vllm and self.vllm_importance_sampling_correction  # which compares them with vLLM's at once
-            )
-        )
+        compared_at_once = self.use_vllm and self.vllm_importance_sampling_correction  # with vLLM's own
+        self._skip_old_logps = not (self._measure_noise or compared_at_once) and self._old_logps_wanted()
         return super()._generate_and_score_completions(inputs)
 
     def _get_per_token_logps_and_entropies(
@@ -168,7 +159,7 @@ class FastGRPOTrainer(DiagnosedGRPOTrainer):
 
 
 class CompletionHead:
-    """Wraps `model.forward(..., fused_lm_head=True)`; all other calls (generation) go through untouched.
+    """Wrap `model.forward(..., fused_lm_head=True)`; all other calls (generation) go through untouched.
 
     Attributes:
         top1: whether passes with gradients also compute the top-1 probability.
@@ -178,7 +169,7 @@ class CompletionHead:
     def __init__(self, model: PreTrainedModel, temperature: float, top1: bool):
         self.model, self.temperature = model, temperature
         config = model.config.get_text_config()
-        # models that bend their logits behind the projection (none of the paper's) get no top-1 probability
+        # models that transform their logits after the projection (none of the paper's) get no top-1 probability
         self.top1 = top1 and all(getattr(config, name, None) is None for name in _TRANSFORMED_LOGITS)
         self.top1_logp: Float[Tensor, " tokens"] | None = None
         self._labelled: Bool[Tensor, "batch positions"] | None = None
@@ -254,14 +245,8 @@ def trimmed(inputs: dict[str, Any]) -> dict[str, Any]:
     result = dict(inputs)
     for name in ("prompt_ids", "prompt_mask"):
         result[name] = inputs[name][:, -prompt_width:]
-    for name in (
-        "completion_ids",
-        "completion_mask",
-        "old_per_token_logps",
-        "ref_per_token_logps",
-        "sampling_per_token_logps",
-        "importance_sampling_ratio",
-    ):
+    logps = (f"{policy}_per_token_logps" for policy in ("old", "ref", "sampling"))
+    for name in ("completion_ids", "completion_mask", *logps, "importance_sampling_ratio"):
         if inputs.get(name) is not None:  # a correction per sequence is (B, 1) and stays so
             result[name] = inputs[name][:, :width]
     return result

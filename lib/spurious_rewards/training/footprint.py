@@ -1,4 +1,4 @@
-"""Memory, disk and time of a training run by arithmetic, before it runs.
+"""Estimate memory, disk and time of a training run by arithmetic, before it runs.
 
 With N parameters, W processes, T = micro_batch × (prompt + completion) tokens per forward pass:
 
@@ -79,13 +79,12 @@ def memory_gb(
     state = (2 * n * lora + (16 if config.optimizer == "adamw" else 8) * trained) / processes
     accumulates = processes > 1 and config.batch_plan(processes).gradient_accumulation > 1
     tokens = config.micro_batch * ((prompt_tokens or config.max_prompt_tokens) + config.max_completion_tokens)
+    checkpointed = config.gradient_checkpointing or processes > 1
     parts = {
         "state": state,
         "accumulation": 4 * trained if accumulates else 0,
         "casts": 2 * n if config.precision == "bf16" and processes == 1 and not lora else 0,
-        "activations": _activation_bytes(
-            shape, tokens, config, checkpointed=config.gradient_checkpointing or processes > 1
-        ),
+        "activations": _activation_bytes(shape, tokens, config, checkpointed),
         "head": _head_bytes(shape, tokens, lora, on_gpu=card is not None),
         "process": (CONTEXT_GB if card else LIBRARIES_GB) * 1e9,
     }
@@ -201,11 +200,5 @@ def _activation_bytes(shape: Shape, tokens: int, config: RunConfig, checkpointed
 
 def _adapter_parameters(shape: Shape, rank: int) -> int:
     queries = shape.heads * (shape.head_width or shape.hidden // shape.heads)
-    widths = [
-        (shape.hidden, queries),
-        (shape.hidden, shape.kv_width),
-        (shape.hidden, shape.kv_width),
-        (queries, shape.hidden),
-    ]
-    widths += 3 * [(shape.hidden, shape.feed_forward)]
-    return rank * shape.layers * sum(a + b for a, b in widths)
+    attention = 2 * (shape.hidden + queries) + 2 * (shape.hidden + shape.kv_width)  # queries and output; keys, values
+    return rank * shape.layers * (attention + 3 * (shape.hidden + shape.feed_forward))

@@ -28,7 +28,7 @@ from pathlib import Path
 import pandas as pd
 
 from spurious_rewards import command_line
-from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.errors import InputError, check_name
 from spurious_rewards.rewards.registry import known_elsewhere
 from spurious_rewards.storage.files import read_text, write_text
 from spurious_rewards.storage.paths import code_root, project_root
@@ -82,8 +82,7 @@ def command(config_file: str | Path, hardware: str, processes: int = 0) -> list[
         InputError: unknown hardware.
     """
     files = hardware_files()
-    if hardware not in files:
-        raise unknown_name("hardware", hardware, files)
+    check_name("hardware", hardware, files)
     if hardware == "cpu":
         start = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes or 2)]
     else:

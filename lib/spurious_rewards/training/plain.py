@@ -1,4 +1,4 @@
-"""GRPO as one would write it first: plain PyTorch around a Transformers model, the readable twin of the trainer.
+"""Train by GRPO as one would write it first: plain PyTorch around a Transformers model, a readable reference.
 
 Same model, prompts, group size, number of updates, optimizer and loss as `trainer.ClipGRPOTrainer`: sample with
 `generate`, one pass for log π_old, group advantages, then mini-batches with a two-sided clip, token mean, gradient-norm
@@ -22,7 +22,7 @@ import torch
 
 
 class PlainGRPO:
-    """Trains a model by `rollout_batch`, each of which samples, scores and makes the updates."""
+    """Train a model by calls of `rollout_batch`, each of which samples, scores and makes the updates."""
 
     def __init__(
         self,
@@ -52,25 +52,15 @@ class PlainGRPO:
         inputs = self.tokenizer(repeated, return_tensors="pt", padding=True)
         self.model.eval()
         with torch.no_grad():
-            ids = self.model.generate(
-                **inputs,
-                do_sample=True,
-                temperature=1.0,
-                top_k=0,
-                top_p=1.0,
-                max_new_tokens=self.max_new_tokens,
-                pad_token_id=self.tokenizer.pad_token_id,
-            )
+            sampling = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+            limits = {"max_new_tokens": self.max_new_tokens, "pad_token_id": self.tokenizer.pad_token_id}
+            ids = self.model.generate(**inputs, **sampling, **limits)
             completion = ids[:, inputs["input_ids"].size(1) :]
             ended = (completion == self.tokenizer.eos_token_id).int()
             real = ((ended.cumsum(1) - ended) == 0).int()  # up to and with the first end-of-sequence token
             mask = torch.cat([inputs["attention_mask"], real], dim=1)
-            old = torch.cat(
-                [
-                    self.log_probs(i, m, real.size(1))
-                    for i, m in zip(ids.split(self.micro_batch), mask.split(self.micro_batch), strict=True)
-                ]
-            )
+            parts = zip(ids.split(self.micro_batch), mask.split(self.micro_batch), strict=True)
+            old = torch.cat([self.log_probs(*part, real.size(1)) for part in parts])
         rewards = torch.tensor(reward(self.tokenizer.batch_decode(completion, skip_special_tokens=True)))
         groups = rewards.view(-1, self.group_size)
         advantages = ((groups - groups.mean(1, keepdim=True)) / (groups.std(1, keepdim=True) + 1e-4)).view(-1, 1)

@@ -1,4 +1,4 @@
-"""The rows TRL trains on: one long, pre-shuffled epoch of prompts, so that a resumed run goes on where it stopped.
+"""Make the rows that TRL trains on: one long, shuffled epoch of prompts, so that a resumed run goes on in place.
 
 TRL's sampler restarts at the order of epoch 0 when a run is resumed in a later epoch; with one epoch that is exactly
 as long as the run, nothing depends on it. No rollout batch holds a problem twice unless there are too few problems;
@@ -78,14 +78,7 @@ def training_rows(kept: Sequence[tuple[Problem, str]], config: RunConfig) -> lis
         seen: Counter[int] = Counter()
         for index in indices.tolist():
             problem, prompt = kept[index]
-            rows.append(
-                {
-                    "prompt": prompt,
-                    "prompt_id": problem.id,
-                    "answer": problem.answer,
-                    "rollout_batch": rollout_batch,
-                    "occurrence": seen[index],
-                }
-            )
+            row = {"prompt": prompt, "prompt_id": problem.id, "answer": problem.answer}
+            rows.append(row | {"rollout_batch": rollout_batch, "occurrence": seen[index]})
             seen[index] += 1
     return rows

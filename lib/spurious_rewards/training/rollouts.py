@@ -1,4 +1,4 @@
-"""Rollouts of groups with a Transformers model: one prefill per prompt, finished rollouts leave the batch.
+"""Sample the rollouts of groups with a Transformers model: one prefill per prompt; finished rollouts leave the batch.
 
 `generate` reads each prompt `group_size` times and carries every rollout to the length of the longest. Here a prompt is
 read once and its cache copied to the rollouts of its group; rollouts that have ended are dropped from the batch as soon

@@ -1,4 +1,4 @@
-"""One training run, from configuration to run folder; interrupted, it goes on from its last whole checkpoint.
+"""Train one run, from configuration to run folder; interrupted, it goes on from its last whole checkpoint.
 
     runs/<run_id>/config.json        the configuration
                   metrics.parquet    one row per optimizer update, see training.diagnostics
@@ -68,14 +68,8 @@ def train(config: RunConfig, on_batch: OnBatch | None = None, progress: bool = T
         if is_main_process():
             stack.enter_context(run.lock())
         if not run.complete:
-            problems = training_problems(
-                config.train_set,
-                config.n_train_problems,
-                config.problem_seed,
-                config.reward_names(),
-                config.labels,
-                config.right_labels,
-            )
+            drawn = (config.train_set, config.n_train_problems, config.problem_seed)
+            problems = training_problems(*drawn, config.reward_names(), config.labels, config.right_labels)
             try:
                 _train(run, config, problems, on_batch, progress)
             except Exception as error:
@@ -147,25 +141,15 @@ def _train(
     write_parquet(run.path("rollouts.parquet"), with_strategy(rollouts))
     run.path(PARTIAL).unlink(missing_ok=True)
     checkpoints.prune(folder, config.keep_checkpoints, config.precision == "bf16")
-    run.finish(
-        {
-            "kind": "training",
-            "arm": config.arm(),
-            "seed": config.seed,
-            "n_updates": len(metrics),
-            "n_rollout_batches": config.rollout_batches,
-            "n_train_problems": trainer.n_problems,
-            "n_train_problems_too_long": len(problems) - trainer.n_problems,
-            "notes": notes,
-            "completion_tokens": int(
-                metrics["completion_tokens"].fillna(0).sum() * config.prompts_per_batch * config.group_size
-            ),
-            "processes": world_size(),
-            "reproducible": REPRODUCIBLE[trainer.accelerator.device.type == "cpu"],
-            "config": config.to_dict(),
-            "digests": digests(metrics, run.path("model")),
-        }
-    )
+    tokens = metrics["completion_tokens"].fillna(0).sum() * config.prompts_per_batch * config.group_size
+    run.finish({
+        "kind": "training", "arm": config.arm(), "seed": config.seed, "n_updates": len(metrics),
+        "n_rollout_batches": config.rollout_batches, "n_train_problems": trainer.n_problems,
+        "n_train_problems_too_long": len(problems) - trainer.n_problems, "notes": notes,
+        "completion_tokens": int(tokens), "processes": world_size(),
+        "reproducible": REPRODUCIBLE[trainer.accelerator.device.type == "cpu"], "config": config.to_dict(),
+        "digests": digests(metrics, run.path("model")),
+    })  # fmt: skip
 
 
 def _diverged(run: RunFolder, config: RunConfig, callback: Any, cause: str) -> InputError:
@@ -231,24 +215,21 @@ def make_trainer(config: RunConfig, problems: list[Problem], folder: str | Path)
         torch.set_num_threads(1)  # on two contended threads a tiny model's step takes 10 to 40 times longer
     kept = within_limit(problems, config, tokenizer)
     rows = training_rows(kept, config)
+    adapter = lora(config.lora_rank) if config.lora_rank else None
     trainer = RunTrainer(
-        run=config,
-        model=model,
-        args=args,
-        processing_class=tokenizer,
-        train_dataset=Dataset.from_list(rows),
-        reward_funcs=[config.reward_function()],
-        peft_config=lora(config.lora_rank) if config.lora_rank else None,
-    )
+        run=config, model=model, args=args, processing_class=tokenizer, train_dataset=Dataset.from_list(rows),
+        reward_funcs=[config.reward_function()], peft_config=adapter,
+    )  # fmt: skip
     trainer.n_problems = len(kept)
     full_precision(trainer)
     trainer._generate_and_score_completions = with_exact_std(trainer._generate_and_score_completions)
-    if config.lora_rank:
-        refuse_sharded(trainer.accelerator, "lora_rank")
-    if config.engine == "shared_prefix":
-        refuse_sharded(trainer.accelerator, "engine shared_prefix")
-    if config.clip_projection:
-        refuse_sharded(trainer.accelerator, "clip_projection")
+    for field, asked in {
+        "lora_rank": config.lora_rank > 0,
+        "engine shared_prefix": config.engine == "shared_prefix",
+        "clip_projection": config.clip_projection,
+    }.items():
+        if asked:
+            refuse_sharded(trainer.accelerator, field)
     return trainer
 
 
@@ -272,10 +253,8 @@ def with_strategy(rollouts: pd.DataFrame) -> pd.DataFrame:
     """Add both strategy detectors' verdicts to a table with a `text` column; a table without rows stays as it is."""
     if rollouts.empty:
         return rollouts
-    return rollouts.assign(
-        uses_code=[uses_code(text) for text in rollouts["text"]],
-        uses_code_structural=[uses_code_structural(text) for text in rollouts["text"]],
-    )
+    detectors = {"uses_code": uses_code, "uses_code_structural": uses_code_structural}
+    return rollouts.assign(**{name: list(map(detect, rollouts["text"])) for name, detect in detectors.items()})
 
 
 def save_model(trainer: Any, target: Path, merge: bool) -> None:

@@ -1,4 +1,4 @@
-"""The trainer of a `RunConfig`: `ClipGRPOTrainer` with what a run adds to it.
+"""Train what a `RunConfig` says: `ClipGRPOTrainer` with what a run adds to it.
 
 A run adds the number of each rollout within its group (reward draws depend on it), the released code's second whitening
 and advantages of one sign, rollouts with a shared prefix, and the rollouts that are kept for rollouts.parquet.
@@ -24,7 +24,7 @@ OPTIONS = ("clip_mode", "diagnostics", "top1_prob", "clip_projection", "referenc
 
 
 class RunTrainer(ClipGRPOTrainer):
-    """`ClipGRPOTrainer` for one `RunConfig`; takes the same arguments and `run`.
+    """Train one `RunConfig`; takes the arguments of `ClipGRPOTrainer`, and `run`.
 
     Attributes:
         n_problems: problems of the data that fit into the prompt, set by `training.run`.
@@ -80,17 +80,10 @@ class RunTrainer(ClipGRPOTrainer):
             return
         for i, row in enumerate(rows[: self.run.rollouts_kept_per_batch]):
             columns = {name: values[i] for name, values in self.rollout_columns.items()}
-            self.rollouts.append(
-                {
-                    **{name: row[name] for name in ("rollout_batch", "prompt_id", "sample", "prompt")},
-                    "text": columns["text"],
-                    "answer": row["answer"],
-                    "reward": columns["reward"],
-                    "advantage": advantages[i],
-                    "n_tokens": columns["n_tokens"],
-                    "ended": bool(columns["ended"]),
-                }
-            )
+            kept = {name: row[name] for name in ("rollout_batch", "prompt_id", "sample", "prompt")}
+            kept |= {"text": columns["text"], "answer": row["answer"], "reward": columns["reward"]}
+            kept |= {"advantage": advantages[i], "n_tokens": columns["n_tokens"], "ended": bool(columns["ended"])}
+            self.rollouts.append(kept)
 
     def take_rollouts(self) -> list[dict[str, Any]]:
         """Return the kept rollouts collected since the last call, and forget them."""
@@ -99,7 +92,7 @@ class RunTrainer(ClipGRPOTrainer):
 
 
 class Rows:
-    """The rows of a rollout batch as one object, which passes through collation and device placement untouched.
+    """Hold the rows of a rollout batch as one object, which passes through collation and device placement untouched.
 
     TRL hands the rows of the whole rollout batch to every micro-step and reads them in the first one only; as a list of
     dicts they would be walked through each time.

@@ -1,4 +1,4 @@
-"""TRL's `GRPOTrainer` with the clip term as the one thing that can be changed, for anybody's training script.
+"""Train with TRL's `GRPOTrainer` and a clip of one's choice, in any training script.
 
     trainer = ClipGRPOTrainer(
         model="Qwen/Qwen2.5-Math-1.5B",
@@ -35,7 +35,7 @@ AVERAGING = {False: ("bnpo", "dapo", "grpo", "dr_grpo"), True: ("bnpo", "dapo")}
 
 
 class ClipGRPOTrainer(FastGRPOTrainer):
-    """`GRPOTrainer` with a clip mode and diagnostics; takes the same arguments and these.
+    """Train as `GRPOTrainer` does, with a clip mode and diagnostics; takes its arguments and these.
 
     Args:
         model: as in TRL.

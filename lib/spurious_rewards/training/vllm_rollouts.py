@@ -1,4 +1,4 @@
-"""Rollouts by vLLM that depend on the run's seed, go on after a resume, and come from the policy that is trained.
+"""Sample rollouts with vLLM by the run's seed, in one stream across a resume, and from the policy that is trained.
 
 TRL seeds its engines by their number alone, so that runs of seeds 0, 1, 2 would sample from one stream, and a resumed
 run from its beginning again. Colocated vLLM draws from torch's generators of this process, so they are seeded here
@@ -65,7 +65,7 @@ def sampler_gap(
 
 
 class SeededGRPOTrainer(GRPOTrainer):
-    """`GRPOTrainer` whose seed reaches colocated vLLM and the order of mini-batches."""
+    """Train as `GRPOTrainer` does, with a seed that reaches colocated vLLM and the order of mini-batches."""
 
     # TRL annotates them wider than they are: a model may be missing, what `gather` returns may be a mapping.
     model: Any

@@ -60,7 +60,7 @@ def lock_folder() -> Path:
 
 
 def _taken(count: int, wait_seconds: float, stack: ExitStack) -> tuple[list[str], list[int]]:
-    """Names and lock descriptors of `count` free devices, entered into `stack`."""
+    """Return names and lock descriptors of `count` free devices, entered into `stack`."""
     gpus = visible_gpus()
     if len(gpus) < count:
         raise InputError(

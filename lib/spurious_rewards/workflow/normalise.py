@@ -78,7 +78,7 @@ def last_state(text: str) -> str:
 
 
 def _merged(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """Neighbouring streams as one stdout and one stderr: how the two interleave differs between equal runs."""
+    """Join neighbouring streams to one stdout and one stderr: how they interleave differs between equal runs."""
     merged: list[NotebookNode] = []
     streams: dict[str, NotebookNode] = {}
     for output in outputs:

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.errors import InputError, check_name
 from spurious_rewards.storage.config import checked
 
 KINDS: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
@@ -111,8 +111,7 @@ def check_parameters(given: Mapping[str, Any], defaults: Defaults, name: str) ->
     """
     values = {}
     for key, value in given.items():
-        if key not in defaults:
-            raise unknown_name(f"parameter of {name}", key, defaults)
+        check_name(f"parameter of {name}", key, defaults)
         try:
             values[key] = checked(key, value, type(defaults[key]))
         except InputError as error:
@@ -128,8 +127,7 @@ def from_text(given: Mapping[str, str], defaults: Defaults, name: str) -> dict[s
     """
     values = {}
     for key, text in given.items():
-        if key not in defaults:
-            raise unknown_name(f"parameter of {name}", key, defaults)
+        check_name(f"parameter of {name}", key, defaults)
         kind = type(defaults[key])
         try:
             values[key] = {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)

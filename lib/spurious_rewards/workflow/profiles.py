@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from spurious_rewards.command_line import command
-from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.errors import InputError, check_name, unknown_name
 from spurious_rewards.storage.config import Config
 from spurious_rewards.storage.files import read_json, read_text
 from spurious_rewards.storage.paths import code_root, project_root
@@ -92,14 +92,11 @@ def read_profile(name: str) -> Profile:
     spec = checked_mapping(read_mapping(read_text(path), path.name), path.name, KEYS)
     status = spec.get("status", "not run")
     requires = checked_names(spec.get("requires", []), f"requires of {path.name}")
-    if status not in STATUSES:
-        raise unknown_name(f"status of profile {name}", status, STATUSES)
+    check_name(f"status of profile {name}", status, STATUSES)
     for requirement in requires:
-        if requirement not in REQUIREMENTS:
-            raise unknown_name(f"requirement of profile {name}", requirement, REQUIREMENTS)
+        check_name(f"requirement of profile {name}", requirement, REQUIREMENTS)
     records = spec.get("records", WHOLE)
-    if records not in (WHOLE, COMPACT):
-        raise unknown_name(f"records of profile {name}", records, (WHOLE, COMPACT))
+    check_name(f"records of profile {name}", records, (WHOLE, COMPACT))
     disk_gb = spec.get("disk_gb", 0)
     if type(disk_gb) not in (int, float) or disk_gb < 0:
         raise InputError(f"disk_gb of profile {name} must be a number of at least 0, but it is {disk_gb!r}.")

@@ -26,7 +26,7 @@ QUIET_SECONDS = 60.0
 
 
 class Progress:
-    """Prints one line per job that ends and, on a terminal, one line of what is going on."""
+    """Print one line per job that ends and, on a terminal, one line of what is going on."""
 
     def __init__(self, profile: Profile):
         self.open = [job for job in profile.jobs if not job.result_file.is_file()]
@@ -40,7 +40,7 @@ class Progress:
 
     @property
     def n_ended(self) -> int:
-        """Jobs of this session that are done or have failed."""
+        """Count the jobs of this session that are done or have failed."""
         return self.n_to_do - len(self.open) + len(self.failed)
 
     def poll(self) -> None:

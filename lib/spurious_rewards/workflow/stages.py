@@ -27,12 +27,12 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spurious_rewards.errors import InputError, unknown_name
+from spurious_rewards.errors import InputError, check_name
 from spurious_rewards.storage.paths import runs_dir
 
 STAGE_KEYS = ("notebook", "parameters", "grid", "runs", "each", "needs", "resources", "outputs", "config")
@@ -60,27 +60,27 @@ class Job:
 
     @property
     def output_notebook(self) -> Path:
-        """Where the executed notebook goes."""
+        """Say where the executed notebook goes."""
         return self.folder / "notebooks" / f"{self.name}.ipynb"
 
     @property
     def result_file(self) -> Path:
-        """The job's JSON, written last: parameters and run ids; it exists if the job is done."""
+        """Name the job's JSON, written last: parameters and run ids; it exists if the job is done."""
         return self.folder / "jobs" / f"{self.name}.json"
 
     @property
     def log_file(self) -> Path:
-        """What the notebook printed while it ran."""
+        """Name the file of what the notebook printed while it ran."""
         return self.folder / "logs" / f"{self.name}.log"
 
     @property
     def state_file(self) -> Path:
-        """The job's JSON while it runs and after it failed; it is gone when the job is done."""
+        """Name the job's JSON while it runs and after it failed; it is gone when the job is done."""
         return self.folder / "states" / f"{self.name}.json"
 
     @property
     def reference(self) -> str:
-        """How a parameter of a later job names this job."""
+        """Return how a parameter of a later job names this job."""
         return f"{self.profile}/{self.name}"
 
 
@@ -110,7 +110,7 @@ def expand(profile: str, stages: Mapping[str, Any]) -> list[Job]:
     return [job for stage_jobs in jobs.values() for job in stage_jobs]
 
 
-def checked_mapping(value: Any, where: str, keys: tuple[str, ...] | None = None) -> dict[str, Any]:
+def checked_mapping(value: Any, where: str, keys: Collection[str] | None = None) -> dict[str, Any]:
     """Return `value` if it is a mapping, of known keys only when `keys` is given.
 
     Raises:
@@ -119,8 +119,7 @@ def checked_mapping(value: Any, where: str, keys: tuple[str, ...] | None = None)
     if not isinstance(value, dict):
         raise InputError(f"{_capital(where)} must be a mapping, but it is {value!r}.")
     for key in value if keys is not None else ():
-        if key not in keys:
-            raise unknown_name(f"key in {where}", key, keys)
+        check_name(f"key in {where}", key, keys)
     return value
 
 
@@ -199,8 +198,7 @@ def _upstream(each: Any, earlier: dict[str, list[Job]], where: str) -> tuple[lis
 
 
 def _stage(name: str, earlier: dict[str, list[Job]], where: str) -> list[Job]:
-    if name not in earlier:
-        raise unknown_name(f"earlier stage, needed by {where},", name, earlier)
+    check_name(f"earlier stage, needed by {where},", name, earlier)
     return earlier[name]
 
 

@@ -28,15 +28,8 @@ FEATURE_WEIGHTS = {"family": 0.3, "phrasing": 0.8, "level": 0.4, "digit": 0.7}
 CALIBRATION_PROBLEMS = 3000
 
 # How often the corpus shows each family: carries and borrows take more practice than last digits do.
-FAMILY_WEIGHTS = {
-    "addition": 3,
-    "subtraction": 4,
-    "multiplication": 2,
-    "remainder": 2,
-    "gcd": 2,
-    "digit_sum": 2,
-    "next_multiple": 2,
-}
+FAMILY_WEIGHTS = {"addition": 3, "subtraction": 4}
+FAMILY_WEIGHTS |= dict.fromkeys(("multiplication", "remainder", "gcd", "digit_sum", "next_multiple"), 2)
 
 
 @dataclass(frozen=True)
@@ -156,15 +149,10 @@ def _effect(key: str) -> float:
 
 def _tilt(problem: Problem) -> float:
     """Return how much a problem invites code, on an arbitrary scale."""
-    meta = problem.meta
-    family = meta["family"]
-    features = {
-        "family": f"family:{family}",
-        "phrasing": f"phrasing:{family}:{meta['phrasing']}",
-        "level": f"level:{family}:{meta['level']}",
-        "digit": f"digit:{family}:{meta['operands'][0] % 10}",
-    }
-    return sum(weight * _effect(features[name]) for name, weight in FEATURE_WEIGHTS.items())
+    meta, family = problem.meta, problem.meta["family"]
+    features = {"family": "", "phrasing": f":{meta['phrasing']}", "level": f":{meta['level']}"}
+    features["digit"] = f":{meta['operands'][0] % 10}"
+    return sum(weight * _effect(f"{name}:{family}{features[name]}") for name, weight in FEATURE_WEIGHTS.items())
 
 
 @cache

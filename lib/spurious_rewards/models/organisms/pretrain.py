@@ -41,32 +41,16 @@ MICRO_BATCHES = 3
 
 def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Qwen2ForCausalLM:
     """Make an untrained network of the recipe's size, initialised from the recipe's seed, in fp32."""
+    ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     config = Qwen2Config(
-        vocab_size=len(tokenizer),
-        hidden_size=recipe.hidden_size,
-        intermediate_size=recipe.intermediate_size,
-        num_hidden_layers=recipe.layers,
-        num_attention_heads=recipe.heads,
-        num_key_value_heads=recipe.heads,
-        max_position_embeddings=recipe.max_positions,
-        tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        dtype="float32",
-    )
+        vocab_size=len(tokenizer), hidden_size=recipe.hidden_size, intermediate_size=recipe.intermediate_size,
+        num_hidden_layers=recipe.layers, num_attention_heads=recipe.heads, num_key_value_heads=recipe.heads,
+        max_position_embeddings=recipe.max_positions, tie_word_embeddings=True, dtype="float32", **ids,
+    )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = Qwen2ForCausalLM(config)
-    model.generation_config = GenerationConfig(
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        do_sample=True,
-        temperature=1.0,
-        top_k=0,
-        top_p=1.0,
-    )
+    model.generation_config = GenerationConfig(**ids, do_sample=True, temperature=1.0, top_k=0, top_p=1.0)
     return model
 
 
@@ -151,12 +135,9 @@ def optimizers(model: Qwen2ForCausalLM, recipe: Recipe) -> list[torch.optim.Opti
 
 
 def train_model(
-    recipe: Recipe,
-    tokenizer: PreTrainedTokenizerBase,
-    progress: bool = True,
-    state_file: Path | None = None,
+    recipe: Recipe, tokenizer: PreTrainedTokenizerBase, progress: bool = True, state_file: Path | None = None,
     after: Callable[[int, Qwen2ForCausalLM, float, float], None] = lambda percent, model, loss, seconds: None,
-) -> None:
+) -> None:  # fmt: skip
     """Train a new model by the recipe, or go on from `state_file`.
 
     Args:
@@ -182,14 +163,8 @@ def train_model(
     sequences = corpus_sequences(recipe, tokenizer)
     digit_ids = tokenizer.convert_tokens_to_ids(list(DIGITS))
     marks = {recipe.steps * percent // 100: percent for percent in range(5, 101, 5)}
-    bar = tqdm(
-        desc=f"pretrain {recipe.name}",
-        total=recipe.steps,
-        initial=done,
-        unit="step",
-        disable=not progress,
-        mininterval=5,
-    )
+    steps = {"total": recipe.steps, "initial": done, "unit": "step"}
+    bar = tqdm(**steps, desc=f"pretrain {recipe.name}", disable=not progress, mininterval=5)
     for step, batch in zip(range(done, recipe.steps), batches(sequences, recipe, digit_ids, done), strict=False):
         for optimizer, rate in zip(both, rates, strict=True):
             optimizer.param_groups[0]["lr"] = rate * schedule(recipe, step)
@@ -244,9 +219,7 @@ def _backward(model: Qwen2ForCausalLM, input_ids: Tensor, weights: Tensor, total
     return loss.item()
 
 
-def pretrain(
-    recipe: Recipe, folder: str | Path, ages: Sequence[int] = (), threads: int = 1, progress: bool = True
-) -> Path:
+def pretrain(recipe: Recipe, folder: str | Path, ages: Sequence[int] = (), progress: bool = True) -> Path:
     """Train an organism and write it as a Transformers folder, which replaces an older one when all is written.
 
     The weights are a function of the recipe (on one machine, to the bit). `recipe.json` and `pretraining.json` (final
@@ -257,7 +230,6 @@ def pretrain(
         recipe: what to train, of age 100.
         folder: where the checkpoint goes.
         ages: the ages of `recipe.AGES` to write as well.
-        threads: intra-op threads; more than one costs time at this size.
         progress: show a progress bar.
     """
     folder = Path(folder)
@@ -273,7 +245,7 @@ def pretrain(
             _write(model, tokenizer, recipe, folder, loss, seconds)
 
     threads_before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     try:
         train_model(recipe, tokenizer, progress, state_file, after)
     finally:
@@ -283,13 +255,9 @@ def pretrain(
 
 
 def _write(
-    model: Qwen2ForCausalLM,
-    tokenizer: PreTrainedTokenizerBase,
-    recipe: Recipe,
-    folder: Path,
-    loss: float,
+    model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, folder: Path, loss: float,
     seconds: float,
-) -> None:
+) -> None:  # fmt: skip
     """Write one checkpoint whole, in place of an older one."""
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as name:
         fresh = Path(name) / "new"

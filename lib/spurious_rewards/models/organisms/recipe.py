@@ -69,16 +69,8 @@ class Recipe(Config):
         for name in ("code_prior", "code_error_rate", "language_error", "no_box_rate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"Recipe {self.name}: {name} must lie in [0, 1], but it is {getattr(self, name)}.")
-        for name in (
-            "hidden_size",
-            "layers",
-            "heads",
-            "intermediate_size",
-            "max_positions",
-            "corpus_size",
-            "steps",
-            "batch_size",
-        ):
+        sizes = "hidden_size layers heads intermediate_size max_positions corpus_size steps batch_size"
+        for name in sizes.split():
             if getattr(self, name) < 1:
                 raise InputError(f"Recipe {self.name}: {name} must be at least 1, but it is {getattr(self, name)}.")
         if self.age not in (*AGES, 100):

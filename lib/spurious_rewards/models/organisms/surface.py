@@ -151,15 +151,5 @@ def all_templates() -> list[str]:
     """Return every template of an answer, all families and styles."""
     programs = [program(family, body) for family in SOLUTIONS for body in range(len(CODE_BODIES))]
     sentences = [s for solution in SOLUTIONS.values() for s in (*solution.sentences, *solution.wrong_sentences)]
-    return [
-        *CODE_PREFACES,
-        CODE_OPEN,
-        CODE_RUN,
-        CODE_CLOSE,
-        *programs,
-        *LANGUAGE_OPENINGS,
-        *sentences,
-        *CLOSINGS,
-        BOXED,
-        PLAIN,
-    ]
+    code = [*CODE_PREFACES, CODE_OPEN, CODE_RUN, CODE_CLOSE, *programs]
+    return [*code, *LANGUAGE_OPENINGS, *sentences, *CLOSINGS, BOXED, PLAIN]

@@ -50,19 +50,11 @@ def build_tokenizer() -> PreTrainedTokenizerBase:
 
     base = [*surface.SPECIAL_TOKENS, *sorted(pre_tokenizers.ByteLevel.alphabet())]
     tokenizer = Qwen2Tokenizer(
-        vocab={token: i for i, token in enumerate(base)},
-        merges=[],
-        pad_token="<|pad|>",
-        unk_token="<|unk|>",
-        bos_token="<|bos|>",
-        eos_token="<|eos|>",
-        additional_special_tokens=["<|system|>", "<|user|>", "<|assistant|>"],
-        padding_side="left",
-        truncation_side="left",
-        model_max_length=256,
-        clean_up_tokenization_spaces=False,
-        chat_template=CHAT_TEMPLATE,
-    )
+        vocab={token: i for i, token in enumerate(base)}, merges=[], chat_template=CHAT_TEMPLATE,
+        **{f"{name}_token": f"<|{name}|>" for name in ("pad", "unk", "bos", "eos")},
+        additional_special_tokens=["<|system|>", "<|user|>", "<|assistant|>"], padding_side="left",
+        truncation_side="left", model_max_length=256, clean_up_tokenization_spaces=False,
+    )  # fmt: skip
     tokenizer.add_tokens([AddedToken(phrase, normalized=False) for phrase in spoken() if len(phrase) > 1])
     return tokenizer
 
