@@ -135,7 +135,7 @@ def ending(low: float, high: float, gain: str, loss: str, verdict: str = "") -> 
     return said or "too little to tell from chance"
 
 
-def test_of(results: Path, profile: str, claim: str, model: str, about: str) -> dict[str, Any]:
+def row_of_test(results: Path, profile: str, claim: str, model: str, about: str) -> dict[str, Any]:
     """Find the row of one test in a profile's table of tests; empty if there is none."""
     path = results / "tables" / profile / "tests.csv"
     if not path.is_file():
@@ -155,7 +155,7 @@ def answers(results: Path, profiles: Sequence[Records]) -> list[str]:
         model = rows["model"].iloc[0]
         clip = rows[(rows["model"] == model) & (rows["clip_mode"] == "two_sided")].iloc[0]
         change = 100 * clip["accuracy_change"]
-        verdict = test_of(results, records.profile, "C1", model, "random reward").get("verdict", "")
+        verdict = row_of_test(results, records.profile, "C1", model, "random reward").get("verdict", "")
         tail = ending(clip["accuracy_change_low"], clip["accuracy_change_high"], "a gain", "a loss", verdict)
         said.append(
             "In a small model that likes to reason in code, GRPO with a random reward changed accuracy by "
@@ -163,7 +163,7 @@ def answers(results: Path, profiles: Sequence[Records]) -> list[str]:
         )
         effect = _clip_effect(results, records.profile, clip, records)
         if effect is not None:
-            verdict = test_of(results, records.profile, "C4", model, CLIP_ON_OFF).get("verdict", "")
+            verdict = row_of_test(results, records.profile, "C4", model, CLIP_ON_OFF).get("verdict", "")
             low, high = effect["code_difference_low"], effect["code_difference_high"]
             tail = ending(low, high, "towards code", "away from code", verdict)
             said.append(

@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from spurious_rewards.reporting.overview import CLIP_ON_OFF, DECISIVE, PREFER_CODE, ending, test_of
+from spurious_rewards.reporting.overview import CLIP_ON_OFF, DECISIVE, PREFER_CODE, ending, row_of_test
 from spurious_rewards.reporting.training_claims import WITHOUT
 from spurious_rewards.reporting.words import setting_words
 
@@ -139,7 +139,7 @@ def _activity(results: Path, study: str, model: str) -> str:
 def _whole_runs(results: Path, study: str) -> Iterator[str]:
     """Say what whole runs of the study do to accuracy, and the clip to code, model by model."""
     for model in PREFER_CODE:
-        if row := test_of(results, study, "C1", model, "random reward"):
+        if row := row_of_test(results, study, "C1", model, "random reward"):
             tail = ending(row["low"], row["high"], "a gain", "a loss", row["verdict"])
             yield (
                 f"Over whole runs with the clip, a random reward changed the accuracy of {model} by "
@@ -147,12 +147,12 @@ def _whole_runs(results: Path, study: str) -> Iterator[str]:
             )
             if acted := _activity(results, study, model):
                 yield acted
-        if row := test_of(results, study, "C4", model, CLIP_ON_OFF):
+        if row := row_of_test(results, study, "C4", model, CLIP_ON_OFF):
             tail = ending(row["low"], row["high"], "towards code", "away from code", row["verdict"])
             yield (
                 f"Its share of code ended {100 * row['estimate']:+.1f} points apart from that of its twin without the "
                 f"clip, {tail}."
             )
-        if row := test_of(results, study, "C4", model, f"random reward, {WITHOUT}"):
+        if row := row_of_test(results, study, "C4", model, f"random reward, {WITHOUT}"):
             tail = ending(row["low"], row["high"], "a gain", "a loss", row["verdict"])
             yield f"Without the clip, its accuracy changed by {100 * row['estimate']:+.1f} points, {tail}."
