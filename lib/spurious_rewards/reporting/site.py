@@ -150,7 +150,11 @@ def render(results: Path) -> dict[str, str]:
         written["site/rollouts.js"] = static("rollouts.js")
     if have["bandit"]:
         cells = bandit_grid.data(pd.read_csv(grid))
-        note = f"Every position of the sliders was simulated beforehand with {bandit_grid.SEEDS} seeds."
+        note = (
+            f"Every position of the sliders was simulated beforehand with {bandit_grid.SEEDS} seeds of "
+            f"{bandit_grid.BATCHES} rollout batches, each of {bandit_grid.GROUPS} groups. The map among the tables of "
+            "the clip alone has more of both, so its shares are others."
+        )
         written["site/bandit.html"] = page("bandit.html.j2", "The bandit, to play with", note=note, sliders=SLIDERS,
                                            command=command_of("bandit_grid"))  # fmt: skip
         written["site/bandit-data.js"] = script("BANDIT", cells)
