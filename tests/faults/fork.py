@@ -10,12 +10,15 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import tqdm.std
 
 from spurious_rewards.errors import InputError, NotebookError
 
@@ -77,6 +80,7 @@ class Fork:
     def _child(self, job: Callable, root: Path, at: int | None, refuse: bool, before: Callable | None) -> None:
         code, said = 0, {}
         try:
+            _own_locks()
             os.environ["SPURIOUS_RUNS_DIR"] = str(root / "runs")
             os.chdir(root)
             with open(os.devnull, "wb") as nothing, open(self.files["stderr"], "wb") as errors:
@@ -123,6 +127,13 @@ class Fork:
     def _read(self, name: str) -> str:
         file = self.files[name]
         return file.read_text(errors="replace") if file.is_file() else ""
+
+
+def _own_locks(kind: type[tqdm.std.tqdm] = tqdm.std.tqdm) -> None:
+    """Give progress bars a lock of this process: forks share tqdm's, and one that is killed while it draws keeps it."""
+    kind.set_lock(threading.RLock())
+    for one in kind.__subclasses__():
+        _own_locks(one)
 
 
 def forked(job: Callable[[], Any], root: Path, **options: Any) -> dict[str, Any]:

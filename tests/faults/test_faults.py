@@ -27,6 +27,18 @@ def test_killed_inside_native_code(stage):
     assert stage.kill_in_time(0.5)["outcome"] == "equal"
 
 
+@pytest.mark.timeout(30)
+def test_a_job_that_is_killed_while_it_draws_progress_holds_nobody_up(tmp_path):
+    fork.tqdm.std.tqdm.get_lock()  # made before the forks, as by any progress bar of this process
+
+    def killed():
+        with fork.tqdm.std.tqdm.get_lock():
+            fork.os.kill(fork.os.getpid(), fork.signal.SIGKILL)
+
+    assert fork.forked(killed, tmp_path)["exit"] == fork.KILLED
+    assert fork.forked(lambda: len(list(fork.tqdm.std.tqdm(range(3)))) - 3, tmp_path)["exit"] == 0
+
+
 @pytest.mark.parametrize("share", [0.3, 0.9])
 def test_a_full_disk_is_one_sentence_and_nothing_finished_is_lost(stage, share):
     row = stage.disk_full(round(share * stage.events))
