@@ -124,3 +124,12 @@ def test_png_where_a_browser_exists(records, tmp_path, monkeypatch):
     shutil.rmtree(tmp_path / "figures")
     written(records, tmp_path, monkeypatch, browser)
     assert (tmp_path / "figures/toy/outcomes.png").read_bytes() == first, "PNGs are byte-stable"
+
+
+def test_a_damaged_page_of_a_figure_is_written_again(records, tmp_path, monkeypatch):
+    written(records, tmp_path, monkeypatch)
+    page = tmp_path / "figures/toy/clip_by_update.html"
+    before = page.read_bytes()
+    page.write_bytes(b"\xe1\xff noise")
+    written(records, tmp_path, monkeypatch)
+    assert page.read_bytes() == before

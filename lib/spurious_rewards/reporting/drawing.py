@@ -128,7 +128,7 @@ def write(figures: Mapping[str, go.Figure], folder: Path) -> str:
         page, drawn = folder / f"{name}.html", folder / f"{name}.png"
         title, note = (html.escape(part) for part in words_of(figure))
         text = PAGE.format(title=title, note=note, image=f"{name}.png", body=body)
-        if page.is_file() and page.read_text(encoding="utf-8") == text:
+        if page.is_file() and page.read_bytes() == text.encode():
             if drawn.is_file():
                 continue
         else:
