@@ -326,7 +326,7 @@ def claim_views(results: Path) -> list[ClaimView]:
         agreeing.sort(key=lambda one: STUDIES.index(one.profile) if one.profile in STUDIES else 1)
         main = next((finding for finding in agreeing if finding.bar is not None), agreeing[0] if agreeing else None)
         first = rows.iloc[0]
-        paper = first["paper-reported"] if "paper-reported" in first else f"{first['paper']}, {first['where']}"
+        paper = f"{first['paper']}, {first['where']}"
         why = main.why if main and main.verdict == overall else WHY[overall.removesuffix(" in part")]
         if overall.endswith("in part"):
             why += " That holds for some settings or models; the others are undecided."
@@ -336,17 +336,14 @@ def claim_views(results: Path) -> list[ClaimView]:
 
 
 def _finding(claim: str, row: dict[str, Any], known: dict[str, Source]) -> Finding:
-    notebook, section, table = CLAIM_PLACES[claim]
-    verdict = row["verdict"]
-    column = scale_column(row["scale"])
-    profile = row.get("profile") or "".join(re.findall(r"\(profile ([\w-]+)\)", row["scale"]))
+    notebook, section, _ = CLAIM_PLACES[claim]
+    column, profile, table = scale_column(row["scale"]), row["profile"], row["table"]
     if column == SCALES[0]:
-        table = row.get("table") or _mechanism_table(row["scale"])
         notebook, section = "05a_bandit" if table.startswith("bandit") else "05b_counterfactual", ""
         source = known.get(table)
         path, runs = f"tables/mechanism/{table}.csv", source.manifests if source else ""
     else:
-        table, source = row.get("table") or table, known.get(profile)
+        source = known.get(profile)
         path, runs = f"tables/{profile}/{table}.csv", f"site/runs-{profile}.html"
     interval = None
     if all(
@@ -356,27 +353,14 @@ def _finding(claim: str, row: dict[str, Any], known: dict[str, Source]) -> Findi
         value, low, high = (float(row[name]) for name in ("estimate", "low", "high"))
         if all(map(math.isfinite, (value, low, high))):
             edge = 1.1 * max(abs(low), abs(high), abs(value), 1e-9)
-            interval = bar(value, low, high, (-edge, edge), str(row.get("unit") or "points"))
-    why = str(row.get("why") or WHY[verdict])
+            interval = bar(value, low, high, (-edge, edge), row["unit"])
     measured = re.sub(r"(?<![\w.−-])-(?=\d)", "−", row["measured"])
-    n_seeds = int(row["n_seeds"]) if row.get("n_seeds") else None
+    n_seeds = int(row["n_seeds"]) if row["n_seeds"] else None
     part = row["says"] if row["says"] in PARTS.values() else ""
     return Finding(
-        part, row["scale"], str(profile), column, measured, str(row.get("n", "")), n_seeds,
-        str(row.get("unit", "")), verdict, why, interval, notebook, section, path, source, runs,
+        part, row["scale"], profile, column, measured, row["n"], n_seeds, row["unit"], row["verdict"], row["why"],
+        interval, notebook, section, path, source, runs,
     )  # fmt: skip
-
-
-def _mechanism_table(scale: str) -> str:
-    for words, name in (
-        ("bandit", "bandit_map"),
-        ("antithetic", "antithetic"),
-        ("priors, one rollout batch", "dose_counterfactual"),
-        ("priors", "dose_response"),
-    ):
-        if words in scale:
-            return name
-    return "counterfactual"
 
 
 WHY = {
