@@ -4,14 +4,16 @@ Notebooks and the workflow cost a process and half a minute each, and a machine 
 Snakemake. This program reads the same profile and makes the same runs: `make reproduce` finds them finished. Phases:
 
     tasks     measure the candidate tasks under every prompt style and choose one (`evaluation.task_search`)
-    rates     train the stage `rates` and choose the step size: highest mean reward of its last five rollout batches
+    rates     train the stage `rates` and choose the step size: highest mean reward of its last five rollout batches.
+              Processes that this leaves idle replay the antithetic pairs of --pairs on the chosen task meanwhile
     runs      train the stage `train`; evaluate base and trained models as the profile's other stages say; perplexities
+    pairs     the rest of the pairs
     pack      tables, and run folders without weights and checkpoints, as tar files of at most 15 MB
 
 What was chosen replaces the profile's task, prompt style and step size, and is written to OUT/choice.json; the profile
 has to be edited to these values before the runs are found again. Every phase resumes.
 
-    python benchmarks/profile_runs.py smollm --phases tasks rates runs pack --processes 14 --out OUT
+    python benchmarks/profile_runs.py smollm --phases tasks rates runs pairs pack --processes 14 --out OUT
 """
 
 from __future__ import annotations
@@ -38,6 +40,10 @@ import pandas as pd
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation import task_search
 from spurious_rewards.evaluation.config import EvalConfig
+from spurious_rewards.mechanism import counterfactual
+from spurious_rewards.mechanism.counterfactual_config import CounterfactualConfig
+from spurious_rewards.mechanism.counterfactual_config import configs as counterfactual_configs
+from spurious_rewards.mechanism.probe_set import ProbeSet
 from spurious_rewards.storage.files import read_json, write_json
 from spurious_rewards.storage.runs import RunFolder, all_runs
 from spurious_rewards.training.config import RunConfig
@@ -80,6 +86,7 @@ def train_one(values: dict[str, Any], evaluations: list[dict[str, Any]]) -> dict
     """Train one run, evaluate it in each way, and measure perplexities; the worker's work."""
     from spurious_rewards.training.run import train
 
+    free_pairs()
     config = RunConfig.from_namespace(values, values.get("options", ""))
     run = train(config, progress=False)
     return measure_model(run.run_id, config.model, str(run.path("model")), config.arm(), evaluations)
@@ -91,6 +98,7 @@ def measure_model(
     """Evaluate one model in each way and measure perplexities; `trained_run` is empty for the untrained one."""
     from spurious_rewards.evaluation.evaluate import evaluate
 
+    free_pairs()
     runs = [evaluate(cell, progress=False) for values in evaluations for cell in cells_of(values, trained_run, model)]
     return {"arm": arm, "run_id": trained_run, "evaluations": [run.run_id for run in runs]} | perplexities(
         folder, evaluations, runs
@@ -133,10 +141,14 @@ class Workers:
         self.pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
         self.end = time.monotonic() + seconds
 
-    def __call__(self, work: Iterable[tuple], what: str) -> list[Any]:
-        """Call (function, *arguments) each in one of the processes; failures are printed and left out."""
+    def __call__(self, work: Iterable[tuple], what: str, beside: Iterable[tuple] = ()) -> list[Any]:
+        """Call (function, *arguments) each in one of the processes; failures are printed and left out.
+
+        Calls of `beside` are made by processes that are idle until all work is done; the rest of them is dropped.
+        """
         began, results = time.monotonic(), []
         futures = [self.pool.submit(*call) for call in work]
+        others = [self.pool.submit(*call) for call in beside]
         for future in self._before_the_end(futures, what):
             try:
                 results.append(future.result())
@@ -144,6 +156,11 @@ class Workers:
                 shown = str(error) if isinstance(error, InputError) else traceback.format_exc()
                 print(f"{what}: {shown}", flush=True)
             print(f"{what}: {len(results)} of {len(futures)} after {time.monotonic() - began:.0f} s", flush=True)
+        for other in others:
+            if not other.cancel() and other.done() and (error := other.exception()):
+                print(f"beside {what}: {error!r}", flush=True)
+        if others:
+            print(f"beside {what}: {sum(other.done() and not other.cancelled() for other in others)} calls", flush=True)
         return results
 
     def _before_the_end(self, futures: list[Future], what: str) -> Iterator[Future]:
@@ -156,7 +173,7 @@ class Workers:
 
     def stop(self) -> None:
         """End all processes, whatever they do."""
-        running = list(self.pool._processes.values())
+        running = list((self.pool._processes or {}).values())  # None once it has been stopped
         self.pool.shutdown(wait=False, cancel_futures=True)
         for process in running:
             process.kill()
@@ -180,13 +197,53 @@ def tasks(options: argparse.Namespace, workers: Workers, model: str, choice: dic
     choice |= {"task": chosen["task"], "prompt_style": chosen["style"]}
 
 
+_PAIRS: dict[str, Any] = {}
+"""Trainers and probe set of the setting whose pairs this process replays."""
+
+
+def replay_pair(config: CounterfactualConfig, pair: int) -> None:
+    """Compute the file of one pair in the run folder of its setting; `mechanism counterfactual` puts them together."""
+    from spurious_rewards.mechanism.replay import Arms
+
+    folder = RunFolder.open(config.run_id(), config)
+    if _PAIRS.get("config") != config:
+        _PAIRS.clear()
+        arms = Arms(config)
+        _PAIRS.update(config=config, arms=arms, probe=ProbeSet.sample(config, arms.model, arms.tokenizer))
+    counterfactual._part(folder, config, _PAIRS["arms"], _PAIRS["probe"], range(pair, pair + 1))
+
+
+def pairs_of(sizes: list[str], choice: dict[str, Any]) -> list[tuple]:
+    """List the calls that compute the pairs of these sizes of the counterfactual, on the chosen task."""
+    swaps = {"train_set": choice["task"], "probe_set": f"{choice['task']}_test", "prompt_style": choice["prompt_style"]}
+    settings = [replace(config, **swaps) for size in sizes for config in counterfactual_configs(size)]
+    return [(replay_pair, config, pair) for config in settings for pair in range(config.max_pairs)]
+
+
+def pairs(options: argparse.Namespace, workers: Workers, choice: dict[str, Any]) -> None:
+    """Phase `pairs`: what `rates` left of the pairs."""
+    workers(pairs_of(options.pairs, choice), "pairs")
+
+
+def free_pairs() -> None:
+    """Let go of the trainers of the pairs, whose memory a training needs."""
+    import gc
+
+    import torch
+
+    if _PAIRS:
+        _PAIRS.clear()
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
 def rates(options: argparse.Namespace, workers: Workers, profile: Profile, choice: dict[str, Any]) -> None:
-    """Phase `rates`: ground truth at each step size, and the choice among them."""
+    """Phase `rates`: ground truth at each step size, and the choice among them; beside it, pairs."""
     from spurious_rewards.training.run import train
 
     work = [parameters(job, choice, profile) for job in profile.jobs if job.stage == "rates"]
     configs = [RunConfig.from_namespace(values, values.get("options", "")) for values in work]
-    workers([(train, config, None, False) for config in configs], "rates")
+    workers([(train, config, None, False) for config in configs], "rates", pairs_of(options.pairs, choice))
     rows = []
     for config in configs:
         run = RunFolder.open(config.run_id(), config)
@@ -265,12 +322,13 @@ def main() -> None:
     """Run the phases in their order."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("profile")
-    parser.add_argument("--phases", nargs="+", default=["tasks", "rates", "runs", "pack"])
+    parser.add_argument("--phases", nargs="+", default=["tasks", "rates", "runs", "pairs", "pack"])
     parser.add_argument("--processes", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=1e9, help="time for all phases but the last, pack")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tasks", nargs="+", default=list(task_search.TASKS))
     parser.add_argument("--styles", nargs="+", help="default: all that leave the answer's beginning to the model")
+    parser.add_argument("--pairs", nargs="*", default=["smollm2", "smollm2-bf16"], help="sizes of the counterfactual")
     parser.add_argument("--problems", type=int, default=64)
     parser.add_argument("--tokens", type=int, default=64)
     options = parser.parse_args()
@@ -286,6 +344,7 @@ def main() -> None:
         "tasks": lambda: tasks(options, workers, model, choice),
         "rates": lambda: rates(options, workers, profile, choice),
         "runs": lambda: runs(options, workers, profile, model, choice),
+        "pairs": lambda: pairs(options, workers, choice),
         "pack": lambda: pack(options.out),
     }
     for phase in options.phases:

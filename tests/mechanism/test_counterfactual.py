@@ -1,6 +1,7 @@
 """The paired counterfactual: pairing proven, exact controls, resuming, the stopping rule, the committed records."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -295,6 +296,18 @@ def test_committed_antithetic_tables_follow_from_their_records():
     for name, table in records.tables("antithetic").items():
         committed = pd.read_csv(RESULTS / f"tables/mechanism/{name}.csv")
         pd.testing.assert_frame_equal(table, committed, rtol=1e-4, atol=1e-9, check_dtype=False)
+
+
+def test_bf16_replays_differ_by_its_rounding_and_keep_pairing(runs_dir):
+    """The updates run under autocast: arms still start alike, and the ids of fp32 settings are what they were."""
+    fp32 = replace(configs("tiny")[0], max_pairs=2)
+    bf16 = replace(fp32, bf16=True)
+    assert fp32.run_id() != bf16.run_id() and "bf16" not in fp32.identity()
+    one, two = (
+        pd.read_parquet(counterfactual.run(config, progress=False).path("pairs.parquet")) for config in (fp32, bf16)
+    )
+    assert (two["first_gap"] == 0).all() and two.groupby(["pair", "sign"])["rollouts_sha"].nunique().eq(1).all()
+    assert (one["first_loss"] != two["first_loss"]).any()
 
 
 def test_antithetic_pairs_need_a_fair_coin():

@@ -3,10 +3,12 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
@@ -156,6 +158,15 @@ def test_the_commit_and_dirt_are_those_of_the_checkout(project, monkeypatch):
     archive.mkdir()
     monkeypatch.setattr(provenance_module, "code_root", lambda: archive)
     assert provenance_module.git_state() == ("unknown", "unknown")
+    # An archive that git made says of which commit it is.
+    for name in (".gitattributes", ".git_archival.txt"):
+        shutil.copy(Path(__file__).parents[2] / name, project)
+    subprocess.run([*git, "add", "-A"], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "y"], check=True)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    packed = subprocess.run(["git", "archive", "HEAD"], capture_output=True, check=True).stdout
+    subprocess.run(["tar", "x", "-C", archive], input=packed, check=True)
+    assert provenance_module.git_state() == (commit, "unknown")
 
 
 def test_limits_of_a_container_count(project, monkeypatch):

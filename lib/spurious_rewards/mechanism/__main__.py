@@ -64,9 +64,9 @@ def counterfactual(
     """Compute or find settings of the paired counterfactual of language models, and write the results.
 
     Args:
-        size: notebook, antithetic, one-sign or tiny.
+        size: notebook, antithetic, one-sign, smollm2, smollm2-bf16 or tiny.
         model: registry names or folders, joined by commas.
-        prompt_style: without one, organism for organisms, else simplerl.
+        prompt_style: without one the size's, else organism for organisms and simplerl for others.
         settings: only those that begin so, as in sgd or 'adamw 0.001,sgd 1'.
         max_pairs: end a setting at this many pairs.
         out: folder that gets tables/, records/ and manifests/.

@@ -272,9 +272,11 @@ class PairRecords:
         return effects(self.pairs, self.problems, self.checkpoints, self.levels)
 
     def tables(self, name: str) -> dict[str, pd.DataFrame]:
-        """Compute the tables of these records: `name` (see `effects`) and, of antithetic pairs, `drift`."""
-        drift = {"drift": drift_table(self.levels, self.checkpoints, self.pairs)} if "code_noise" in self.levels else {}
-        return {name: self.effects(), **drift}
+        """Compute the tables of these records: `name` (see `effects`) and, of antithetic pairs, the drift."""
+        if "code_noise" not in self.levels:
+            return {name: self.effects()}
+        drift = "drift" if name == "antithetic" else f"{name}_drift"
+        return {name: self.effects(), drift: drift_table(self.levels, self.checkpoints, self.pairs)}
 
 
 def _key(manifest: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -74,6 +74,8 @@ class CounterfactualConfig(Config):
     max_prompt_tokens: int = 128
     max_completion_tokens: int = 64
     temperature: float = 1.0
+    bf16: bool = False
+    """Whether forward passes of rollouts and updates run in bf16, as a run's on a GPU do; weights stay in fp32."""
     seed: int = 0
 
     probe_set: str = "synthetic_test"
@@ -141,9 +143,17 @@ class CounterfactualConfig(Config):
         """Return the training run whose trainer replays `mode`; its rollout batches are the pairs' and warm-ups."""
         shared = {field.name: getattr(self, field.name) for field in fields(RunConfig) if hasattr(self, field.name)}
         return RunConfig(
-            **shared, clip_mode=mode, precision="fp32", engine="shared_prefix", allow_inert_clip=True, top1_prob=False,
-            rollouts_kept_per_batch=0, rollout_batches=self.max_pairs * self.batches_per_pair,
+            **shared, clip_mode=mode, precision="bf16" if self.bf16 else "fp32", engine="shared_prefix",
+            allow_inert_clip=True, top1_prob=False, rollouts_kept_per_batch=0,
+            rollout_batches=self.max_pairs * self.batches_per_pair,
         )  # fmt: skip
+
+    def identity(self) -> dict[str, Any]:
+        """Return the fields that change what is computed; `bf16` only where it is set, so that older ids stay."""
+        found = super().identity()
+        if not self.bf16:
+            del found["bf16"]
+        return found
 
     def setting(self) -> str:
         """Return a short readable name of optimizer and step size."""
@@ -163,7 +173,7 @@ def configs(
         size: a name in `SIZES`.
         only: keeps the settings whose name begins so, for example `adamw` or `"adamw 0.0001"`, joined by commas.
         model: registry names or folders, joined by commas; empty for the models of the size.
-        prompt_style: empty for `organism`, and for `simplerl` if a model is not an organism.
+        prompt_style: empty for the size's, else for `organism`, and for `simplerl` if a model is not an organism.
         max_pairs: ends the settings earlier than the size does; 0: as the size says.
 
     Raises:
@@ -178,10 +188,9 @@ def configs(
     found = []
     for name in model.split(",") if model else models:
         style = "organism" if resolve(name).kind == "organism" else "simplerl"
+        own = {"prompt_style": style, **values, **({"prompt_style": prompt_style} if prompt_style else {})}
         found += [
-            CounterfactualConfig(
-                model=name, prompt_style=prompt_style or style, optimizer=optimizer, learning_rate=step, **values
-            )
+            CounterfactualConfig(model=name, optimizer=optimizer, learning_rate=step, **own)
             for optimizer, step in settings
         ]
     if only:
@@ -193,7 +202,15 @@ def configs(
     return found
 
 
+_SMOLLM2: dict[str, Any] = {
+    "settings": (("adamw", 1e-5), ("adamw", 3e-5)), "models": ("smollm2-135m-instruct",),
+    "clip_modes": "none,two_sided", "train_set": "sums", "probe_set": "sums_test",
+    "prompt_style": "worked_examples", "n_train_problems": 1000,
+    "min_pairs": 10, "max_pairs": 10, "target_quantity": "entropy", "pairs_per_part": 1,
+}  # fmt: skip
 SIZES: dict[str, dict[str, Any]] = {
+    "smollm2": _SMOLLM2,
+    "smollm2-bf16": {**_SMOLLM2, "settings": (("adamw", 1e-5),), "bf16": True},
     "antithetic": {
         "settings": (("adamw", 3e-5), ("adamw", 1e-4), ("adamw", 3e-4)),
         "models": ("qwen-like", "one-token", "llama-like"),
@@ -214,4 +231,5 @@ SIZES: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 """Fields by which a size differs from the defaults, with its settings and models. `antithetic` and `one-sign` are the
-committed ones; `notebook` has a few pairs; `tiny` asks whether it works at all with a model."""
+committed ones, `smollm2` and `smollm2-bf16` those of a model that nobody here made; `notebook` has a few pairs; `tiny`
+asks whether it works at all with a model."""

@@ -185,7 +185,8 @@ class Arms:
         n, size = self.config.prompts_per_batch, self.config.group_size
         rows = [row for row in trainer.train_dataset[index * n : (index + 1) * n] for _ in range(size)]
         trainer._step, trainer._buffered_inputs = 0, None
-        trainer._prepare_inputs(rows)
+        with trainer.accelerator.autocast():
+            trainer._prepare_inputs(rows)
         micro_batches, trainer._buffered_inputs = trainer._buffered_inputs, None
         rewards = torch.tensor(list(trainer._logs["rewards"][trainer.reward_func_names[0]])[-n * size :])
         trainer._metrics["train"].clear()
@@ -204,7 +205,8 @@ class Arms:
         losses = []
         for i, micro in enumerate(micro_batches):
             trainer.accelerator.gradient_state._set_sync_gradients(i == len(micro_batches) - 1)
-            loss = trainer._compute_loss(trainer.model, micro)
+            with trainer.accelerator.autocast():
+                loss = trainer._compute_loss(trainer.model, micro)
             loss.backward()
             losses.append(loss.item())
         norm = torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), trainer.args.max_grad_norm)

@@ -1,7 +1,8 @@
 """Record what a number depends on besides its configuration: commit, locks, versions, hardware, time, memory.
 
-Nothing heavy is imported: versions come from package metadata. Whatever cannot be found out is "unknown", so that the
-project also works from a downloaded archive without git.
+Nothing heavy is imported: versions come from package metadata. Whatever cannot be found out is "unknown". The project
+also works without git from an archive (`git archive`, or one downloaded from GitHub): its commit stands in the file
+.git_archival.txt, which git fills in when it makes the archive.
 
 >>> sorted(provenance())
 ['arithmetic', 'command', 'commit', 'dirty', 'hardware', 'lock_hashes', 'notebook', 'python', 'versions']
@@ -53,20 +54,28 @@ def provenance() -> dict[str, Any]:
 
 
 def git_state() -> tuple[str, bool | str]:
-    """Find the commit of the code and whether it was changed since; both "unknown" without git or outside a repository.
+    """Find the commit of the code and whether it was changed since; "unknown" what cannot be found out.
 
-    `results/` does not count as a change: the report rewrites it, and it is no input of any run.
+    Of an archive the commit is known, but not whether its files were changed since. `results/` does not count as a
+    change: the report rewrites it, and it is no input of any run.
     """
     root = code_root()
-    # A checkout that belongs to somebody else is refused by git unless it is named as safe; its hooks stay off. A
-    # downloaded archive unpacked inside another repository has no commit: the other one's says nothing about it.
+    # A checkout that belongs to somebody else is refused by git unless it is named as safe; its hooks stay off. Where
+    # an archive is unpacked inside another repository, that one's commit says nothing about it.
     git = ("git", "-c", f"safe.directory={root}", "-c", "core.fsmonitor=false", "-C", str(root))
     found = _output(*git, "rev-parse", "HEAD", "--show-toplevel") if root else None
     commit, _, top = (found or "").partition("\n")
     if not top or not os.path.samefile(top, str(root)):
-        return "unknown", "unknown"
+        return _commit_of_archive(root), "unknown"
     status = _output(*git, "status", "--porcelain", "--", ".", ":(exclude)results")
     return commit, "unknown" if status is None else bool(status)
+
+
+def _commit_of_archive(root: Path | None) -> str:
+    """Read the commit that `git archive` wrote into .git_archival.txt; "unknown" if the folder is no archive."""
+    file = root / ".git_archival.txt" if root else None
+    text = file.read_text(encoding="utf-8").strip() if file and file.is_file() else ""
+    return text if re.fullmatch("[0-9a-f]{40}", text) else "unknown"
 
 
 def lock_hashes() -> dict[str, str]:
