@@ -10,7 +10,8 @@ import statistics
 import tempfile
 import threading
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import PrinterCallback, TrainerCallback
@@ -24,6 +25,9 @@ from spurious_rewards.training.config import RunConfig
 from spurious_rewards.training.plain import PlainGRPO
 from spurious_rewards.training.prompts import training_rows, within_limit
 from spurious_rewards.training.run import make_trainer
+
+if TYPE_CHECKING:
+    from spurious_rewards.data.problem import Problem
 
 DEFAULT = "default diagnostics"
 CONTESTANTS = {  # fields of RunConfig by which ours differ from the organism's run
@@ -186,9 +190,11 @@ def stock_trainer(config: RunConfig, rows: list[dict], folder: str) -> Any:
     )
 
 
-def contest(config: RunConfig, names: tuple[str, ...]) -> dict[str, Contestant]:
-    """Let the contestants take turns over all rollout batches of `config`."""
-    problems = generate(512, seed=0, split="train")
+def contest(
+    config: RunConfig, names: tuple[str, ...], problems: Sequence[Problem] | None = None
+) -> dict[str, Contestant]:
+    """Let the contestants take turns over all rollout batches of `config`; without problems, on the organisms' task."""
+    problems = problems or generate(512, seed=0, split="train")
     _, tokenizer = load(config.model)
     rows = training_rows(within_limit(problems, config, tokenizer), config)
     for row in rows:

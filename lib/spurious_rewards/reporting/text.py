@@ -58,6 +58,14 @@ BENCHMARKS = {
     "training/clip_noise_floor": "The clip noise floor: share of tokens whose ratio leaves the band by rounding alone, "
     "when log π_old comes from other batches than the update's (benchmarks/clip_noise_floor.py). The literature puts "
     "all clipping in real runs under 0.2 % of tokens (arXiv 2512.16912).",
+    "training/task_search": "SmolLM2 on graded tasks under every prompt that leaves the answer's beginning to it: "
+    "pass@1 and pass@16 of 64 problems, and the cell that the rule of evaluation.task_search chose.",
+    "training/step_size_search": "SmolLM2 on the chosen task, ground truth: mean reward of the first and last five of "
+    "15 rollout batches, and the step size that the rule chose.",
+    "training/real_model_trl": "SmolLM2: CPU seconds of one rollout batch of 8 rollouts against stock TRL "
+    "(benchmarks/real_model.py).",
+    "training/real_model_ways": "SmolLM2: CPU seconds and peak memory of one rollout batch of 8 rollouts, one change "
+    "at a time (benchmarks/real_model.py).",
     "grader_benchmark": "Speed of the graders (benchmarks/grader.py).",
 }
 """Tables that benchmarks write, below results/tables, and their captions."""
