@@ -4,11 +4,14 @@ import dataclasses
 
 import pandas as pd
 import pytest
+from scipy import stats
 
+from spurious_rewards.evaluation.statistics import Effect
 from spurious_rewards.reporting.claims import claims_table
 from spurious_rewards.reporting.evidence import MODEL, MODELS, SETTING, Evidence
-from spurious_rewards.reporting.protocol import Arm, Protocol, Rule
-from spurious_rewards.reporting.training_claims import claim_tests
+from spurious_rewards.reporting.protocol import Arm, Protocol, Rule, protocol_of
+from spurious_rewards.reporting.training_claims import ClaimTest, _adjusted, claim_tests, planned_tests
+from spurious_rewards.storage.paths import code_root
 
 PROBLEMS = [f"p{i}" for i in range(40)]
 
@@ -102,6 +105,47 @@ def test_tests_are_adjusted_within_the_family(several):
     assert family["p_adjusted"].iloc[smallest] == pytest.approx(7 * p[smallest])
     alone = claim_tests(several, dataclasses.replace(Protocol(), family=()))
     assert alone["p_adjusted"].tolist() == alone["p_value"].tolist()
+
+
+def test_the_family_counts_what_was_planned_and_each_look_its_own_level():
+    """By hand: p counts as p · 0.05 / level of its look; the smallest is multiplied by the number of planned tests."""
+    looks = dataclasses.replace(protocol_of("decide"), models=())
+    early, last = (looks.look(n, "C1")[1] for n in (8, 32))
+    found = [claim_test(p=0.001, level=early), claim_test(p=0.0055, level=last)]
+    scaled = [0.001 * 0.05 / early, 0.0055 * 0.05 / last]
+    assert 0.5 < scaled[0] < 0.6 and 0.006 < scaled[1] < 0.007
+    assert _adjusted(found, looks) == pytest.approx([scaled[0], 2 * scaled[1]])
+    planned = protocol_of("decide")
+    assert planned_tests(planned) == 13 and "the 13 planned tests" in (code_root() / "docs" / "protocol.md").read_text()
+    assert _adjusted(found, planned) == pytest.approx([1.0, 13 * scaled[1]])
+    blocked = [dataclasses.replace(found[0], obstacle="too few"), found[1]]
+    assert _adjusted(blocked, looks) == pytest.approx([0.001, scaled[1]])
+
+
+def claim_test(p, level):
+    """A test of C1 whose effect has this p-value."""
+    effect = Effect.of(0.1, se=0.1 / stats.t.isf(p / 2, 7), df=7, n=8)
+    return ClaimTest("C1", "random reward", "x", "accuracy", "change", effect, "gain", 0.03, level, 40)
+
+
+def test_the_spread_is_picked_among_the_seeds_of_the_look(records):
+    """Beyond the eighth seed the order of the models turns; those seeds wait, so it must not matter."""
+    arms = [("qwen-like", RANDOM, [30, 31] * 4 + [0] * 7), ("llama-like", RANDOM, [20, 21] * 4)]
+    table = claim_tests(profile(records, arms, {"qwen-like": 20, "llama-like": 20}), looked())
+    row = table[table["claim"].eq("C3")].iloc[0]
+    assert row["about"].endswith("qwen-like minus llama-like") and row["estimate"] == pytest.approx(10 / 40)
+    losing = [("qwen-like", RANDOM, [10, 11] * 4), ("llama-like", RANDOM, [1, 2] * 4)]
+    table = claim_tests(profile(records, losing, {"qwen-like": 20, "llama-like": 20}))
+    row = table[table["claim"].eq("C3")].iloc[0]
+    assert (row["verdict"], row["why"]) == (
+        "undecided",
+        "No model gains, so there is no gain that could depend on the model.",
+    )
+
+
+def looked():
+    """The default rules with looks at 8 and 16 seeds."""
+    return dataclasses.replace(Protocol(), least=8, most=16)
 
 
 def test_few_seeds_give_no_verdict(records):
@@ -220,7 +264,8 @@ def test_gammas(records):
     assert rows(g0_5=gains, g0_001=gains, g0=gains)["verdict"] == "contradicted", "a gain at γ = 0"
     row = rows(g0_5=loses, g0_001=gains, g0=flat)
     assert row["verdict"] == "contradicted" and row["why"].startswith("γ = 0.5: The effect lies below 0")
-    assert row["measured"] == "accuracy: γ = 0.5 -23.8, γ = 0.001 +26.2, γ = 0 +0.0 points"
+    measured = row["measured"].split("; ")
+    assert measured[0].startswith("accuracy: γ = 0.5 -23.8 [") and measured[2] == "γ = 0 +0.0 [+0.0, +0.0] points"
     assert rows(g0_5=gains)["verdict"] == "not run", "one γ is no comparison"
 
 
@@ -250,7 +295,8 @@ def test_where_code_should_be_worse(records):
     # code on 20 problems, 5 of them right; language on 20, 15 right
     samples = worse.samples.assign(uses_code=[i % 40 < 20 for i in range(len(worse.samples))])
     samples.loc[base, "correct"] = [i < 5 or i >= 25 for i in range(40)]
-    for model, verdict in (("llama-like", "supported"), ("qwen-like", "contradicted"), ("other", "undecided")):
+    for model, verdict in (("llama-like", "supported"), ("qwen-like", "contradicted"), ("other", "not run")):
         renamed = dataclasses.replace(worse, samples=samples.assign(model=model), runs=worse.runs.assign(model=model))
         row = claims_table([renamed]).set_index("claim").loc["C6"]
-        assert row["verdict"] == verdict and "with code 25.0 %, without 75.0 %" in row["measured"]
+        assert row["verdict"] == verdict
+        assert "with code 25.0 %, without 75.0 %" in row["measured"] or verdict == "not run"

@@ -36,12 +36,12 @@ def test_the_first_figure_shows_the_changes_of_both_arms(records):
 
 def test_sentences_are_short_and_hold_one_number(records, results):
     said = overview.answers(results, [records])
-    assert len(said) == 2 and "+37.5 points" in said[0]
+    assert len(said) == 2 and "random reward changed accuracy by +37.5 points" in said[0]
     committed = [collect.load(name, RESULTS) for name in collect.saved_profiles(RESULTS)]
     said += overview.answers(RESULTS, committed)
-    assert len(said) == 5
+    assert len(said) == 6 and said[2].startswith("GRPO with true rewards") and said[2].endswith("points, a gain.")
     for sentence in said:
-        assert len(sentence.split()) <= 30 and len(re.findall(r"\d+(?:\.\d+)?", sentence)) == 1, sentence
+        assert len(sentence.split()) <= 30 and len(re.findall(r"\d+(?:\.\d+)?", sentence)) <= 2, sentence
 
 
 def test_what_gpus_were_used_for_is_read_from_manifests_and_record(tmp_path):
@@ -66,6 +66,10 @@ def test_what_gpus_were_used_for_is_read_from_manifests_and_record(tmp_path):
 def test_endings_follow_the_limits():
     assert overview.ending(-2, -1, "a gain", "a loss") == "a loss"
     assert overview.ending(-2, 0.0, "a gain", "a loss") == "too little to tell from chance"
+    row = {"low": -2, "high": -1, "verdict": "undecided", "n_seeds": 16, "n_planned": 32}
+    assert overview.ending_of(row, "a gain", "a loss") == "a loss, but no verdict yet"
+    assert overview.ending_of(row | {"n_seeds": 32}, "a gain", "a loss") == "a loss, but not enough for a verdict"
+    assert overview.ending_of(row | {"verdict": "equivalent to nothing"}, "a gain", "a loss") == "too little to matter"
 
 
 def test_verdicts_of_one_scale_are_summed_up():

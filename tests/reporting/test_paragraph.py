@@ -37,10 +37,10 @@ def results(tmp_path):
         ),
         ("C4", "qwen-like (profile toy)", "random reward, without the clip", "change", -0.5, -0.6, -0.4, "destruction"),
         ("C1", "qwen-like-at10 (profile toy)", "random reward", "change", 0.9, 0.8, 1.0, "supported"),
+        ("C1", "llama-like (profile toy)", "random reward", "change", 0.001, -0.01, 0.01, "equivalent to nothing"),
     ]
-    pd.DataFrame(tests, columns=["claim", "scale", "about", "effect", "estimate", "low", "high", "verdict"]).to_csv(
-        tmp_path / "tables" / "toy" / "tests.csv"
-    )
+    names = ["claim", "scale", "about", "effect", "estimate", "low", "high", "verdict"]
+    pd.DataFrame(tests, columns=names).assign(n_seeds=8, n_planned=32).to_csv(tmp_path / "tables" / "toy" / "tests.csv")
     pd.DataFrame(
         {
             "arm": [
@@ -53,6 +53,7 @@ def results(tmp_path):
     ).to_csv(tmp_path / "tables" / "toy" / "clip_activity.csv")
     spread = [("toy", "qwen-like", 3e-5, "spread, with clip", 0.042, 0.03, 0.05, 0.06, 0.049, 0.1)]
     spread += [("toy", "qwen-like", 3e-5, "added by the clip", -0.0005, -0.0016, 0.0006, 0.02, -0.08, 0.13)]
+    spread += [("toy", "qwen-like", 3e-5, "without clip", 0.003, 0.001, 0.006, 0.02, -0.08, 0.13)]
     spread += [("other", "qwen-like", 3e-5, "spread, with clip", 0.9, 0.9, 0.9, 0.9, 0.9, 0.9)]
     spread += [("toy", "qwen-like", 3e-4, "spread, with clip", 0.8, 0.8, 0.8, 0.8, 0.8, 0.8)]
     names = [f"{what}{end}" for what in ("predicted", "measured") for end in ("", "_low", "_high")]
@@ -64,22 +65,32 @@ def results(tmp_path):
 
 def test_each_sentence_follows_from_its_table(results):
     parts = paragraph(results, "toy")
-    assert [len(sentences) for sentences in parts.values()] == [1, 3, 2, 1, 4, 1]
-    said = list(chain(*parts.values()))
-    assert (said[0], said[1], said[-1]) == (WHY, PAIRS, MIND)
+    assert [len(sentences) for sentences in parts.values()] == [5, 3, 2, 1, 5]
+    short = parts.pop("In short")
+    assert (short[0], " ".join(short[-2:])) == (WHY, MIND)
+    assert short[1].endswith(
+        "reward and the clip: qwen-like: a loss, but no verdict yet; llama-like: too little to matter."
+    )
+    assert short[2].endswith(
+        "would drift by +0.30 points over a run without any clip, and the clip would add −0.05 "
+        "(too little to tell from chance)."
+    )
+    said = [WHY, *chain(*parts.values())]
+    assert said[1] == PAIRS
     assert said[2].endswith(
         "of one-token by +0.040, towards code; without any clip they move by +0.0070, too little to tell from chance."
     )
     assert "code of qwen-like by −0.0010, too little" in said[3] and said[3].endswith("by +0.010, towards code.")
     assert said[4].endswith("of qwen-like by −0.05 points, and by no more than 0.16 within the limits.")
-    assert said[5].endswith("differ by +2.0 points (rollouts, paired by seed), which does not contradict that.")
+    assert said[5].endswith("+2.0 points of rollouts [−8.0, +13.0], paired by seed, which is too noisy to check that.")
     assert "step size 3e-5 merely wander, seeds end 4.2 points of code apart (standard deviation)" in said[6]
-    assert said[6].endswith("they end 6.0 apart, as foretold.")
+    assert said[6].endswith("they end 6.0 apart, within the limits of that reckoning.")
     assert said[7].endswith("by −2.1 points, a loss, but no verdict yet.")
-    assert said[8] == "The clip acted on 0.02 % of its tokens."
-    assert said[9].endswith("+8.0 points apart from that of its twin without the clip, towards code.")
+    assert said[8] == "After the first update of a rollout batch the clip acted on 0.02 % of the tokens."
+    assert said[9].endswith("its share of code differs by +8.0 points, towards code.")
     assert said[10] == "Without the clip, its accuracy changed by −50.0 points, a loss."
-    assert len(said) == 12, "organisms of other ages and other models are not spoken of"
+    assert said[11].endswith("of llama-like, which does not prefer code, by +0.1 points, too little to matter.")
+    assert len(said) == 12, "organisms of other ages are not spoken of"
 
 
 def test_what_runs_contradict_is_said(results):

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import stats
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.evaluation.statistics import Effect, Interval, bootstrap_mean, wilson
+from spurious_rewards.evaluation.statistics import CONFIDENCE, Effect, Interval, bootstrap_mean, wilson
 
 SEEDS_FOR_A_VERDICT = 4
 """Fewest seeds on which a verdict may rest: with 2 or 3 an effect's interval misses too often (`coverage`)."""
@@ -61,17 +61,17 @@ class Components:
         )
         return float(np.sqrt(variance)), float(df)
 
-    def seeds_to_decide(self, smallest: float, n_problems: int) -> int | None:
+    def seeds_to_decide(self, smallest: float, n_problems: int, level: float = 1 - CONFIDENCE) -> int | None:
         """Find the fewest seeds that decide about an effect of size `smallest` with power 80 %, either way.
 
-        Enough means that an effect of this size is told from 0 (two-sided, 5 %) and that no effect is shown to be
-        smaller than it (two one-sided tests, 5 % each). None: not even `MOST_SEEDS` do; more problems would.
+        Enough means that an effect of this size is told from 0 (two-sided) and that no effect is shown to be smaller
+        than it (two one-sided tests), each at `level`. None: not even `MOST_SEEDS` do; more problems would.
         """
 
         def enough(n_seeds: int) -> bool:
             se, df = self.expected(n_seeds, n_problems)
-            found = stats.t.ppf(0.975, df) + stats.t.ppf(POWER, df)
-            nothing = stats.t.ppf(0.95, df) + stats.t.ppf(0.5 + POWER / 2, df)
+            found = stats.t.ppf(1 - level / 2, df) + stats.t.ppf(POWER, df)
+            nothing = stats.t.ppf(1 - level, df) + stats.t.ppf(0.5 + POWER / 2, df)
             return bool(max(found, nothing) * se <= smallest)
 
         low, high = 1, 2  # `low` is too few (a single seed has no interval), `high` grows until it is enough

@@ -148,9 +148,13 @@ def code_is_better(evidence: Evidence) -> dict[str, Any] | None:
     base = base[base["temperature"] > 0] if (base["temperature"] > 0).any() else base
     if base.empty:
         return None
+    model = base["model"].iloc[0]
+    [expected] = [sign for sign, names in CODE_ADVANTAGE.items() if model.startswith(names)] or [0]
+    if not expected:  # the paper says nothing of this model
+        return None
     base = base[base["engine"] == base["engine"].iloc[0]]
     code, language = (base[base["uses_code"].astype(bool) == flag]["correct"].astype(bool) for flag in (True, False))
-    n, model = f"{len(code)} answers with and {len(language)} without code", base["model"].iloc[0]
+    n = f"{len(code)} answers with and {len(language)} without code"
     shared = {"outcome": "accuracy", "table": "strategies"}
     if min(len(code), len(language)) < LEAST_ANSWERS:
         missing = Interval(np.nan, np.nan, np.nan, 0)
@@ -160,9 +164,6 @@ def code_is_better(evidence: Evidence) -> dict[str, Any] | None:
     text = (
         f"with code {100 * code.mean():.1f} %, without {100 * language.mean():.1f} %: {advantage.text('points')} ({n})"
     )
-    [expected] = [sign for sign, names in CODE_ADVANTAGE.items() if model.startswith(names)] or [0]
-    if not expected:
-        return finding(advantage, "points", n, text, UNDECIDED, "The paper says nothing of this model.", **shared)
     verdict = judge(advantage, expect="gain" if expected > 0 else "loss")
     return finding(advantage, "points", n, text, verdict, side(advantage), **shared)
 
@@ -184,7 +185,7 @@ def gain_comes_from_switches(evidence: Evidence) -> dict[str, Any] | None:
         verdict, why = UNDECIDED, f"{row['n_seeds']} seeds; a verdict takes {SEEDS_FOR_A_VERDICT}."
     text = f"language → code carries {share.text('%')} of a gain of {gain.text('points')} ({row['arms']})"
     n = f"{row['n_arms']} arms × {row['n_seeds']} seeds × {row['n_problems']} problems"
-    return finding(share, "%", n, text, verdict, why, table="contributions")
+    return finding(share, "%", n, text, verdict, why, table="contributions") | {"n_seeds": row["n_seeds"]}
 
 
 def forcing_follows_accuracy(evidence: Evidence) -> dict[str, Any] | None:

@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from spurious_rewards.evaluation.verdicts import NOTHING
 from spurious_rewards.mechanism.questions import LIKELIER, questions_table
 from spurious_rewards.reporting.claims import PARTS
 from spurious_rewards.reporting.collect import Records
@@ -121,18 +122,34 @@ def bar(value: float, low: float, high: float, axis: tuple[float, float], unit: 
     return Bar(text, place(value), place(low), place(high), place(0.0))
 
 
-def ending(low: float, high: float, gain: str, loss: str, verdict: str = "") -> str:
-    """Say what the 95 % limits allow, and whether the verdict of a test, which may ask for more, is still open.
+def ending(low: float, high: float, gain: str, loss: str, verdict: str = "", final: bool = False) -> str:
+    """Say what the 95 % limits allow, and what the verdict of a test, which may ask for more, makes of it.
+
+    Args:
+        low: lower limit.
+        high: upper limit.
+        gain: what an effect above 0 is called.
+        loss: what an effect below 0 is called.
+        verdict: of the test, if there is one.
+        final: whether no further look at more seeds is planned.
 
     >>> ending(-1.0, 2.0, "a gain", "a loss"), ending(0.1, 2.0, "a gain", "a loss")
     ('too little to tell from chance', 'a gain')
-    >>> ending(0.1, 2.0, "a gain", "a loss", "undecided")
-    'a gain, but no verdict yet'
+    >>> ending(0.1, 2.0, "a gain", "a loss", "undecided"), ending(-0.1, 0.2, "a gain", "a loss", NOTHING)
+    ('a gain, but no verdict yet', 'too little to matter')
     """
+    if verdict in (NOTHING, "nothing"):
+        return "too little to matter"
     said = gain if low > 0 else loss if high < 0 else ""
     if said and verdict == "undecided":
-        said += ", but no verdict yet"
+        said += ", but not enough for a verdict" if final else ", but no verdict yet"
     return said or "too little to tell from chance"
+
+
+def ending_of(row: Mapping[str, Any], gain: str, loss: str) -> str:
+    """Say how one row of a table of tests ended; see `ending`."""
+    planned = row.get("n_planned", 0)
+    return ending(row["low"], row["high"], gain, loss, row["verdict"], bool(planned) and row["n_seeds"] >= planned)
 
 
 def row_of_test(results: Path, profile: str, claim: str, model: str, about: str) -> dict[str, Any]:
@@ -152,45 +169,45 @@ def answers(results: Path, profiles: Sequence[Records]) -> list[str]:
     records = study(profiles)
     if records is not None:
         rows = ablation(records)
-        model = rows["model"].iloc[0]
-        clip = rows[(rows["model"] == model) & (rows["clip_mode"] == "two_sided")].iloc[0]
-        change = 100 * clip["accuracy_change"]
-        verdict = row_of_test(results, records.profile, "C1", model, "random reward").get("verdict", "")
-        tail = ending(clip["accuracy_change_low"], clip["accuracy_change_high"], "a gain", "a loss", verdict)
-        said.append(
-            "In a small model that likes to reason in code, GRPO with a random reward changed accuracy by "
-            f"{change:+.1f} points, {tail}."
-        )
-        effect = _clip_effect(results, records.profile, clip, records)
-        if effect is not None:
-            verdict = row_of_test(results, records.profile, "C4", model, CLIP_ON_OFF).get("verdict", "")
-            low, high = effect["code_difference_low"], effect["code_difference_high"]
-            tail = ending(low, high, "towards code", "away from code", verdict)
+        model = str(rows["model"].iloc[0])
+        if taught := _ground_truth(results, records.profile):
             said.append(
-                f"The clip moved that model's share of code by {100 * effect['code_difference']:+.1f} points, {tail}."
+                "GRPO with true rewards changes the accuracy of a small model that likes to reason in code by "
+                f"{100 * taught['estimate']:+.1f} points, {ending_of(taught, 'a gain', 'a loss')}."
+            )
+        if row := row_of_test(results, records.profile, "C1", model, "random reward"):
+            first = "In a small model that likes to reason in code, GRPO with a random reward changed accuracy by "
+            said.append(
+                f"{'The same training with a random reward changed it by ' if taught else first}"
+                f"{100 * row['estimate']:+.1f} points, {ending_of(row, 'a gain', 'a loss')}."
+            )
+        if row := row_of_test(results, records.profile, "C4", model, CLIP_ON_OFF):
+            said.append(
+                f"The clip moved that model's share of code by {100 * row['estimate']:+.1f} points, "
+                f"{ending_of(row, 'towards code', 'away from code')}."
             )
     table = results / "tables" / "mechanism" / "bandit_map.csv"
     if table.is_file():
         asked = questions_table({"bandit_map": pd.read_csv(table)})
         signs = asked[asked["question"].eq(LIKELIER) & asked["clip_mode"].eq("two_sided")]["sign"]
-        less = f"{100 * (signs < 0).mean():.0f} %" if (signs < 0).any() else "none"
+        less = str((signs < 0).sum()) if (signs < 0).any() else "none"
         said.append(
             "In a bandit with coins for rewards, the clip makes the likelier arm likelier still in "
-            f"{100 * (signs > 0).mean():.0f} % of the settings tried, and less likely in {less}."
+            f"{(signs > 0).sum()} of the {len(signs)} settings tried, and less likely in {less}."
         )
     return [sentence.replace("-", "−", 1) if re.search(r" -\d", sentence) else sentence for sentence in said]
 
 
-def _clip_effect(results: Path, profile: str, arm: pd.Series, records: Records) -> dict[str, Any] | None:
-    path = results / "tables" / profile / "clip_effect.csv"
-    if not path.is_file():
-        return None
-    table = pd.read_csv(path)
-    table = table[(table["reward"] == "random") & (table["clip_mode"] == "two_sided") & (table["temperature"] == 0)]
-    for name in ("gamma", *panel_columns(records)):
-        if name in table:
-            table = table[table[name] == arm[name]]
-    return None if table.empty else {str(name): value for name, value in table.iloc[0].items()}
+def _ground_truth(results: Path, study: str) -> dict[str, Any]:
+    """Find what true rewards do, in the profile that a visitor runs first if it is there, else in the study's arms."""
+    for profile in ("micro", study):
+        path = results / "tables" / profile / "arms.csv"
+        table = pd.read_csv(path) if path.is_file() else pd.DataFrame({"arm": []})
+        rows = table[table["arm"].astype(str).str.startswith("ground_truth, two_sided")]
+        if len(rows):
+            row, name = rows.iloc[0], "accuracy_change"
+            return {"estimate": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"], "verdict": ""}
+    return {}
 
 
 def gpu_numbers(results: Path) -> str:
@@ -305,7 +322,7 @@ def telling(findings: Sequence[Finding], scale: str) -> list[Finding]:
 def _planned(finding: Finding) -> bool:
     """Tell whether a finding is of the study that decides and rests on as many seeds as its protocol asks for."""
     least = protocol_of(DECISIVE).least
-    return finding.profile == DECISIVE and (finding.n_seeds is None or finding.n_seeds >= least)
+    return finding.profile == DECISIVE and finding.n_seeds is not None and finding.n_seeds >= least
 
 
 def claim_views(results: Path) -> list[ClaimView]:
@@ -367,7 +384,7 @@ WHY = {
     "supported": "The 95 % limits exclude no effect, on the side that the claim expects.",
     "contradicted": "The 95 % limits exclude no effect, on the other side.",
     "equivalent to nothing": "The effect lies inside the bounds below which it would not matter.",
-    "undecided": "The 95 % limits hold both an effect and none, or there are too few seeds.",
+    "undecided": "The limits that a verdict takes hold both an effect and none, or seeds are too few or collapsed.",
     "mixed": "Settings or models disagree; the details list them.",
     "not run": "It needs models or prompts that were not run here.",
 }

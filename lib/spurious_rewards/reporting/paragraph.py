@@ -1,8 +1,8 @@
 """Say the answer in words that a newcomer understands, each number filled from a committed table.
 
-What a random reward and the clip do in one rollout batch (`tables/mechanism/drift.csv`), what they do in a whole run
-(the tests of the study with a protocol), and what would change our mind. Sentences whose tables are missing are left
-out; endings follow the 95 % limits, as on the first screen.
+One paragraph in short; then what a random reward and the clip do in one rollout batch (`tables/mechanism/drift.csv`)
+and over a whole run (the tests of the study with a protocol). Sentences whose tables are missing are left out; endings
+follow the 95 % limits and the verdict, as on the first screen.
 
 Usage: `paragraph(results, "decide")`
 """
@@ -17,7 +17,8 @@ from typing import Any
 
 import pandas as pd
 
-from spurious_rewards.reporting.overview import CLIP_ON_OFF, DECISIVE, PREFER_CODE, ending, row_of_test
+from spurious_rewards.reporting.evidence import is_variant
+from spurious_rewards.reporting.overview import CLIP_ON_OFF, DECISIVE, PREFER_CODE, ending, ending_of, row_of_test
 from spurious_rewards.reporting.training_claims import WITHOUT
 from spurious_rewards.reporting.words import setting_words
 
@@ -31,8 +32,11 @@ PAIRS = (
 )
 MIND = (
     "We would take the clip for the cause if code rose clearly more with it than without it, at a step size at which "
-    "true rewards teach, in models that prefer code and not in others."
+    "true rewards teach, in models that prefer code and not in others. Equal gains in both would speak against it."
 )
+SHORT = "In short"
+NOISY = 4
+"""Limits so many times wider than what they are to check say nothing about it."""
 TOWARDS, AWAY = "towards code", "away from code"
 
 
@@ -49,9 +53,46 @@ def paragraph(results: Path, study: str) -> dict[str, list[str]]:
         "Chance": _wandering(results, study),
         "Whole runs": _whole_runs(results, study),
     }
-    said = {part: [re.sub(r"(?<=\s)-(?=\d)", "−", one) for one in sentences] for part, sentences in measured.items()}
-    said = {part: sentences for part, sentences in said.items() if sentences}
-    return {"What can drift": [WHY], **said, "What would change our mind": [MIND]} if said else {}
+    found = {part: list(sentences) for part, sentences in measured.items()}
+    if not any(found.values()):
+        return {}
+    parts = {SHORT: [WHY, *_in_short(results, study), *re.split(r"(?<=\.) ", MIND)], **found}
+    return {
+        part: [re.sub(r"(?<=[\s\[])-(?=\d)", "−", one) for one in sentences]
+        for part, sentences in parts.items()
+        if sentences
+    }
+
+
+def _in_short(results: Path, study: str) -> Iterator[str]:
+    """Say which models a random reward helps, and how much of the drift is the clip's."""
+    ends: dict[str, list[str]] = {}
+    for model in _models(results, study):
+        row = row_of_test(results, study, "C1", model, "random reward")
+        ends.setdefault(ending_of(row, "a gain", "a loss"), []).append(model)
+    if ends:
+        words = "; ".join(f"{', '.join(models)}: {end}" for end, models in ends.items())
+        yield f"Accuracy after whole runs with a random reward and the clip: {words}."
+    clip = _foretold(results, study, "added by the clip")[-1:]
+    none = _foretold(results, study, "without clip")[-1:]
+    for row, other in zip(clip, none, strict=False):
+        yield (
+            f"Reckoned from single rollout batches, {row['model']}'s share of code would drift by "
+            f"{100 * other['predicted']:+.2f} points over a run without any clip, and the clip would add "
+            f"{100 * row['predicted']:+.2f} ({ending(row['predicted_low'], row['predicted_high'], TOWARDS, AWAY)})."
+        )
+
+
+def _models(results: Path, study: str) -> list[str]:
+    """List the models whose whole runs were judged, those that prefer code first."""
+    path = results / "tables" / study / "tests.csv"
+    if not path.is_file():
+        return []
+    table = pd.read_csv(path)
+    table = table[table["claim"].eq("C1") & table["about"].eq("random reward")]
+    names = table["scale"].str.split(" (", regex=False).str[0].drop_duplicates()
+    own = [str(name) for name in names if not is_variant(str(name))]
+    return sorted(own, key=lambda name: PREFER_CODE.index(name) if name in PREFER_CODE else len(PREFER_CODE))
 
 
 def plain(value: float) -> str:
@@ -94,10 +135,13 @@ def _added_up(results: Path, study: str) -> Iterator[str]:
             f"{row['model']} by {100 * row['predicted']:+.2f} points, and by no more than {100 * limit:.2f} within the "
             "limits."
         )
-        inside = row["measured_low"] <= row["predicted"] <= row["measured_high"]
+        low, high = row["measured_low"], row["measured_high"]
+        inside = low <= row["predicted"] <= high
+        said = "agrees with" if inside else "contradicts"
+        said = "is too noisy to check" if inside and high - low > NOISY * 2 * limit else said
         yield (
-            f"Whole runs with and without the clip differ by {100 * row['measured']:+.1f} points (rollouts, paired by "
-            f"seed), which {'does not contradict' if inside else 'contradicts'} that."
+            f"Whole runs with and without the clip differ by {100 * row['measured']:+.1f} points of rollouts "
+            f"[{100 * low:+.1f}, {100 * high:+.1f}], paired by seed, which {said} that."
         )
 
 
@@ -108,7 +152,7 @@ def _wandering(results: Path, study: str) -> Iterator[str]:
         yield (
             f"If runs of {row['model']} at {setting_words('learning_rate', row['learning_rate'])} merely wander, seeds "
             f"end {100 * row['predicted']:.1f} points of code apart (standard deviation); they end "
-            f"{100 * row['measured']:.1f} apart, {'as' if alike else 'not as'} foretold."
+            f"{100 * row['measured']:.1f} apart, {'within' if alike else 'outside'} the limits of that reckoning."
         )
 
 
@@ -133,26 +177,28 @@ def _activity(results: Path, study: str, model: str) -> str:
     own = table[table["arm"].str.startswith(f"random γ=0.5, two_sided, model={model}")]
     rate = own["arm"].str.extract(r"learning_rate=([\d.e-]+)")[0].astype(float)
     own = own[rate.isna() | rate.eq(rate.min())]
-    return f"The clip acted on {100 * own['clip_fraction_later_mean'].iloc[0]:.2g} % of its tokens." if len(own) else ""
+    share = 100 * own["clip_fraction_later_mean"].iloc[0] if len(own) else 0.0
+    return (
+        f"After the first update of a rollout batch the clip acted on {share:.2g} % of the tokens." if len(own) else ""
+    )
 
 
 def _whole_runs(results: Path, study: str) -> Iterator[str]:
     """Say what whole runs of the study do to accuracy, and the clip to code, model by model."""
-    for model in PREFER_CODE:
+    for model in _models(results, study):
         if row := row_of_test(results, study, "C1", model, "random reward"):
-            tail = ending(row["low"], row["high"], "a gain", "a loss", row["verdict"])
+            whose = model if model in PREFER_CODE else f"{model}, which does not prefer code,"
             yield (
-                f"Over whole runs with the clip, a random reward changed the accuracy of {model} by "
-                f"{100 * row['estimate']:+.1f} points, {tail}."
+                f"Over whole runs with the clip, a random reward changed the accuracy of {whose} by "
+                f"{100 * row['estimate']:+.1f} points, {ending_of(row, 'a gain', 'a loss')}."
             )
             if acted := _activity(results, study, model):
                 yield acted
         if row := row_of_test(results, study, "C4", model, CLIP_ON_OFF):
-            tail = ending(row["low"], row["high"], "towards code", "away from code", row["verdict"])
             yield (
-                f"Its share of code ended {100 * row['estimate']:+.1f} points apart from that of its twin without the "
-                f"clip, {tail}."
+                f"Against the same seeds without the clip, its share of code differs by {100 * row['estimate']:+.1f} "
+                f"points, {ending_of(row, TOWARDS, AWAY)}."
             )
         if row := row_of_test(results, study, "C4", model, f"random reward, {WITHOUT}"):
-            tail = ending(row["low"], row["high"], "a gain", "a loss", row["verdict"])
+            tail = ending_of(row, "a gain", "a loss")
             yield f"Without the clip, its accuracy changed by {100 * row['estimate']:+.1f} points, {tail}."

@@ -21,7 +21,7 @@ Usage: `protocol_of("decide").claims["C4"].effect`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from spurious_rewards.errors import InputError, check_name
@@ -115,6 +115,8 @@ class Protocol:
     settings: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     family: tuple[str, ...] = PRIMARY
     claims: Mapping[str, Rule] = field(default_factory=lambda: CLAIMS)
+    models: tuple[str, ...] = ()
+    """Models that the profile plans to train, further checkpoints of a recipe included."""
 
     @classmethod
     def from_mapping(cls, values: Any, where: str = "protocol") -> Protocol:
@@ -185,7 +187,11 @@ def protocol_of(profile: str) -> Protocol:
     """
     path = project_root() / "profiles" / f"{profile}.yaml"
     values = read_mapping(read_text(path), path.name) if path.is_file() else {}
-    return Protocol.from_mapping(values["protocol"], f"protocol of {path.name}") if "protocol" in values else Protocol()
+    if "protocol" not in values:
+        return Protocol()
+    grids = [stage["grid"] for stage in values["stages"].values() if "config" in stage and "grid" in stage]
+    models = dict.fromkeys(model for grid in grids for model in grid.get("model", ()))
+    return replace(Protocol.from_mapping(values["protocol"], f"protocol of {path.name}"), models=tuple(models))
 
 
 def _mapping(value: Any, where: str, known: Any = None, needed: tuple[str, ...] = ()) -> Mapping[str, Any]:

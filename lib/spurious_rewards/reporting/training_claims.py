@@ -19,7 +19,7 @@ import pandas as pd
 from spurious_rewards.evaluation.crossed import SEEDS_FOR_A_VERDICT, Components, effect, effect_difference
 from spurious_rewards.evaluation.significance import holm
 from spurious_rewards.evaluation.statistics import Effect, Interval
-from spurious_rewards.evaluation.verdicts import NOTHING, SUPPORTED, UNDECIDED, every, judge, what_happens
+from spurious_rewards.evaluation.verdicts import NOTHING, SUPPORTED, UNDECIDED, every, judge, level_at, what_happens
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.evidence import MODELS, SETTING, Evidence, is_variant, recipe_of
 from spurious_rewards.reporting.protocol import CONTEXT, OUTCOMES, Arm, Protocol, Rule, protocol_of
@@ -27,6 +27,9 @@ from spurious_rewards.reporting.words import p_words, reward_words
 
 WITHOUT = "without the clip"
 """What the second row of C4 is about."""
+COLLAPSED = "Some seeds collapsed and others did not"
+MOST_INTERVALS = 4
+"""Arms of a claim whose limits fit into one cell of a table."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class ClaimTest:
     secondary: bool = False
     """Whether its part of the profile is a variant, which no primary claim is about."""
     decide: int | None = None
-    """Seeds that would decide either way; None if more problems are needed."""
+    """Seeds that would decide either way, beyond those there are; None if only more problems would."""
 
     @property
     def primary(self) -> bool:
@@ -74,11 +77,8 @@ def claim_tests(records: Records, protocol: Protocol | None = None) -> pd.DataFr
     protocol = protocol or protocol_of(records.profile)
     whole = Evidence(_counted(records, protocol))
     found = [test for name, rule in protocol.claims.items() for test in _of_claim(name, rule, whole, protocol)]
-    adjusted = np.array([test.p_value() for test in found])
-    family = np.array([test.primary and test.claim in protocol.family and not test.obstacle for test in found], bool)
-    adjusted[family] = holm(adjusted[family])
     rows = []
-    for test, p_value in zip(found, adjusted, strict=True):
+    for test, p_value in zip(found, _adjusted(found, protocol), strict=True):
         verdict, why = _verdict(test, float(p_value), protocol)
         shown = test.shown(protocol.confidence)
         row: dict[str, object] = {name: getattr(test, name) for name in ("claim", "scale", "about", "outcome")}
@@ -87,9 +87,39 @@ def claim_tests(records: Records, protocol: Protocol | None = None) -> pd.DataFr
         row["n_seeds"] = test.effect.n
         row["n_planned"] = protocol.most if test.primary and test.claim in protocol.family else 0
         row |= {"n_problems": test.n_problems, "p_value": test.p_value(), "p_adjusted": p_value}
-        rows.append(row | {"seeds_to_decide": test.decide, "verdict": verdict, "why": why})
+        open_yet = verdict == UNDECIDED and COLLAPSED not in test.obstacle
+        rows.append(row | {"seeds_to_decide": test.decide if open_yet else None, "verdict": verdict, "why": why})
     table = pd.DataFrame(rows)
     return table.astype({"seeds_to_decide": "Int64"}) if len(table) else table
+
+
+def planned_tests(protocol: Protocol) -> int:
+    """Count the tests of the family that a profile plans: one per model and arm, of a spread one over all models."""
+    models = [model for model in protocol.models if not is_variant(model)]
+    rules = [rule for name, rule in protocol.claims.items() if name in protocol.family]
+    arms = [1 if rule.effect == "spread" else sum(arm.expect != CONTEXT for arm in rule.arms) for rule in rules]
+    return sum(n if rule.effect == "spread" else n * len(models) for n, rule in zip(arms, rules, strict=True))
+
+
+def _adjusted(found: list[ClaimTest], protocol: Protocol) -> np.ndarray:
+    """Return the p-values of the tests, those of the family adjusted by Holm over all its planned tests.
+
+    A look has a level of its own, so a p-value of the family counts as p · (1 − confidence) / level: a test rejects
+    where the adjusted value lies below 1 − confidence. Planned tests that were not run, or that may not be judged
+    yet, count as p = 1.
+    """
+    adjusted = np.array([test.p_value() for test in found])
+    family = np.array([_of_family(test, protocol) and not test.obstacle for test in found], bool)
+    levels = np.array([test.level for test in found])
+    own = np.minimum(1.0, adjusted[family] * (1 - protocol.confidence) / levels[family])
+    others = np.ones(max(0, planned_tests(protocol) - len(own)))
+    adjusted[family] = holm(np.concatenate([own, others]))[: len(own)]
+    return adjusted
+
+
+def _of_family(test: ClaimTest, protocol: Protocol) -> bool:
+    """Tell whether a test is adjusted together with others."""
+    return test.primary and test.claim in protocol.family
 
 
 def claim_rows(table: pd.DataFrame) -> Iterator[dict[str, object]]:
@@ -107,7 +137,7 @@ def claim_rows(table: pd.DataFrame) -> Iterator[dict[str, object]]:
         planned = f" of {row['n_planned']}" if row["n_planned"] else ""
         intervals = [Interval(r["estimate"], r["low"], r["high"], r["n_seeds"]) for r in group.to_dict("records")]
         named = list(zip(group["about"], intervals, strict=True))
-        if len(group) <= 2:
+        if len(group) <= MOST_INTERVALS:
             effects = "; ".join(f"{about} {i.text('points')}" for about, i in named)
         else:
             effects = ", ".join(f"{about} {100 * i.estimate:+.1f}" for about, i in named) + " points"
@@ -184,9 +214,7 @@ def _test(name: str, rule: Rule, arm: Arm, part: Evidence, protocol: Protocol) -
         if len(by_model) < 2:
             return None
         n_pairs = len(by_model) * (len(by_model) - 1) // 2
-        order = sorted(by_model, key=lambda model: by_model[model].to_numpy().mean())
-        groups = [by_model[order[-1]], by_model[order[0]]]
-        about = f"{about}, {order[-1]} minus {order[0]}"
+        groups = list(by_model.values())
     n_units = min(map(len, groups))
     looked = protocol.per == "model" and not part.secondary and arm.expect != CONTEXT
     used, level = protocol.look(n_units, name) if looked else (n_units, 1 - protocol.confidence)
@@ -194,22 +222,40 @@ def _test(name: str, rule: Rule, arm: Arm, part: Evidence, protocol: Protocol) -
     if n_units < least:
         obstacle = f"{n_units} {unit if n_units > 1 else unit[:-1]}; a verdict takes {least}."
     elif _mixed(part, arm, rule, protocol) and n_units < protocol.collapse_seeds:
-        obstacle = f"Some seeds collapsed and others did not; such an arm takes {protocol.collapse_seeds} seeds."
+        obstacle = f"{COLLAPSED}; such an arm takes {protocol.collapse_seeds} seeds."
     arrays = [group.to_numpy()[: used or n_units] for group in groups]
+    if rule.effect == "spread":  # picked among the seeds that count at this look
+        order = sorted(zip(arrays, by_model, strict=True), key=lambda one: one[0].mean())
+        arrays = [order[-1][0], order[0][0]]
+        about = f"{about}, {order[-1][1]} minus {order[0][1]}"
     if rule.effect == "apart" and not obstacle:
         if judge(effect(arrays[0]), protocol.smallest[rule.outcome], level=level) != SUPPORTED:
             obstacle = "The reward alone does not gain, so there is nothing that its compound could remove."
     found = effect(*arrays) if len(arrays) == 1 else effect_difference(*arrays)
+    if rule.effect == "spread" and not obstacle:
+        apart = judge(found, protocol.smallest[rule.outcome], level=level, n_pairs=n_pairs)
+        if apart != NOTHING and judge(effect(arrays[0]), protocol.smallest[rule.outcome], level=level) != SUPPORTED:
+            obstacle = "No model gains, so there is no gain that could depend on the model."
     parts = [Components.of(array) for array in arrays if min(array.shape) > 1]
     decide = None
     if len(parts) == len(arrays):
         problems = parts[0] if len(parts) == 1 else Components.of_difference(*arrays)
-        decide = problems.seeds_to_decide(protocol.smallest[rule.outcome], arrays[0].shape[1])
+        asked = _level_in_the_end(name, protocol) if looked else 1 - protocol.confidence
+        decide = problems.seeds_to_decide(protocol.smallest[rule.outcome], arrays[0].shape[1], asked)
+        decide = decide and max(decide, found.n + 1)
     return ClaimTest(
         claim=name, about=about, scale=part.scale, outcome=rule.outcome, kind=rule.effect, effect=found,
         expect=arm.expect, smallest=protocol.smallest[rule.outcome], level=level, n_problems=arrays[0].shape[1],
         n_pairs=n_pairs, secondary=part.secondary, obstacle=obstacle, decide=decide,
     )  # fmt: skip
+
+
+def _level_in_the_end(claim: str, protocol: Protocol) -> float:
+    """Return the level of the first step of Holm at the last look, for claims of the family; else the plain one."""
+    level = 1 - protocol.confidence
+    if claim not in protocol.family or not protocol.most:
+        return level
+    return level_at(protocol.most, protocol.looks, level) / max(1, planned_tests(protocol))
 
 
 def _units(changes: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
@@ -234,10 +280,15 @@ def _verdict(test: ClaimTest, p_value: float, protocol: Protocol) -> tuple[str, 
     """Return the verdict on one arm and the reason in at most 30 words; neither for an arm beside the claim's."""
     if test.expect == CONTEXT:
         return "", ""
-    more = f"About {test.decide} seeds would decide." if test.decide else "Seeds alone would not decide."
     if test.obstacle:
-        return UNDECIDED, f"{test.obstacle} {more}" if "collapsed" in test.obstacle else test.obstacle
+        return UNDECIDED, test.obstacle
+    more = f"About {test.decide} seeds would decide." if test.decide else "Seeds alone would not decide."
     bound = f"±{100 * test.smallest:g} points"
+    family = _of_family(test, protocol)
+    if family:  # back from the family's scale to that of this look
+        p_value, adjusted = p_value * test.level / (1 - protocol.confidence), p_value
+    else:
+        adjusted = p_value
     if WITHOUT in test.about:
         happens = what_happens(test.effect, test.smallest, protocol.destruction, test.level)
     else:
@@ -246,7 +297,14 @@ def _verdict(test: ClaimTest, p_value: float, protocol: Protocol) -> tuple[str, 
         return happens, f"The {100 * (1 - 2 * test.level / test.n_pairs):.4g} % interval lies within {bound}."
     if happens != UNDECIDED:
         side = "above" if test.effect.estimate > 0 else "below"
-        return happens, f"The effect lies {side} 0 (adjusted {p_words(p_value)})."
-    asked = 100 * (1 - test.level / test.n_pairs)
-    look = f", at the {asked:.5g} % confidence of this look" if test.level < 1 - protocol.confidence else ""
+        return happens, f"The effect lies {side} 0 ({'adjusted ' if family else ''}{p_words(adjusted)})."
+    shown = test.shown(protocol.confidence)
+    if family and not shown.low <= 0 <= shown.high:
+        tests = planned_tests(protocol)
+        return UNDECIDED, (
+            f"The {100 * protocol.confidence:g} % limits exclude 0, but not after adjustment for "
+            f"{f'{tests} tests and ' if tests else ''}the looks. {more}"
+        )
+    early = test.level < 1 - protocol.confidence and test.effect.n < protocol.most
+    look = ", at an early look" if early else ""
     return UNDECIDED, f"The effect is told neither from 0 nor from {bound}{look}. {more}"
