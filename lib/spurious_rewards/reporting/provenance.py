@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ class Source:
         command: that makes it again.
         minutes: computing time of all its runs together, on one core.
         n_jobs: of the whole profile where only some are run; else 0.
+        hours: that the whole profile is planned to take on two cores, where only some jobs are run; else 0.
         hardware: what it was measured on.
         commits: short names of the commits of its runs.
         n_manifests: how many runs and evaluations.
@@ -75,6 +76,7 @@ class Source:
     n_manifests: int
     manifests: str
     n_jobs: int = 0
+    hours: int = 0
 
     def time(self) -> str:
         """Say how long the runs took, and that there are more jobs where not all are run."""
@@ -84,7 +86,9 @@ class Source:
 
     def so_far(self) -> str:
         """Say how much of a profile is run."""
-        return f"{self.n_manifests} runs committed so far; the whole profile has {self.n_jobs:,} jobs"
+        runs = f"{self.n_manifests} runs committed so far"
+        hours = f"{self.hours} hour{'s' if self.hours != 1 else ''}"
+        return f"{runs}; the whole profile has {self.n_jobs:,} jobs, about {hours} on two cores"
 
 
 def computing_seconds(manifest: Mapping[str, Any]) -> float:
@@ -107,8 +111,8 @@ def sources(results: Path) -> dict[str, Source]:
                 found[name] = _source(name, command_of(name), [manifest], place)
         elif manifests:
             name, rows = folder.name, list(manifests.values())
-            partly = jobs_if_partly_run(name, rows)
-            found[name] = _source(name, profile_command(name), rows, f"manifests/{name}/", partly)
+            source = _source(name, profile_command(name), rows, f"manifests/{name}/")
+            found[name] = replace(source, **what_is_left(name, rows))
     return found
 
 
@@ -137,21 +141,22 @@ def profile_command(name: str) -> str:
     return " && ".join(filter(None, (build_command(organisms), f"make reproduce PROFILE={name}")))
 
 
-def jobs_if_partly_run(name: str, manifests: Sequence[Mapping[str, Any]]) -> int:
-    """Count the jobs of a profile whose training runs or evaluations are not all among the manifests; else 0."""
+def what_is_left(name: str, manifests: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Count jobs and planned hours of a profile whose runs and evaluations are not all among the manifests; else {}."""
     if name not in profile_names():
-        return 0
+        return {}
     jobs = read_profile(name).jobs
     wanted = Counter(RUNS[job.notebook] for job in jobs if job.notebook in RUNS)
     have = Counter(str(manifest.get("kind")) for manifest in manifests)
-    return len(jobs) if wanted - have else 0
+    hours = math.ceil(sum(job.resources["minutes"] for job in jobs) / 60 / 2)
+    return {"n_jobs": len(jobs), "hours": hours} if wanted - have else {}
 
 
-def _source(name: str, command: str, manifests: list[Any], place: str, n_jobs: int = 0) -> Source:
+def _source(name: str, command: str, manifests: list[Any], place: str) -> Source:
     runs = [run for manifest in manifests for run in manifest.get("runs", [manifest])]
     machines = {hardware_words(m["hardware"]) for m in [*manifests, *runs] if m.get("hardware")}
     minutes = max(1, math.ceil(sum(map(computing_seconds, manifests)) / 60))
-    return Source(name, command, minutes, "; ".join(sorted(machines)), commits(runs), len(runs), place, n_jobs)
+    return Source(name, command, minutes, "; ".join(sorted(machines)), commits(runs), len(runs), place)
 
 
 def hardware_words(hardware: Mapping[str, Any]) -> str:
