@@ -152,8 +152,17 @@ def claim_rows(table: pd.DataFrame) -> Iterator[dict[str, object]]:
             "n_seeds": own["n_seeds"].min(),
             "measured": f"{row['outcome']}: {effects}",
             "verdict": verdict,
-            "why": row["why"] if len(own) == 1 else f"{row['about']}: {row['why']}",
+            "why": _why(row, own),
         }
+
+
+def _why(row: pd.Series, own: pd.DataFrame) -> str:
+    """Give the reason of the arm that decides, and how the others ended."""
+    others = own[own["about"] != row["about"]]
+    if others.empty:
+        return row["why"]
+    ended = ", ".join(f"{about} {verdict}" for about, verdict in zip(others["about"], others["verdict"], strict=True))
+    return f"{row['about']}: {row['why']} Beside it: {ended}."
 
 
 def _counted(records: Records, protocol: Protocol) -> Records:
