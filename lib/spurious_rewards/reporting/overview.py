@@ -178,7 +178,7 @@ def answers(results: Path, profiles: Sequence[Records]) -> list[str]:
         if row := row_of_test(results, records.profile, "C1", model, "random reward"):
             first = "In a small model that likes to reason in code, GRPO with a random reward changed accuracy by "
             said.append(
-                f"{'The same training with a random reward changed it by ' if taught else first}"
+                f"{'With a random reward in their place, over longer runs, it changed by ' if taught else first}"
                 f"{100 * row['estimate']:+.1f} points, {ending_of(row, 'a gain', 'a loss')}."
             )
         if row := row_of_test(results, records.profile, "C4", model, CLIP_ON_OFF):

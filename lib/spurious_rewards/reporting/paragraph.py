@@ -52,6 +52,7 @@ def paragraph(results: Path, study: str) -> dict[str, list[str]]:
         "Added up over a run": _added_up(results, study),
         "Chance": _wandering(results, study),
         "Whole runs": _whole_runs(results, study),
+        "Controls": _controls(results, study),
     }
     found = {part: list(sentences) for part, sentences in measured.items()}
     if not any(found.values()):
@@ -71,8 +72,8 @@ def _in_short(results: Path, study: str) -> Iterator[str]:
         row = row_of_test(results, study, "C1", model, "random reward")
         ends.setdefault(ending_of(row, "a gain", "a loss"), []).append(model)
     if ends:
-        words = "; ".join(f"{', '.join(models)}: {end}" for end, models in ends.items())
-        yield f"Accuracy after whole runs with a random reward and the clip: {words}."
+        words = "; ".join(f"for {' and '.join(models)} {end}" for end, models in ends.items())
+        yield f"After whole runs with a random reward and the clip, accuracy shows {words}."
     clip = _foretold(results, study, "added by the clip")[-1:]
     none = _foretold(results, study, "without clip")[-1:]
     for row, other in zip(clip, none, strict=False):
@@ -154,6 +155,19 @@ def _wandering(results: Path, study: str) -> Iterator[str]:
             f"end {100 * row['predicted']:.1f} points of code apart (standard deviation); they end "
             f"{100 * row['measured']:.1f} apart, {'within' if alike else 'outside'} the limits of that reckoning."
         )
+
+
+def _controls(results: Path, study: str) -> Iterator[str]:
+    """Say how far rewards moved accuracy that are the same for all rollouts, where nothing can be learnt."""
+    path = results / "tables" / study / "arms.csv"
+    table = pd.read_csv(path) if path.is_file() else pd.DataFrame({"arm": []})
+    for gamma, what in ((0, "never"), (1, "always")):
+        rows = table[table["arm"].astype(str).str.startswith(f"random γ={gamma}, two_sided")]
+        for row in rows[:1].to_dict("records"):
+            yield (
+                f"A coin that {what} falls on the reward (γ = {gamma}) changed accuracy by "
+                f"{100 * row['accuracy_change']:+.1f} points in {row['n_seeds']} seeds."
+            )
 
 
 def _foretold(results: Path, study: str, part: str) -> list[dict[Any, Any]]:
