@@ -53,6 +53,8 @@ def results(tmp_path):
     ).to_csv(tmp_path / "tables" / "toy" / "clip_activity.csv")
     arms = {"arm": ["random γ=0.5, two_sided", "random γ=0, two_sided"], "accuracy_change": [0.1, 0.0], "n_seeds": 2}
     pd.DataFrame(arms).to_csv(tmp_path / "tables" / "toy" / "arms.csv")
+    inert = {"updates_per_batch": [8, 1], "clip_mode": "two_sided", "accuracy_difference": [0.3, 0.0], "n_seeds": 2}
+    pd.DataFrame(inert).assign(code_difference=0.0).to_csv(tmp_path / "tables" / "toy" / "clip_effect.csv")
     spread = [("toy", "qwen-like", 3e-5, "spread, with clip", 0.042, 0.03, 0.05, 0.06, 0.049, 0.1)]
     spread += [("toy", "qwen-like", 3e-5, "added by the clip", -0.0005, -0.0016, 0.0006, 0.02, -0.08, 0.13)]
     spread += [("toy", "qwen-like", 3e-5, "without clip", 0.003, 0.001, 0.006, 0.02, -0.08, 0.13)]
@@ -67,7 +69,7 @@ def results(tmp_path):
 
 def test_each_sentence_follows_from_its_table(results):
     parts = paragraph(results, "toy")
-    assert [len(sentences) for sentences in parts.values()] == [5, 3, 2, 1, 5, 1]
+    assert [len(sentences) for sentences in parts.values()] == [5, 3, 2, 1, 5, 2]
     short = parts.pop("In short")
     assert (short[0], " ".join(short[-2:])) == (WHY, MIND)
     assert short[1].endswith(
@@ -93,7 +95,8 @@ def test_each_sentence_follows_from_its_table(results):
     assert said[10] == "Without the clip, its accuracy changed by −50.0 points, a loss."
     assert said[11].endswith("of llama-like, which does not prefer code, by +0.1 points, too little to matter.")
     assert said[12] == "A coin that never falls on the reward (γ = 0) changed accuracy by +0.0 points in 2 seeds."
-    assert len(said) == 13, "organisms of other ages are not spoken of"
+    assert said[13].endswith("differ by +0.0 points of accuracy and +0.0 of code in 2 seeds.")
+    assert len(said) == 14, "organisms of other ages are not spoken of"
 
 
 def test_what_runs_contradict_is_said(results):

@@ -158,7 +158,7 @@ def _wandering(results: Path, study: str) -> Iterator[str]:
 
 
 def _controls(results: Path, study: str) -> Iterator[str]:
-    """Say how far rewards moved accuracy that are the same for all rollouts, where nothing can be learnt."""
+    """Say what happened where nothing can: with the same reward for all rollouts, and with one update per batch."""
     path = results / "tables" / study / "arms.csv"
     table = pd.read_csv(path) if path.is_file() else pd.DataFrame({"arm": []})
     for gamma, what in ((0, "never"), (1, "always")):
@@ -167,6 +167,16 @@ def _controls(results: Path, study: str) -> Iterator[str]:
             yield (
                 f"A coin that {what} falls on the reward (γ = {gamma}) changed accuracy by "
                 f"{100 * row['accuracy_change']:+.1f} points in {row['n_seeds']} seeds."
+            )
+    path = results / "tables" / study / "clip_effect.csv"
+    effects = pd.read_csv(path) if path.is_file() else pd.DataFrame()
+    if "updates_per_batch" in effects:
+        one = effects[effects["updates_per_batch"].eq(1) & effects["clip_mode"].eq("two_sided")]
+        for row in one[:1].to_dict("records"):
+            yield (
+                "With one update per rollout batch, where no ratio leaves one, runs with and without the clip differ by "
+                f"{100 * row['accuracy_difference']:+.1f} points of accuracy and {100 * row['code_difference']:+.1f} of "
+                f"code in {row['n_seeds']} seeds."
             )
 
 
