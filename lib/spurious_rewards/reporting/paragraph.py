@@ -174,9 +174,9 @@ def _controls(results: Path, study: str) -> Iterator[str]:
         one = effects[effects["updates_per_batch"].eq(1) & effects["clip_mode"].eq("two_sided")]
         for row in one[:1].to_dict("records"):
             yield (
-                "With one update per rollout batch, where no ratio leaves one, runs with and without the clip differ by "
-                f"{100 * row['accuracy_difference']:+.1f} points of accuracy and {100 * row['code_difference']:+.1f} of "
-                f"code in {row['n_seeds']} seeds."
+                "With one update per rollout batch, where no ratio leaves one, runs with and without the clip differ "
+                f"by {100 * row['accuracy_difference']:+.1f} points of accuracy and "
+                f"{100 * row['code_difference']:+.1f} of code in {row['n_seeds']} seeds."
             )
 
 
