@@ -99,12 +99,12 @@ def check_one_version(runs: Iterable[RunFolder]) -> None:
 
 
 def read_rows(run: RunFolder, name: str) -> pd.DataFrame:
-    """Read the rows of a complete run's result file.
+    """Read the rows of a complete run's result file; its model may have been left on another machine.
 
     Raises:
         InputError: the run is not complete, or the file is missing, damaged or another one.
     """
-    run.check_files()
+    run.check_files(only=("config.json", name))
     return read_parquet(run.path(name), advice=f"delete the folder {run.folder} and run again")
 
 

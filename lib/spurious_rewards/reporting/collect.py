@@ -81,14 +81,14 @@ def results_dir() -> Path:
 
 
 def collect(profile: str) -> Records:
-    """Read every complete run of a profile on this machine.
+    """Read every complete run of a profile on this machine, also of one whose runs were all made without notebooks.
 
     Raises:
-        InputError: no notebook of the profile has been executed, or none was an evaluation.
+        InputError: no run of the profile is complete, or none was an evaluation.
     """
     small = _is_compact(profile)
     run_ids = [run_id for job in job_results(profile) for run_id in job["run_ids"]]
-    run_ids += compact.study_run_ids(profile) if small else []
+    run_ids += compact.study_run_ids(profile) if small or not run_ids else []
     folders = [RunFolder.load(run_id) for run_id in dict.fromkeys(run_ids)]
     manifests = {folder.run_id: folder.manifest() for folder in folders}
     training = [folder for folder in folders if manifests[folder.run_id].get("kind") == "training"]

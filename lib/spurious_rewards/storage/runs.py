@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -168,16 +168,19 @@ class RunFolder:
             raise ValueError(f"The manifest sets these keys itself: {', '.join(repeated)}.")
         write_json(self.path("manifest.json"), {**common, **(extra or {})})
 
-    def check_files(self, thorough: bool = False) -> None:
+    def check_files(self, thorough: bool = False, only: Collection[str] = ()) -> None:
         """Compare the files of a complete run with the hashes in its manifest; older manifests have fewer or none.
 
         Args:
             thorough: hash files of 64 MB and more too, as before a model is loaded; else they need only be there.
+            only: names of the files that matter to the caller; without any, all of them.
 
         Raises:
             InputError: the run is not complete; or a file is missing, damaged or another one.
         """
         for name, digest in self.manifest().get("result_files", {}).items():
+            if only and name not in only:
+                continue
             path = self.path(name)
             found = sha256_file(path) if thorough and path.is_file() else fingerprint(path)[1]
             if not path.is_file() or (found and found != digest):
