@@ -37,6 +37,7 @@ def results(tmp_path):
         ),
         ("C4", "qwen-like (profile toy)", "random reward, without the clip", "change", -0.5, -0.6, -0.4, "destruction"),
         ("C1", "qwen-like-at10 (profile toy)", "random reward", "change", 0.9, 0.8, 1.0, "supported"),
+        ("C1", "qwen-like, updates per batch 1 (profile toy)", "random reward", "change", 0.9, 0.8, 1.0, "supported"),
         ("C1", "llama-like (profile toy)", "random reward", "change", 0.001, -0.01, 0.01, "equivalent to nothing"),
     ]
     names = ["claim", "scale", "about", "effect", "estimate", "low", "high", "verdict"]

@@ -71,7 +71,8 @@ class Records:
             groups = values.groupby([self.runs["model"], self.runs["reward"]]) if name == "labels" else [("", values)]
             return any(group.nunique() > 1 for _, group in groups)
 
-        names = [name for name in RunConfig().identity() if name in self.runs and name != "seed"]
+        silent = ("seed", "allow_inert_clip")  # the second only permits an `updates_per_batch` of 1
+        names = [name for name in RunConfig().identity() if name in self.runs and name not in silent]
         return [name for name in names if name in ALWAYS or differs(name)]
 
 

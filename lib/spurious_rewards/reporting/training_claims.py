@@ -251,7 +251,8 @@ def _test(name: str, rule: Rule, arm: Arm, part: Evidence, protocol: Protocol) -
         problems = parts[0] if len(parts) == 1 else Components.of_difference(*arrays)
         asked = _level_in_the_end(name, protocol) if looked else 1 - protocol.confidence
         decide = problems.seeds_to_decide(protocol.smallest[rule.outcome], arrays[0].shape[1], asked)
-        decide = decide and max(decide, found.n + 1)
+        further = [look for look in protocol.looks if look > found.n] if looked and name in protocol.family else []
+        decide = decide and max(decide, min(further, default=found.n + 1))
     return ClaimTest(
         claim=name, about=about, scale=part.scale, outcome=rule.outcome, kind=rule.effect, effect=found,
         expect=arm.expect, smallest=protocol.smallest[rule.outcome], level=level, n_problems=arrays[0].shape[1],
