@@ -75,7 +75,8 @@ def added(committed: Records, new: Records) -> Records:
 def study_run_ids(profile: str) -> list[str]:
     """List the finished runs of a profile that were made without notebooks (`evaluation.study`).
 
-    Stages whose configurations cannot be built yet, because they need a job that is not done, are passed over.
+    Stages whose configurations cannot be built yet, because they need a job that is not done, are passed over. So are
+    trainings that nothing evaluates: they chose a setting, and are no arms.
     """
     from spurious_rewards.evaluation.study import units  # the trainer behind it takes seconds to import
 
@@ -83,7 +84,7 @@ def study_run_ids(profile: str) -> list[str]:
     for stage in dict.fromkeys(job.stage for job in whole.jobs):
         try:
             for config, cells in units(whole, [stage]):
-                found += [config.run_id()] if config else []
+                found += [config.run_id()] if config and cells else []
                 found += [cell.eval_id() for cell in cells]
         except InputError:
             continue

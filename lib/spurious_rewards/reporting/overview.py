@@ -232,7 +232,7 @@ def gpu_checks(results: Path) -> str:
     if not path.is_file():
         return ""
     text = read_text(path)
-    told = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|not reached)", text.split("\n\n")[0])}
+    told = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|skipped|not reached)", text.split("\n\n")[0])}
     counts = told or Counter(re.findall(r": (passed|failed) after \d+ s", text))
     card = re.search(r"(?m)^card[^:]*: ([^,\n]+)", text)
     ended = ", ".join(f"{n} {word}" for word, n in counts.items())

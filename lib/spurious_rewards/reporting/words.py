@@ -58,6 +58,7 @@ PROFILE_TITLES = {
     "engines": "Two engines compared",
     "micro": "The whole path in minutes",
     "organism": "Three organisms, every reward",
+    "smollm": "SmolLM2, trained",
     "smollm-eval": "SmolLM2, untrained",
     "smollm-smoke": "SmolLM2, a short try",
 }
