@@ -52,7 +52,8 @@ def test_arms_of_the_ablation_are_comparable_and_the_clip_acts(profile):
     activity = tables["clip_activity"]
     assert (activity["clip_fraction_update_1_max"] == 0).all()
     unclipped = activity["arm"].str.contains("none")
-    assert (activity.loc[unclipped, "clip_fraction_later_mean"] == 0).all()
+    later = activity["clip_fraction_later_mean"].dropna()  # with one update per rollout batch there is no later one
+    assert (later[unclipped] == 0).all() and len(later) >= len(activity) - 2
     if profile == "micro":
         assert (activity.loc[~unclipped, "clip_fraction_later_mean"] > 0).all()
 

@@ -27,6 +27,7 @@ from spurious_rewards.reporting.words import (
     reward_words,
     setting_words,
 )
+from spurious_rewards.training.config import RunConfig
 
 __all__ = ["all_figures", "show", "write"]
 
@@ -52,8 +53,14 @@ def panel_columns(records: Records) -> list[str]:
 
 def panel_words(row: pd.Series | Mapping[str, object], columns: list[str]) -> str:
     """Write the title of a panel: the model, then the settings in which it differs from others."""
-    parts = [str(row["model"]), *(setting_words(name, row[name]) for name in columns if name != "model")]
-    return ", ".join(parts)
+    return ", ".join([str(row["model"]), *settings_told(row, columns)])
+
+
+def settings_told(row: pd.Series | Mapping[str, object], columns: list[str]) -> list[str]:
+    """Write the settings of a row in words: its step size, and what differs from the default of a run."""
+    default = RunConfig().to_dict()
+    names = [name for name in columns if name != "model" and (name == "learning_rate" or row[name] != default[name])]
+    return [setting_words(name, row[name]) for name in names]
 
 
 def seeds_words(low: int, high: int) -> str:
@@ -154,7 +161,7 @@ def clip_on_off(records: Records) -> go.Figure | None:
             )  # fmt: skip
         figure.add_vline(0, line=ZERO, row=1, col=column)
     figure.update_xaxes(zeroline=False)
-    settings = [setting_words(name, table[name].iloc[0]) for name in panel_columns(records) if name != "model"]
+    settings = settings_told(table.iloc[0], panel_columns(records))
     note = ", ".join([*settings, f"{_n(table)}; lines: 95 % limits; greedy answers"])
     return style(figure, "GRPO with a random reward: what changes with and without the clip", height, note)
 

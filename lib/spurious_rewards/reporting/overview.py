@@ -22,11 +22,11 @@ from spurious_rewards.evaluation.verdicts import NOTHING
 from spurious_rewards.mechanism.questions import LIKELIER, questions_table
 from spurious_rewards.reporting.claims import PARTS
 from spurious_rewards.reporting.collect import Records
-from spurious_rewards.reporting.figures import ablation, ablation_runs, panel_columns
+from spurious_rewards.reporting.figures import ablation, ablation_runs, panel_columns, settings_told
 from spurious_rewards.reporting.protocol import protocol_of
 from spurious_rewards.reporting.provenance import CLAIM_PLACES, Source, sources
 from spurious_rewards.reporting.readable import interval_text
-from spurious_rewards.reporting.words import clip_words, setting_words
+from spurious_rewards.reporting.words import clip_words
 from spurious_rewards.storage.files import read_json, read_text
 
 SCALES = ("clip alone", "organisms", "SmolLM2-135M", "Qwen2.5-Math-7B")
@@ -90,8 +90,7 @@ def clip_rows(records: Records) -> tuple[list[Row], str]:
         .sort_values("model", key=lambda names: names.map(list(dict.fromkeys(table["model"])).index), kind="stable")
         .to_dict("records")
     ]  # fmt: skip
-    settings = [name for name in panel_columns(records) if name != "model"]
-    where = "".join(f", {setting_words(name, table[name].iloc[0])}" for name in settings)
+    where = "".join(f", {words}" for words in settings_told(table.iloc[0], panel_columns(records)))
     seeds = sorted({int(n) for n in table["n_seeds"]})
     several = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
     return rows, f"profile {records.profile}{where}; {several} seeds per arm, {int(table['n_problems'].max())} problems"
@@ -232,7 +231,7 @@ def gpu_checks(results: Path) -> str:
     if not path.is_file():
         return ""
     text = read_text(path)
-    told = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|skipped|not reached)", text.split("\n\n")[0])}
+    told = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|not reached)", text.split("\n\n")[0])}
     counts = told or Counter(re.findall(r": (passed|failed) after \d+ s", text))
     card = re.search(r"(?m)^card[^:]*: ([^,\n]+)", text)
     ended = ", ".join(f"{n} {word}" for word, n in counts.items())

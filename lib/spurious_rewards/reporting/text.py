@@ -62,10 +62,6 @@ BENCHMARKS = {
     "pass@1 and pass@16 of 64 problems, and the cell that the rule of evaluation.task_search chose.",
     "training/step_size_search": "SmolLM2 on the chosen task, ground truth: mean reward of the first and last five of "
     "15 rollout batches, and the step size that the rule chose.",
-    "training/real_model_trl": "SmolLM2: CPU seconds of one rollout batch of 8 rollouts against stock TRL "
-    "(benchmarks/real_model.py).",
-    "training/real_model_ways": "SmolLM2: CPU seconds and peak memory of one rollout batch of 8 rollouts, one change "
-    "at a time (benchmarks/real_model.py).",
     "grader_benchmark": "Speed of the graders (benchmarks/grader.py).",
 }
 """Tables that benchmarks write, below results/tables, and their captions."""
