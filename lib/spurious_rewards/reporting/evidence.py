@@ -9,7 +9,7 @@ Usage: `for part in Evidence(load("organism", results_dir())).parts(SETTING): pa
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 
@@ -45,6 +45,12 @@ def is_variant(model: str) -> bool:
     (True, True, False)
     """
     return re.search(r"-(s|at)\d+$", model) is not None
+
+
+def settings_told(values: Mapping[str, object]) -> list[str]:
+    """Write fields of a run in words: its step size, and what differs from the default."""
+    default = RunConfig().to_dict()
+    return [setting_words(name, value) for name, value in values.items() if name == STEP or value != default[name]]
 
 
 class Evidence:
@@ -92,12 +98,11 @@ class Evidence:
         for key, group in runs.groupby(by, sort=False, dropna=False) if by and len(runs) else [((), runs)]:
             trained |= set(group["model"]) if len(group) else set()
             values = dict(zip(keys, key, strict=False))
-            other = {name: value for name, value in values.items() if name != STEP and value != default[name]}
-            shown = {name: value for name, value in values.items() if name == STEP or name in other}
-            text = ", ".join(setting_words(name, value) for name, value in shown.items())
+            other = any(name != STEP and value != default[name] for name, value in values.items())
+            text = ", ".join(settings_told(values))
             models = set(group["model"]) if len(group) else set(samples["model"])
             if len(group) or not several:
-                yield self._part(group, models, text, bool(other) or all(map(is_variant, models)))
+                yield self._part(group, models, text, other or all(map(is_variant, models)))
         for model in dict.fromkeys(samples["model"]):
             if several and model not in trained:
                 yield self._part(runs.iloc[:0], {model})

@@ -18,6 +18,7 @@ from spurious_rewards.errors import InputError
 from spurious_rewards.reporting.arms import BASE, arm_name, cell_columns
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.drawing import ROW_PIXELS, ZERO, all_labels, error_bar, panels, show, style, write
+from spurious_rewards.reporting.evidence import WITHIN, settings_told
 from spurious_rewards.reporting.tables import arms
 from spurious_rewards.reporting.words import (
     BASE_COLOUR,
@@ -27,7 +28,6 @@ from spurious_rewards.reporting.words import (
     reward_words,
     setting_words,
 )
-from spurious_rewards.training.config import RunConfig
 
 __all__ = ["all_figures", "show", "write"]
 
@@ -39,8 +39,6 @@ TITLES = {
 }
 SCALES = {"code_frequency": 100}
 """Factor of what is drawn in percent."""
-WITHIN = ("reward", "gamma", "clip_mode")
-"""What differs between the rows of one panel."""
 LEAST_POINTS = 3
 """Rollout batches below which a curve over training says nothing."""
 CHANGES = {"accuracy_change": "accuracy, points", "code_change": "share of code, points"}
@@ -53,14 +51,7 @@ def panel_columns(records: Records) -> list[str]:
 
 def panel_words(row: pd.Series | Mapping[str, object], columns: list[str]) -> str:
     """Write the title of a panel: the model, then the settings in which it differs from others."""
-    return ", ".join([str(row["model"]), *settings_told(row, columns)])
-
-
-def settings_told(row: pd.Series | Mapping[str, object], columns: list[str]) -> list[str]:
-    """Write the settings of a row in words: its step size, and what differs from the default of a run."""
-    default = RunConfig().to_dict()
-    names = [name for name in columns if name != "model" and (name == "learning_rate" or row[name] != default[name])]
-    return [setting_words(name, row[name]) for name in names]
+    return ", ".join([str(row["model"]), *settings_told({name: row[name] for name in columns if name != "model"})])
 
 
 def seeds_words(low: int, high: int) -> str:
@@ -161,8 +152,8 @@ def clip_on_off(records: Records) -> go.Figure | None:
             )  # fmt: skip
         figure.add_vline(0, line=ZERO, row=1, col=column)
     figure.update_xaxes(zeroline=False)
-    settings = settings_told(table.iloc[0], panel_columns(records))
-    note = ", ".join([*settings, f"{_n(table)}; lines: 95 % limits; greedy answers"])
+    settings = {name: table[name].iloc[0] for name in panel_columns(records) if name != "model"}
+    note = ", ".join([*settings_told(settings), f"{_n(table)}; lines: 95 % limits; greedy answers"])
     return style(figure, "GRPO with a random reward: what changes with and without the clip", height, note)
 
 

@@ -22,11 +22,12 @@ from spurious_rewards.evaluation.verdicts import NOTHING
 from spurious_rewards.mechanism.questions import LIKELIER, questions_table
 from spurious_rewards.reporting.claims import PARTS
 from spurious_rewards.reporting.collect import Records
-from spurious_rewards.reporting.figures import ablation, ablation_runs, panel_columns, settings_told
+from spurious_rewards.reporting.evidence import settings_told
+from spurious_rewards.reporting.figures import ablation, ablation_runs, panel_columns
 from spurious_rewards.reporting.protocol import protocol_of
 from spurious_rewards.reporting.provenance import CLAIM_PLACES, Source, sources
 from spurious_rewards.reporting.readable import interval_text
-from spurious_rewards.reporting.words import clip_words
+from spurious_rewards.reporting.words import clip_words, reward_words
 from spurious_rewards.storage.files import read_json, read_text
 
 SCALES = ("clip alone", "organisms", "SmolLM2-135M", "Qwen2.5-Math-7B")
@@ -40,6 +41,8 @@ VERDICTS = ("supported", "contradicted", "equivalent to nothing", "undecided", "
 """Of a claim at one scale; the first three also with "in part"."""
 CLIP_ON_OFF = "random reward, with minus without clip"
 """What the paired test of C4 is about."""
+TRUE = reward_words("ground_truth")
+"""What a test of true rewards is about."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,8 @@ def clip_rows(records: Records) -> tuple[list[Row], str]:
         .sort_values("model", key=lambda names: names.map(list(dict.fromkeys(table["model"])).index), kind="stable")
         .to_dict("records")
     ]  # fmt: skip
-    where = "".join(f", {words}" for words in settings_told(table.iloc[0], panel_columns(records)))
+    settings = {name: table[name].iloc[0] for name in panel_columns(records) if name != "model"}
+    where = "".join(f", {words}" for words in settings_told(settings))
     seeds = sorted({int(n) for n in table["n_seeds"]})
     several = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
     return rows, f"profile {records.profile}{where}; {several} seeds per arm, {int(table['n_problems'].max())} problems"
@@ -169,7 +173,10 @@ def answers(results: Path, profiles: Sequence[Records]) -> list[str]:
     if records is not None:
         rows = ablation(records)
         model = str(rows["model"].iloc[0])
-        if taught := _ground_truth(results, records.profile):
+        taught = {}
+        for profile in ("micro", records.profile):  # what a visitor runs first, if it is there
+            taught = taught or row_of_test(results, profile, "C1", model, TRUE)
+        if taught:
             said.append(
                 "GRPO with true rewards changes the accuracy of a small model that likes to reason in code by "
                 f"{100 * taught['estimate']:+.1f} points, {ending_of(taught, 'a gain', 'a loss')}."
@@ -195,18 +202,6 @@ def answers(results: Path, profiles: Sequence[Records]) -> list[str]:
             f"{(signs > 0).sum()} of the {len(signs)} settings tried, and less likely in {less}."
         )
     return [sentence.replace("-", "−", 1) if re.search(r" -\d", sentence) else sentence for sentence in said]
-
-
-def _ground_truth(results: Path, study: str) -> dict[str, Any]:
-    """Find what true rewards do, in the profile that a visitor runs first if it is there, else in the study's arms."""
-    for profile in ("micro", study):
-        path = results / "tables" / profile / "arms.csv"
-        table = pd.read_csv(path) if path.is_file() else pd.DataFrame({"arm": []})
-        rows = table[table["arm"].astype(str).str.startswith("ground_truth, two_sided")]
-        if len(rows):
-            row, name = rows.iloc[0], "accuracy_change"
-            return {"estimate": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"], "verdict": ""}
-    return {}
 
 
 def gpu_numbers(results: Path) -> str:

@@ -295,19 +295,16 @@ def _verdict(test: ClaimTest, p_value: float, protocol: Protocol) -> tuple[str, 
     more = f"About {test.decide} seeds would decide." if test.decide else "Seeds alone would not decide."
     bound = f"±{100 * test.smallest:g} points"
     family = _of_family(test, protocol)
-    if family:  # back from the family's scale to that of this look
-        p_value, adjusted = p_value * test.level / (1 - protocol.confidence), p_value
-    else:
-        adjusted = p_value
+    at_look = p_value * test.level / (1 - protocol.confidence) if family else p_value
     if WITHOUT in test.about:
         happens = what_happens(test.effect, test.smallest, protocol.destruction, test.level)
     else:
-        happens = judge(test.effect, test.smallest, test.expect, p_value, test.level, test.n_pairs)
+        happens = judge(test.effect, test.smallest, test.expect, at_look, test.level, test.n_pairs)
     if happens in (NOTHING, "nothing") or (happens == SUPPORTED and test.expect == "nothing"):
         return happens, f"The {100 * (1 - 2 * test.level / test.n_pairs):.4g} % interval lies within {bound}."
     if happens != UNDECIDED:
         side = "above" if test.effect.estimate > 0 else "below"
-        return happens, f"The effect lies {side} 0 ({'adjusted ' if family else ''}{p_words(adjusted)})."
+        return happens, f"The effect lies {side} 0 ({'adjusted ' if family else ''}{p_words(p_value)})."
     shown = test.shown(protocol.confidence)
     if family and not shown.low <= 0 <= shown.high:
         tests = planned_tests(protocol)
