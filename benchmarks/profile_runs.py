@@ -210,7 +210,7 @@ def replay_pair(config: CounterfactualConfig, pair: int) -> None:
         _PAIRS.clear()
         arms = Arms(config)
         _PAIRS.update(config=config, arms=arms, probe=ProbeSet.sample(config, arms.model, arms.tokenizer))
-    counterfactual._part(folder, config, _PAIRS["arms"], _PAIRS["probe"], range(pair, pair + 1))
+    counterfactual.compute_part(folder, config, _PAIRS["arms"], _PAIRS["probe"], range(pair, pair + 1))
 
 
 def pairs_of(sizes: list[str], choice: dict[str, Any]) -> list[tuple]:

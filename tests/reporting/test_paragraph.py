@@ -52,8 +52,15 @@ def results(tmp_path):
             "clip_fraction_later_mean": [0.5, 0.0002, 0.0],
         }
     ).to_csv(tmp_path / "tables" / "toy" / "clip_activity.csv")
-    arms = {"arm": ["random γ=0.5, two_sided", "random γ=0, two_sided"], "accuracy_change": [0.1, 0.0], "n_seeds": 2}
-    pd.DataFrame(arms).to_csv(tmp_path / "tables" / "toy" / "arms.csv")
+    arms = [
+        ("random γ=0.5, two_sided", 0.1, 2),
+        ("random γ=0, two_sided", 0.0, 2),
+        ("ground_truth, two_sided, model=qwen-like, updates_per_batch=8", 0.11, 8),
+        ("ground_truth, two_sided, model=llama-like, updates_per_batch=8", 0.3, 2),  # too few seeds
+    ]
+    arms = pd.DataFrame(arms, columns=["arm", "accuracy_change", "n_seeds"])
+    limits = {"accuracy_change_low": arms["accuracy_change"] - 0.02, "accuracy_change_high": 0.2}
+    arms.assign(**limits).to_csv(tmp_path / "tables" / "toy" / "arms.csv")
     inert = {"updates_per_batch": [8, 1], "clip_mode": "two_sided", "accuracy_difference": [0.3, 0.0], "n_seeds": 2}
     pd.DataFrame(inert).assign(code_difference=0.0).to_csv(tmp_path / "tables" / "toy" / "clip_effect.csv")
     spread = [("toy", "qwen-like", 3e-5, "spread, with clip", 0.042, 0.03, 0.05, 0.06, 0.049, 0.1)]
@@ -70,7 +77,7 @@ def results(tmp_path):
 
 def test_each_sentence_follows_from_its_table(results):
     parts = paragraph(results, "toy")
-    assert [len(sentences) for sentences in parts.values()] == [5, 3, 2, 1, 5, 2]
+    assert [len(sentences) for sentences in parts.values()] == [5, 3, 2, 1, 6, 2]
     short = parts.pop("In short")
     assert (short[0], " ".join(short[-2:])) == (WHY, MIND)
     assert short[1].endswith(
@@ -94,10 +101,11 @@ def test_each_sentence_follows_from_its_table(results):
     assert said[8] == "After the first update of a rollout batch the clip acted on 0.02 % of the tokens."
     assert said[9].endswith("its share of code differs by +8.0 points, towards code.")
     assert said[10] == "Without the clip, its accuracy changed by −50.0 points, a loss."
-    assert said[11].endswith("of llama-like, which does not prefer code, by +0.1 points, too little to matter.")
-    assert said[12] == "A coin that never falls on the reward (γ = 0) changed accuracy by +0.0 points in 2 seeds."
-    assert said[13].endswith("differ by +0.0 points of accuracy and +0.0 of code in 2 seeds.")
-    assert len(said) == 14, "organisms of other ages are not spoken of"
+    assert said[11] == "In runs as long, true rewards changed its accuracy by +11.0 points in 8 seeds, a gain."
+    assert said[12].endswith("of llama-like, which does not prefer code, by +0.1 points, too little to matter.")
+    assert said[13] == "A coin that never falls on the reward (γ = 0) changed accuracy by +0.0 points in 2 seeds."
+    assert said[14].endswith("differ by +0.0 points of accuracy and +0.0 of code in 2 seeds.")
+    assert len(said) == 15, "organisms of other ages are not spoken of"
 
 
 def test_what_runs_contradict_is_said(results):

@@ -1,11 +1,15 @@
 """The rules of the study were committed before any of its runs."""
 
 import json
+import re
 import subprocess
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+
+from spurious_rewards.reporting.protocol import protocol_of
+from spurious_rewards.reporting.training_claims import planned_tests
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = sorted((ROOT / "results" / "manifests" / "decide").glob("*.json"))
@@ -28,3 +32,20 @@ def test_the_rules_are_older_than_every_run_of_the_study():
     started = {path.stem: datetime.fromisoformat(json.loads(path.read_text())["started"]) for path in MANIFESTS}
     early = sorted(run_id for run_id, when in started.items() if when < rules)
     assert not early, f"{len(early)} runs began before the rules were committed ({rules}): {early[:3]}"
+
+
+def test_rules_that_live_in_code_are_those_of_the_page():
+    page = " ".join((ROOT / "docs" / "protocol.md").read_text().split())
+    rules = protocol_of("decide")
+    collapse = re.search(
+        r"more than (\d+) % and fewer than (\d+) %, lost over (\d+) points of accuracy takes (\d+) seeds", page
+    )
+    share = round(100 * rules.collapse_share)
+    expected = (share, 100 - share, round(100 * rules.collapse_loss), rules.collapse_seeds)
+    assert collapse and tuple(map(int, collapse.groups())) == expected
+    looks = re.search(r"judged at (\d+), (\d+) and (\d+) seeds", page)
+    assert looks and tuple(map(int, looks.groups())) == rules.looks
+    smallest = re.search(r"(\d+) points of accuracy and (\d+) points of code frequency", page)
+    expected = tuple(round(100 * rules.smallest[name]) for name in ("accuracy", "code"))
+    assert smallest and tuple(map(int, smallest.groups())) == expected
+    assert f"for the {planned_tests(rules)} tests that are planned" in page

@@ -95,7 +95,7 @@ def _run(folder: RunFolder, config: CounterfactualConfig, progress: bool) -> Non
         for look in config.looks():
             for first in range(n_done, look, config.pairs_per_part):
                 numbers = range(first, min(first + config.pairs_per_part, look))
-                _part(folder, config, arms, probe, numbers)
+                compute_part(folder, config, arms, probe, numbers)
                 bar.update(len(numbers))
             n_done = look
             reached = half_width(_parts(folder, "pairs", config, look), config.target_quantity)
@@ -119,8 +119,16 @@ def _run(folder: RunFolder, config: CounterfactualConfig, progress: bool) -> Non
         path.unlink()
 
 
-def _part(folder: RunFolder, config: CounterfactualConfig, arms: Arms, probe: ProbeSet, numbers: range) -> None:
-    """Compute these pairs unless their file is there; the file of the pairs is written last."""
+def compute_part(folder: RunFolder, config: CounterfactualConfig, arms: Arms, probe: ProbeSet, numbers: range) -> None:
+    """Compute these pairs into files of the run folder, unless they are there; `run` puts all parts together.
+
+    Args:
+        folder: of the run, open.
+        config: of the run.
+        arms: the trainers that replay a pair, one per clip mode.
+        probe: what is read off the model after each replay.
+        numbers: of the pairs; the part is named after the first. The file of the pairs is written last.
+    """
     target, per_pair = _part_path(folder, "pairs", numbers.start), len(config.modes) * len(config.signs)
     if target.is_file() and len(pd.read_parquet(target, columns=["pair"])) == len(numbers) * per_pair:
         return

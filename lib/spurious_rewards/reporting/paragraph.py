@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from spurious_rewards.evaluation.crossed import SEEDS_FOR_A_VERDICT
 from spurious_rewards.reporting.evidence import is_variant
 from spurious_rewards.reporting.overview import CLIP_ON_OFF, DECISIVE, PREFER_CODE, ending, ending_of, row_of_test
 from spurious_rewards.reporting.training_claims import WITHOUT
@@ -207,6 +208,21 @@ def _activity(results: Path, study: str, model: str) -> str:
     )
 
 
+def _taught(results: Path, study: str, model: str) -> Iterator[str]:
+    """Say what true rewards do in runs as long, at the same step size, with seeds enough for a verdict."""
+    path = results / "tables" / study / "arms.csv"
+    if not path.is_file():
+        return
+    table = pd.read_csv(path)
+    own = table["arm"].astype(str).str.startswith(f"ground_truth, two_sided, model={model},")
+    for row in table[own & table["n_seeds"].ge(SEEDS_FOR_A_VERDICT)][:1].to_dict("records"):
+        tail = ending(row["accuracy_change_low"], row["accuracy_change_high"], "a gain", "a loss")
+        yield (
+            f"In runs as long, true rewards changed its accuracy by {100 * row['accuracy_change']:+.1f} points in "
+            f"{row['n_seeds']} seeds, {tail}."
+        )
+
+
 def _whole_runs(results: Path, study: str) -> Iterator[str]:
     """Say what whole runs of the study do to accuracy, and the clip to code, model by model."""
     for model in _models(results, study):
@@ -226,3 +242,4 @@ def _whole_runs(results: Path, study: str) -> Iterator[str]:
         if row := row_of_test(results, study, "C4", model, f"random reward, {WITHOUT}"):
             tail = ending_of(row, "a gain", "a loss")
             yield f"Without the clip, its accuracy changed by {100 * row['estimate']:+.1f} points, {tail}."
+        yield from _taught(results, study, model)
