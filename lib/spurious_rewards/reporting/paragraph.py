@@ -214,7 +214,7 @@ def _taught(results: Path, study: str, model: str) -> Iterator[str]:
     if not path.is_file():
         return
     table = pd.read_csv(path)
-    own = table["arm"].astype(str).str.startswith(f"ground_truth, two_sided, model={model},")
+    own = table["arm"].astype(str).str.match(rf"ground_truth, two_sided, model={re.escape(model)}(,|$)")
     for row in table[own & table["n_seeds"].ge(SEEDS_FOR_A_VERDICT)][:1].to_dict("records"):
         tail = ending(row["accuracy_change_low"], row["accuracy_change_high"], "a gain", "a loss")
         yield (
