@@ -267,6 +267,9 @@ def test_gammas(records):
     measured = row["measured"].split("; ")
     assert measured[0].startswith("accuracy: γ = 0.5 -23.8 [") and measured[2] == "γ = 0 +0.0 [+0.0, +0.0] points"
     assert rows(g0_5=gains)["verdict"] == "not run", "one γ is no comparison"
+    row = rows(g0_5=loses, g0=[20, 20])
+    assert (row["verdict"], row["n_seeds"]) == ("contradicted", 4), "the seeds of the arm that decides"
+    assert row["n"].startswith("4 seeds")
 
 
 def test_compounds(records):

@@ -81,7 +81,7 @@ def test_each_sentence_follows_from_its_table(results):
     short = parts.pop("In short")
     assert (short[0], " ".join(short[-2:])) == (WHY, MIND)
     assert short[1].endswith(
-        "the clip, accuracy shows for qwen-like a loss, but no verdict yet; for llama-like too little to matter."
+        "the clip did to accuracy: for qwen-like, a loss, but no verdict yet; for llama-like, too little to matter."
     )
     assert short[2].endswith(
         "would drift by +0.30 points over a run without any clip, and the clip would add −0.05 "
@@ -96,7 +96,7 @@ def test_each_sentence_follows_from_its_table(results):
     assert said[4].endswith("of qwen-like by −0.05 points, and by no more than 0.16 within the limits.")
     assert said[5].endswith("+2.0 points of rollouts [−8.0, +13.0], paired by seed, which is too noisy to check that.")
     assert "step size 3e-5 merely wander, seeds end 4.2 points of code apart (standard deviation)" in said[6]
-    assert said[6].endswith("they end 6.0 apart, within the limits of that reckoning.")
+    assert said[6].endswith("they end 6.0 apart, within the limits of that extrapolation.")
     assert said[7].endswith("by −2.1 points, a loss, but no verdict yet.")
     assert said[8] == "After the first update of a rollout batch the clip acted on 0.02 % of the tokens."
     assert said[9].endswith("its share of code differs by +8.0 points, towards code.")

@@ -73,13 +73,13 @@ def _in_short(results: Path, study: str) -> Iterator[str]:
         row = row_of_test(results, study, "C1", model, "random reward")
         ends.setdefault(ending_of(row, "a gain", "a loss"), []).append(model)
     if ends:
-        words = "; ".join(f"for {' and '.join(models)} {end}" for end, models in ends.items())
-        yield f"After whole runs with a random reward and the clip, accuracy shows {words}."
+        words = "; ".join(f"for {' and '.join(models)}, {end}" for end, models in ends.items())
+        yield f"What whole runs with a random reward and the clip did to accuracy: {words}."
     clip = _foretold(results, study, "added by the clip")[-1:]
     none = _foretold(results, study, "without clip")[-1:]
     for row, other in zip(clip, none, strict=False):
         yield (
-            f"Reckoned from single rollout batches, {row['model']}'s share of code would drift by "
+            f"Extrapolated from single rollout batches, {row['model']}'s share of code would drift by "
             f"{100 * other['predicted']:+.2f} points over a run without any clip, and the clip would add "
             f"{100 * row['predicted']:+.2f} ({ending(row['predicted_low'], row['predicted_high'], TOWARDS, AWAY)})."
         )
@@ -154,7 +154,7 @@ def _wandering(results: Path, study: str) -> Iterator[str]:
         yield (
             f"If runs of {row['model']} at {setting_words('learning_rate', row['learning_rate'])} merely wander, seeds "
             f"end {100 * row['predicted']:.1f} points of code apart (standard deviation); they end "
-            f"{100 * row['measured']:.1f} apart, {'within' if alike else 'outside'} the limits of that reckoning."
+            f"{100 * row['measured']:.1f} apart, {'within' if alike else 'outside'} the limits of that extrapolation."
         )
 
 

@@ -86,9 +86,12 @@ class Source:
 
     def so_far(self) -> str:
         """Say how much of a profile is run."""
-        runs = f"{self.n_manifests} runs committed so far"
+        return f"{self.n_manifests} runs committed so far; {self.whole()}"
+
+    def whole(self) -> str:
+        """Say what the whole of a profile takes of which only a part is run."""
         hours = f"{self.hours} hour{'s' if self.hours != 1 else ''}"
-        return f"{runs}; the whole profile has {self.n_jobs:,} jobs, about {hours} on two cores"
+        return f"the whole profile has {self.n_jobs:,} jobs, about {hours} on two cores"
 
 
 def computing_seconds(manifest: Mapping[str, Any]) -> float:

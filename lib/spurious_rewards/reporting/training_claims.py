@@ -123,7 +123,10 @@ def _of_family(test: ClaimTest, protocol: Protocol) -> bool:
 
 
 def claim_rows(table: pd.DataFrame) -> Iterator[dict[str, object]]:
-    """Yield one row per claim and scale from the table of tests: the arms' effects in words, the joint verdict."""
+    """Yield one row per claim and scale from the table of tests: the arms' effects in words, the joint verdict.
+
+    Estimate, seeds and problems are those of the arms that decide the verdict.
+    """
     if table.empty:
         return
     second = table["about"].str.contains(WITHOUT, regex=False)
@@ -148,8 +151,8 @@ def claim_rows(table: pd.DataFrame) -> Iterator[dict[str, object]]:
             "outcome": row["outcome"],
             **{name: row[name] for name in ("estimate", "low", "high")},
             "unit": "points",
-            "n": f"{own['n_seeds'].min()}{planned} seeds × {own['n_problems'].min()} problems",
-            "n_seeds": own["n_seeds"].min(),
+            "n": f"{decisive['n_seeds'].min()}{planned} seeds × {decisive['n_problems'].min()} problems",
+            "n_seeds": decisive["n_seeds"].min(),
             "measured": f"{row['outcome']}: {effects}",
             "verdict": verdict,
             "why": _why(row, own),
