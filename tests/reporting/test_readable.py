@@ -127,7 +127,9 @@ def test_a_notebooks_table_in_words():
     )  # fmt: skip
     shown = in_words(table, ["arm", "code", "not_there"])
     assert list(shown) == ["arm", "share of code, %"]
-    assert list(shown["arm"]) == ["before training", *(f"random reward, without clip, model={m}" for m in "ab")]
+    assert list(shown["arm"]) == ["before training", *(f"random reward, without clip, {m}" for m in "ab")]
     assert list(shown["share of code, %"]) == ["50.0 [40.0, 60.0]", "25.0 [20.0, 30.0]", "100.0"]
+    one = in_words(table.assign(n_seeds=[0, 2, 1]), ["arm", "code"])["share of code, %"]
+    assert list(one)[1:] == ["25.0 [20.0, 30.0]", "100.0 (1 seed: no interval)"]
     with pytest.raises(InputError, match="at most 8 columns; 9 were asked for"):
         in_words(table, [f"x{i}" for i in range(9)])

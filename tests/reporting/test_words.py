@@ -5,6 +5,7 @@ import pytest
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.reporting.collect import saved_profiles
+from spurious_rewards.reporting.reasoning_figures import row_labels
 from spurious_rewards.reporting.words import (
     CLIP_COLOURS,
     CLIP_WORDS,
@@ -43,6 +44,14 @@ def test_every_committed_profile_has_a_title():
 def test_settings_in_words():
     assert setting_words("learning_rate", 0.0001) == "step size 1e-4" and setting_words("group_size", 16) == "group 16"
     assert reward_words("random", 0.0) == "random reward, γ = 0"
+
+
+def test_rows_that_differ_in_a_setting_alone_have_names_of_their_own():
+    arms = [f"random γ=0.5, two_sided, model=qwen-like, updates_per_batch={n}" for n in (8, 1)]
+    assert row_labels(pd.DataFrame({"arm": arms})) == [
+        "random reward, with clip, qwen-like",
+        "random reward, with clip, qwen-like, updates per batch 1",
+    ]
 
 
 def test_compact_tables():

@@ -17,7 +17,8 @@ import pandas as pd
 from spurious_rewards.data.synthetic import FAMILIES, make_problem
 from spurious_rewards.reporting.arms import arm_name
 from spurious_rewards.reporting.collect import Records
-from spurious_rewards.reporting.words import arm_words, setting_words
+from spurious_rewards.reporting.evidence import WITHIN
+from spurious_rewards.reporting.words import arm_words, settings_told
 
 PROBLEMS = 50
 """Problems per benchmark."""
@@ -53,10 +54,9 @@ def model_names(records: Records) -> dict[str, str]:
     names = {}
     for _, seeds in records.runs.groupby(columns, sort=False) if len(records.runs) else ():
         row = seeds.sort_values("seed").iloc[0]
-        settings = [
-            setting_words(name, row[name]) for name in columns if name not in ("reward", "gamma", "clip_mode", "model")
-        ]
-        names[row["run_id"]] = ", ".join([f"{row['model']} after {arm_words(arm_name(row, columns))}", *settings])
+        settings = {name: row[name] for name in columns if name not in (*WITHIN, "model")}
+        told = settings_told(settings)
+        names[row["run_id"]] = ", ".join([f"{row['model']} after {arm_words(arm_name(row, columns))}", *told])
     return names
 
 

@@ -9,7 +9,7 @@ Usage: `for part in Evidence(load("organism", results_dir())).parts(SETTING): pa
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 
@@ -19,12 +19,11 @@ from spurious_rewards.reporting import reasoning_tables
 from spurious_rewards.reporting.arms import BASE, at_the_end, by_problem, cell_columns, changes
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.protocol import Arm
-from spurious_rewards.reporting.words import setting_words
+from spurious_rewards.reporting.words import STEP, settings_told
 from spurious_rewards.training.config import RunConfig
 
 WITHIN = ("reward", "gamma", "clip_mode")
 """What differs between the arms of one part."""
-STEP = "learning_rate"
 SETTING, MODEL, MODELS = "setting", "model", "models"
 """Kinds of parts: one model and setting; one model; one setting of all models."""
 
@@ -45,12 +44,6 @@ def is_variant(model: str) -> bool:
     (True, True, False)
     """
     return re.search(r"-(s|at)\d+$", model) is not None
-
-
-def settings_told(values: Mapping[str, object]) -> list[str]:
-    """Write fields of a run in words: its step size, and what differs from the default."""
-    default = RunConfig().to_dict()
-    return [setting_words(name, value) for name, value in values.items() if name == STEP or value != default[name]]
 
 
 class Evidence:

@@ -18,7 +18,7 @@ from spurious_rewards.errors import InputError
 from spurious_rewards.reporting.arms import BASE, arm_name, cell_columns
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.drawing import ROW_PIXELS, ZERO, all_labels, error_bar, panels, show, style, write
-from spurious_rewards.reporting.evidence import WITHIN, settings_told
+from spurious_rewards.reporting.evidence import WITHIN
 from spurious_rewards.reporting.tables import arms
 from spurious_rewards.reporting.words import (
     BASE_COLOUR,
@@ -26,7 +26,7 @@ from spurious_rewards.reporting.words import (
     clip_words,
     reward_symbol,
     reward_words,
-    setting_words,
+    settings_told,
 )
 
 __all__ = ["all_figures", "show", "write"]
@@ -198,9 +198,9 @@ def _n(table: pd.DataFrame) -> str:
 
 
 def _title(keys: list[str], key: tuple[object, ...]) -> str:
-    parts = [str(value) if name in ("model", "benchmark") else setting_words(name, value)
-             for name, value in zip(keys, key, strict=True)]  # fmt: skip
-    return f"<b>{', '.join(parts)}</b>"
+    values = dict(zip(keys, key, strict=True))
+    own = [str(values.pop(name)) for name in ("model", "benchmark") if name in values]
+    return f"<b>{', '.join([*own, *settings_told(values)])}</b>"
 
 
 def levels(records: Records) -> go.Figure | None:
@@ -334,15 +334,16 @@ def beside_the_paper(records: Records) -> go.Figure | None:
     runs = runs[(runs["reward"] == "random") & (runs["gamma"] == 0.5)]
     others = list(dict.fromkeys(["model", *panel_columns(records)]))
     found = [key for key, some in runs.groupby(others, sort=False) if {"two_sided", "none"} <= set(some["clip_mode"])]
-    settings = sorted(found, key=lambda key: str(key[0]) not in PREFER_CODE)  # as the paper's model does
+    told = {key: settings_told(dict(zip(others[1:], key[1:], strict=True))) for key in found}
+    # settings nearest the default first, and of these the models that prefer code, as the paper's does
+    settings = sorted(found, key=lambda key: (len(told[key]), str(key[0]) not in PREFER_CODE))
     if not settings:
         return None
     left_out = len(found) - len(settings[:3])
     settings = settings[:3]
     paper = paper_curves().query("figure == 'Fig11' and kind == 'smooth' and metric == 'code frequency'")
     titles = ["<b>Qwen2.5-Math-7B</b><br>paper, Figure 11"]
-    titles += [", ".join([f"<b>{model}</b><br>ours", *map(setting_words, others[1:], values)])
-               for model, *values in settings]  # fmt: skip
+    titles += [", ".join([f"<b>{key[0]}</b><br>ours", *told[key]]) for key in settings]
     figure, height = panels(titles, len(titles), 230, shared_yaxes=True)
     for curve in paper[paper["condition"].isin(PAPER_CONDITIONS)].to_dict("records"):
         x = zip([0, 50, 100, curve["last_step"]], PAPER_STEPS, strict=True)

@@ -281,7 +281,7 @@ def in_words(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """
     names = list(compact(table, dict(zip(columns, columns, strict=True))))
     if "arm" in names and table["arm"].map(arm_words).nunique() < table["arm"].nunique():
-        table = table.assign(arm=[", ".join([arm_words(arm), *arm.split(", ")[2:]]) for arm in table["arm"]])
+        table = table.assign(arm=[_whole_arm(row) for row in table.to_dict("records")])
     texts = [[cell.text for cell in row] for row in _rows(table, names)]
     return pd.DataFrame(texts, columns=list(_heads(names)))
 
@@ -304,7 +304,8 @@ def _rows(table: pd.DataFrame, names: Sequence[str]) -> tuple[tuple[Cell, ...], 
                 if unit_of(name) and high - low > 1:  # wider than all that a proportion can change by in one direction
                     low = high = math.nan
                 text = interval_text(row[name], low, high, unit_of(name))
-                seeds = f" ({row['n_seeds']} seeds: no interval)" if math.isnan(low) and row.get("n_seeds") else ""
+                n = row.get("n_seeds")
+                seeds = f" ({n} seed{'s' if n != 1 else ''}: no interval)" if math.isnan(low) and n else ""
                 cells.append(Cell(text + seeds, row[name]))
             else:
                 cells.append(plain(name, row[name]))

@@ -14,7 +14,7 @@ from spurious_rewards.reporting.arms import FURTHER, arm_name
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.drawing import ROW_PIXELS, ZERO, all_labels, error_bar, panels, show, style
 from spurious_rewards.reporting.figures import panel_columns, panel_words
-from spurious_rewards.reporting.words import arm_words, clip_colour, clip_words, reward_words
+from spurious_rewards.reporting.words import arm_words, clip_colour, clip_words, reward_words, setting_of_arm
 
 SWITCH_NAMES = {"CC": "code → code", "CL": "code → language", "LC": "language → code", "LL": "language → language"}
 SWITCH_COLOURS = {"CC": "#0072b2", "CL": "#e69f00", "LC": "#009e73", "LL": "#8a94a0"}
@@ -39,19 +39,16 @@ def show_all(*figures: go.Figure | None) -> None:
 
 def row_labels(table: pd.DataFrame) -> list[str]:
     """Name the rows of a table by arm and, where they differ, by model, setting, benchmark, prompt and temperature."""
-    settings = table["arm"].map(lambda arm: ", ".join(part for part in str(arm).split(", ")[2:] if "=" in part))
     further = [name for name in ("model", "benchmark", *FURTHER[1:]) if name in table and table[name].nunique() > 1]
     labels = []
-    for (_, row), setting in zip(table.iterrows(), settings, strict=True):
+    for _, row in table.iterrows():
         parts = [arm_words(row["arm"]), *(str(row[name]) for name in further)]
         if "temperature" in table and table["temperature"].nunique() > 1:
             parts.append(f"T = {row['temperature']:g}")
         if "prompt_style" in table and table["prompt_style"].nunique() > 1:
             parts.append(str(row["prompt_style"]))
-        values = dict(part.split("=", 1) for part in setting.split(", ") if part)
-        if "learning_rate" in values:
-            parts.append(f"step {float(values['learning_rate']):.0e}".replace("e-0", "e-"))
-        labels.append(", ".join(dict.fromkeys([*parts, *([values["model"]] if "model" in values else [])])))
+        parts += setting_of_arm(str(row["arm"])).split(", ")
+        labels.append(", ".join(dict.fromkeys(filter(None, parts))))
     return labels
 
 

@@ -21,7 +21,10 @@ import pandas as pd
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.training.clip import MODES
+from spurious_rewards.training.config import RunConfig
 
+STEP = "learning_rate"
+"""The setting that is told even where it has its default: another one changes every number."""
 CLIP_WORDS = {name: mode.words for name, mode in MODES.items()}
 CLIP_COLOURS = {name: mode.colour for name, mode in MODES.items()}
 BASE_COLOUR = "#5f6b7a"
@@ -113,10 +116,20 @@ def setting_words(name: str, value: Any) -> str:
     'step size 3e-4'
     """
     text = f"{value:g}".replace("e-0", "e-") if isinstance(value, float) else str(value)
-    if name == "learning_rate" and isinstance(value, float) and value > 0:
+    if name == STEP and isinstance(value, float) and value > 0:
         mantissa, _, exponent = f"{value:.1e}".partition("e")
         text = f"{float(mantissa):g}e{int(exponent)}" if value < 0.01 else f"{value:g}"
     return f"{SETTING_WORDS.get(name, name.replace('_', ' '))} {text}"
+
+
+def settings_told(values: Mapping[str, object]) -> list[str]:
+    """Write fields of a run in words: its step size, and what differs from the default.
+
+    >>> settings_told({"learning_rate": 3e-5, "updates_per_batch": 8}), settings_told({"updates_per_batch": 1})
+    (['step size 3e-5'], ['updates per batch 1'])
+    """
+    default = RunConfig().to_dict()
+    return [setting_words(name, value) for name, value in values.items() if name == STEP or value != default.get(name)]
 
 
 def p_words(p_value: float) -> str:
@@ -144,13 +157,14 @@ def arm_words(arm: str) -> str:
 
 
 def setting_of_arm(arm: str) -> str:
-    """Name in words what an arm's name holds beside reward and clip mode.
+    """Name in words what an arm's name holds beside reward and clip mode: its model, and the settings that are told.
 
     >>> setting_of_arm("random γ=0.5, two_sided, model=qwen-like, learning_rate=0.0001"), setting_of_arm("base model")
     ('qwen-like, step size 1e-4', '')
     """
-    parts = [part.partition("=") for part in arm.split(", ")[2:]]
-    return ", ".join(value if name == "model" else setting_words(name, number(value)) for name, _, value in parts)
+    values = {name: number(value) for name, _, value in (part.partition("=") for part in arm.split(", ")[2:])}
+    model = [str(values.pop("model"))] if "model" in values else []
+    return ", ".join([*model, *settings_told(values)])
 
 
 def spoken(text: str) -> str:
