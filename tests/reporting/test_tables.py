@@ -27,6 +27,15 @@ def test_arms(records):
     assert table.loc["random γ=0.5, none", ["accuracy_code", "accuracy_language"]].tolist() == [0.6, 0.0]
 
 
+def test_limits_of_tokens_that_follow_the_benchmark_are_no_column(records):
+    other = records.samples.assign(benchmark="math500", max_new_tokens=256, run_id="other-" + records.samples["run_id"])
+    both = dataclasses.replace(records, samples=pd.concat([records.samples, other], ignore_index=True))
+    table = arms(both)
+    assert len(table) == 6 and "max_new_tokens" not in table
+    longer = dataclasses.replace(both, samples=both.samples.assign(benchmark="synthetic_test"))
+    assert len(arms(longer)) == 6 and sorted(arms(longer)["max_new_tokens"].unique()) == [64, 256]
+
+
 def test_limits_where_answers_do_not_vary(records):
     base = arms(records).set_index("arm").loc[BASE]
     expected = wilson(2, 4)  # one verdict per problem of one model

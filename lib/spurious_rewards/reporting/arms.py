@@ -34,8 +34,14 @@ def arm_name(row: pd.Series, columns: list[str]) -> str:
 
 
 def cell_columns(records: Records) -> list[str]:
-    """List the columns of the samples that make an evaluation cell: `CELL`, and of `FURTHER` what varies."""
-    return [*CELL, *(name for name in FURTHER if records.samples[name].nunique() > 1)]
+    """List the columns of the samples that make an evaluation cell: `CELL`, and of `FURTHER` what varies.
+
+    What varies only from benchmark to benchmark, as the limit of tokens may, tells no cells apart; a model is named.
+    """
+    samples = records.samples
+    within = {"model": samples["model"].nunique()}
+    within |= {name: samples.groupby("benchmark")[name].nunique().max() for name in FURTHER[1:]}
+    return [*CELL, *(name for name in FURTHER if within[name] > 1)]
 
 
 def with_arms(records: Records) -> pd.DataFrame:
