@@ -272,6 +272,12 @@ def test_gammas(records):
     assert row["n"].startswith("4 seeds")
 
 
+def test_never_fewer_seeds_than_a_verdict_takes_would_decide(records):
+    arms = [("qwen-like", {"reward": "random"}, [20, 20, 21, 21])]
+    table = claim_tests(profile(records, arms, {"qwen-like": 20}), dataclasses.replace(Protocol(), least=8))
+    assert (table["seeds_to_decide"] >= 8).all() and table["why"].str.contains("a verdict takes 8").any()
+
+
 def test_compounds(records):
     def row(alone, compound):
         arms = [("qwen-like", {"reward": "format"}, alone), ("qwen-like", {"reward": "format_and_no_python"}, compound)]

@@ -255,7 +255,7 @@ def _test(name: str, rule: Rule, arm: Arm, part: Evidence, protocol: Protocol) -
         asked = _level_in_the_end(name, protocol) if looked else 1 - protocol.confidence
         decide = problems.seeds_to_decide(protocol.smallest[rule.outcome], arrays[0].shape[1], asked)
         further = [look for look in protocol.looks if look > found.n] if looked and name in protocol.family else []
-        decide = decide and max(decide, min(further, default=found.n + 1))
+        decide = decide and max(decide, least, min(further, default=found.n + 1))
     return ClaimTest(
         claim=name, about=about, scale=part.scale, outcome=rule.outcome, kind=rule.effect, effect=found,
         expect=arm.expect, smallest=protocol.smallest[rule.outcome], level=level, n_problems=arrays[0].shape[1],
