@@ -65,3 +65,13 @@ def test_errors_name_cause_and_fix(results, tmp_path, capsys):
     assert compare.main(["other", "--results", str(results), "--if-committed"]) == 0
     assert compare.main(["toy", "--results", str(results)]) == 0
     assert "your run against the committed one" in capsys.readouterr().out
+
+
+def test_arms_that_differ_in_a_setting_have_lines_of_their_own(results):
+    path = results / "tables" / "toy" / "arms.csv"
+    row = pd.read_csv(path).iloc[[1]]
+    names = [f"random γ=0.5, two_sided, model=a, updates_per_batch={n}" for n in (8, 1)]
+    pd.concat([row.assign(arm=name) for name in names]).to_csv(path, index=False)
+    compare.accept("toy", results)
+    said = compare.comparison("toy", results)
+    assert "random reward, with clip, a  " in said and "random reward, with clip, a, updates per batch 1  " in said

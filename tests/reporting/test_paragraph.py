@@ -45,18 +45,22 @@ def results(tmp_path):
     pd.DataFrame(
         {
             "arm": [
+                "random γ=0.5, two_sided, model=qwen-like-at10, learning_rate=3e-05",
                 "random γ=0.5, two_sided, model=qwen-like, learning_rate=0.0001",
                 "random γ=0.5, two_sided, model=qwen-like, learning_rate=3e-05",
                 "random γ=0.5, none, model=qwen-like, learning_rate=3e-05",
             ],
-            "clip_fraction_later_mean": [0.5, 0.0002, 0.0],
+            "clip_fraction_later_mean": [0.9, 0.5, 0.0002, 0.0],
         }
     ).to_csv(tmp_path / "tables" / "toy" / "clip_activity.csv")
     arms = [
-        ("random γ=0.5, two_sided", 0.1, 2),
         ("random γ=0, two_sided", 0.0, 2),
-        ("ground_truth, two_sided, model=qwen-like, updates_per_batch=8", 0.11, 8),
-        ("ground_truth, two_sided, model=llama-like, updates_per_batch=8", 0.3, 2),  # too few seeds
+        ("random γ=0.5, two_sided, model=qwen-like, learning_rate=3e-05", 0.1, 8),
+        ("ground_truth, two_sided, model=qwen-like, learning_rate=0.0001", 0.9, 8),  # another step size
+        ("ground_truth, two_sided, model=qwen-like, learning_rate=3e-05", 0.11, 8),
+        ("ground_truth, two_sided, model=qwen-like-at10, learning_rate=3e-05", 0.8, 8),
+        ("random γ=0.5, two_sided, model=llama-like", 0.1, 8),
+        ("ground_truth, two_sided, model=llama-like", 0.3, 3),  # too few seeds
     ]
     arms = pd.DataFrame(arms, columns=["arm", "accuracy_change", "n_seeds"])
     limits = {"accuracy_change_low": arms["accuracy_change"] - 0.02, "accuracy_change_high": 0.2}
@@ -81,7 +85,7 @@ def test_each_sentence_follows_from_its_table(results):
     short = parts.pop("In short")
     assert (short[0], " ".join(short[-2:])) == (WHY, MIND)
     assert short[1].endswith(
-        "the clip did to accuracy: for qwen-like, a loss, but no verdict yet; for llama-like, too little to matter."
+        "and the clip: for qwen-like, a loss, but no verdict yet; for llama-like, too little to matter."
     )
     assert short[2].endswith(
         "would drift by +0.30 points over a run without any clip, and the clip would add −0.05 "
@@ -94,14 +98,18 @@ def test_each_sentence_follows_from_its_table(results):
     )
     assert "code of qwen-like by −0.0010, too little" in said[3] and said[3].endswith("by +0.010, towards code.")
     assert said[4].endswith("of qwen-like by −0.05 points, and by no more than 0.16 within the limits.")
-    assert said[5].endswith("+2.0 points of rollouts [−8.0, +13.0], paired by seed, which is too noisy to check that.")
+    assert said[5].endswith(
+        "+2.0 points in their share of code [−8.0, +13.0], paired by seed, which is too noisy to check that."
+    )
     assert "step size 3e-5 merely wander, seeds end 4.2 points of code apart (standard deviation)" in said[6]
-    assert said[6].endswith("they end 6.0 apart, within the limits of that extrapolation.")
+    assert said[6].endswith("they end 6.0 apart, which agrees with that.")
     assert said[7].endswith("by −2.1 points, a loss, but no verdict yet.")
     assert said[8] == "After the first update of a rollout batch the clip acted on 0.02 % of the tokens."
     assert said[9].endswith("its share of code differs by +8.0 points, towards code.")
     assert said[10] == "Without the clip, its accuracy changed by −50.0 points, a loss."
-    assert said[11] == "In runs as long, true rewards changed its accuracy by +11.0 points in 8 seeds, a gain."
+    assert said[11] == (
+        "With the clip and true rewards, runs as long changed its accuracy by +11.0 points in 8 seeds, a gain."
+    )
     assert said[12].endswith("of llama-like, which does not prefer code, by +0.1 points, too little to matter.")
     assert said[13] == "A coin that never falls on the reward (γ = 0) changed accuracy by +0.0 points in 2 seeds."
     assert said[14].endswith("differ by +0.0 points of accuracy and +0.0 of code in 2 seeds.")

@@ -133,3 +133,13 @@ def test_a_notebooks_table_in_words():
     assert list(one)[1:] == ["25.0 [20.0, 30.0]", "100.0 (1 seed: no interval)"]
     with pytest.raises(InputError, match="at most 8 columns; 9 were asked for"):
         in_words(table, [f"x{i}" for i in range(9)])
+
+
+def test_settings_without_a_column_are_told_beside_the_reward():
+    row = {"model": "qwen-like", "reward": "random", "gamma": 0.5, "clip_mode": "two_sided", "accuracy_difference": 0.1}
+    table = pd.DataFrame([{**row, "updates_per_batch": n, "prompt_style": "organism"} for n in (8, 1)])
+    page = readable(table, "clip_effect")
+    at = page.heads.index("reward")
+    words = ["random reward", "random reward, updates per batch 1"]
+    assert [cells[at].text for cells in page.rows] == words
+    assert in_words(table, ["model", "reward", "accuracy_difference"])["reward"].tolist() == words

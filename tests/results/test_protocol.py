@@ -48,4 +48,7 @@ def test_rules_that_live_in_code_are_those_of_the_page():
     smallest = re.search(r"(\d+) points of accuracy and (\d+) points of code frequency", page)
     expected = tuple(round(100 * rules.smallest[name]) for name in ("accuracy", "code"))
     assert smallest and tuple(map(int, smallest.groups())) == expected
+    assert f"else, or fewer than {rules.least} seeds" in page
+    assert f"lies beyond {round(100 * rules.destruction)} points is called *destruction*" in page
+    assert f"show {100 * rules.confidence:g} % limits" in page
     assert f"for the {planned_tests(rules)} tests that are planned" in page

@@ -26,6 +26,7 @@ from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.evidence import MODEL, SETTING, Evidence
 from spurious_rewards.reporting.mechanism_claims import mechanism_findings
 from spurious_rewards.reporting.training_claims import WITHOUT, claim_rows, claim_tests
+from spurious_rewards.reporting.words import seeds_words
 
 CODE_ADVANTAGE = {+1: ("Qwen/Qwen2.5-Math", "qwen-like"), -1: ("Qwen/Qwen2.5-7B", "allenai/OLMo-2", "llama-like")}
 """Where the paper finds code better (+1) or worse (-1) than language (Table 1), and the organisms built so."""
@@ -184,7 +185,7 @@ def gain_comes_from_switches(evidence: Evidence) -> dict[str, Any] | None:
     if row["n_seeds"] < SEEDS_FOR_A_VERDICT:
         verdict, why = UNDECIDED, f"{row['n_seeds']} seeds; a verdict takes {SEEDS_FOR_A_VERDICT}."
     text = f"language → code carries {share.text('%')} of a gain of {gain.text('points')} ({row['arms']})"
-    n = f"{row['n_arms']} arms × {row['n_seeds']} seeds × {row['n_problems']} problems"
+    n = f"{row['n_arms']} arms × {seeds_words(row['n_seeds'], row['n_seeds'])} × {row['n_problems']} problems"
     return finding(share, "%", n, text, verdict, why, table="contributions") | {"n_seeds": row["n_seeds"]}
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 from spurious_rewards.command_line import command
 from spurious_rewards.errors import InputError
 from spurious_rewards.reporting.collect import results_dir
-from spurious_rewards.reporting.words import arm_words
+from spurious_rewards.reporting.words import whole_arm
 from spurious_rewards.storage.files import read_json, sha256_file, write_json
 
 TOLERANCE = 1e-6
@@ -147,10 +147,12 @@ def answer_lines(folder: Path, tables: dict[str, str]) -> list[str]:
         return []
     both = mine[mine["temperature"] == 0].merge(theirs[[*keys, *names]], on=keys, suffixes=("", "_committed"))
     both = both[both[names[0]].notna()]
-    lines = ["", f"  {'change in points, greedy':40} {'accuracy':>20} {'share of code':>20}"]
-    for row in both.to_dict("records"):
+    arms = [whole_arm(row["arm"], row.get("model")) for row in both.to_dict("records")]
+    width = max([*map(len, arms), 24])
+    lines = ["", f"  {'change in points, greedy':{width}} {'accuracy':>16} {'share of code':>16}"]
+    for arm, row in zip(arms, both.to_dict("records"), strict=True):
         cells = [f"{100 * row[name]:+.1f} ({100 * row[f'{name}_committed']:+.1f})" for name in names]
-        lines.append(f"  {arm_words(row['arm'])[:40]:40} " + " ".join(f"{cell:>20}" for cell in cells))
+        lines.append(f"  {arm:{width}} " + " ".join(f"{cell:>16}" for cell in cells))
     return [*lines, "  (in brackets: committed)"]
 
 

@@ -26,6 +26,7 @@ from spurious_rewards.reporting.words import (
     clip_words,
     reward_symbol,
     reward_words,
+    seeds_words,
     settings_told,
 )
 
@@ -52,15 +53,6 @@ def panel_columns(records: Records) -> list[str]:
 def panel_words(row: pd.Series | Mapping[str, object], columns: list[str]) -> str:
     """Write the title of a panel: the model, then the settings in which it differs from others."""
     return ", ".join([str(row["model"]), *settings_told({name: row[name] for name in columns if name != "model"})])
-
-
-def seeds_words(low: int, high: int) -> str:
-    """Say how many seeds an arm has.
-
-    >>> seeds_words(3, 5), seeds_words(1, 1)
-    ('3 to 5 seeds', '1 seed')
-    """
-    return f"{low} to {high} seeds" if low != high else f"{low} seed{'s' if low != 1 else ''}"
 
 
 def arm_rows(records: Records) -> pd.DataFrame:

@@ -374,8 +374,8 @@ def _finding(claim: str, row: dict[str, Any], known: dict[str, Source]) -> Findi
 
 
 WHY = {
-    "supported": "The 95 % limits exclude no effect, on the side that the claim expects.",
-    "contradicted": "The 95 % limits exclude no effect, on the other side.",
+    "supported": "The 95 % limits lie wholly on the side of 0 that the claim expects.",
+    "contradicted": "The 95 % limits lie wholly on the other side of 0.",
     "equivalent to nothing": "The effect lies inside the bounds below which it would not matter.",
     "undecided": "The limits that a verdict takes hold both an effect and none, or seeds are too few or collapsed.",
     "mixed": "Settings or models disagree; the details list them.",

@@ -17,11 +17,11 @@ from typing import Any
 
 import pandas as pd
 
-from spurious_rewards.evaluation.crossed import SEEDS_FOR_A_VERDICT
 from spurious_rewards.reporting.evidence import is_variant
 from spurious_rewards.reporting.overview import CLIP_ON_OFF, DECISIVE, PREFER_CODE, ending, ending_of, row_of_test
+from spurious_rewards.reporting.protocol import protocol_of
 from spurious_rewards.reporting.training_claims import WITHOUT
-from spurious_rewards.reporting.words import setting_words
+from spurious_rewards.reporting.words import STEP, seeds_words, setting_words, settings_in, settings_told
 
 WHY = (
     "With a coin for a reward, pushing an answer up is as likely as pushing it down, so only two things can leave a "
@@ -38,6 +38,8 @@ MIND = (
 SHORT = "In short"
 NOISY = 4
 """Limits so many times wider than what they are to check say nothing about it."""
+RANDOM = "random γ=0.5"
+"""The random reward, as the names of arms have it."""
 TOWARDS, AWAY = "towards code", "away from code"
 
 
@@ -74,7 +76,7 @@ def _in_short(results: Path, study: str) -> Iterator[str]:
         ends.setdefault(ending_of(row, "a gain", "a loss"), []).append(model)
     if ends:
         words = "; ".join(f"for {' and '.join(models)}, {end}" for end, models in ends.items())
-        yield f"What whole runs with a random reward and the clip did to accuracy: {words}."
+        yield f"Accuracy after whole runs with a random reward and the clip: {words}."
     clip = _foretold(results, study, "added by the clip")[-1:]
     none = _foretold(results, study, "without clip")[-1:]
     for row, other in zip(clip, none, strict=False):
@@ -142,8 +144,8 @@ def _added_up(results: Path, study: str) -> Iterator[str]:
         said = "agrees with" if inside else "contradicts"
         said = "is too noisy to check" if inside and high - low > NOISY * 2 * limit else said
         yield (
-            f"Whole runs with and without the clip differ by {100 * row['measured']:+.1f} points of rollouts "
-            f"[{100 * low:+.1f}, {100 * high:+.1f}], paired by seed, which {said} that."
+            f"Rollouts of whole runs with and without the clip differ by {100 * row['measured']:+.1f} points in their "
+            f"share of code [{100 * low:+.1f}, {100 * high:+.1f}], paired by seed, which {said} that."
         )
 
 
@@ -154,7 +156,7 @@ def _wandering(results: Path, study: str) -> Iterator[str]:
         yield (
             f"If runs of {row['model']} at {setting_words('learning_rate', row['learning_rate'])} merely wander, seeds "
             f"end {100 * row['predicted']:.1f} points of code apart (standard deviation); they end "
-            f"{100 * row['measured']:.1f} apart, {'within' if alike else 'outside'} the limits of that extrapolation."
+            f"{100 * row['measured']:.1f} apart, which {'agrees with' if alike else 'contradicts'} that."
         )
 
 
@@ -167,7 +169,7 @@ def _controls(results: Path, study: str) -> Iterator[str]:
         for row in rows[:1].to_dict("records"):
             yield (
                 f"A coin that {what} falls on the reward (γ = {gamma}) changed accuracy by "
-                f"{100 * row['accuracy_change']:+.1f} points in {row['n_seeds']} seeds."
+                f"{100 * row['accuracy_change']:+.1f} points in {seeds_words(row['n_seeds'], row['n_seeds'])}."
             )
     path = results / "tables" / study / "clip_effect.csv"
     effects = pd.read_csv(path) if path.is_file() else pd.DataFrame()
@@ -177,7 +179,7 @@ def _controls(results: Path, study: str) -> Iterator[str]:
             yield (
                 "With one update per rollout batch, where no ratio leaves one, runs with and without the clip differ "
                 f"by {100 * row['accuracy_difference']:+.1f} points of accuracy and "
-                f"{100 * row['code_difference']:+.1f} of code in {row['n_seeds']} seeds."
+                f"{100 * row['code_difference']:+.1f} of code in {seeds_words(row['n_seeds'], row['n_seeds'])}."
             )
 
 
@@ -193,34 +195,44 @@ def _foretold(results: Path, study: str, part: str) -> list[dict[Any, Any]]:
     return here.to_dict("records")
 
 
+def _of_arm(table: pd.DataFrame, study: str, reward: str, model: str) -> dict[Any, Any]:
+    """Find the row of a reward with the clip on a model, at the settings that the study's verdicts are about.
+
+    Of several settings the one nearest the default is taken, and of these the smallest step size; empty without any.
+    """
+    counted, found = protocol_of(study).settings, []
+    for row in table.to_dict("records"):
+        values = settings_in(row["arm"])
+        if row["arm"].startswith(f"{reward}, two_sided") and values.pop("model", "") == model:
+            if all(values.get(name, allowed[0]) in allowed for name, allowed in counted.items()):
+                found.append((len(settings_told(values)), values.get(STEP, 0.0), row))
+    return min(found, key=lambda one: one[:2])[2] if found else {}
+
+
 def _activity(results: Path, study: str, model: str) -> str:
     """Say on how many tokens the clip acted in the arm with random reward; empty if that is not known."""
     path = results / "tables" / study / "clip_activity.csv"
-    if not path.is_file():
+    row = _of_arm(pd.read_csv(path), study, RANDOM, model) if path.is_file() else {}
+    if not row:
         return ""
-    table = pd.read_csv(path)
-    own = table[table["arm"].str.startswith(f"random γ=0.5, two_sided, model={model}")]
-    rate = own["arm"].str.extract(r"learning_rate=([\d.e-]+)")[0].astype(float)
-    own = own[rate.isna() | rate.eq(rate.min())]
-    share = 100 * own["clip_fraction_later_mean"].iloc[0] if len(own) else 0.0
-    return (
-        f"After the first update of a rollout batch the clip acted on {share:.2g} % of the tokens." if len(own) else ""
-    )
+    share = 100 * row["clip_fraction_later_mean"]
+    return f"After the first update of a rollout batch the clip acted on {share:.2g} % of the tokens."
 
 
-def _taught(results: Path, study: str, model: str) -> Iterator[str]:
-    """Say what true rewards do in runs as long, at the same step size, with seeds enough for a verdict."""
+def _taught(results: Path, study: str, model: str) -> str:
+    """Say what true rewards do in runs of the same settings; empty without the seeds that a verdict takes."""
     path = results / "tables" / study / "arms.csv"
-    if not path.is_file():
-        return
-    table = pd.read_csv(path)
-    own = table["arm"].astype(str).str.match(rf"ground_truth, two_sided, model={re.escape(model)}(,|$)")
-    for row in table[own & table["n_seeds"].ge(SEEDS_FOR_A_VERDICT)][:1].to_dict("records"):
-        tail = ending(row["accuracy_change_low"], row["accuracy_change_high"], "a gain", "a loss")
-        yield (
-            f"In runs as long, true rewards changed its accuracy by {100 * row['accuracy_change']:+.1f} points in "
-            f"{row['n_seeds']} seeds, {tail}."
-        )
+    table = pd.read_csv(path) if path.is_file() else pd.DataFrame()
+    row, other = (_of_arm(table, study, reward, model) for reward in ("ground_truth", RANDOM))
+    if not row or settings_in(row["arm"]) != settings_in(other.get("arm", "")):
+        return ""
+    if row["n_seeds"] < protocol_of(study).least:
+        return ""
+    tail = ending(row["accuracy_change_low"], row["accuracy_change_high"], "a gain", "a loss")
+    return (
+        f"With the clip and true rewards, runs as long changed its accuracy by {100 * row['accuracy_change']:+.1f} "
+        f"points in {seeds_words(row['n_seeds'], row['n_seeds'])}, {tail}."
+    )
 
 
 def _whole_runs(results: Path, study: str) -> Iterator[str]:
@@ -242,4 +254,5 @@ def _whole_runs(results: Path, study: str) -> Iterator[str]:
         if row := row_of_test(results, study, "C4", model, f"random reward, {WITHOUT}"):
             tail = ending_of(row, "a gain", "a loss")
             yield f"Without the clip, its accuracy changed by {100 * row['estimate']:+.1f} points, {tail}."
-        yield from _taught(results, study, model)
+        if taught := _taught(results, study, model):
+            yield taught

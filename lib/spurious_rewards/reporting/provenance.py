@@ -89,7 +89,7 @@ class Source:
         return f"{self.n_manifests} runs committed so far; {self.whole()}"
 
     def whole(self) -> str:
-        """Say what the whole of a profile takes of which only a part is run."""
+        """Say how many jobs and hours a profile has of which only some are run."""
         hours = f"{self.hours} hour{'s' if self.hours != 1 else ''}"
         return f"the whole profile has {self.n_jobs:,} jobs, about {hours} on two cores"
 

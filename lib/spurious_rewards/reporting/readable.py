@@ -21,10 +21,12 @@ from spurious_rewards.reporting.words import (
     clip_words,
     compact,
     reward_words,
-    setting_of_arm,
     setting_words,
+    settings_told,
     spoken,
+    whole_arm,
 )
+from spurious_rewards.training.config import RunConfig
 
 CELL = "arm benchmark prompt_style temperature model n_seeds n_problems"
 PAIRS = "model optimizer learning_rate clip_mode quantity"
@@ -246,8 +248,10 @@ def readable(table: pd.DataFrame, name: str = "") -> Table:
     if {"estimate", "low", "high"} <= set(table):
         table = table.rename(columns={"low": "estimate_low", "high": "estimate_high"})
     if "arm" in table and table["arm"].map(arm_words).nunique() < table["arm"].nunique():
-        table = table.assign(arm=[_whole_arm(row) for row in table.to_dict("records")])
+        table = _with_whole_arms(table)
         table = table.drop(columns=[column for column in ("model", "learning_rate") if column in table])
+    if name in COLUMNS:
+        table = _with_settings(table, " ".join(COLUMNS[name]).split())
     limits = {name for column in table for name in (f"{column}_low", f"{column}_high")} & set(table)
     settings, results = (words.split() for words in COLUMNS.get(name, ("", "")))
     known = [str(column) for column in table if column not in limits and column not in HIDDEN]
@@ -263,10 +267,23 @@ def readable(table: pd.DataFrame, name: str = "") -> Table:
     return Table(_heads(shown), _rows(table, shown), constant)
 
 
-def _whole_arm(row: dict[Any, Any]) -> str:
-    """Name an arm with the settings that its words leave out; an untrained model by its name."""
-    words = [arm_words(row["arm"]), setting_of_arm(row["arm"]) or row.get("model", "")]
-    return ", ".join(filter(None, words))
+def _with_whole_arms(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with arms named in full."""
+    models = table["model"] if "model" in table else [""] * len(table)
+    return table.assign(arm=[whole_arm(arm, model) for arm, model in zip(table["arm"], models, strict=True)])
+
+
+def _with_settings(table: pd.DataFrame, shown: Sequence[str]) -> pd.DataFrame:
+    """Return a table of settings with those that have no column among the shown ones told beside the reward."""
+    own = (*shown, "model", "reward", "gamma", "clip_mode", "seed", "prompt_style")
+    fields = [name for name in RunConfig().identity() if name in table and name not in own]
+    if "reward" not in table or not fields:
+        return table
+    words = [
+        ", ".join([reward_words(row["reward"]), *settings_told({name: row[name] for name in fields})])
+        for row in table.to_dict("records")
+    ]
+    return table.assign(reward=words)
 
 
 def in_words(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -281,7 +298,8 @@ def in_words(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """
     names = list(compact(table, dict(zip(columns, columns, strict=True))))
     if "arm" in names and table["arm"].map(arm_words).nunique() < table["arm"].nunique():
-        table = table.assign(arm=[_whole_arm(row) for row in table.to_dict("records")])
+        table = _with_whole_arms(table)
+    table = _with_settings(table, columns)
     texts = [[cell.text for cell in row] for row in _rows(table, names)]
     return pd.DataFrame(texts, columns=list(_heads(names)))
 

@@ -38,7 +38,7 @@ def show_all(*figures: go.Figure | None) -> None:
 
 
 def row_labels(table: pd.DataFrame) -> list[str]:
-    """Name the rows of a table by arm and, where they differ, by model, setting, benchmark, prompt and temperature."""
+    """Name the rows of a table by arm, settings and, where they differ, model, benchmark, prompt and temperature."""
     further = [name for name in ("model", "benchmark", *FURTHER[1:]) if name in table and table[name].nunique() > 1]
     labels = []
     for _, row in table.iterrows():

@@ -24,14 +24,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from spurious_rewards.reporting import bandit_grid, compare, overview
 from spurious_rewards.reporting.answers import PROBLEMS, answers_script, script
 from spurious_rewards.reporting.collect import Records, load, saved_profiles
+from spurious_rewards.reporting.evidence import WITHIN
 from spurious_rewards.reporting.overview import ClaimView, claim_views
 from spurious_rewards.reporting.paragraph import paragraph
 from spurious_rewards.reporting.provenance import Source, command_of, computing_seconds, not_run, sources
 from spurious_rewards.reporting.readable import Table, readable
 from spurious_rewards.reporting.text import BENCHMARKS, CAPTIONS
-from spurious_rewards.reporting.words import arm_words, profile_title, setting_words, spoken
+from spurious_rewards.reporting.words import STEP, arm_words, profile_title, setting_words, settings_told, spoken
 from spurious_rewards.storage.files import read_json
 from spurious_rewards.storage.markdown import pipe_table
+from spurious_rewards.training.config import RunConfig
 from spurious_rewards.workflow.profiles import profile_names, read_profile
 
 PAGES = {"answers": "What models wrote", "rollouts": "A rollout batch", "bandit": "Play the bandit"}
@@ -251,14 +253,17 @@ def run_rows(name: str, results: Path) -> list[dict[str, Any]]:
     manifests = {path.stem: read_json(path) for path in paths}
     configs = {run_id: config if isinstance(config := manifest.get("config"), dict) else {}
                for run_id, manifest in manifests.items()}  # fmt: skip
-    rows = []
+    trainings = [config for config in configs.values() if config.get("reward")]
+    silent = (*WITHIN, STEP, "model", "seed", "labels", "allow_inert_clip")
+    told = [name for name in RunConfig().identity() if len({str(one.get(name)) for one in trainings}) > 1]
+    told, rows = [name for name in told if name not in silent], []
     for path in paths:
         manifest, config = manifests[path.stem], configs[path.stem]
         trained = configs.get(config.get("trained_run") or path.stem, {})  # an evaluation's training run
         rate = trained.get("learning_rate")
         runs = manifest.get("runs", [manifest])
         row = {"id": path.stem, "kind": str(manifest.get("kind", "mechanism")).replace("_", " ")}
-        row |= {"words": run_words(path.stem, config, trained), "seed": trained.get("seed")}
+        row |= {"words": run_words(path.stem, config, trained, told), "seed": trained.get("seed")}
         row["rate"] = setting_words("learning_rate", rate).removeprefix("step size ") if rate else "–"
         row["minutes"] = computing_seconds(manifest) / 60
         row["commit"] = ", ".join(sorted({str(run["commit"])[:10] for run in runs if "commit" in run})) or "–"
@@ -266,18 +271,22 @@ def run_rows(name: str, results: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def run_words(run_id: str, config: Mapping[str, Any], trained: Mapping[str, Any]) -> str:
+def run_words(run_id: str, config: Mapping[str, Any], trained: Mapping[str, Any], settings: Sequence[str] = ()) -> str:
     """Say what a run is of.
 
     Args:
         run_id: of the run, for what has no configuration of a model.
         config: of the run.
         trained: of the training run that an evaluation is about; that of the run itself for all others.
+        settings: further fields of training runs in which they differ; told where they are not the default.
 
     >>> arm = {"model": "qwen-like", "reward": "random", "gamma": 0.5, "clip_mode": "none"}
     >>> cell = {"model": "qwen-like", "benchmark": "synthetic_test", "prompt_style": "organism"}
     >>> run_words("a", arm, arm)
     'qwen-like, random reward, without clip'
+    >>> once = {**arm, "updates_per_batch": 1}
+    >>> run_words("a", once, once, ["updates_per_batch"])
+    'qwen-like, random reward, without clip, updates per batch 1'
     >>> run_words("b", {**cell, "trained_run": "a", "checkpoint": 80}, arm)
     'qwen-like after 80 updates, random reward, without clip: synthetic test, prompt organism'
     >>> run_words("c", cell, cell)
@@ -292,6 +301,7 @@ def run_words(run_id: str, config: Mapping[str, Any], trained: Mapping[str, Any]
     if trained.get("reward") and trained.get("clip_mode"):
         gamma = f" γ={trained['gamma']:g}" if "random" in str(trained["reward"]) else ""
         parts.append(arm_words(f"{trained['reward']}{gamma}, {trained['clip_mode']}"))
+        parts += settings_told({name: trained[name] for name in settings if name in trained})
     words = ", ".join(parts)
     if config.get("benchmark"):
         prompt = f", prompt {config['prompt_style'].replace('_', ' ')}" if config.get("prompt_style") else ""

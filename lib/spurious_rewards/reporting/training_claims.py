@@ -23,7 +23,7 @@ from spurious_rewards.evaluation.verdicts import NOTHING, SUPPORTED, UNDECIDED, 
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.evidence import MODELS, SETTING, Evidence, is_variant, recipe_of
 from spurious_rewards.reporting.protocol import CONTEXT, OUTCOMES, Arm, Protocol, Rule, protocol_of
-from spurious_rewards.reporting.words import p_words, reward_words
+from spurious_rewards.reporting.words import p_words, reward_words, seeds_words
 
 WITHOUT = "without the clip"
 """What the second row of C4 is about."""
@@ -125,7 +125,7 @@ def _of_family(test: ClaimTest, protocol: Protocol) -> bool:
 def claim_rows(table: pd.DataFrame) -> Iterator[dict[str, object]]:
     """Yield one row per claim and scale from the table of tests: the arms' effects in words, the joint verdict.
 
-    Estimate, seeds and problems are those of the arms that decide the verdict.
+    The estimate is that of the first arm that decides the verdict, and `n_seeds` the fewest seeds of those that do.
     """
     if table.empty:
         return
@@ -137,7 +137,8 @@ def claim_rows(table: pd.DataFrame) -> Iterator[dict[str, object]]:
         verdict = every(own["verdict"])
         decisive = own[own["verdict"] == verdict] if verdict in set(own["verdict"]) else own
         row = decisive.iloc[0]
-        planned = f" of {row['n_planned']}" if row["n_planned"] else ""
+        fewest, most = int(own["n_seeds"].min()), int(own["n_seeds"].max())
+        seeds = f"{fewest} of {row['n_planned']} seeds" if row["n_planned"] else seeds_words(fewest, most)
         intervals = [Interval(r["estimate"], r["low"], r["high"], r["n_seeds"]) for r in group.to_dict("records")]
         named = list(zip(group["about"], intervals, strict=True))
         if len(group) <= MOST_INTERVALS:
@@ -151,7 +152,7 @@ def claim_rows(table: pd.DataFrame) -> Iterator[dict[str, object]]:
             "outcome": row["outcome"],
             **{name: row[name] for name in ("estimate", "low", "high")},
             "unit": "points",
-            "n": f"{decisive['n_seeds'].min()}{planned} seeds × {decisive['n_problems'].min()} problems",
+            "n": f"{seeds} × {own['n_problems'].min()} problems",
             "n_seeds": decisive["n_seeds"].min(),
             "measured": f"{row['outcome']}: {effects}",
             "verdict": verdict,

@@ -132,6 +132,15 @@ def settings_told(values: Mapping[str, object]) -> list[str]:
     return [setting_words(name, value) for name, value in values.items() if name == STEP or value != default.get(name)]
 
 
+def seeds_words(low: int, high: int) -> str:
+    """Say how many seeds an arm has.
+
+    >>> seeds_words(3, 5), seeds_words(1, 1)
+    ('3 to 5 seeds', '1 seed')
+    """
+    return f"{low} to {high} seeds" if low != high else f"{low} seed{'s' if low != 1 else ''}"
+
+
 def p_words(p_value: float) -> str:
     """Write a p-value.
 
@@ -162,9 +171,33 @@ def setting_of_arm(arm: str) -> str:
     >>> setting_of_arm("random γ=0.5, two_sided, model=qwen-like, learning_rate=0.0001"), setting_of_arm("base model")
     ('qwen-like, step size 1e-4', '')
     """
-    values = {name: number(value) for name, _, value in (part.partition("=") for part in arm.split(", ")[2:])}
+    values = settings_in(arm)
     model = [str(values.pop("model"))] if "model" in values else []
     return ", ".join([*model, *settings_told(values)])
+
+
+def settings_in(arm: str) -> dict[str, Any]:
+    """Read what an arm's name holds beside reward and clip mode: the model and settings in which arms differ.
+
+    >>> settings_in("random γ=0.5, two_sided, model=qwen-like, updates_per_batch=8, whiten_advantages=False")
+    {'model': 'qwen-like', 'updates_per_batch': 8.0, 'whiten_advantages': False}
+    """
+    parts = [part.split("=", 1) for part in arm.split(", ")[2:] if "=" in part]
+    return {name: {"True": True, "False": False}.get(value, number(value)) for name, value in parts}
+
+
+def whole_arm(arm: str, model: object = "") -> str:
+    """Name an arm by reward, clip mode, model and the settings that are told.
+
+    Args:
+        arm: its name in the tables.
+        model: what was evaluated, for arms whose name holds no model.
+
+    >>> whole_arm("random γ=0.5, none, model=qwen-like, updates_per_batch=1"), whole_arm("base model", "qwen-like")
+    ('random reward, without clip, qwen-like, updates per batch 1', 'before training, qwen-like')
+    """
+    own = "" if "model" in settings_in(arm) or not isinstance(model, str) else model
+    return ", ".join(filter(None, [arm_words(arm), own, setting_of_arm(arm)]))
 
 
 def spoken(text: str) -> str:
