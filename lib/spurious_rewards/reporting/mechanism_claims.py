@@ -42,6 +42,8 @@ QUESTIONS = {
 }
 """Question → claim, where it was measured, table, and what the number is."""
 TILT = "tilt towards code"
+FINE = 0.001
+"""Width of an interval below which four decimal places show too little of it."""
 
 
 def mechanism_tables(results: Path) -> dict[str, pd.DataFrame]:
@@ -62,15 +64,21 @@ def mechanism_findings(tables: Mapping[str, pd.DataFrame]) -> Iterator[dict[str,
         model = "" if row["model"] == "bandit" else f", {row['model']}"
         tilt = tilts.loc[(row["model"], row["setting"])] if table == "counterfactual" else None
         effect = Interval.from_row(row, "effect", row["n"])
-        text = f"{what} {effect.text(row['unit'], 4)}"
+        text = f"{what} {effect.text(row['unit'], _digits(effect))}"
         if tilt is not None:
-            text += f", of which tilt {Interval.from_row(tilt, 'effect').text('', 4)}"
+            own = Interval.from_row(tilt, "effect")
+            text += f", of which tilt {own.text('', _digits(own))}"
         verdict, why = _judged(row, tilt)
         units = "seeds" if where in ("bandit", "organisms, short runs") else "pairs"
         outcome = "code" if "code" in what or "prior" in what else "likelier arm"
         found = {"claim": claim, "scale": f"{where}{model}, {row['setting']}", "table": table, "outcome": outcome}
         found |= {"estimate": effect.estimate, "low": effect.low, "high": effect.high, "unit": row["unit"]}
         yield found | {"n": f"{effect.n} {units}", "measured": text, "verdict": verdict, "why": why}
+
+
+def _digits(interval: Interval) -> int:
+    """Return the decimal places that show limits: four, or more where an interval is narrower than they can show."""
+    return 4 if not 0 < interval.high - interval.low < FINE else 6
 
 
 def _judged(row: Mapping[str, Any], tilt: Mapping[str, Any] | None) -> tuple[str, str]:
