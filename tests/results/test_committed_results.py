@@ -3,6 +3,7 @@
 import html
 import json
 import re
+from functools import cache
 
 import pandas as pd
 import pytest
@@ -16,6 +17,12 @@ from spurious_rewards.storage.paths import code_root
 RESULTS = code_root() / "results"
 PROFILES = collect.saved_profiles(RESULTS)
 TRAINED = [profile for profile in PROFILES if len(collect.load(profile, RESULTS).runs)]
+
+
+@cache
+def tables_of(profile):
+    """The tables of a profile, computed once for all tests of this file."""
+    return all_tables(collect.load(profile, RESULTS))
 
 
 def test_the_default_profile_is_committed():
@@ -47,7 +54,7 @@ def test_every_run_behind_a_number_has_its_manifest(profile):
 
 @pytest.mark.parametrize("profile", TRAINED)
 def test_arms_of_the_ablation_are_comparable_and_the_clip_acts(profile):
-    tables = all_tables(collect.load(profile, RESULTS))
+    tables = tables_of(profile)
     assert tables["first_updates"]["equal"].all()
     activity = tables["clip_activity"]
     assert (activity["clip_fraction_update_1_max"] == 0).all()
@@ -117,4 +124,4 @@ def test_no_machine_path_is_committed():
 
 
 def test_captions_cover_every_table():
-    assert {name for profile in PROFILES for name in all_tables(collect.load(profile, RESULTS))} <= set(report.CAPTIONS)
+    assert {name for profile in PROFILES for name in tables_of(profile)} <= set(report.CAPTIONS)

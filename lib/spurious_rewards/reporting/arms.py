@@ -39,9 +39,9 @@ def cell_columns(records: Records) -> list[str]:
     What varies only from benchmark to benchmark, as the limit of tokens may, tells no cells apart; a model is named.
     """
     samples = records.samples
-    within = {"model": samples["model"].nunique()}
-    within |= {name: samples.groupby("benchmark")[name].nunique().max() for name in FURTHER[1:]}
-    return [*CELL, *(name for name in FURTHER if within[name] > 1)]
+    varying = [name for name in FURTHER if samples[name].nunique() > 1]
+    own = ["model", *(name for name in varying if samples.groupby("benchmark")[name].nunique().max() > 1)]
+    return [*CELL, *(name for name in varying if name in own)]
 
 
 def with_arms(records: Records) -> pd.DataFrame:

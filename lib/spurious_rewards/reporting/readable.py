@@ -67,6 +67,9 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "engines": ("model benchmark batch_size n", "transformers_tokens_per_s vllm_tokens_per_s vllm_speedup "
                 "accuracy_a accuracy_b agree"),
     "grpo_step": ("contestant", "cpu_seconds_per_rollout_batch cpu_seconds_100_batches 100_batches"),
+    "real_model_trl": ("contestant", "cpu_seconds_per_rollout_batch ratio_to_trl generated_tokens_per_second"),
+    "real_model_ways": ("way",
+                        "cpu_seconds_per_rollout_batch seconds_generation mean_completion_tokens peak_memory_mb"),
     "scaling": ("varied size completion_tokens group_size",
                 "cpu_seconds_per_update seconds_generation_per_update peak_memory_mb"),
     "clip_noise_floor": ("model precision device torch tokens", "mean_change max_change outside"),

@@ -54,6 +54,11 @@ BENCHMARKS = {
     "generation/engines": "Speed of the two engines in one run (benchmarks/generation.py).",
     "training/grpo_step": "CPU seconds of one rollout batch, 32 × 16 rollouts and 8 updates (benchmarks/grpo_step.py); "
     "100 rollout batches extrapolated, one whole run measured.",
+    "training/real_model_trl": "One rollout batch of SmolLM2-135M on one core, medians of one run "
+    "(benchmarks/real_model.py): stock TRL; this project's trainer with rollouts by TRL (`default diagnostics`); and "
+    "with rollouts that share the prompt (`prefix`).",
+    "training/real_model_ways": "Ways to make SmolLM2-135M fit, one change at a time, each in a process of its own: "
+    "seconds of one rollout batch on one core, and peak memory (benchmarks/real_model.py).",
     "training/scaling": "Time and memory against model size, completion length and group size.",
     "training/clip_noise_floor": "The clip noise floor: share of tokens whose ratio leaves the band by rounding alone, "
     "when log π_old comes from other batches than the update's (benchmarks/clip_noise_floor.py). The literature puts "

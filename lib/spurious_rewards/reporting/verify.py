@@ -46,7 +46,7 @@ ROUNDING = {".csv": 2e-5, ".md": 2e-3}
 KEPT_TABLES = {
     "data/": "made by notebook 01 from the data sets themselves",
     "generation/": "measured by benchmarks/generation.py",
-    "training/": "measured by benchmarks/grpo_step.py and benchmarks/scaling.py",
+    "training/": "measured by scripts in benchmarks/",
     "faults/": "measured by make test-faults",
     "memory/": "measured by benchmarks/memory.py",
     "gpu/": "printed by make test-gpu on a machine with a GPU",
