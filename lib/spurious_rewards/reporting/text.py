@@ -55,8 +55,8 @@ BENCHMARKS = {
     "training/grpo_step": "CPU seconds of one rollout batch, 32 × 16 rollouts and 8 updates (benchmarks/grpo_step.py); "
     "100 rollout batches extrapolated, one whole run measured.",
     "training/real_model_trl": "One rollout batch of SmolLM2-135M on one core, medians of one run "
-    "(benchmarks/real_model.py): stock TRL; this project's trainer with rollouts by TRL (`default diagnostics`); and "
-    "with rollouts that share the prompt (`prefix`).",
+    "(benchmarks/real_model.py): stock TRL; this project's trainer with rollouts by TRL (default diagnostics); and "
+    "with rollouts that share the prompt (prefix).",
     "training/real_model_ways": "Ways to make SmolLM2-135M fit, one change at a time, each in a process of its own: "
     "seconds of one rollout batch on one core, and peak memory (benchmarks/real_model.py).",
     "training/scaling": "Time and memory against model size, completion length and group size.",
