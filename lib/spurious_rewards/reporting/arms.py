@@ -40,8 +40,10 @@ def cell_columns(records: Records) -> list[str]:
     """
     samples = records.samples
     varying = [name for name in FURTHER if samples[name].nunique() > 1]
-    own = ["model", *(name for name in varying if samples.groupby("benchmark")[name].nunique().max() > 1)]
-    return [*CELL, *(name for name in varying if name in own)]
+    return [
+        *CELL,
+        *(name for name in varying if name == "model" or samples.groupby("benchmark")[name].nunique().max() > 1),
+    ]
 
 
 def with_arms(records: Records) -> pd.DataFrame:

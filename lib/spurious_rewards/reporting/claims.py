@@ -185,7 +185,7 @@ def gain_comes_from_switches(evidence: Evidence) -> dict[str, Any] | None:
     if row["n_seeds"] < SEEDS_FOR_A_VERDICT:
         verdict, why = UNDECIDED, f"{row['n_seeds']} seeds; a verdict takes {SEEDS_FOR_A_VERDICT}."
     text = f"language → code carries {share.text('%')} of a gain of {gain.text('points')} ({row['arms']})"
-    n = f"{row['n_arms']} arms × {seeds_words(row['n_seeds'], row['n_seeds'])} × {row['n_problems']} problems"
+    n = f"{row['n_arms']} arms × {seeds_words(row['n_seeds'])} × {row['n_problems']} problems"
     return finding(share, "%", n, text, verdict, why, table="contributions") | {"n_seeds": row["n_seeds"]}
 
 

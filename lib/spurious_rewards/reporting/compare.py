@@ -147,10 +147,11 @@ def answer_lines(folder: Path, tables: dict[str, str]) -> list[str]:
         return []
     both = mine[mine["temperature"] == 0].merge(theirs[[*keys, *names]], on=keys, suffixes=("", "_committed"))
     both = both[both[names[0]].notna()]
-    arms = [whole_arm(row["arm"], row.get("model")) for row in both.to_dict("records")]
+    rows = both.to_dict("records")
+    arms = [whole_arm(row["arm"], row.get("model")) for row in rows]
     width = max([*map(len, arms), 24])
     lines = ["", f"  {'change in points, greedy':{width}} {'accuracy':>16} {'share of code':>16}"]
-    for arm, row in zip(arms, both.to_dict("records"), strict=True):
+    for arm, row in zip(arms, rows, strict=True):
         cells = [f"{100 * row[name]:+.1f} ({100 * row[f'{name}_committed']:+.1f})" for name in names]
         lines.append(f"  {arm:{width}} " + " ".join(f"{cell:>16}" for cell in cells))
     return [*lines, "  (in brackets: committed)"]

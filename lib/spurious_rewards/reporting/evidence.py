@@ -19,8 +19,7 @@ from spurious_rewards.reporting import reasoning_tables
 from spurious_rewards.reporting.arms import BASE, at_the_end, by_problem, cell_columns, changes
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.protocol import Arm
-from spurious_rewards.reporting.words import STEP, settings_told
-from spurious_rewards.training.config import RunConfig
+from spurious_rewards.reporting.words import STEP, is_default, settings_told
 
 WITHIN = ("reward", "gamma", "clip_mode")
 """What differs between the arms of one part."""
@@ -87,11 +86,10 @@ class Evidence:
         keys = settings if kind != MODEL else []
         by = [*(runs[name] for name in keys), *([runs["model"].map(name_of)] if several else [])]
         trained = set()
-        default = RunConfig().to_dict()
         for key, group in runs.groupby(by, sort=False, dropna=False) if by and len(runs) else [((), runs)]:
             trained |= set(group["model"]) if len(group) else set()
             values = dict(zip(keys, key, strict=False))
-            other = any(name != STEP and value != default[name] for name, value in values.items())
+            other = any(name != STEP and not is_default(name, value) for name, value in values.items())
             text = ", ".join(settings_told(values))
             models = set(group["model"]) if len(group) else set(samples["model"])
             if len(group) or not several:

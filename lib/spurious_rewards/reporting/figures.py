@@ -108,7 +108,7 @@ def outcomes(records: Records, decoding: str = "greedy") -> go.Figure | None:
                        for kind in some[["reward", "gamma"]].itertuples(index=False, name=None)],
                     marker={"color": clip_colour(mode), "size": 9, "symbol": [*map(reward_symbol, some["reward"])]},
                     legendgroup=mode, showlegend=column == 1 and mode not in shown, row=i, col=column,
-                    text=[seeds_words(n, n) for n in some["n_seeds"]],
+                    text=[seeds_words(n) for n in some["n_seeds"]],
                     hovertemplate="%{x:+.1f} points, %{text}<extra></extra>",
                 )  # fmt: skip
                 shown |= {mode} if column == 1 else set()

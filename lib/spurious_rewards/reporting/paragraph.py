@@ -169,7 +169,7 @@ def _controls(results: Path, study: str) -> Iterator[str]:
         for row in rows[:1].to_dict("records"):
             yield (
                 f"A coin that {what} falls on the reward (γ = {gamma}) changed accuracy by "
-                f"{100 * row['accuracy_change']:+.1f} points in {seeds_words(row['n_seeds'], row['n_seeds'])}."
+                f"{100 * row['accuracy_change']:+.1f} points in {seeds_words(row['n_seeds'])}."
             )
     path = results / "tables" / study / "clip_effect.csv"
     effects = pd.read_csv(path) if path.is_file() else pd.DataFrame()
@@ -179,7 +179,7 @@ def _controls(results: Path, study: str) -> Iterator[str]:
             yield (
                 "With one update per rollout batch, where no ratio leaves one, runs with and without the clip differ "
                 f"by {100 * row['accuracy_difference']:+.1f} points of accuracy and "
-                f"{100 * row['code_difference']:+.1f} of code in {seeds_words(row['n_seeds'], row['n_seeds'])}."
+                f"{100 * row['code_difference']:+.1f} of code in {seeds_words(row['n_seeds'])}."
             )
 
 
@@ -231,7 +231,7 @@ def _taught(results: Path, study: str, model: str) -> str:
     tail = ending(row["accuracy_change_low"], row["accuracy_change_high"], "a gain", "a loss")
     return (
         f"With the clip and true rewards, runs as long changed its accuracy by {100 * row['accuracy_change']:+.1f} "
-        f"points in {seeds_words(row['n_seeds'], row['n_seeds'])}, {tail}."
+        f"points in {seeds_words(row['n_seeds'])}, {tail}."
     )
 
 

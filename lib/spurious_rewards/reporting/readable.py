@@ -21,6 +21,7 @@ from spurious_rewards.reporting.words import (
     clip_words,
     compact,
     reward_words,
+    seeds_words,
     setting_words,
     settings_told,
     spoken,
@@ -326,7 +327,7 @@ def _rows(table: pd.DataFrame, names: Sequence[str]) -> tuple[tuple[Cell, ...], 
                     low = high = math.nan
                 text = interval_text(row[name], low, high, unit_of(name))
                 n = row.get("n_seeds")
-                seeds = f" ({n} seed{'s' if n != 1 else ''}: no interval)" if math.isnan(low) and n else ""
+                seeds = f" ({seeds_words(n)}: no interval)" if math.isnan(low) and n else ""
                 cells.append(Cell(text + seeds, row[name]))
             else:
                 cells.append(plain(name, row[name]))

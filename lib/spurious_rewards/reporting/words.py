@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -128,17 +129,31 @@ def settings_told(values: Mapping[str, object]) -> list[str]:
     >>> settings_told({"learning_rate": 3e-5, "updates_per_batch": 8}), settings_told({"updates_per_batch": 1})
     (['step size 3e-5'], ['updates per batch 1'])
     """
-    default = RunConfig().to_dict()
-    return [setting_words(name, value) for name, value in values.items() if name == STEP or value != default.get(name)]
+    return [setting_words(name, value) for name, value in values.items() if name == STEP or not is_default(name, value)]
 
 
-def seeds_words(low: int, high: int) -> str:
-    """Say how many seeds an arm has.
+def is_default(name: str, value: object) -> bool:
+    """Tell whether a field of a run has the value that it has where nothing else is asked for.
 
-    >>> seeds_words(3, 5), seeds_words(1, 1)
-    ('3 to 5 seeds', '1 seed')
+    >>> is_default("updates_per_batch", 8.0), is_default("updates_per_batch", 1)
+    (True, False)
     """
-    return f"{low} to {high} seeds" if low != high else f"{low} seed{'s' if low != 1 else ''}"
+    return _defaults().get(name) == value
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    """Return the fields of a run where nothing else is asked for, made once: long lists ask for each row."""
+    return RunConfig().to_dict()
+
+
+def seeds_words(low: int, high: int | None = None) -> str:
+    """Say how many seeds an arm has, or arms have that differ in it.
+
+    >>> seeds_words(3, 5), seeds_words(1, 1), seeds_words(2)
+    ('3 to 5 seeds', '1 seed', '2 seeds')
+    """
+    return f"{low} to {high} seeds" if high not in (None, low) else f"{low} seed{'s' if low != 1 else ''}"
 
 
 def p_words(p_value: float) -> str:
