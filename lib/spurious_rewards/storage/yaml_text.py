@@ -10,6 +10,8 @@ spurious_rewards.errors.InputError: Cannot read demo, line 2: the key 'a' is giv
 
 from __future__ import annotations
 
+import copy
+import functools
 import re
 from typing import Any
 
@@ -50,7 +52,7 @@ def read_mapping(text: str, where: str) -> dict[str, Any]:
         InputError: the text is no YAML, repeats a key, or is not a mapping with names as keys.
     """
     try:
-        value = yaml.load(text, Loader=_Loader)
+        value = copy.deepcopy(_loaded(text))
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise InputError(f"Cannot read {where}{line}: {error.problem}.") from error
@@ -59,3 +61,9 @@ def read_mapping(text: str, where: str) -> dict[str, Any]:
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise InputError(f"{where} must be a mapping of names to values.")
     return value
+
+
+@functools.lru_cache(maxsize=32)
+def _loaded(text: str) -> Any:
+    """Parse a text once: the pages ask hundreds of times for the same profile, at 0.1 s each."""
+    return yaml.load(text, Loader=_Loader)
