@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class BufferedLayer(DynamicLayer):
-    """Hold keys and values of one attention layer in a buffer with room for `capacity` positions."""
+    """Hold keys and values of one attention layer in a buffer with room for `capacity` positions.
+
+    Under autocast they are kept as attention reads them; else all of them would be cast again at every token.
+    """
 
     def __init__(self, capacity: int):
         super().__init__()
@@ -31,7 +34,11 @@ class BufferedLayer(DynamicLayer):
         """Write the new positions and return all so far, as views."""
         if not self.buffers:
             self.is_initialized = True
-            self.buffers = [x.new_empty((*x.shape[:2], self.capacity, x.shape[3])) for x in (key_states, value_states)]
+            kind = key_states.device.type
+            dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else key_states.dtype
+            self.buffers = [
+                x.new_empty((*x.shape[:2], self.capacity, x.shape[3]), dtype=dtype) for x in (key_states, value_states)
+            ]
         end = self.length + key_states.shape[2]
         for buffer, states in zip(self.buffers, (key_states, value_states), strict=True):
             buffer[:, :, self.length : end] = states

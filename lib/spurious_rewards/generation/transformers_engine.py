@@ -47,6 +47,7 @@ from spurious_rewards.generation.engine import (
 )
 from spurious_rewards.generation.kv_cache import empty_cache
 from spurious_rewards.generation.memory import check_memory
+from spurious_rewards.generation.shared_beginning import after_beginning, can_share_beginning, n_alike
 
 TINY_PARAMETERS = 5_000_000
 
@@ -129,12 +130,21 @@ class TransformersEngine:
             mask_B_T[i, width - len(row) :] = 1
         chooser = TokenChooser(np.array(row_keys, dtype=np.uint64), sampling.temperature, sampling.top_p)
         device = self.model.device
+        input_B_T, mask_B_T = input_B_T.to(device), mask_B_T.to(device)
+        cache = empty_cache(self.model, width + sampling.max_new_tokens)
+        n_shared = n_alike(input_B_T, mask_B_T, width - 1) if can_share_beginning(self.model) else 0
         try:
+            if n_shared:
+                with torch.no_grad():
+                    rest = after_beginning(self.model.base_model, cache, input_B_T, mask_B_T, n_shared)
+                start = int(mask_B_T[0].argmax())
+                begun_B_T = input_B_T[:1, start : start + n_shared].expand(len(ids), -1)
+                input_B_T = torch.cat([begun_B_T, rest["input_ids"]], dim=1)
+                mask_B_T = rest["attention_mask"]
             generate: Any = self.model.generate
             output_B_T = generate(
-                input_B_T.to(device), attention_mask=mask_B_T.to(device), do_sample=False,
+                input_B_T, attention_mask=mask_B_T, do_sample=False, past_key_values=cache,
                 max_new_tokens=sampling.max_new_tokens, logits_processor=LogitsProcessorList([chooser]),
-                past_key_values=empty_cache(self.model, width + sampling.max_new_tokens),
             )  # fmt: skip
         except torch.OutOfMemoryError as error:
             raise InputError(

@@ -12,8 +12,9 @@
   micro-batch, prompts and padding included, and throws that part away. Nothing of the head is copied: the forward that
   TRL has patched gets the hidden states of the labelled positions, through its argument `shift_labels`. On the
   organisms this saves about 8 % of an update.
+- *What all rows begin with is read once* (`generation.shared_beginning`), if it is long: worked examples, say.
 
-With `fast=False` the three are off and every tensor is what stock TRL computes, bit for bit.
+With `fast=False` the four are off and every tensor is what stock TRL computes, bit for bit.
 
 While the hidden states are at hand, the mean top-1 probability of the policy, max_v π_θ(v), is computed from them
 without another pass through the model: with the logit z_y and the log-probability of the sampled token known, one
@@ -29,9 +30,11 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers.cache_utils import DynamicCache
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import maybe_gather_lm_head_ctx
 
+from spurious_rewards.generation.shared_beginning import after_beginning, can_share_beginning, n_alike
 from spurious_rewards.training.diagnosed import DiagnosedGRPOTrainer
 from spurious_rewards.training.vllm_rollouts import sampler_gap
 
@@ -64,6 +67,8 @@ class FastGRPOTrainer(DiagnosedGRPOTrainer):
         if fast and not self._is_vlm:
             policy = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
             self.head = CompletionHead(policy, self.temperature, self.diagnostics is not None and top1_prob)
+            # Processes that share weights must run the same passes, and need not have batches that begin alike.
+            self.head.shares &= not (self.is_fsdp_enabled or self.is_deepspeed_enabled)
 
     def _old_logps_wanted(self) -> bool:
         """Tell whether π_θ leaves π_old within a rollout batch: TRL's own condition for keeping log π_old."""
@@ -172,6 +177,7 @@ class CompletionHead:
         # models that transform their logits after the projection (none of the paper's) get no top-1 probability
         self.top1 = top1 and all(getattr(config, name, None) is None for name in _TRANSFORMED_LOGITS)
         self.top1_logp: Float[Tensor, " tokens"] | None = None
+        self.shares = can_share_beginning(model)
         self._labelled: Bool[Tensor, "batch positions"] | None = None
         self._hidden: Float[Tensor, "1 tokens width"] | None = None
         model.base_model.register_forward_hook(self._pick)
@@ -193,7 +199,8 @@ class CompletionHead:
                 if self.top1 and torch.is_grad_enabled():
                     self.top1_logp = torch.zeros(0, device=labels_B_T.device)
                 return forward(*args, labels=torch.nn.functional.pad(labels_B_T, (1, 0), value=-100), **kwargs)
-            self._labelled = labelled_B_T
+            n_shared = self._read_beginning(kwargs, labelled_B_T) if self.shares else 0
+            self._labelled = labelled_B_T[:, n_shared:]
             try:
                 output = forward(*args, shift_labels=labels_B_T[labelled_B_T].unsqueeze(0), **kwargs)
             finally:
@@ -209,6 +216,17 @@ class CompletionHead:
             return output
 
         return scored
+
+    def _read_beginning(self, kwargs: dict[str, Any], labelled_B_T: Bool[Tensor, "batch positions"]) -> int:
+        """Read what all rows begin with, if that is worth it, and leave the rest in `kwargs`; return its length."""
+        ids, mask = kwargs.get("input_ids"), kwargs.get("attention_mask")
+        if ids is None or mask is None or self.model.is_gradient_checkpointing:  # which keeps no cache
+            return 0
+        n = n_alike(ids, mask, int(labelled_B_T.any(dim=0).int().argmax()))
+        if n:
+            cache = DynamicCache(config=self.model.config)
+            kwargs |= after_beginning(self.model.base_model, cache, ids, mask, n)
+        return n
 
     @torch.no_grad()
     def _top1(self, labels: Int[Tensor, " tokens"], logp: Float[Tensor, " tokens"]) -> Float[Tensor, " tokens"]:

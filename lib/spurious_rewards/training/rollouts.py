@@ -1,12 +1,13 @@
 """Sample the rollouts of groups with a Transformers model: one prefill per prompt; finished rollouts leave the batch.
 
 `generate` reads each prompt `group_size` times and carries every rollout to the length of the longest. Here a prompt is
-read once and its cache copied to the rollouts of its group; rollouts that have ended are dropped from the batch as soon
-as they are an eighth of it; keys and values are written into a buffer that is allocated once, instead of being copied
-at every token. What is sampled from is the same distribution: the model's own softmax at the run's temperature, whole.
-Tokens are drawn by inverting the cumulative distribution at one uniform number per rollout, from torch's generator of
-the device, so a run is reproducible and resumable as with `generate`, but its rollouts differ from those of `generate`
-at the same seed. For tiny models on a CPU this makes a rollout batch about a sixth cheaper (`benchmarks/grpo_step.py`).
+read once and its cache copied to the rollouts of its group, and a long beginning that all prompts share is read once
+for all (`generation.shared_beginning`). Rollouts that have ended are dropped from the batch as soon as they are an
+eighth of it; keys and values are written into a buffer that is allocated once, instead of being copied at every token.
+What is sampled from is the same distribution: the model's own softmax at the run's temperature, whole. Tokens are drawn
+by inverting the cumulative distribution at one uniform number per rollout, from torch's generator of the device, so a
+run is reproducible and resumable as with `generate`, but its rollouts differ from those of `generate` at the same seed.
+For tiny models on a CPU this makes a rollout batch about a sixth cheaper (`benchmarks/grpo_step.py`).
 
 Usage: `sample(model, prompt_ids, max_new_tokens=64, temperature=1.0, eos=[3], pad=0)`; engine `shared_prefix` of a run.
 """
@@ -18,7 +19,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from spurious_rewards.generation.attention import use_grouped_decoding
 from spurious_rewards.generation.kv_cache import empty_cache
+from spurious_rewards.generation.shared_beginning import after_beginning, can_share_beginning, n_alike
 from spurious_rewards.generation.transformers_engine import sample_at
 
 if TYPE_CHECKING:
@@ -53,6 +56,7 @@ def sample(
     Raises:
         FloatingPointError: the model's logits are not finite, so there is nothing to sample from.
     """
+    use_grouped_decoding(model)
     device = model.device
     distinct = {tuple(ids): None for ids in prompt_ids}
     position = {ids: i for i, ids in enumerate(distinct)}
@@ -62,14 +66,17 @@ def sample(
     ends = torch.tensor(list(eos), device=device)
 
     cache = empty_cache(model, width + max_new_tokens)
-    logits_P_V = model(
-        input_ids=ids_P_T,
-        attention_mask=mask_P_T,
-        position_ids=(mask_P_T.cumsum(1) - 1).clamp(min=0),
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    ).logits[:, -1]
+    n_shared = n_alike(ids_P_T, mask_P_T, width - 1) if can_share_beginning(model) else 0
+    whole = {
+        "input_ids": ids_P_T,
+        "attention_mask": mask_P_T,
+        "position_ids": (mask_P_T.cumsum(1) - 1).clamp(min=0),
+        "past_key_values": cache,
+        "use_cache": True,
+    }
+    prompts = after_beginning(model.base_model, cache, ids_P_T, mask_P_T, n_shared) if n_shared else whole
+    mask_P_T = prompts["attention_mask"]
+    logits_P_V = model(**prompts, logits_to_keep=1).logits[:, -1]
     group_B = torch.tensor([position[tuple(ids)] for ids in prompt_ids], device=device)
     cache.batch_select_indices(group_B)
     mask_B_T, logits_B_V = mask_P_T[group_B], logits_P_V[group_B]

@@ -61,8 +61,9 @@ class RunTrainer(ClipGRPOTrainer):
         if self.run.engine != "shared_prefix":
             return super()._generate_single_turn(prompt_ids, *args, **kwargs)
         model, pad = self.accelerator.unwrap_model(self.model_wrapped), self._tokenizer.pad_token_id
-        # Transformers keeps no cache while it recomputes activations
-        with disable_gradient_checkpointing(model, self.args.gradient_checkpointing_kwargs):
+        # Transformers keeps no cache while it recomputes activations; inside one autocast each weight is cast once
+        recompute = disable_gradient_checkpointing(model, self.args.gradient_checkpointing_kwargs)
+        with recompute, self.accelerator.autocast():
             return sample(
                 model, prompt_ids, self.max_completion_length, self.temperature, self.eos_token_ids, pad
             ), None
