@@ -3,8 +3,8 @@
 `--contest` takes turns in one process, as grpo_step.py does: stock TRL, this project's trainer with rollouts by TRL
 (which calls the model's plain `generate`), and with engine shared_prefix. Ratios are medians over paired rollout
 batches. `--ways` measures one change at a time, each in a process of its own, so that peak memory is its own: LoRA,
-gradient checkpointing, size of micro-batches, completion length, precision, engine. Times are CPU seconds of one
-thread; the first rollout batch is warm-up. Task and prompt are those of profile smollm.
+gradient checkpointing, size of micro-batches, completion length, precision, engine, prompts read whole. Times are CPU
+seconds of one thread; the first rollout batch is warm-up. Task and prompt are those of profile smollm.
 
     python benchmarks/real_model.py --contest --ways      # both; writes results/tables/training/real_model_*
 """
@@ -33,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from contest import DEFAULT, TrainerContestant, contest, organism_config, ratio
 
 from spurious_rewards.data.problem_sets import load_problems
+from spurious_rewards.generation import shared_beginning
 from spurious_rewards.storage.files import write_json, write_text
 from spurious_rewards.storage.provenance import provenance
 from spurious_rewards.training.run import make_trainer
@@ -43,9 +44,11 @@ SMOLLM2: dict[str, Any] = {
     "model": "smollm2-135m-instruct", "train_set": TASK, "prompt_style": "worked_examples", "prompts_per_batch": 1,
     "group_size": 8, "updates_per_batch": 2, "micro_batch": 4, "max_prompt_tokens": 512, "learning_rate": 1e-5,
 }  # fmt: skip
+WHOLE = "every prompt read whole"
 WAYS: dict[str, dict[str, Any]] = {
     "as it is": {},
     "rollouts by TRL": {"engine": "transformers"},
+    WHOLE: {},
     "micro-batches of 2": {"micro_batch": 2},
     "gradient checkpointing": {"gradient_checkpointing": True},
     "LoRA of rank 16": {"lora_rank": 16, "learning_rate": 1e-4},
@@ -77,6 +80,8 @@ def against_trl(batches: int) -> pd.DataFrame:
 def one_way(name: str) -> dict[str, Any]:
     """Train two rollout batches with one change; seconds of the second one and the process's peak memory."""
     torch.set_num_threads(1)
+    if name == WHOLE:
+        shared_beginning.LEAST = sys.maxsize
     config = organism_config(2, **{**SMOLLM2, "engine": "shared_prefix", **WAYS[name]})
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(config, load_problems(TASK, 64, seed=0), folder)
