@@ -20,6 +20,7 @@ from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.drawing import ROW_PIXELS, ZERO, all_labels, error_bar, panels, show, style, write
 from spurious_rewards.reporting.evidence import WITHIN
 from spurious_rewards.reporting.tables import arms
+from spurious_rewards.reporting.verifier import verifier_figure
 from spurious_rewards.reporting.words import (
     BASE_COLOUR,
     clip_colour,
@@ -373,6 +374,7 @@ def all_figures(records: Records) -> dict[str, go.Figure]:
         "beside_the_paper": beside_the_paper(records),
         **{name: trajectories(records, name) for name in ("code_frequency", "entropy")},
         "clip_by_update": clip_by_update(records),
+        "verifier_quality": verifier_figure(records),
     }
     return {name: figure for name, figure in found.items() if figure is not None}
 

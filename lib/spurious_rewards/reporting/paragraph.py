@@ -21,6 +21,7 @@ from spurious_rewards.reporting.evidence import is_variant
 from spurious_rewards.reporting.overview import CLIP_ON_OFF, DECISIVE, PREFER_CODE, ending, ending_of, row_of_test
 from spurious_rewards.reporting.protocol import protocol_of
 from spurious_rewards.reporting.training_claims import WITHOUT
+from spurious_rewards.reporting.verifier import NOISY
 from spurious_rewards.reporting.words import STEP, seeds_words, setting_words, settings_in, settings_told
 
 WHY = (
@@ -36,7 +37,7 @@ MIND = (
     "true rewards teach, in models that prefer code and not in others. Equal gains in both would speak against it."
 )
 SHORT = "In short"
-NOISY = 4
+TOO_WIDE = 4
 """Limits so many times wider than what they are to check say nothing about it."""
 RANDOM = "random γ=0.5"
 """The random reward, as the names of arms have it."""
@@ -55,6 +56,7 @@ def paragraph(results: Path, study: str) -> dict[str, list[str]]:
         "Added up over a run": _added_up(results, study),
         "Chance": _wandering(results, study),
         "Whole runs": _whole_runs(results, study),
+        "A verifier with errors": _verifier(results, study),
         "Controls": _controls(results, study),
     }
     found = {part: list(sentences) for part, sentences in measured.items()}
@@ -142,7 +144,7 @@ def _added_up(results: Path, study: str) -> Iterator[str]:
         low, high = row["measured_low"], row["measured_high"]
         inside = low <= row["predicted"] <= high
         said = "agrees with" if inside else "contradicts"
-        said = "is too noisy to check" if inside and high - low > NOISY * 2 * limit else said
+        said = "is too noisy to check" if inside and high - low > TOO_WIDE * 2 * limit else said
         yield (
             f"Rollouts of whole runs with and without the clip differ by {100 * row['measured']:+.1f} points in their "
             f"share of code [{100 * low:+.1f}, {100 * high:+.1f}], paired by seed, which {said} that."
@@ -157,6 +159,34 @@ def _wandering(results: Path, study: str) -> Iterator[str]:
             f"If runs of {row['model']} at {setting_words('learning_rate', row['learning_rate'])} merely wander, seeds "
             f"end {100 * row['predicted']:.1f} points of code apart (standard deviation); they end "
             f"{100 * row['measured']:.1f} apart, which {'agrees with' if alike else 'contradicts'} that."
+        )
+
+
+def _verifier(results: Path, study: str) -> Iterator[str]:
+    """Say what verifiers that err alike both ways teach, next to a coin on both sides, and what the clip adds there."""
+    path = results / "tables" / study / "verifier_quality.csv"
+    if not path.is_file():
+        return
+    table = pd.read_csv(path)
+    table = table[table["clip_mode"].eq("two_sided") & table["false_positive"].eq(table["false_negative"])]
+    for model, rows in table.groupby("model", sort=False):
+        right, wrong = rows[rows["quality"] > 0], rows[rows["quality"] < 0]
+        near = pd.concat([right.nsmallest(1, "quality"), rows[rows["quality"].eq(0)], wrong.nlargest(1, "quality")])
+        for row in near.to_dict("records"):
+            tail = ending(row["accuracy_change_low"], row["accuracy_change_high"], "a gain", "a loss")
+            yield (
+                f"With a verifier wrong in {100 * row['false_positive']:.0f} % of its verdicts, "
+                f"{row['rollout_batches']} rollout batches changed the accuracy of {model} by "
+                f"{100 * row['accuracy_change']:+.1f} points, {tail}."
+            )
+    path = results / "tables" / study / "clip_effect.csv"
+    effects = pd.read_csv(path) if path.is_file() and len(table) else pd.DataFrame({"reward": []})
+    effects = effects[effects["reward"].eq(NOISY)]
+    if len(effects):
+        told = effects["accuracy_difference_low"].gt(0) | effects["accuracy_difference_high"].lt(0)
+        yield (
+            f"Against the same seeds without the clip, accuracy differs more than chance explains at {told.sum()} of "
+            f"these {len(told)} qualities of the verifier."
         )
 
 

@@ -54,6 +54,8 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "strategies": (f"{CELL} engine", "code accuracy accuracy_code accuracy_language"),
     "switches": (f"{CELL} switch", "frequency contribution total_gain"),
     "tests": ("claim scale about outcome n_seeds", "estimate p_adjusted seeds_to_decide verdict"),
+    "verifier_quality": ("model benchmark clip_mode quality false_positive false_negative n_seeds n_problems",
+                         "accuracy_change code_change"),
     "antithetic": (PAIRS, "n_pairs change effect p_holm share_up"),
     "bandit_bins": ("optimizer step_size clip_mode p_low p_high",
                     "rollouts clipped_high clipped_low outside_high outside_low"),

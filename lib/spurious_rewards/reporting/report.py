@@ -31,6 +31,7 @@ from spurious_rewards.reporting.mechanism_claims import mechanism_tables
 from spurious_rewards.reporting.mechanism_figures import mechanism_figures
 from spurious_rewards.reporting.site import render
 from spurious_rewards.reporting.text import CAPTIONS, markdown
+from spurious_rewards.reporting.verifier import verifier_quality
 from spurious_rewards.storage.files import write_text
 from spurious_rewards.workflow.progress import PATIENCE_SECONDS
 
@@ -47,6 +48,7 @@ def all_tables(records: Records) -> dict[str, pd.DataFrame]:
         "runs": tables.runs(records),
         "tests": training_claims.claim_tests(records),
         **reasoning_tables.tables(records),
+        "verifier_quality": verifier_quality(records),
     }
     return {name: table for name, table in found.items() if len(table)}
 

@@ -42,6 +42,8 @@ CAPTIONS = {
     "`exact_match_numbers`: only rests that hold a number, since wording can be guessed; `…_minus_clean`: "
     "difference to freshly generated problems (Newcombe).",
     "pass_at_k": "Unbiased pass@k from n samples per problem (95 % limits over problems and seeds); k = 1 is avg@n.",
+    "verifier_quality": "A verifier with errors: change of accuracy and code by its quality J = 1 − false positives − "
+    "false negatives, with and without the clip (95 % limits over seeds and problems).",
     "drift_in_training": "Does the drift of one rollout batch (antithetic pairs) explain what a run does? Change of "
     "the share of code among rollouts: first batch's drift times the run's length, and the change in training (95 % "
     "limits over pairs, over seeds).",
