@@ -158,7 +158,8 @@ class RunConfig(Config):
 
     engine: str = "transformers"
     """Who writes the rollouts: `transformers` (TRL's own use of `generate`), `shared_prefix` (the same model, a prompt
-    read once per group, see `training.rollouts`: faster for tiny models), or vLLM, which needs a GPU."""
+    read once per group, see `training.rollouts`: faster where prompts are long or models tiny), or vLLM, which needs a
+    GPU."""
     trl: str = ""
     """Further fields of TRL's `GRPOConfig` as YAML, for example `"beta: 0.01, max_grad_norm: 0.5"`; those that decide
     the clip, the batches or what else is a field here are refused."""
