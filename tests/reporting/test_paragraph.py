@@ -80,7 +80,26 @@ def results(tmp_path):
 
 
 def test_each_sentence_follows_from_its_table(results):
+    path = results / "tables" / "toy" / "clip_activity.csv"
+    signs = pd.DataFrame(
+        {
+            "arm": [
+                f"random γ=0.5, {mode}, model=qwen-like, learning_rate=3e-05, advantage_sign=negative"
+                for mode in ("two_sided", "none")
+            ],
+            "clip_fraction_later_mean": 0.0,
+            "entropy_change": [0.5, -0.25],
+            "entropy_change_low": [0.1, -0.5],
+            "entropy_change_high": [0.9, 0.1],
+        }
+    )
+    pd.concat([pd.read_csv(path), signs, signs[:1].replace("negative", "positive", regex=True)]).to_csv(path)
     parts = paragraph(results, "toy")
+    [said] = parts.pop("One sign of the advantage")
+    assert said == (
+        "With negative advantages alone the entropy of qwen-like's rollouts changed by +0.500 nats with the clip, "
+        "a rise, and by −0.250 without it, too little to tell from chance."
+    )
     assert [len(sentences) for sentences in parts.values()] == [5, 3, 2, 1, 6, 2]
     short = parts.pop("In short")
     assert (short[0], " ".join(short[-2:])) == (WHY, MIND)

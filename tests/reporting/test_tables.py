@@ -94,6 +94,13 @@ def test_clip_activity_and_control(records):
     assert activity["clip_fraction_later_mean"].tolist() == [0.02, 0]
     assert activity["code_frequency_first"].tolist() == [0.5, 0.5]
     assert activity["code_frequency_last"].tolist() == pytest.approx([0.7, 0.7])
+    moved = records.metrics.copy()  # it falls by 0.02; plus 0.12 with one seed, 0.32 with the other: 0.2 ± t · 0.1
+    for run_id, change in (("clip-0", 0.12), ("clip-1", 0.32)):
+        own = moved["run_id"].eq(run_id) & moved["rollout_batch"].gt(0)
+        moved.loc[own, "entropy"] += change
+    change, same = clip_activity(dataclasses.replace(records, metrics=moved)).to_dict("records")
+    assert change["entropy_change"] == pytest.approx(0.2) and same["entropy_change"] == pytest.approx(-0.02)
+    assert change["entropy_change_high"] == pytest.approx(0.2 + stats.t.ppf(0.975, 1) * 0.1)
     control = first_updates(records)
     assert control["equal"].all() and control["losses"].iloc[0] == f"{(0.125).hex()} {(0.125).hex()}"
     changed = records.metrics.copy()

@@ -57,6 +57,7 @@ def paragraph(results: Path, study: str) -> dict[str, list[str]]:
         "Chance": _wandering(results, study),
         "Whole runs": _whole_runs(results, study),
         "A verifier with errors": _verifier(results, study),
+        "One sign of the advantage": _signs(results, study),
         "Controls": _controls(results, study),
     }
     found = {part: list(sentences) for part, sentences in measured.items()}
@@ -188,6 +189,29 @@ def _verifier(results: Path, study: str) -> Iterator[str]:
             f"Against the same seeds without the clip, accuracy differs more than chance explains at {told.sum()} of "
             f"these {len(told)} qualities of the verifier."
         )
+
+
+def _signs(results: Path, study: str) -> Iterator[str]:
+    """Say what advantages of one sign do to the entropy of the rollouts, with the clip and without it."""
+    path = results / "tables" / study / "clip_activity.csv"
+    table = pd.read_csv(path) if path.is_file() else pd.DataFrame({"arm": []})
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in table.to_dict("records"):
+        values = settings_in(row["arm"])
+        if row["arm"].startswith(RANDOM) and (sign := values.get("advantage_sign", "both")) != "both":
+            found.setdefault((str(values.get("model", "")), str(sign)), {})[row["arm"].split(", ")[1]] = row
+    for (model, sign), modes in found.items():
+        if {"two_sided", "none"} <= set(modes):
+            changes = {mode: modes[mode]["entropy_change"] for mode in ("two_sided", "none")}
+            tails = [
+                ending(modes[mode]["entropy_change_low"], modes[mode]["entropy_change_high"], "a rise", "a fall")
+                for mode in changes
+            ]
+            yield (
+                f"With {sign} advantages alone the entropy of {model}'s rollouts changed by "
+                f"{changes['two_sided']:+.3f} nats with the clip, {tails[0]}, and by {changes['none']:+.3f} without "
+                f"it, {tails[1]}."
+            )
 
 
 def _controls(results: Path, study: str) -> Iterator[str]:

@@ -37,7 +37,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
                   "code_frequency code_frequency_seed_min code_frequency_seed_max reward_mean"),
     "checkpoints": (f"{CELL} rollout_batch", "accuracy code"),
     "clip_activity": ("arm n_seeds n_updates", "clip_fraction_update_1_max clip_fraction_later_mean "
-                      "would_clip_high_later_mean would_clip_low_later_mean kl_old_last_update_mean"),
+                      "would_clip_high_later_mean would_clip_low_later_mean entropy_change kl_old_last_update_mean"),
     "clip_effect": ("model reward gamma learning_rate benchmark prompt_style temperature clip_mode n_seeds n_problems",
                     "accuracy_difference code_difference"),
     "contributions": ("clip_mode benchmark prompt_style temperature model n_arms n_seeds n_problems",

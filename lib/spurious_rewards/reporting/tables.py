@@ -16,6 +16,7 @@ import pandas as pd
 
 from spurious_rewards.evaluation.crossed import effect, level
 from spurious_rewards.evaluation.records import row_per_group
+from spurious_rewards.evaluation.statistics import t_interval
 from spurious_rewards.reporting import arms as names
 from spurious_rewards.reporting.arms import BASE, arm_name, by_problem, cell_columns, matrix
 from spurious_rewards.reporting.collect import Records
@@ -87,7 +88,10 @@ def clip_effect(records: Records) -> pd.DataFrame:
 
 
 def clip_activity(records: Records) -> pd.DataFrame:
-    """Tabulate per arm where the clip acts, and entropy and reward at both ends of training (means over seeds)."""
+    """Tabulate per arm where the clip acts, and entropy and reward at both ends of training (means over seeds).
+
+    `entropy_change`, last minus first rollout batch, has 95 % limits over seeds.
+    """
     if records.metrics.empty:
         return pd.DataFrame()
     columns = records.arm_columns()
@@ -104,6 +108,8 @@ def clip_activity(records: Records) -> pd.DataFrame:
         for name in ("entropy", "code_frequency", "reward_mean"):
             of_runs = first.groupby("run_id")[name]
             row |= {f"{name}_first": of_runs.nth(0).mean(), f"{name}_last": of_runs.nth(-1).mean()}
+        entropy = first.groupby("run_id")["entropy"].agg(["first", "last"])
+        row |= t_interval(entropy["last"] - entropy["first"]).columns("entropy_change")
         rows.append(row)
     return pd.DataFrame(rows)
 
