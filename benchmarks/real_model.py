@@ -116,8 +116,6 @@ def main() -> None:
     options = parser.parse_args()
     if options.way:
         print(json.dumps(one_way(options.way)))
-    if options.contest:
-        write("real_model_trl", against_trl(options.batches))
     if options.ways:
         rows = []
         for name in WAYS:
@@ -128,6 +126,8 @@ def main() -> None:
             rows.append(json.loads(done.stdout.splitlines()[-1]))
             print(rows[-1], flush=True)
         write("real_model_ways", pd.DataFrame(rows))
+    if options.contest:  # last: a process started later would count this one's memory as its own peak
+        write("real_model_trl", against_trl(options.batches))
 
 
 if __name__ == "__main__":
