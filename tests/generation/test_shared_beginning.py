@@ -5,13 +5,14 @@ import copy
 import pytest
 import torch
 from tiny_lm import tiny_model, tiny_tokenizer
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers.cache_utils import DynamicCache
 from trl.trainer.utils import add_fused_lm_head
 
 from spurious_rewards.generation import shared_beginning, transformers_engine
 from spurious_rewards.generation.engine import Sampling
 from spurious_rewards.generation.kv_cache import empty_cache
-from spurious_rewards.generation.shared_beginning import LEAST, after_beginning, can_share_beginning, n_alike
+from spurious_rewards.generation.shared_beginning import FAMILIES, LEAST, after_beginning, can_share_beginning, n_alike
 from spurious_rewards.training import rollouts
 from spurious_rewards.training.fast_trl import CompletionHead
 
@@ -148,9 +149,51 @@ def test_evaluations_are_those_of_prompts_read_whole(monkeypatch):
             assert one.logprobs == pytest.approx(two.logprobs, abs=1e-4)
 
 
+SMALL = {
+    "vocab_size": 300, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 8, "initializer_range": 0.3, "pad_token_id": 0, "bos_token_id": 1,
+    "eos_token_id": 2, "max_position_embeddings": 128,
+}  # fmt: skip
+
+
+def small(family, **changes):
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **SMALL, **changes)).eval()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families(family, batch):
+    """The logits after the beginning, and the gradient of every weight, are those of whole rows."""
+    no = {"sliding_window": None} if family == "mistral" else {}
+    model = small(family, **no)
+    assert can_share_beginning(model)
+    ids, mask = batch["input_ids"], batch["attention_mask"]
+    rest = after_beginning(model.base_model, DynamicCache(config=model.config), ids, mask, 70)
+    real, found = rest["attention_mask"][:, 75:].bool(), []
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    for given in (rest, {"input_ids": ids, "attention_mask": mask, "position_ids": positions}):
+        model.zero_grad()
+        logits = model(**given).logits[:, -9:].log_softmax(-1)[real]
+        logits[:, 7].sum().backward()
+        found.append([logits.detach(), *(parameter.grad.clone() for parameter in model.parameters())])
+    assert rest["past_key_values"].get_seq_length() == 84
+    for ours, whole in zip(*found, strict=True):
+        torch.testing.assert_close(ours, whole, rtol=1e-3, atol=1e-4 * whole.abs().max().item())
+
+
 def test_only_models_for_which_it_is_the_same():
-    small = {**LLAMA, "num_hidden_layers": 1}
-    assert can_share_beginning(LlamaForCausalLM(LlamaConfig(**small)))
-    assert not can_share_beginning(LlamaForCausalLM(LlamaConfig(**small, attention_dropout=0.1)))
-    assert not can_share_beginning(MistralForCausalLM(MistralConfig(**small, sliding_window=16)))
-    assert not can_share_beginning(GPT2LMHeadModel(GPT2Config(vocab_size=50, n_embd=8, n_layer=1, n_head=1)))
+    stretched = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
+    assert can_share_beginning(small("llama"))
+    assert not can_share_beginning(small("llama", attention_dropout=0.1))
+    assert not can_share_beginning(small("llama", rope_parameters=stretched)), "frequencies depend on the length"
+    assert not can_share_beginning(small("mistral", sliding_window=16))
+    assert not can_share_beginning(small("gpt2")), "positions are absolute"
+    assert not can_share_beginning(small("qwen2_moe")), "TRL adds a loss over the routing of all tokens"
+
+
+def test_a_cache_that_is_given_is_left_alone(model, batch):
+    ours = copy.deepcopy(model)
+    add_fused_lm_head(ours, temperature=1.0, outputs=("log_probs", "entropy"))
+    head = CompletionHead(ours, 1.0, top1=False)
+    given = {name: batch[name] for name in ("input_ids", "attention_mask")} | {"past_key_values": DynamicCache()}
+    assert head._read_beginning(given, batch["labels"][:, 1:] != -100) == 0 and given["input_ids"].shape == (4, 84)

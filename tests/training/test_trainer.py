@@ -12,6 +12,9 @@ from transformers import Trainer
 from trl import GRPOTrainer
 
 from spurious_rewards.errors import InputError
+from spurious_rewards.generation import shared_beginning
+from spurious_rewards.generation.shared_beginning import after_beginning
+from spurious_rewards.training import fast_trl, rollouts
 from spurious_rewards.training import run as run_module
 from spurious_rewards.training.advantages import group_advantages
 from spurious_rewards.training.clip import MODES, surrogate
@@ -208,6 +211,30 @@ def test_in_bf16_too_the_ratio_of_the_first_update_is_one_to_the_last_bit(mode, 
     floor, largest = metrics["clip_noise_floor"], metrics["clip_noise_max"]
     assert floor.notna().tolist() == [True] + [False] * 7 and 0 <= floor[0] < 0.05
     assert 1e-4 < largest[0] < 1, "π_old of other batches would have been off by that much"
+
+
+@pytest.mark.parametrize("changes", [{}, {"gradient_checkpointing": True}, {"lora_rank": 4, "learning_rate": 0.03}])
+def test_so_it_is_where_rows_share_their_beginning(changes, monkeypatch):
+    """With activations recomputed nothing is shared: log π_old and the loss must come from passes of one kind."""
+    read = {fast_trl: 0, rollouts: 0}
+
+    def counted(module):
+        def read_once(*given):
+            read[module] += 1
+            return after_beginning(*given)
+
+        return read_once
+
+    monkeypatch.setattr(shared_beginning, "LEAST", 1)
+    for module in read:
+        monkeypatch.setattr(module, "after_beginning", counted(module))
+    config = tiny.config(precision="bf16", engine="shared_prefix", micro_batch=2, rollout_batches=2, **changes)
+    metrics = pd.read_parquet(train(config, progress=False).path("metrics.parquet"))
+    first = metrics["update_in_batch"] == 1
+    assert (metrics.loc[first, ["ratio_max", "ratio_q001", "ratio_q999"]] == 1).all().all()
+    assert metrics.loc[~first, "would_clip_high"].max() > 0
+    assert read[rollouts] == 2, "once per rollout batch"
+    assert (read[fast_trl] > 0) == ("gradient_checkpointing" not in changes)
 
 
 def test_the_noise_of_fp32_is_far_below_the_clip(two_arms):

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
     from transformers.cache_utils import Cache
 
+FAMILIES = (
+    "llama", "mistral", "qwen2", "qwen3", "olmo", "olmo2", "gpt_neox", "gemma", "granite", "phi", "cohere", "stablelm",
+    "smollm3",
+)  # fmt: skip
+"""Model types of Transformers whose log-probabilities and gradients were compared with those of whole rows."""
 LEAST = 64
 """Tokens below which a pass of their own costs more than it saves."""
 
@@ -30,20 +35,19 @@ LEAST = 64
 def can_share_beginning(model: PreTrainedModel) -> bool:
     """Tell whether the rows of a batch may share the pass over what they all begin with, for the same numbers.
 
-    Positions must be relative (rotary), every layer must attend to all positions, nothing may be dropped at random,
-    and text must be all that the model is given.
+    The model must be of a family for which that was checked, with positions that do not depend on the length of the
+    text; every layer must attend to all positions, and nothing may be dropped at random.
     """
     config = model.config
-    layers = DynamicCache(config=config).layers
+    if config.model_type not in FAMILIES or config._attn_implementation not in ("eager", "sdpa", GROUPED):
+        return False
+    rope = getattr(getattr(model.base_model, "rotary_emb", None), "rope_type", "default")
     dropped = any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in model.modules())
     return (
-        config is config.get_text_config()
-        and hasattr(model.base_model, "rotary_emb")
-        and all(type(layer) is DynamicLayer for layer in layers)
-        and config._attn_implementation in ("eager", "sdpa", GROUPED)
+        rope not in ("dynamic", "longrope")
+        and all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
         and not dropped
         and not getattr(config, "attention_dropout", 0)
-        and not getattr(config, "output_router_logits", False)
     )
 
 

@@ -1,6 +1,6 @@
 """Compute TRL's numbers in less time, behind one switch, and log π_old where the clip needs it.
 
-`FastGRPOTrainer(..., fast=True)` changes how log-probabilities are computed, never what they are:
+`FastGRPOTrainer(..., fast=True)` changes how log-probabilities are computed, never what they are but for rounding:
 
 - *log π_old in the micro-batches of the updates.* TRL computes it before it shuffles, in other batches of other widths,
   so that its ratio at the first update is 1 up to rounding only; in bf16 that is enough to clip tokens. Here the two
@@ -67,8 +67,10 @@ class FastGRPOTrainer(DiagnosedGRPOTrainer):
         if fast and not self._is_vlm:
             policy = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
             self.head = CompletionHead(policy, self.temperature, self.diagnostics is not None and top1_prob)
-            # Processes that share weights must run the same passes, and need not have batches that begin alike.
-            self.head.shares &= not (self.is_fsdp_enabled or self.is_deepspeed_enabled)
+            # Processes that share weights must run the same passes, and need not have batches that begin alike. A pass
+            # that recomputes activations keeps no cache, and log π_old must be computed as the loss is.
+            sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
+            self.head.shares &= not (sharded or self.args.gradient_checkpointing)
 
     def _old_logps_wanted(self) -> bool:
         """Tell whether π_θ leaves π_old within a rollout batch: TRL's own condition for keeping log π_old."""
@@ -220,7 +222,8 @@ class CompletionHead:
     def _read_beginning(self, kwargs: dict[str, Any], labelled_B_T: Bool[Tensor, "batch positions"]) -> int:
         """Read what all rows begin with, if that is worth it, and leave the rest in `kwargs`; return its length."""
         ids, mask = kwargs.get("input_ids"), kwargs.get("attention_mask")
-        if ids is None or mask is None or self.model.is_gradient_checkpointing:  # which keeps no cache
+        given = kwargs.get("past_key_values") is not None  # by PEFT's prefix tuning, say
+        if ids is None or mask is None or given or self.model.is_gradient_checkpointing:
             return 0
         n = n_alike(ids, mask, int(labelled_B_T.any(dim=0).int().argmax()))
         if n:

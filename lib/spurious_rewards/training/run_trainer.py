@@ -61,6 +61,7 @@ class RunTrainer(ClipGRPOTrainer):
         if self.run.engine != "shared_prefix":
             return super()._generate_single_turn(prompt_ids, *args, **kwargs)
         model, pad = self.accelerator.unwrap_model(self.model_wrapped), self._tokenizer.pad_token_id
+        model = model.get_base_model() if hasattr(model, "get_base_model") else model  # LoRA's layers are in it
         # Transformers keeps no cache while it recomputes activations; inside one autocast each weight is cast once
         recompute = disable_gradient_checkpointing(model, self.args.gradient_checkpointing_kwargs)
         with recompute, self.accelerator.autocast():
