@@ -36,6 +36,21 @@ def test_changes_by_quality(noisy):
     assert table["code_change"].tolist() == pytest.approx([0.25, 0.25, -0.125])
 
 
+def test_other_prompts_and_repeated_seeds_do_not_enter(noisy):
+    """A base model under another prompt is no base, and a run of the right length is its longer twin's checkpoint."""
+    samples, runs = noisy.samples, noisy.runs
+    other = samples[samples["trained_run"].eq("")].assign(run_id="eval-other", prompt_style="none", correct=False)
+    short = runs[runs["run_id"].eq("true-0")].assign(
+        run_id="true-short", rollout_batches=runs["rollout_batches"].iloc[0]
+    )
+    own = samples[samples["run_id"].eq("eval-true")].assign(run_id="eval-short", trained_run="true-short", checkpoint=0)
+    more = replace(noisy, samples=pd.concat([samples, other, own]), runs=pd.concat([runs, short]))
+    table = verifier_quality(more)
+    assert table["accuracy_change"].tolist() == pytest.approx([0.5, 0.375, -0.125]) and table["n_seeds"][0] == 1
+    without = replace(noisy, samples=samples[samples["trained_run"].ne("")])
+    assert verifier_quality(without).empty and verifier_figure(without) is None
+
+
 def test_the_figure_has_a_line_per_clip_mode(noisy, records):
     clip, none = (trace for trace in verifier_figure(noisy).data if trace.showlegend)
     assert (clip.name, list(clip.x), list(clip.y)) == ("with clip", [1.0, 0.5], pytest.approx([50, 37.5]))
@@ -46,7 +61,8 @@ def test_the_figure_has_a_line_per_clip_mode(noisy, records):
 def test_sentences_are_of_the_verifiers_nearest_to_a_coin(tmp_path):
     rows = [(0.4, -0.2, -0.1, 0.3), (0.4, 0.2, 0.1, 0.3), (0.25, 0.5, 0.2, 0.4), (0.6, -0.2, -0.5, -0.3)]
     table = pd.DataFrame(rows, columns=["false_positive", "quality", "accuracy_change_low", "accuracy_change_high"])
-    table = table.assign(accuracy_change=0.11, rollout_batches=30, model="qwen-like", clip_mode="two_sided")
+    table = table.assign(accuracy_change=0.11, rollout_batches=30, model="qwen-like", clip_mode="two_sided", n_seeds=4)
+    table = table.assign(benchmark="synthetic_test")
     table = table.assign(false_negative=[0.8, *table["false_positive"][1:]])  # the first row errs more one way
     folder = tmp_path / "tables" / "toy"
     folder.mkdir(parents=True)
@@ -56,12 +72,16 @@ def test_sentences_are_of_the_verifiers_nearest_to_a_coin(tmp_path):
         "accuracy_difference_low": [0.1, -0.1, 0.1],
         "clip_mode": "two_sided",
     }
-    pd.DataFrame(effects).assign(accuracy_difference_high=0.2).to_csv(folder / "clip_effect.csv")
+    pd.DataFrame(effects).assign(accuracy_difference_high=0.2, n_seeds=4).to_csv(folder / "clip_effect.csv")
     said = paragraph(tmp_path, "toy")["A verifier with errors"]
     assert [sentence.split(",")[0] for sentence in said[:2]] == [
         "With a verifier wrong in 40 % of its verdicts",
         "With a verifier wrong in 60 % of its verdicts",
     ]
-    assert said[0].endswith("30 rollout batches changed the accuracy of qwen-like by +11.0 points, a gain.")
-    assert said[1].endswith(", a loss.") and said[2].endswith("at 1 of these 2 qualities of the verifier.")
-    assert len(said) == 3
+    assert said[0].endswith(
+        "30 rollout batches with the clip changed the accuracy of qwen-like by +11.0 points, a gain."
+    )
+    assert said[1].endswith(", a loss.") and said[2].endswith("leave out zero at 1 of 2 such verifiers.")
+    assert said[3].startswith("These runs have 4 seeds each") and len(said) == 4
+    table.assign(n_seeds=3).to_csv(folder / "verifier_quality.csv")
+    assert paragraph(tmp_path, "toy") == {}, "too few seeds to speak of"

@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from spurious_rewards.evaluation.crossed import SEEDS_FOR_A_VERDICT
 from spurious_rewards.reporting.evidence import is_variant
 from spurious_rewards.reporting.overview import CLIP_ON_OFF, DECISIVE, PREFER_CODE, ending, ending_of, row_of_test
 from spurious_rewards.reporting.protocol import protocol_of
@@ -169,25 +170,32 @@ def _verifier(results: Path, study: str) -> Iterator[str]:
     if not path.is_file():
         return
     table = pd.read_csv(path)
-    table = table[table["clip_mode"].eq("two_sided") & table["false_positive"].eq(table["false_negative"])]
-    for model, rows in table.groupby("model", sort=False):
+    enough = table["n_seeds"].ge(SEEDS_FOR_A_VERDICT) & table["quality"].lt(1)
+    table = table[enough & table["clip_mode"].eq("two_sided") & table["false_positive"].eq(table["false_negative"])]
+    for (model, _), rows in table.groupby(["model", "benchmark"], sort=False):
         right, wrong = rows[rows["quality"] > 0], rows[rows["quality"] < 0]
         near = pd.concat([right.nsmallest(1, "quality"), rows[rows["quality"].eq(0)], wrong.nlargest(1, "quality")])
         for row in near.to_dict("records"):
             tail = ending(row["accuracy_change_low"], row["accuracy_change_high"], "a gain", "a loss")
             yield (
                 f"With a verifier wrong in {100 * row['false_positive']:.0f} % of its verdicts, "
-                f"{row['rollout_batches']} rollout batches changed the accuracy of {model} by "
+                f"{row['rollout_batches']} rollout batches with the clip changed the accuracy of {model} by "
                 f"{100 * row['accuracy_change']:+.1f} points, {tail}."
             )
     path = results / "tables" / study / "clip_effect.csv"
     effects = pd.read_csv(path) if path.is_file() and len(table) else pd.DataFrame({"reward": []})
     effects = effects[effects["reward"].eq(NOISY)]
     if len(effects):
+        effects = effects[effects["clip_mode"].eq("two_sided") & effects["n_seeds"].ge(SEEDS_FOR_A_VERDICT)]
+    if len(effects):
         told = effects["accuracy_difference_low"].gt(0) | effects["accuracy_difference_high"].lt(0)
         yield (
-            f"Against the same seeds without the clip, accuracy differs more than chance explains at {told.sum()} of "
-            f"these {len(told)} qualities of the verifier."
+            f"Against the same seeds without the clip, the 95 % limits of the difference in accuracy leave out zero at "
+            f"{told.sum()} of {len(told)} such verifiers."
+        )
+        yield (
+            f"These runs have {seeds_words(int(table['n_seeds'].min()), int(table['n_seeds'].max()))} each and are "
+            "short; no verdict rests on them."
         )
 
 
