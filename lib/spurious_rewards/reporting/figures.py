@@ -233,12 +233,13 @@ def trajectories(records: Records, column: str) -> go.Figure | None:
         return None
     columns, scale = panel_columns(records), SCALES.get(column, 1)
     keys = list(dict.fromkeys(["model", *columns, "reward", "gamma"]))
+    said = [name for name in columns if name != "rollout_batches"]  # which the axis shows
     groups = list(records.runs.groupby(keys, sort=False))
-    groups.sort(key=lambda group: -group[1]["clip_mode"].nunique())  # the ablation first
-    titles = []
-    for key, _ in groups:
-        row = dict(zip(keys, key, strict=True))
-        titles.append(f"<b>{reward_words(row['reward'], row['gamma'])}</b><br>{panel_words(row, columns)}")
+    first_of = [(rows.iloc[0], rows["clip_mode"].nunique()) for _, rows in groups]
+    titles = [f"<b>{reward_words(row['reward'], row['gamma'])}</b><br>{panel_words(row, said)}" for row, _ in first_of]
+    plainest = [len(settings_told({name: row[name] for name in said})) for row, _ in first_of]
+    order = sorted(range(len(groups)), key=lambda i: (plainest[i], -first_of[i][1]))  # the ablation first
+    groups, titles = [groups[i] for i in order], [titles[i] for i in order]
     across = min(4, len(groups))
     figure, height = panels(titles, across, 130, shared_yaxes=True, shared_xaxes=False)
     shown = set()
@@ -280,7 +281,8 @@ def clip_by_update(records: Records) -> go.Figure | None:
     keys = list(dict.fromkeys(["model", *columns]))
     groups = list(runs.groupby(keys, sort=False))
     across = min(3, len(groups))
-    titles = [f"<b>{panel_words(dict(zip(keys, key, strict=True)), columns)}</b>" for key, _ in groups]
+    titles = [panel_words(dict(zip(keys, key, strict=True)), columns) for key, _ in groups]
+    titles = [f"<b>{title.replace(', ', '</b><br>', 1)}" if ", " in title else f"<b>{title}</b>" for title in titles]
     figure, height = panels(titles, across, 190, horizontal_spacing=0.08)
     shown = set()
     for i, (_, here) in enumerate(groups):

@@ -31,6 +31,7 @@ CLIP_COLOURS = {name: mode.colour for name, mode in MODES.items()}
 BASE_COLOUR = "#5f6b7a"
 REWARD_WORDS = {
     "ground_truth": "true reward",
+    "noisy_ground_truth": "verifier with errors",
     "majority_vote": "majority vote",
     "incorrect": "wrong labels",
     "one_shot": "one problem",
@@ -56,6 +57,8 @@ SETTING_WORDS = {
     "group_size": "group",
     "gamma": "γ",
 }
+COUNTED = {"rollout_batches": "rollout batches", "advantage_sign": "advantages"}
+"""Settings whose value stands before their name."""
 OPTIMIZER_WORDS = {"sgd": "SGD", "adamw": "AdamW"}
 PROFILE_TITLES = {
     "decide": "The study with a protocol",
@@ -113,10 +116,12 @@ def profile_title(name: str) -> str:
 def setting_words(name: str, value: Any) -> str:
     """Name a setting and its value in words.
 
-    >>> setting_words("learning_rate", 3e-4)
-    'step size 3e-4'
+    >>> setting_words("learning_rate", 3e-4), setting_words("rollout_batches", 30.0)
+    ('step size 3e-4', '30 rollout batches')
     """
     text = f"{value:g}".replace("e-0", "e-") if isinstance(value, float) else str(value)
+    if name in COUNTED:
+        return f"{text} {COUNTED[name]}"
     if name == STEP and isinstance(value, float) and value > 0:
         mantissa, _, exponent = f"{value:.1e}".partition("e")
         text = f"{float(mantissa):g}e{int(exponent)}" if value < 0.01 else f"{value:g}"
@@ -128,8 +133,19 @@ def settings_told(values: Mapping[str, object]) -> list[str]:
 
     >>> settings_told({"learning_rate": 3e-5, "updates_per_batch": 8}), settings_told({"updates_per_batch": 1})
     (['step size 3e-5'], ['updates per batch 1'])
+    >>> settings_told({"false_positive": 0.4, "false_negative": 0.4}), settings_told({"false_negative": 0.4})
+    (['40 % errors'], ['false negative 0.4'])
+    >>> settings_told({"false_positive": 0.4, "false_negative": 0.3})
+    ['false positive 0.4', 'false negative 0.3']
     """
-    return [setting_words(name, value) for name, value in values.items() if name == STEP or not is_default(name, value)]
+    told: dict[str, Any] = {
+        name: value for name, value in values.items() if name == STEP or not is_default(name, value)
+    }
+    errors = []
+    if "false_positive" in told and told["false_positive"] == told.get("false_negative"):
+        errors = [f"{100 * told.pop('false_positive'):g} % errors"]
+        del told["false_negative"]
+    return errors + [setting_words(name, value) for name, value in told.items()]
 
 
 def is_default(name: str, value: object) -> bool:
