@@ -57,6 +57,25 @@ def test_a_run_is_predicted_by_its_length_and_measured_between_its_ends(records)
     assert table["n_seeds"].tolist() == [2] * 4 and table["n_pairs"].tolist() == [20] * 4
 
 
+def test_only_runs_that_are_else_as_by_default_count(records):
+    """Runs with advantages of one sign are no runs of the ablation."""
+    shares = {(mode, seed): (0.5, 0.6 + seed / 10) for mode in ("none", "two_sided") for seed in (0, 1)}
+    plain = runs_of(records, shares)
+    signed = replace(
+        plain,
+        runs=pd.concat([
+            plain.runs.assign(advantage_sign="both"),
+            plain.runs.assign(advantage_sign="negative", run_id="signed-" + plain.runs["run_id"]),
+        ]),
+        metrics=pd.concat([
+            plain.metrics,
+            plain.metrics.assign(run_id="signed-" + plain.metrics["run_id"], code_frequency=0.9),
+        ]),
+    )  # fmt: skip
+    pairs = drift(none=0.01, two_sided=-0.002, noise=0.03)
+    pd.testing.assert_frame_equal(drift_in_training(pairs, [signed]), drift_in_training(pairs, [plain]))
+
+
 def test_a_random_walk_spreads_as_predicted():
     steps = np.random.default_rng(0).normal(size=(20_000, 30))
     walks = steps.cumsum(axis=1)

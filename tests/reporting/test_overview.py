@@ -118,7 +118,7 @@ def study(seeds, profile="decide", modes=("two_sided", "none")):
         for mode in modes
         for seed in range(seeds)
     ]
-    return SimpleNamespace(profile=profile, runs=pd.DataFrame(runs))
+    return SimpleNamespace(profile=profile, runs=pd.DataFrame(runs), arm_columns=lambda: ["reward", "clip_mode"])
 
 
 def test_the_first_screen_waits_for_eight_seeds_of_the_study_that_decides():

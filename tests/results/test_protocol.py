@@ -6,6 +6,7 @@ import subprocess
 from datetime import datetime
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from spurious_rewards.reporting.protocol import protocol_of
@@ -52,3 +53,10 @@ def test_rules_that_live_in_code_are_those_of_the_page():
     assert f"lies beyond {round(100 * rules.destruction)} points is called *destruction*" in page
     assert f"show {100 * rules.confidence:g} % limits" in page
     assert f"for the {planned_tests(rules)} tests that are planned" in page
+
+
+def test_claims_of_the_study_rest_on_the_runs_that_count():
+    """Runs of another length, or with noise in the reward, are secondary: no row of the claims is about them."""
+    table = pd.read_csv(ROOT / "results" / "tables" / "claims.csv")
+    own = table[table["profile"].eq("decide")]
+    assert len(own) > 5 and not own["scale"].str.contains("rollout batches|errors|advantages").any()

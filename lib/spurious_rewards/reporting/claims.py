@@ -25,7 +25,8 @@ from spurious_rewards.reporting import reasoning_tables
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.evidence import MODEL, SETTING, Evidence
 from spurious_rewards.reporting.mechanism_claims import mechanism_findings
-from spurious_rewards.reporting.training_claims import WITHOUT, claim_rows, claim_tests
+from spurious_rewards.reporting.protocol import protocol_of
+from spurious_rewards.reporting.training_claims import WITHOUT, claim_rows, claim_tests, counted
 from spurious_rewards.reporting.words import seeds_words
 
 CODE_ADVANTAGE = {+1: ("Qwen/Qwen2.5-Math", "qwen-like"), -1: ("Qwen/Qwen2.5-7B", "allenai/OLMo-2", "llama-like")}
@@ -107,7 +108,7 @@ def claims_table(
     for row in mechanism_findings(mechanism or {}):
         found[row["claim"]].append({"profile": "mechanism", **row})
     for records in all_records:
-        whole = Evidence(records)
+        whole = Evidence(counted(records, protocol_of(records.profile)))
         table = tested[records.profile] if records.profile in tested else claim_tests(records)
         rows = [{"table": "tests", **row} for row in claim_rows(table)]
         for claim, (kind, measure) in MEASURED.items():

@@ -23,8 +23,10 @@ from spurious_rewards.reporting.tables import arms
 from spurious_rewards.reporting.verifier import verifier_figure
 from spurious_rewards.reporting.words import (
     BASE_COLOUR,
+    STEP,
     clip_colour,
     clip_words,
+    is_default,
     reward_symbol,
     reward_words,
     seeds_words,
@@ -151,10 +153,16 @@ def clip_on_off(records: Records) -> go.Figure | None:
 
 
 def ablation_runs(records: Records) -> pd.DataFrame:
-    """Return the runs under the random reward with γ = 0.5, with and without clip."""
+    """Return the runs under the random reward with γ = 0.5, with and without clip, that are else as by default.
+
+    Models, step sizes and lengths may differ.
+    """
     runs = records.runs
     if runs.empty:
         return runs.assign(clip_mode=[])
+    for name in panel_columns(records):
+        if name not in ("model", STEP, "rollout_batches"):
+            runs = runs[[is_default(name, value) for value in runs[name]]]
     return runs[(runs["reward"] == "random") & (runs["gamma"] == 0.5) & runs["clip_mode"].isin(["two_sided", "none"])]
 
 

@@ -75,7 +75,7 @@ def claim_tests(records: Records, protocol: Protocol | None = None) -> pd.DataFr
     The limits have the protocol's confidence. A verdict at an early look asks for more (`confidence_of_verdict`).
     """
     protocol = protocol or protocol_of(records.profile)
-    whole = Evidence(_counted(records, protocol))
+    whole = Evidence(counted(records, protocol))
     found = [test for name, rule in protocol.claims.items() for test in _of_claim(name, rule, whole, protocol)]
     rows = []
     for test, p_value in zip(found, _adjusted(found, protocol), strict=True):
@@ -169,7 +169,7 @@ def _why(row: pd.Series, own: pd.DataFrame) -> str:
     return f"{row['about']}: {row['why']} Beside it: {ended}."
 
 
-def _counted(records: Records, protocol: Protocol) -> Records:
+def counted(records: Records, protocol: Protocol) -> Records:
     """Return the records of the runs that count for verdicts, and of the untrained models."""
     runs = records.runs
     for name, values in protocol.settings.items() if len(runs) else ():
@@ -243,7 +243,7 @@ def _test(name: str, rule: Rule, arm: Arm, part: Evidence, protocol: Protocol) -
         about = f"{about}, {order[-1][1]} minus {order[0][1]}"
     if rule.effect == "apart" and not obstacle:
         if judge(effect(arrays[0]), protocol.smallest[rule.outcome], level=level) != SUPPORTED:
-            obstacle = "The reward alone does not gain, so there is nothing that its compound could remove."
+            obstacle = "The reward alone gains nothing that could be removed."
     found = effect(*arrays) if len(arrays) == 1 else effect_difference(*arrays)
     if rule.effect == "spread" and not obstacle:
         apart = judge(found, protocol.smallest[rule.outcome], level=level, n_pairs=n_pairs)
