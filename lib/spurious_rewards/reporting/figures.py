@@ -148,7 +148,7 @@ def clip_on_off(records: Records) -> go.Figure | None:
         figure.add_vline(0, line=ZERO, row=1, col=column)
     figure.update_xaxes(zeroline=False)
     settings = {name: table[name].iloc[0] for name in panel_columns(records) if name != "model"}
-    note = ", ".join([*settings_told(settings), f"{_n(table)}; lines: 95 % limits; greedy answers"])
+    note = "; ".join([*settings_told(settings), f"{_n(table)}; lines: 95 % limits; greedy answers"])
     return style(figure, "GRPO with a random reward: what changes with and without the clip", height, note)
 
 

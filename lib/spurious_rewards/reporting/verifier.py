@@ -110,7 +110,7 @@ def verifier_figure(records: Records) -> go.Figure | None:
     same = {name: table[name].iloc[0] for name in table if name not in (*settings, *MEASURED)}
     told = settings_told({name: value for name, value in same.items() if name in records.runs})
     seeds = seeds_words(int(table["n_seeds"].min()), int(table["n_seeds"].max()))
-    note = ", ".join([*told, f"n = {table['n_problems'].max()} problems, {seeds} per point; lines: 95 % limits"])
+    note = "; ".join([*told, f"n = {table['n_problems'].max()} problems, {seeds} per point; lines: 95 % limits"])
     return style(figure, "What a verifier with errors teaches, by its quality", height, note)
 
 
