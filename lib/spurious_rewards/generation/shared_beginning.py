@@ -5,7 +5,7 @@ prompts on which SmolLM2 is trained. Their keys and values are computed in a pas
 cache, and the rest of each row is read after them. Gradients flow back through the copies. Nothing changes but the
 order in which numbers are added up; a batch of rows that begin alike for less than `LEAST` tokens is left as it is.
 
-Usage: `n = n_alike(ids, mask, end)`, and if there are any `model(**after_beginning(model, cache, ids, mask, n))`.
+Usage: `n = n_alike(ids, mask, end)`, then `model(**after_beginning(model, cache, ids, mask, n))`.
 """
 
 from __future__ import annotations
@@ -68,6 +68,26 @@ def n_alike(ids_B_T: Int[Tensor, "batch tokens"], mask_B_T: Int[Tensor, "batch t
     return n if n >= LEAST else 0
 
 
+def beginning_first(
+    ids_B_T: Int[Tensor, "batch tokens"], mask_B_T: Int[Tensor, "batch tokens"], n: int
+) -> tuple[Int[Tensor, "batch tokens"], Int[Tensor, "batch tokens"]]:
+    """Move the padding on the left of rows that begin with the same `n` tokens behind these; return ids and mask."""
+    pads_B = mask_B_T.argmax(dim=1)
+    start = int(pads_B[0])
+    begun_B_n = ids_B_T[:1, start : start + n].expand(len(ids_B_T), -1)
+    own_B_R = torch.arange(ids_B_T.shape[1] - n, device=ids_B_T.device) >= pads_B.unsqueeze(1)
+    return (
+        torch.cat([begun_B_n, ids_B_T[:, n:]], dim=1),
+        torch.cat([mask_B_T.new_ones(begun_B_n.shape), mask_B_T[:, n:] * own_B_R], dim=1),
+    )
+
+
+def read_beginning(model: PreTrainedModel, cache: Cache, ids_B_T: Int[Tensor, "batch tokens"], n: int) -> None:
+    """Read columns 0 to `n`, the same in every row, into an empty cache, which then holds them for each row."""
+    model(input_ids=ids_B_T[:1, :n], past_key_values=cache, use_cache=True)
+    cache.batch_select_indices(torch.zeros(len(ids_B_T), dtype=torch.long, device=ids_B_T.device))
+
+
 def after_beginning(
     model: PreTrainedModel,
     cache: Cache,
@@ -82,22 +102,19 @@ def after_beginning(
         cache: without any position; is filled, a row per row of the batch.
         ids_B_T: token ids, whose rows begin with the same `n` tokens.
         mask_B_T: 1 at real tokens.
-        n: of `n_alike`.
+        n: of `n_alike`; with 0 the pass is over whole rows.
 
     Returns:
         `input_ids` and `position_ids` of the columns from `n` on, (B, T − n), `attention_mask` of all, (B, T), and the
         cache. Columns of padding that stood before a row stand after its beginning now.
     """
-    pads_B = mask_B_T.argmax(dim=1)
-    start = int(pads_B[0])
-    model(input_ids=ids_B_T[:1, start : start + n], past_key_values=cache, use_cache=True)
-    cache.batch_select_indices(torch.zeros(len(ids_B_T), dtype=torch.long, device=ids_B_T.device))
-    own_B_T = torch.arange(ids_B_T.shape[1] - n, device=ids_B_T.device) >= pads_B.unsqueeze(1)
-    mask_B_T = torch.cat([mask_B_T.new_ones((len(mask_B_T), n)), mask_B_T[:, n:] * own_B_T], dim=1)
+    if n:
+        ids_B_T, mask_B_T = beginning_first(ids_B_T, mask_B_T, n)
+        read_beginning(model, cache, ids_B_T, n)
     return {
         "input_ids": ids_B_T[:, n:],
         "attention_mask": mask_B_T,
-        "position_ids": (mask_B_T.cumsum(dim=1) - 1)[:, n:],
+        "position_ids": (mask_B_T.cumsum(dim=1) - 1).clamp(min=0)[:, n:],
         "past_key_values": cache,
         "use_cache": True,
     }

@@ -47,7 +47,7 @@ from spurious_rewards.generation.engine import (
 )
 from spurious_rewards.generation.kv_cache import empty_cache
 from spurious_rewards.generation.memory import check_memory
-from spurious_rewards.generation.shared_beginning import after_beginning, can_share_beginning, n_alike
+from spurious_rewards.generation.shared_beginning import beginning_first, can_share_beginning, n_alike, read_beginning
 
 TINY_PARAMETERS = 5_000_000
 
@@ -73,6 +73,7 @@ class TransformersEngine:
             raise InputError(f"batch_size must be at least 1, but it is {batch_size}.")
         self.model = model.eval()
         use_grouped_decoding(self.model)
+        self.shares = can_share_beginning(self.model)
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.tiny = sum(p.numel() for p in model.parameters()) < TINY_PARAMETERS
@@ -132,15 +133,12 @@ class TransformersEngine:
         device = self.model.device
         input_B_T, mask_B_T = input_B_T.to(device), mask_B_T.to(device)
         cache = empty_cache(self.model, width + sampling.max_new_tokens)
-        n_shared = n_alike(input_B_T, mask_B_T, width - 1) if can_share_beginning(self.model) else 0
+        n_shared = n_alike(input_B_T, mask_B_T, width - 1) if self.shares else 0
         try:
             if n_shared:
+                input_B_T, mask_B_T = beginning_first(input_B_T, mask_B_T, n_shared)
                 with torch.no_grad():
-                    rest = after_beginning(self.model.base_model, cache, input_B_T, mask_B_T, n_shared)
-                start = int(mask_B_T[0].argmax())
-                begun_B_T = input_B_T[:1, start : start + n_shared].expand(len(ids), -1)
-                input_B_T = torch.cat([begun_B_T, rest["input_ids"]], dim=1)
-                mask_B_T = rest["attention_mask"]
+                    read_beginning(self.model.base_model, cache, input_B_T, n_shared)
             generate: Any = self.model.generate
             output_B_T = generate(
                 input_B_T, attention_mask=mask_B_T, do_sample=False, past_key_values=cache,

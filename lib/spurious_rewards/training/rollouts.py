@@ -67,14 +67,7 @@ def sample(
 
     cache = empty_cache(model, width + max_new_tokens)
     n_shared = n_alike(ids_P_T, mask_P_T, width - 1) if can_share_beginning(model) else 0
-    whole = {
-        "input_ids": ids_P_T,
-        "attention_mask": mask_P_T,
-        "position_ids": (mask_P_T.cumsum(1) - 1).clamp(min=0),
-        "past_key_values": cache,
-        "use_cache": True,
-    }
-    prompts = after_beginning(model.base_model, cache, ids_P_T, mask_P_T, n_shared) if n_shared else whole
+    prompts = after_beginning(model.base_model, cache, ids_P_T, mask_P_T, n_shared)
     mask_P_T = prompts["attention_mask"]
     logits_P_V = model(**prompts, logits_to_keep=1).logits[:, -1]
     group_B = torch.tensor([position[tuple(ids)] for ids in prompt_ids], device=device)
