@@ -34,7 +34,7 @@ def test_the_first_figure_shows_the_changes_of_both_arms(records):
             assert 0 <= bar.low <= bar.at <= bar.high <= 100
 
 
-def test_sentences_are_short_and_hold_one_number(records, results):
+def test_sentences_are_short_and_hold_few_numbers(records, results):
     said = overview.answers(results, [records])
     assert len(said) == 2 and "random reward changed accuracy by +37.5 points" in said[0]
     committed = [collect.load(name, RESULTS) for name in collect.saved_profiles(RESULTS)]
@@ -42,6 +42,15 @@ def test_sentences_are_short_and_hold_one_number(records, results):
     assert len(said) == 6 and said[2].startswith("GRPO with true rewards") and said[2].endswith("points, a gain.")
     for sentence in said:
         assert len(sentence.split()) <= 30 and len(re.findall(r"\d+(?:\.\d+)?", sentence)) <= 2, sentence
+
+
+def test_a_random_reward_is_told_beside_true_ones_over_as_many_batches(records):
+    assert overview.true_words(records, overview.ablation(records)) == "", "none was run"
+    run = records.runs[records.runs["run_id"].eq("clip-1")].assign(reward="ground_truth", run_id="true")
+    scored = records.samples[records.samples["trained_run"].eq("clip-1")].assign(trained_run="true", run_id="eval-true")
+    both = {"runs": pd.concat([records.runs, run]), "samples": pd.concat([records.samples, scored])}
+    true = dataclasses.replace(records, **both)
+    assert overview.true_words(true, overview.ablation(true)) == " in which true rewards bring +50.0"
 
 
 def test_what_gpus_were_used_for_is_read_from_manifests_and_record(tmp_path):

@@ -22,7 +22,7 @@ from spurious_rewards.evaluation.verdicts import NOTHING
 from spurious_rewards.mechanism.questions import LIKELIER, questions_table
 from spurious_rewards.reporting.claims import PARTS
 from spurious_rewards.reporting.collect import Records
-from spurious_rewards.reporting.figures import ablation, ablation_runs, panel_columns
+from spurious_rewards.reporting.figures import ablation, ablation_runs, arm_rows, panel_columns
 from spurious_rewards.reporting.protocol import protocol_of
 from spurious_rewards.reporting.provenance import CLAIM_PLACES, Source, sources
 from spurious_rewards.reporting.readable import interval_text
@@ -172,9 +172,9 @@ def answers(results: Path, profiles: Sequence[Records]) -> list[str]:
     if records is not None:
         rows = ablation(records)
         model = str(rows["model"].iloc[0])
-        taught = {}
-        for profile in ("micro", records.profile):  # what a visitor runs first, if it is there
-            taught = taught or row_of_test(results, profile, "C1", model, TRUE)
+        taught = row_of_test(results, "micro", "C1", model, TRUE)  # what a visitor runs first, if it is there
+        same_runs = not taught or records.profile == "micro"
+        taught = taught or row_of_test(results, records.profile, "C1", model, TRUE)
         if taught:
             said.append(
                 "GRPO with true rewards changes the accuracy of a small model that likes to reason in code by "
@@ -182,10 +182,10 @@ def answers(results: Path, profiles: Sequence[Records]) -> list[str]:
             )
         if row := row_of_test(results, records.profile, "C1", model, "random reward"):
             first = "In a small model that likes to reason in code, GRPO with a random reward changed accuracy by "
-            said.append(
-                f"{'With a random reward in their place, over longer runs, it changed by ' if taught else first}"
-                f"{100 * row['estimate']:+.1f} points, {ending_of(row, 'a gain', 'a loss')}."
-            )
+            if taught:
+                longer = "" if same_runs else f" over longer runs{true_words(records, rows)},"
+                first = f"With a random reward in their place,{longer} it changed by "
+            said.append(f"{first}{100 * row['estimate']:+.1f} points, {ending_of(row, 'a gain', 'a loss')}.")
         if row := row_of_test(results, records.profile, "C4", model, CLIP_ON_OFF):
             said.append(
                 f"The clip moved that model's share of code by {100 * row['estimate']:+.1f} points, "
@@ -201,6 +201,14 @@ def answers(results: Path, profiles: Sequence[Records]) -> list[str]:
             f"{(signs > 0).sum()} of the {len(signs)} settings tried, and less likely in {less}."
         )
     return [sentence.replace("-", "−", 1) if re.search(r" -\d", sentence) else sentence for sentence in said]
+
+
+def true_words(records: Records, rows: pd.DataFrame) -> str:
+    """Say what true rewards bring the model of the first row in runs that are else as that row's; empty if not run."""
+    settings = [name for name in panel_columns(records) if name != "model"]
+    alike = arm_rows(records).merge(rows[["model", "benchmark", "temperature", "clip_mode", *settings]].iloc[:1])
+    alike = alike[alike["reward"].eq("ground_truth")]
+    return f" in which true rewards bring {100 * alike['accuracy_change'].iloc[0]:+.1f}" if len(alike) else ""
 
 
 def gpu_numbers(results: Path) -> str:
