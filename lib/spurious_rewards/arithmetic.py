@@ -6,9 +6,9 @@ x86-64 processor with AVX2 has. One operation is out of their reach: MKL's vecto
 AdamW uses, rounds by processor all the same. Training therefore uses the fused AdamW, whose square root is the exact
 one of IEEE 754.
 
-Pinned matrix products take about twice the time. That does not show in a run of an organism and does in one of a real
-model, so profiles of real models say `arithmetic: native`. The environment variable SPURIOUS_ARITHMETIC (`pinned` or
-`native`) decides, and variables that are set already are left alone. `state` tells a manifest what a process has.
+Pinned matrix products take about twice the time, which hardly shows in a run of an organism and does in one of a real
+model on a CPU. The environment variable SPURIOUS_ARITHMETIC (`pinned`, the default, or `native`) decides for every
+profile, and variables that are set already are left alone. `state` tells a manifest what a process has.
 
 Usage: importing the package pins; `SPURIOUS_ARITHMETIC=native python …` does not.
 """

@@ -28,7 +28,9 @@ def test_every_measurement_has_a_command(name):
             module = re.search(r"\.venv/bin/python -m (\S+)", step)[1]
             assert importlib.util.find_spec(module), step
         else:
+            step = step.removesuffix(f" {provenance.VLLM_HERE}")
             assert re.fullmatch(r"make organisms( SEEDS=\d)?|make reproduce PROFILE=[a-z-]+", step)
+    assert (provenance.VLLM_HERE in KNOWN[name].command) == (name in ("engines", "smollm-eval"))
 
 
 def test_no_row_of_reproduce_lacks_a_command():

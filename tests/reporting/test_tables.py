@@ -106,6 +106,8 @@ def test_clip_activity_and_control(records):
     changed = records.metrics.copy()
     changed.loc[(changed["run_id"] == "none-1") & (changed["update"] == 1), "surrogate_loss"] += 1e-12
     assert first_updates(dataclasses.replace(records, metrics=changed))["equal"].tolist() == [True, False]
+    alone = dataclasses.replace(records, runs=records.runs[records.runs["run_id"] != "none-1"])
+    assert first_updates(alone)["seed"].tolist() == [0], "seed 1 has one clip mode: nothing to compare"
 
 
 def test_claims_follow_from_the_records(records):

@@ -311,7 +311,8 @@ def clip_by_update(records: Records) -> go.Figure | None:
     figure.update_xaxes(dtick=max(1, int(records.metrics["update_in_batch"].max()) // 8))
     figure.update_xaxes(title_text="update within its rollout batch", row=1 + (len(groups) - 1) // across)
     figure.update_yaxes(title_text="tokens, %", col=1, rangemode="tozero")
-    note = "random reward, γ = 0.5; mean over all runs of a mode"
+    n = runs.groupby([*keys, "clip_mode"]).size()
+    note = f"random reward, γ = 0.5; mean of the seeds, {seeds_words(int(n.min()), int(n.max()))} per line"
     return style(figure, "The clip does nothing at the first update of a rollout batch", height, note)
 
 

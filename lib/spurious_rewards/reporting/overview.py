@@ -1,6 +1,6 @@
 """What the first screen and the list of claims say: sentences and intervals filled from the committed tables.
 
-Every sentence is a template of at most thirty words with one number; which of its endings is taken is decided by the
+Every sentence is a template of at most thirty words and three numbers; which of its endings is taken is decided by the
 95 % limits.
 
 Usage: `answers(results, profiles)`, `clip_rows(profiles)`, `claim_views(results)`.
@@ -26,7 +26,7 @@ from spurious_rewards.reporting.figures import ablation, ablation_runs, arm_rows
 from spurious_rewards.reporting.protocol import protocol_of
 from spurious_rewards.reporting.provenance import CLAIM_PLACES, Source, sources
 from spurious_rewards.reporting.readable import interval_text
-from spurious_rewards.reporting.words import clip_words, reward_words, settings_told
+from spurious_rewards.reporting.words import clip_words, reward_words, seeds_words, settings_told
 from spurious_rewards.storage.files import read_json, read_text
 
 SCALES = ("clip alone", "organisms", "SmolLM2-135M", "Qwen2.5-Math-7B")
@@ -178,18 +178,20 @@ def answers(results: Path, profiles: Sequence[Records]) -> list[str]:
         if taught:
             said.append(
                 "GRPO with true rewards changes the accuracy of a small model that likes to reason in code by "
-                f"{100 * taught['estimate']:+.1f} points, {ending_of(taught, 'a gain', 'a loss')}."
+                f"{100 * taught['estimate']:+.1f} points, {ending_of(taught, 'a gain', 'a loss')} ({_seeds(taught)})."
             )
         if row := row_of_test(results, records.profile, "C1", model, "random reward"):
             first = "In a small model that likes to reason in code, GRPO with a random reward changed accuracy by "
             if taught:
                 longer = "" if same_runs else f" over longer runs{true_words(records, rows)},"
                 first = f"With a random reward in their place,{longer} it changed by "
-            said.append(f"{first}{100 * row['estimate']:+.1f} points, {ending_of(row, 'a gain', 'a loss')}.")
+            said.append(
+                f"{first}{100 * row['estimate']:+.1f} points, {ending_of(row, 'a gain', 'a loss')} ({_seeds(row)})."
+            )
         if row := row_of_test(results, records.profile, "C4", model, CLIP_ON_OFF):
             said.append(
                 f"The clip moved that model's share of code by {100 * row['estimate']:+.1f} points, "
-                f"{ending_of(row, 'towards code', 'away from code')}."
+                f"{ending_of(row, 'towards code', 'away from code')} ({_seeds(row)})."
             )
     table = results / "tables" / "mechanism" / "bandit_map.csv"
     if table.is_file():
@@ -201,6 +203,10 @@ def answers(results: Path, profiles: Sequence[Records]) -> list[str]:
             f"{(signs > 0).sum()} of the {len(signs)} settings tried, and less likely in {less}."
         )
     return [sentence.replace("-", "−", 1) if re.search(r" -\d", sentence) else sentence for sentence in said]
+
+
+def _seeds(row: Mapping[str, Any]) -> str:
+    return seeds_words(int(row["n_seeds"]), int(row["n_seeds"]))
 
 
 def true_words(records: Records, rows: pd.DataFrame) -> str:
@@ -233,8 +239,8 @@ def gpu_checks(results: Path) -> str:
     if not path.is_file():
         return ""
     text = read_text(path)
-    told = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|not reached)", text.split("\n\n")[0])}
-    counts = told or Counter(re.findall(r": (passed|failed) after \d+ s", text))
+    told = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|skipped|not reached)", text.split("\n\n")[0])}
+    counts = told or Counter(re.findall(r": (passed|failed|skipped) after \d+ s", text))
     card = re.search(r"(?m)^card[^:]*: ([^,\n]+)", text)
     ended = ", ".join(f"{n} {word}" for word, n in counts.items())
     return f"The checks of make test-gpu on one {card[1] if card else 'GPU'}: {ended}."
@@ -347,7 +353,11 @@ def claim_views(results: Path) -> list[ClaimView]:
         paper = f"{first['paper']}, {first['where']}"
         why = main.why if main and main.verdict == overall else WHY[overall.removesuffix(" in part")]
         if overall.endswith("in part"):
-            why += " That holds for some settings or models; the others are undecided."
+            other = [one.scale.split(" (")[0] for one in telling(findings, scale) if one.verdict == "undecided"]
+            several = (
+                "other settings or models are" if len(set(other)) > 2 else f"{' and '.join(dict.fromkeys(other))}:"
+            )
+            why += f" Not everywhere: {several} undecided."
         shown = (main.bar, main.unit, main.scale) if main else (None, "", "")
         views.append(ClaimView(str(claim), first["says"], paper, by_scale, why, *shown, findings))
     return views

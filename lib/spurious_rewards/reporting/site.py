@@ -326,12 +326,14 @@ def items(text: str) -> list[str]:
 
 def reproduce_text(claims: Sequence[ClaimView], known: Mapping[str, Source]) -> str:
     """Write REPRODUCE.md: per claim and measurement the command, its time and hardware, and the expected number."""
+    pinned = "the runs of " + ", ".join(sorted(name for name, one in known.items() if one.pinned))
     lines = [
         "# Reproduce each number",
         "",
         "Made by `notebooks/07_report.ipynb` from the same tables and manifests as the page. Times are minutes of "
-        "one core, all committed runs of a command together. With pinned arithmetic numbers agree to the last bit on "
-        "x86-64 processors with AVX2; elsewhere the limits are the tolerance.",
+        "one core, all committed runs of a command together; building an organism takes about 10 more. By their "
+        f"manifests {pinned} had pinned arithmetic: their numbers agree to the last bit on x86-64 processors with "
+        "AVX2. Others are older; their limits are the tolerance.",
         "",
     ]
     heads = ("claim", "measured on", "command", "minutes", "hardware", "expected, with 95 % limits", "verdict")

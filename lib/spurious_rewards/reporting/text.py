@@ -23,8 +23,8 @@ CAPTIONS = {
     "adjustment, verdict and reason, and the seeds that would decide.",
     "runs": "What each training run cost, and the commit it came from.",
     "strategies": "Code reasoning (Table 1 of the paper): frequency of code, accuracy with and without it, agreement "
-    "of two detectors (Cohen's kappa), the identity frequency × accuracy, which holds by construction "
-    "(95 % limits over problems; the seeds of an arm are taken together as they are).",
+    "of two detectors (Cohen's kappa). That frequency × accuracy adds up holds by construction. 95 % limits are over "
+    "problems; the seeds of an arm are taken together as they are.",
     "switches": "What problems contribute to the change of greedy accuracy (Fig 7), by strategy before and after "
     "training (C code, L language; 95 % limits over seeds and problems). Where the limits of total_gain include 0 "
     "the contributions mean little; where it is negative they are shares of the loss.",
@@ -47,6 +47,24 @@ CAPTIONS = {
     "drift_in_training": "Does the drift of one rollout batch (antithetic pairs) explain what a run does? Change of "
     "the share of code among rollouts: first batch's drift times the run's length, and the change in training (95 % "
     "limits over pairs, over seeds).",
+    "bandit_map": "The bandit with coins for rewards: change of the prior, of its log-odds and of entropy in each "
+    "setting, with and without the clip (95 % limits over seeds).",
+    "bandit_bins": "Where the clip acts in the bandit: share of tokens clipped from above and from below, by the "
+    "probability that the token had in the rollouts (95 % limits over seeds).",
+    "bandit_grid": "The settings of the bandit page: share of seeds in which the likelier arm rises, and the change "
+    "of its probability, enumerated.",
+    "antithetic": "One rollout batch replayed with and without the clip, each pair with the advantages and with their "
+    "negatives: drift and the clip's effect (95 % limits over pairs).",
+    "counterfactual": "One rollout batch replayed with and without the clip on the same rollouts and advantages: "
+    "change and the clip's effect (95 % limits over pairs).",
+    "decision": "Where a model decides for code: share of the choice that the first token settles, over how many "
+    "equally likely tokens it is spread, and how likely the likeliest is.",
+    "dose_counterfactual": "Dose and response, one rollout batch: the clip's effect on models that differ in their "
+    "prior for code (95 % limits over pairs).",
+    "dose_response": "Dose and response, short runs: change with and without the clip, by the prior for code (95 % "
+    "limits over seeds).",
+    "drift": "What one rollout batch leaves: the part of noise, and what each clip mode adds (95 % limits over pairs).",
+    "questions": "Every question to the mechanism with its effect, limits and p-value, adjusted by Holm.",
     "claims": "The paper's claims beside what was measured here. Figures in the column `paper` are paper-reported.",
 }
 

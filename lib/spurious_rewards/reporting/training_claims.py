@@ -145,6 +145,7 @@ def claim_rows(table: pd.DataFrame) -> Iterator[dict[str, object]]:
             effects = "; ".join(f"{about} {i.text('points')}" for about, i in named)
         else:
             effects = ", ".join(f"{about} {100 * i.estimate:+.1f}" for about, i in named) + " points"
+            effects += "; limits are in the table of tests"
         yield {
             "claim": claim,
             "part": WITHOUT if without else "",
