@@ -57,6 +57,12 @@ def test_each_reason_is_said_alone(runs, arguments, sentence):
     assert said.startswith(sentence)
 
 
+def test_answers_that_do_not_say_how_they_ended_do_not_count(runs):
+    finish = [["length", "stop", None, None][i % 4] for i in range(1000)]
+    (said,) = cautions(evaluation(runs, [BOX] * 2, [True, False], finish=finish))
+    assert said.startswith("50% of the answers were cut off")
+
+
 def test_answer_tags_are_marks(runs):
     assert cautions(evaluation(runs, ["<answer>1</answer>", "so 1\n#### 1"], [True, False])) == []
 

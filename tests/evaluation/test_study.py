@@ -55,7 +55,8 @@ def test_a_run_that_fails_ends_the_study_with_its_sentence(profile, monkeypatch,
         raise InputError("The policy diverged.")
 
     monkeypatch.setattr(study, "run_unit", diverged)
-    assert study.main(["decide", "--seeds", "0-x"]) == 2 and "a range like 0-7" in capsys.readouterr().err
+    for seeds in ("0-x", "7-0"):
+        assert study.main(["decide", "--seeds", seeds]) == 2 and "a range like 0-7" in capsys.readouterr().err
     assert study.main(["decide", "--stages", "first", "--seeds", "0", "--anew"]) == 2
     assert capsys.readouterr().err.endswith(" runs failed. The policy diverged.\n")
 

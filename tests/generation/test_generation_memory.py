@@ -40,6 +40,12 @@ def test_what_is_free_here_is_a_number_below_the_machines_memory():
     assert free is None or 0 < free < 2**50
 
 
+def test_every_control_group_above_counts(monkeypatch):
+    told = {"memory.max": ["max", "3000", "2000"], "memory.current": ["5", "2500", "600"]}
+    monkeypatch.setattr(memory, "control_group", lambda name: told[name])
+    assert memory.free_bytes(torch.device("cpu")) == 500
+
+
 def test_the_papers_profile_would_have_been_refused():
     """256 answers of 3,072 tokens behind MATH-500's longest prompt, Qwen2.5-Math-7B on 80 GB: 87 GB beside 15."""
     from transformers import Qwen2Config

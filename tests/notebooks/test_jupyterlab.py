@@ -19,8 +19,8 @@ import pytest
 pytest.importorskip("playwright")
 from playwright.sync_api import TimeoutError, sync_playwright
 
-from spurious_rewards.reporting.images import browser_path
 from spurious_rewards.storage.paths import code_root
+from spurious_rewards.workflow.doctor import browser_path
 
 pytestmark = [pytest.mark.jupyterlab, pytest.mark.timeout(1800)]
 

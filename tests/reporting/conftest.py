@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from spurious_rewards.reporting.collect import Records
-from spurious_rewards.reporting.images import browser_path
 from spurious_rewards.training.config import RunConfig
+from spurious_rewards.workflow.doctor import browser_path
 
 # right answers per problem (greedy), by run
 CORRECT = {

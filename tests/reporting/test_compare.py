@@ -19,6 +19,8 @@ def test_counts_by_hand():
     # x: one within tolerance, one off; y: both equal, the missing value too
     assert compare.count(mine, theirs) == compare.Counts(equal=2, near=1, other=1, missing=0)
     assert compare.count(mine.iloc[:1], theirs) == compare.Counts(equal=1, near=1, other=0, missing=2)
+    x = theirs[["arm", "x"]]  # a column that one of the two lacks
+    assert compare.count(x, theirs) == compare.count(theirs, x) == compare.Counts(equal=2, near=0, other=0, missing=2)
 
 
 @pytest.fixture

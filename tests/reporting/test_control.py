@@ -120,6 +120,15 @@ def test_what_is_missing_is_said():
     with pytest.raises(InputError, match="The trainings differ in learning_rate: choose one setting"):
         control_report(two)
     assert control_report(two, where="learning_rate: 0.0001").gain.n > 0
+    two.runs["learning_rate"] = 1e-4
+    two.runs["false_positive"] = [0.1 * (reward == "random") for reward in two.runs["reward"]]
+    assert control_report(two).gain.n > 0, "arms may differ in what belongs to a reward"
+    two.runs.loc[0, "false_positive"] = 0.5
+    with pytest.raises(InputError, match="The trainings differ in false_positive: choose"):
+        control_report(two)
+    two.runs["false_positive"], two.runs["updates_per_batch"] = 0.0, [1, 8] * (len(two.runs) // 2)
+    with pytest.raises(InputError, match="The trainings differ in updates_per_batch: choose"):
+        control_report(two)
     with pytest.raises(InputError, match="no trainings|has none"):
         control_report(Records("x", pd.DataFrame(), pd.DataFrame(), answers(0.5), {}, pd.DataFrame()))
 

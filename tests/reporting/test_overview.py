@@ -39,7 +39,11 @@ def test_sentences_are_short_and_hold_few_numbers(records, results):
     assert len(said) == 2 and "random reward changed accuracy by +37.5 points" in said[0]
     committed = [collect.load(name, RESULTS) for name in collect.saved_profiles(RESULTS)]
     said += overview.answers(RESULTS, committed)
-    assert len(said) == 6 and said[2].startswith("GRPO with true rewards") and said[2].endswith("points, a gain (2 seeds).")
+    assert (
+        len(said) == 6
+        and said[2].startswith("GRPO with true rewards")
+        and said[2].endswith("points, a gain (2 seeds).")
+    )
     for sentence in said:
         assert len(sentence.split()) <= 30 and len(re.findall(r"\d+(?:\.\d+)?", sentence)) <= 3, sentence
 

@@ -172,7 +172,7 @@ def test_the_commit_and_dirt_are_those_of_the_checkout(project, monkeypatch):
 def test_limits_of_a_container_count(project, monkeypatch):
     machine = provenance_module.hardware()
     limits = {"cpu.max": ["max 100000", "50000 100000"], "memory.max": ["max", "1000000000", "max"]}
-    monkeypatch.setattr(provenance_module, "_control_group", lambda name: limits[name])
+    monkeypatch.setattr(provenance_module, "control_group", lambda name: limits[name])
     assert provenance_module.hardware() == machine | {"cores": 1, "memory_gb": 1.0}  # half a core is one
 
 

@@ -59,7 +59,15 @@ def test_only_a_checkpoint_with_state_is_resumed_from(folder):
     checkpoints.prune(folder, keep=0)
     assert checkpoints.latest(folder).name == "checkpoint-12"
     (folder / "checkpoint-12" / checkpoints.MARKER).unlink()
-    assert checkpoints.latest(folder) is None and (folder / "checkpoint-8").is_dir()
+    assert checkpoints.latest(folder) is None
+    assert not list(folder.iterdir()), "a run that begins anew writes all of them anew"
+
+
+def test_what_lies_before_the_newest_stays(folder):
+    checkpoints.prune(folder, keep=0)
+    (folder / "checkpoint-4" / checkpoints.MARKER).unlink()
+    assert checkpoints.latest(folder).name == "checkpoint-12"
+    assert sorted(path.name for path in folder.iterdir()) == ["checkpoint-12", "checkpoint-8"], "4 is not whole"
 
 
 @pytest.mark.parametrize("dies_at", range(9))

@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-from spurious_rewards.workflow.doctor import browser, lock_differences, report
+from spurious_rewards.workflow.doctor import browser_path, lock_differences, report
 
 
 def test_a_lock_file_that_was_not_installed_is_seen(tmp_path):
@@ -19,9 +19,15 @@ def test_the_browser_is_the_one_that_is_named(tmp_path, monkeypatch):
     program.touch(mode=0o755)
     monkeypatch.delenv("BROWSER_PATH", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert browser() == str(program)
-    monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "gone"))
-    assert browser() is None
+    assert browser_path() == str(program)
+    other = tmp_path / "other"
+    monkeypatch.setenv("BROWSER_PATH", str(other))
+    assert browser_path() == str(program), "the one that is named is not there"
+    other.touch(mode=0o755)
+    assert browser_path() == str(other)
+    other.unlink()
+    program.unlink()
+    assert browser_path() is None
 
 
 def test_every_line_has_a_finding(project, monkeypatch):

@@ -1,13 +1,5 @@
 """Load any problem set by name: the synthetic task, the benchmarks and the training set, raw and cleaned.
 
-``synthetic``             the clean task's training split, generated from the seed (no download)
-``synthetic_test``        its test split; no operands in common with the training split
-``math500`` … ``aime25``  the benchmarks of `sources.BENCHMARKS`
-``deepscaler``            the paper's training problems as published
-``deepscaler_clean``      the same after `cleaning.clean` against all benchmarks
-a path ``….jsonl``        the user's own problems, see `own`; ``….jsonl#train`` and ``….jsonl#test`` are its parts
-========================  ==========================================================================================
-=======
 ===========================  ===========================================================================================
 ``synthetic``                the clean task's training split, generated from the seed (no download)
 ``synthetic_test``           its test split; no operands in common with the training split

@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 
 from spurious_rewards.data.specs import BENCHMARKS
-from spurious_rewards.evaluation.records import read_rows, share
+from spurious_rewards.evaluation.records import read_rows, share, share_cut_off
 from spurious_rewards.rewards.grading import undecided
 from spurious_rewards.storage.runs import RunFolder
 
@@ -51,7 +51,7 @@ def cautions_of(records: pd.DataFrame) -> list[str]:
     """List the cautions that follow from an evaluation's records alone."""
     found = []
     in_box = (marked(records["text"]) | records["text"].str.contains("####", regex=False)).mean()
-    cut = (records["finish_reason"] == "length").mean()
+    cut = share_cut_off(records)
     parsed = records["extracted"].notna().mean()
     k = len(records) // max(records["problem_id"].nunique(), 1)
     every = pd.Series(True, index=records.index)

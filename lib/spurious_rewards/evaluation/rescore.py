@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from spurious_rewards.command_line import command
 from spurious_rewards.errors import InputError
-from spurious_rewards.evaluation.elsewhere.answers import answers_of
+from spurious_rewards.evaluation.elsewhere.answers import answers_of, style_of
 from spurious_rewards.evaluation.elsewhere.files import read_rows
 from spurious_rewards.models.prompts import answer_format
 from spurious_rewards.rewards.cases import print_json
@@ -85,7 +85,7 @@ def _own(row: Mapping[str, Any], correct: str, extracted: str, reason: str) -> S
         int(row["sample"]),
         row["text"],
         (row["gold"],),
-        answer_format(row["prompt_style"]) if row.get("prompt_style") else _style(row["text"]),
+        answer_format(row["prompt_style"]) if row.get("prompt_style") else style_of(row["text"]),
         _verdict(row[correct]),
         row.get(extracted),
         row.get(reason),
@@ -104,7 +104,7 @@ def _foreign(rows: Sequence[Mapping[str, Any]], fields: str, select: str) -> lis
             verdict = verdict[answer.sample] if answer.sample < len(verdict) else None
         correct = _verdict(verdict)
         found.append(
-            Stored(answer.key, answer.sample, answer.text, answer.golds, _style(answer.text), correct, None, None)
+            Stored(answer.key, answer.sample, answer.text, answer.golds, style_of(answer.text), correct, None, None)
         )
     return found
 
@@ -118,11 +118,6 @@ def _holds_verdicts(values: Sequence[Any]) -> bool:
     """Tell whether a field holds verdicts and nothing else: a score of -1 or 0.5 in any row makes it another thing."""
     words = {str(one).lower() for value in values for one in (value if isinstance(value, list) else [value])}
     return bool(words & set(_VERDICT)) and words <= {*_VERDICT, *_NO_VERDICT}
-
-
-def _style(text: str) -> str:
-    """Return the answer style that a text itself shows: a closed answer tag is the R1 style."""
-    return "r1" if "</answer>" in text else "boxed"
 
 
 def rescore(answers: Iterable[Stored], grader: str = "robust") -> pd.DataFrame:

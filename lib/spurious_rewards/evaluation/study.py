@@ -126,9 +126,9 @@ def run_study(profile: str, /, stages: str = "", seeds: str = "", minutes: float
     Raises:
         InputError: units failed, or `seeds` is no range.
     """
-    if seeds and not re.fullmatch(r"\d+(-\d+)?", seeds):
-        raise InputError(f"--seeds must be a number or a range like 0-7, but it is {seeds!r}.")
     first, _, last = seeds.partition("-")
+    if seeds and not (re.fullmatch(r"\d+(-\d+)?", seeds) and int(first) <= int(last or first)):
+        raise InputError(f"--seeds must be a number or a range like 0-7, but it is {seeds!r}.")
     chosen = range(int(first), int(last or first) + 1) if seeds else ()
     committed = set() if anew else committed_ids(profile)
     todo = list(units(load_profile(profile), [name for name in stages.split(",") if name], chosen))

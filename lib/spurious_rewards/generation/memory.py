@@ -24,6 +24,7 @@ from typing import Any
 import torch
 
 from spurious_rewards.errors import InputError
+from spurious_rewards.storage.provenance import control_group
 
 
 def generation_bytes(config: Any, batch_size: int, prompt_tokens: int, new_tokens: int, dtype: torch.dtype) -> int:
@@ -57,24 +58,16 @@ def free_bytes(device: torch.device) -> int | None:
     """Return the memory that can still be taken on a device; None where that cannot be found out.
 
     On a GPU, what the driver calls free and what this process holds unused; on a CPU, what Linux calls available, or
-    less where a control group limits this process.
+    less where a control group (version 2) limits this process.
     """
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
     lines = Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").is_file() else []
     available = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    return min([*available, *_group_limit()], default=None)
-
-
-def _group_limit() -> list[int]:
-    """Return the bytes left to this process's control group (version 2), if it has a limit."""
-    folder = Path("/sys/fs/cgroup")
-    try:
-        limit, used = ((folder / name).read_text().strip() for name in ("memory.max", "memory.current"))
-    except OSError:
-        return []
-    return [] if limit == "max" else [max(0, int(limit) - int(used))]
+    groups = zip(control_group("memory.max"), control_group("memory.current"), strict=True)
+    left = [max(0, int(most) - int(used)) for most, used in groups if most.isdigit()]
+    return min([*available, *left], default=None)
 
 
 def check_memory(model: Any, batch_size: int, prompt_tokens: int, new_tokens: int) -> None:

@@ -303,9 +303,9 @@ def _rounded(values: np.ndarray) -> np.ndarray:
     return np.ldexp(np.round(mantissa * 2**8) / 2**8, exponent).astype(np.float32)
 
 
-def run_size(size: str = "notebook", only: str = "", progress: bool = True) -> tuple[pd.DataFrame, list[RunFolder]]:
+def run_size(size: str) -> tuple[pd.DataFrame, list[RunFolder]]:
     """Compute or find every setting of a size: (table of effects, run folders)."""
-    folders = [run(config, progress) for config in configs(size, only)]
+    folders = [run(config) for config in configs(size)]
     return PairRecords.of(folders).effects(), folders
 
 

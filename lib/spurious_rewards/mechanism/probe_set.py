@@ -46,6 +46,7 @@ from spurious_rewards.generation.transformers_engine import TransformersEngine
 from spurious_rewards.mechanism.code_tokens import CodeTokens
 from spurious_rewards.mechanism.code_tree import CodeTree
 from spurious_rewards.mechanism.counterfactual_config import CounterfactualConfig
+from spurious_rewards.mechanism.effects import MOVES
 from spurious_rewards.models.prompts import answer_format, answer_prefix, render
 from spurious_rewards.rewards.grading import grade
 from spurious_rewards.training.diagnostics import PI_OLD_BINS
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
 ROWS_PER_PASS = 64
 HELD_NUMBERS = 2**26
 """Numbers of the checkpoint's distributions that are kept in memory: 256 MB."""
-MOVES = tuple(f"move_bin{i}" for i in range(len(PI_OLD_BINS) - 1))
 
 
 @dataclass(frozen=True)

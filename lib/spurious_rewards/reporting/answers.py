@@ -18,6 +18,7 @@ from spurious_rewards.data.synthetic import FAMILIES, make_problem
 from spurious_rewards.reporting.arms import arm_name
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.evidence import WITHIN
+from spurious_rewards.reporting.reasoning_tables import main_prompt
 from spurious_rewards.reporting.words import arm_words, settings_told
 
 PROBLEMS = 50
@@ -66,8 +67,7 @@ def chosen(records: Records) -> pd.DataFrame:
     samples = records.samples
     samples = samples[(samples["temperature"] == 0) & (samples["checkpoint"] == 0) & (samples["sample"] == 0)]
     samples = samples[samples["trained_run"].isin(names) | (samples["trained_run"] == "")]
-    main = records.samples["prompt_style"].value_counts().idxmax()
-    samples = samples[(samples["prompt_style"] == main) & samples["text"].notna()]
+    samples = samples[(samples["prompt_style"] == main_prompt(records)) & samples["text"].notna()]
     samples = samples[samples["engine"] == samples["engine"].iloc[0]] if len(samples) else samples
     first = samples.drop_duplicates(["benchmark", "problem_id"]).groupby("benchmark", sort=False).head(PROBLEMS)
     samples = samples.merge(first[["benchmark", "problem_id"]], on=["benchmark", "problem_id"])

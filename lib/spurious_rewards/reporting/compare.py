@@ -87,12 +87,16 @@ def is_yours(manifest: Path, committed: dict[str, str]) -> bool:
 def count(mine: pd.DataFrame, theirs: pd.DataFrame) -> Counts:
     """Compare two tables number by number; rows are matched by the values of their text columns.
 
+    A column of numbers that only one table has is missing in each of that table's rows.
+
     >>> a = pd.DataFrame({"arm": ["x", "y"], "v": [1.0, 2.0]}); b = pd.DataFrame({"arm": ["y", "z"], "v": [2.1, 3.0]})
     >>> count(a, b)
     Counts(equal=0, near=0, other=1, missing=2)
     """
     numbers = [name for name in mine.select_dtypes("number") if name in theirs.select_dtypes("number")]
     words = [name for name in theirs.select_dtypes(exclude="number") if name in mine.select_dtypes(exclude="number")]
+
+    alone = sum(len(table.select_dtypes("number").columns.difference(numbers)) * len(table) for table in (mine, theirs))
 
     def keyed(table: pd.DataFrame) -> pd.DataFrame:
         nth = table.groupby(words, dropna=False).cumcount() if words else range(len(table))
@@ -105,7 +109,7 @@ def count(mine: pd.DataFrame, theirs: pd.DataFrame) -> Counts:
     same = (a == b) | (pd.isna(a) & pd.isna(b))
     close = abs(a - b) <= TOLERANCE * abs(b)
     kinds = (same & ~absent, close & ~same & ~absent, ~close & ~same & ~absent)
-    return Counts(*(int(kind.sum()) for kind in kinds), missing=int(absent.sum()) * len(numbers))
+    return Counts(*(int(kind.sum()) for kind in kinds), missing=int(absent.sum()) * len(numbers) + alone)
 
 
 def comparison(profile: str, results: Path) -> str:

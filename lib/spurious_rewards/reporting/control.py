@@ -23,6 +23,7 @@ from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.words import clip_words, reward_words
 from spurious_rewards.rewards.registry import build
 from spurious_rewards.storage.yaml_text import read_mapping
+from spurious_rewards.training.config import RunConfig
 
 RULE = (
     "A gain is the change of accuracy under your own prompt, greedy, over seeds and problems.",
@@ -46,8 +47,9 @@ WORDS = {
 }
 """Verdict on a control → how a sentence goes on."""
 CELL = ("model", "benchmark", "prompt_style", "max_new_tokens", "engine", "dtype")
-SETTING = ("model", "train_set", "prompt_style", "learning_rate", "rollout_batches")
-"""Fields in which the trainings that are compared must agree."""
+ARM = ["reward", "gamma", "clip_mode"]
+OF_A_REWARD = ("false_positive", "false_negative", "labels", "right_labels", "reward_source")
+"""Fields of a training in which arms may differ besides, but not the runs of one arm."""
 CLIPPED = "two_sided"
 NEEDS_LABELS = ("majority_vote", "incorrect")
 PARTS = (
@@ -236,7 +238,11 @@ def _of_one_setting(runs: pd.DataFrame, where: str) -> pd.DataFrame:
         if name not in runs:
             raise InputError(f"where names {name!r}, which is no field of a training.")
         runs = runs[runs[name] == value]
-    several = [name for name in SETTING if name in runs and runs[name].nunique() > 1]
+    silent = (*ARM, *OF_A_REWARD, "seed", "allow_inert_clip")
+    agree = [name for name in RunConfig().identity() if name in runs and name not in silent]
+    several = [name for name in agree if runs[name].astype(str).nunique() > 1]
+    of_arms = runs.groupby(ARM)
+    several += [name for name in OF_A_REWARD if name in runs and of_arms[name].nunique().gt(1).any()]
     if runs.empty or several:
         cause = f"differ in {', '.join(several)}" if several else "do not include one such"
         raise InputError(
@@ -246,7 +252,7 @@ def _of_one_setting(runs: pd.DataFrame, where: str) -> pd.DataFrame:
 
 
 def _arms(runs: pd.DataFrame) -> list[tuple[tuple[str, float, str], pd.DataFrame]]:
-    groups: Any = runs.groupby(["reward", "gamma", "clip_mode"], sort=False)
+    groups: Any = runs.groupby(ARM, sort=False)
     return list(groups)
 
 

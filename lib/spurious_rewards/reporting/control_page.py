@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pandas as pd
 import plotly.graph_objects as go
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from spurious_rewards.reporting.control import PARTS, RULE, Control
 from spurious_rewards.reporting.drawing import ROW_PIXELS, ZERO, all_labels, error_bar, panels, style
-from spurious_rewards.reporting.images import browser_path, png
+from spurious_rewards.reporting.images import png
+from spurious_rewards.reporting.site import environment
 from spurious_rewards.reporting.words import BASE_COLOUR, reward_words
 from spurious_rewards.storage.files import write_text
+from spurious_rewards.workflow.doctor import browser_path
 
 PAGE = "control.html"
 CONTROLS = {
@@ -116,11 +117,7 @@ def write_page(control: Control, folder: Path) -> Path:
     """Write the page, with its figure inside where a browser can draw it, and return its path."""
     figure = controls_figure(control)
     image = png(figure) if browser_path() else None
-    environment = Environment(
-        loader=PackageLoader("spurious_rewards.reporting", "templates"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    text = environment.get_template("control.html.j2").render(
+    text = environment().get_template("control.html.j2").render(
         control=control, rule=RULE, tables=tables(control), parts=PARTS,
         image=base64.b64encode(image).decode() if image else "",
         alternative="; ".join([control.answer(), *control.others()]),

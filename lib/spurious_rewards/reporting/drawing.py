@@ -24,8 +24,9 @@ from IPython.display import display
 from plotly.offline import get_plotlyjs
 from plotly.subplots import make_subplots
 
-from spurious_rewards.reporting.images import browser_path, png
+from spurious_rewards.reporting.images import png
 from spurious_rewards.storage.files import atomic_path, write_text
+from spurious_rewards.workflow.doctor import browser_path
 
 WIDTH = 960
 ZERO = {"color": "#888888", "width": 1}

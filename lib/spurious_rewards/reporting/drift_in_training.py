@@ -52,13 +52,14 @@ def drift_in_training(drift: pd.DataFrame, profiles: Sequence[Records]) -> pd.Da
     rows: list[dict[str, Any]] = []
     for records in profiles:
         changes = _changes(records)
-        for (model, rate), own in changes.groupby(["model", "learning_rate"]) if len(changes) else ():
+        groups = changes.groupby(["model", "learning_rate", "batches"]) if len(changes) else ()
+        for (model, rate, batches), own in groups:
             seeds = own.pivot_table(index="seed", columns="clip_mode", values="change")
             here = drift[drift["model"].eq(model) & drift["learning_rate"].eq(rate)].set_index("part")
             if here.empty or not set(PARTS) <= set(seeds):
                 continue
             measured = {"none": seeds["none"].dropna(), "two_sided": (seeds["two_sided"] - seeds["none"]).dropna()}
-            apart = int(own["batches"].iloc[0]) - ENDS
+            apart = int(batches) - ENDS
             steps = apart - (ENDS**2 - 1) / (3 * ENDS)
             found = [(part, mode, apart, t_interval(measured[mode])) for mode, part in PARTS.items()]
             found += [(part, NOISE, steps**0.5, deviation(seeds[mode].dropna())) for mode, part in SPREADS.items()]

@@ -318,7 +318,7 @@ def clip_by_update(records: Records) -> go.Figure | None:
 
 PAPER_CONDITIONS = {"clip_enabled": "two_sided", "clip_disabled_in_loss": "none"}
 PREFER_CODE = ("qwen-like", "one-token")
-"""Organisms that prefer code, which stand beside the paper's model first."""
+"""Organisms that prefer code, as the model does that the paper's claims are about; C3 is about the others too."""
 PAPER_STEPS = ("step0", "at50", "at100", "last")
 
 

@@ -12,18 +12,14 @@ Usage: `data = png(figure)`; None means that there is no image, and `write` or `
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 import struct
 import threading
 import zlib
-from pathlib import Path
 
 import logistro
 import numpy as np
 import plotly.graph_objects as go
 
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SECONDS = 90.0
 """An export takes two to three seconds, on a machine whose cores are all busy up to twenty."""
 TRIES = 2
@@ -32,14 +28,6 @@ LEVELS = (256, 64, 32, 22, 16, 11, 8, 6)
 """Values per colour channel that are tried until the colours fit the palette; six always fit."""
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TRUE_COLOUR, _PALETTE, _UP = 6, 3, 2
-
-
-def browser_path() -> str | None:
-    """Find a Chrome-family browser for PNG export: `BROWSER_PATH`, or the first known name on the PATH."""
-    given = os.environ.get("BROWSER_PATH")
-    if given and Path(given).exists():
-        return given
-    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
 
 
 def png(figure: go.Figure, seconds: float = SECONDS, tries: int = TRIES) -> bytes | None:

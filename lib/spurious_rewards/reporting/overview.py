@@ -22,7 +22,7 @@ from spurious_rewards.evaluation.verdicts import NOTHING
 from spurious_rewards.mechanism.questions import LIKELIER, questions_table
 from spurious_rewards.reporting.claims import PARTS
 from spurious_rewards.reporting.collect import Records
-from spurious_rewards.reporting.figures import ablation, ablation_runs, arm_rows, panel_columns
+from spurious_rewards.reporting.figures import PREFER_CODE, ablation, ablation_runs, arm_rows, panel_columns
 from spurious_rewards.reporting.protocol import protocol_of
 from spurious_rewards.reporting.provenance import CLAIM_PLACES, Source, sources
 from spurious_rewards.reporting.readable import interval_text
@@ -34,8 +34,6 @@ DECISIVE = "decide"
 """The profile whose protocol was fixed before its runs: where it speaks to a claim, other profiles only illustrate."""
 STUDIES = (DECISIVE, "organism", "micro")
 """Profiles that can answer the question, the most decisive first."""
-PREFER_CODE = ("qwen-like", "one-token")
-"""Organisms that prefer code, as the model does that the paper's claims are about; C3 is about the others too."""
 VERDICTS = ("supported", "contradicted", "equivalent to nothing", "undecided", "mixed", "not run")
 """Of a claim at one scale; the first three also with "in part"."""
 CLIP_ON_OFF = "random reward, with minus without clip"
@@ -94,9 +92,8 @@ def clip_rows(records: Records) -> tuple[list[Row], str]:
     ]  # fmt: skip
     settings = {name: table[name].iloc[0] for name in panel_columns(records) if name != "model"}
     where = "".join(f", {words}" for words in settings_told(settings))
-    seeds = sorted({int(n) for n in table["n_seeds"]})
-    several = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
-    return rows, f"profile {records.profile}{where}; {several} seeds per arm, {int(table['n_problems'].max())} problems"
+    seeds = seeds_words(int(table["n_seeds"].min()), int(table["n_seeds"].max()))
+    return rows, f"profile {records.profile}{where}; {seeds} per arm, {int(table['n_problems'].max())} problems"
 
 
 def _axis(table: pd.DataFrame, name: str) -> tuple[float, float]:

@@ -19,7 +19,8 @@ import pandas as pd
 
 from spurious_rewards.evaluation.crossed import SEEDS_FOR_A_VERDICT
 from spurious_rewards.reporting.evidence import is_variant
-from spurious_rewards.reporting.overview import CLIP_ON_OFF, DECISIVE, PREFER_CODE, ending, ending_of, row_of_test
+from spurious_rewards.reporting.figures import PREFER_CODE
+from spurious_rewards.reporting.overview import CLIP_ON_OFF, DECISIVE, ending, ending_of, row_of_test
 from spurious_rewards.reporting.protocol import protocol_of
 from spurious_rewards.reporting.training_claims import WITHOUT
 from spurious_rewards.reporting.verifier import NOISY

@@ -18,12 +18,13 @@ from spurious_rewards.command_line import command
 from spurious_rewards.data.problem_sets import load_problems
 from spurious_rewards.data.specs import SOURCES
 from spurious_rewards.errors import InputError, check_name
+from spurious_rewards.models.prompts import PROMPT_STYLES
 from spurious_rewards.models.shape import Shape, shape_of
 from spurious_rewards.storage.files import read_text
 from spurious_rewards.storage.yaml_text import read_mapping
 from spurious_rewards.training import footprint
 from spurious_rewards.training.config import RunConfig
-from spurious_rewards.training.footprint import CARDS, Card, generation_seconds
+from spurious_rewards.training.footprint import CARDS, MEAN_SHARE, Card, generation_seconds
 from spurious_rewards.training.launch import hardware_files
 from spurious_rewards.workflow.parameters import notebook_parameters
 from spurious_rewards.workflow.profiles import Profile, load_profile, notebook_path
@@ -31,8 +32,6 @@ from spurious_rewards.workflow.stages import Job
 
 PRICE = 2.5
 """US dollars per GPU and hour: an assumption, near what clouds asked for an H100 in 2025 and 2026."""
-MEAN_SHARE = 0.28
-"""Mean length of an answer as a share of the longest: 850 of 3,072 tokens in the paper's runs."""
 START_HOURS = 0.05
 """Per GPU job: loading the model and compiling vLLM's graphs, three minutes (an assumption)."""
 
@@ -182,7 +181,7 @@ def _generation(job: Job, values: dict[str, Any], profile: Profile) -> tuple[Sha
         trained = str(values["trained"]).partition("/")[2]
         model = profile.job(trained).parameters["model"] if trained else values["model"]
         rows = values["n_problems"] or _n_problems(values["benchmark"])
-        styles = 8 if values["prompt_style"] == "all" else len(str(values["prompt_style"]).split(","))
+        styles = len(PROMPT_STYLES) if values["prompt_style"] == "all" else len(str(values["prompt_style"]).split(","))
         return shape_of(model), rows * styles * (1 + values["n_samples"]), values["max_new_tokens"]
     if "label_problems" in values:
         answers = values["label_problems"] * values["label_samples"]

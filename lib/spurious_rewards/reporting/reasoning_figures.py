@@ -14,7 +14,14 @@ from spurious_rewards.reporting.arms import FURTHER, arm_name
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.drawing import ROW_PIXELS, ZERO, all_labels, error_bar, panels, show, style
 from spurious_rewards.reporting.figures import panel_columns, panel_words
-from spurious_rewards.reporting.words import arm_words, clip_colour, clip_words, reward_words, setting_of_arm
+from spurious_rewards.reporting.words import (
+    arm_words,
+    clip_colour,
+    clip_words,
+    reward_words,
+    seeds_words,
+    setting_of_arm,
+)
 
 SWITCH_NAMES = {"CC": "code → code", "CL": "code → language", "LC": "language → code", "LL": "language → language"}
 SWITCH_COLOURS = {"CC": "#0072b2", "CL": "#e69f00", "LC": "#009e73", "LL": "#8a94a0"}
@@ -154,8 +161,8 @@ def behaviour_figure(records: Records) -> go.Figure | None:
     figure.update_yaxes(range=[-0.04, 1.04])
     figure.update_xaxes(title_text="rollout batches trained on", row=len(groups))
     n = records.runs.groupby(arm_fields)["seed"].nunique()
-    several = f"{n.min()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
-    return style(figure, "Behaviour over training", height, f"mean over {several} seeds; ◆ greedy evaluation")
+    note = f"mean over {seeds_words(int(n.min()), int(n.max()))}; ◆ greedy evaluation"
+    return style(figure, "Behaviour over training", height, note)
 
 
 def prompt_figure(records: Records) -> go.Figure | None:

@@ -101,7 +101,8 @@ def clip_activity(records: Records) -> pd.DataFrame:
         metrics = records.metrics[records.metrics["run_id"].isin(seeds["run_id"])]
         first, later = metrics[metrics["update_in_batch"] == 1], metrics[metrics["update_in_batch"] > 1]
         last = metrics[metrics["update_in_batch"] == metrics["update_in_batch"].max()]
-        row = {"arm": arm_name(seeds.iloc[0], columns), "n_seeds": len(seeds), "n_updates": len(metrics)}
+        row = {"arm": arm_name(seeds.iloc[0], columns), "n_seeds": len(seeds)}
+        row["n_updates"] = int(seeds["n_updates"].sum())  # compact records keep two of each rollout batch
         row["clip_fraction_update_1_max"] = first["clip_fraction"].max()
         row |= {f"{name}_later_mean": later[name].mean() for name in later_means}
         row["kl_old_last_update_mean"] = last["kl_old"].mean()

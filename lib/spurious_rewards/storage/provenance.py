@@ -180,7 +180,7 @@ def _gb_of_mib(text: str) -> float:
 def _cores() -> int:
     """Count the cores that the scheduler and the control group leave to this process, at least 1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    for text in _control_group("cpu.max"):
+    for text in control_group("cpu.max"):
         quota, _, period = text.partition(" ")
         if quota.isdigit() and period.isdigit():
             cores = min(cores, max(int(quota) // int(period), 1))
@@ -190,11 +190,11 @@ def _cores() -> int:
 def _memory_bytes() -> int:
     """Return the memory of the machine, or the control group's limit where that is lower."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min([total, *(int(text) for text in _control_group("memory.max") if text.isdigit())])
+    return min([total, *(int(text) for text in control_group("memory.max") if text.isdigit())])
 
 
-def _control_group(name: str) -> list[str]:
-    """Read a limit's file (control groups, version 2) in this process's group and all above it."""
+def control_group(name: str) -> list[str]:
+    """Read a file of the control groups (version 2), such as `memory.max`, in this process's group and all above it."""
     own = Path("/proc/self/cgroup")
     lines = own.read_text().splitlines() if own.is_file() else []
     group = next((line.removeprefix("0::") for line in lines if line.startswith("0::")), None)

@@ -40,27 +40,25 @@ def all_checkpoints(folder: str | Path) -> list[Path]:
 
 
 def latest(folder: str | Path) -> Path | None:
-    """Return the newest whole checkpoint that can be resumed from, after removing every one that is not whole.
+    """Return the newest whole checkpoint that can be resumed from, after removing every other that must not stay.
 
-    One whose files are not those that it was sealed with is removed too, with a printed sentence.
+    Those are all that are not whole, and all from later in the run, which will write them anew. One whose files are not
+    those that it was sealed with is removed with a printed sentence.
     """
-    whole = []
-    for checkpoint in all_checkpoints(folder):
+    found = None
+    for checkpoint in reversed(all_checkpoints(folder)):
         marker = _marker(checkpoint)
-        if marker is None:
+        if found is None and marker is not None and marker.get("resumable", True):
+            sealed = marker.get("files", {}).items()
+            damaged = [name for name, as_sealed in sealed if fingerprint(checkpoint / name) != as_sealed]
+            if damaged:
+                cause = f"{damaged[0]} is missing, damaged or was exchanged"
+                print(f"{checkpoint} is removed: {cause}; the run begins before it.")
+            else:
+                found = checkpoint
+        if found is None or marker is None:
             shutil.rmtree(checkpoint)
-        elif marker.get("resumable", True):
-            whole.append((checkpoint, marker))
-    while whole:
-        checkpoint, marker = whole.pop()
-        damaged = [
-            name for name, as_sealed in marker.get("files", {}).items() if fingerprint(checkpoint / name) != as_sealed
-        ]
-        if not damaged:
-            return checkpoint
-        print(f"{checkpoint} is removed: {damaged[0]} is missing, damaged or was exchanged; the run begins before it.")
-        shutil.rmtree(checkpoint)
-    return None
+    return found
 
 
 def _marker(checkpoint: Path) -> dict[str, Any] | None:

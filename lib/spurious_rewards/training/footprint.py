@@ -29,6 +29,8 @@ CONTEXT_GB = 4.0
 """CUDA context, NCCL and the graphs of a sleeping vLLM, per GPU."""
 LOGITS_GB = 1.0
 """Of the head's logits that exist at once on a GPU (an assumption)."""
+MEAN_SHARE = 0.28
+"""Mean length of an answer as a share of the longest: 850 of 3,072 tokens in the paper's runs."""
 PADDING = 1.3
 """Tokens computed per token of a completion, as micro-batches are as wide as their longest row."""
 
@@ -123,10 +125,10 @@ def seconds(
         processes: GPUs, or processes of one core each.
         card: the GPU; None for a CPU.
         prompt_tokens: mean length of a prompt.
-        completion_tokens: mean length of a rollout; 0 takes 0.28 of the longest, as the paper's runs have it.
+        completion_tokens: mean length of a rollout; 0 takes `MEAN_SHARE` of the longest.
     """
     shape = shape_of(config.model)
-    length = completion_tokens or 0.28 * config.max_completion_tokens
+    length = completion_tokens or MEAN_SHARE * config.max_completion_tokens
     rollouts = config.prompts_per_batch * config.group_size
     tokens = rollouts * (prompt_tokens + PADDING * length)
     passes = 1 + 3  # log π_old, and forward and backward of the update

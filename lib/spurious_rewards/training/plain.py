@@ -20,6 +20,9 @@ from typing import Any
 
 import torch
 
+EPSILON = 0.2
+"""Distance of the clip's exits from ratio 1."""
+
 
 class PlainGRPO:
     """Train a model by calls of `rollout_batch`, each of which samples, scores and makes the updates."""
@@ -33,10 +36,9 @@ class PlainGRPO:
         micro_batch: int,
         max_new_tokens: int,
         learning_rate: float,
-        epsilon: float = 0.2,
     ):
         self.model, self.tokenizer, self.group_size, self.updates = model, tokenizer, group_size, updates
-        self.micro_batch, self.max_new_tokens, self.epsilon = micro_batch, max_new_tokens, epsilon
+        self.micro_batch, self.max_new_tokens = micro_batch, max_new_tokens
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
         self.tokenizer.padding_side = "left"
 
@@ -70,7 +72,7 @@ class PlainGRPO:
             micros = mini.split(self.micro_batch)
             for rows in micros:
                 ratio = (self.log_probs(ids[rows], mask[rows], real.size(1)) - old[rows]).exp()
-                clipped = ratio.clamp(1 - self.epsilon, 1 + self.epsilon)
+                clipped = ratio.clamp(1 - EPSILON, 1 + EPSILON)
                 loss = -torch.minimum(ratio * advantages[rows], clipped * advantages[rows])
                 ((loss * real[rows]).sum() / real[rows].sum() / len(micros)).backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)

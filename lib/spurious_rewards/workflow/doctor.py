@@ -26,11 +26,11 @@ DRIVER = 580
 """NVIDIA's first driver for CUDA 13; compatibility does not cross major versions of CUDA."""
 
 
-def browser() -> str | None:
-    """Find the Chrome-family browser that static figures would be drawn with: `$BROWSER_PATH`, else one on the PATH."""
+def browser_path() -> str | None:
+    """Find the Chrome-family browser that figures are drawn with: `$BROWSER_PATH`, else the first known on the PATH."""
     given = os.environ.get("BROWSER_PATH")
-    if given:
-        return given if os.access(given, os.X_OK) else None
+    if given and os.access(given, os.X_OK):
+        return given
     return next((path for name in BROWSERS if (path := shutil.which(name))), None)
 
 
@@ -79,8 +79,8 @@ def report() -> list[tuple[str, str]]:
         ("Threads", f"OMP_NUM_THREADS {threads}"),
         ("Runs", f"{runs_dir()}, {free_gb:.1f} GB free"),
         ("Data", data_line),
-        ("Browser", browser() or "none: figures are written as HTML only; Debian: apt install chromium-headless-shell, "
-                                 "elsewhere set BROWSER_PATH to a Chrome or Chromium"),
+        ("Browser", browser_path() or "none: figures are written as HTML only; Debian: apt install "
+                                      "chromium-headless-shell, elsewhere set BROWSER_PATH to a Chrome or Chromium"),
     ]  # fmt: skip
     return rows
 

@@ -184,18 +184,14 @@ def job_result(reference: str) -> dict[str, Any]:
     return _result(path, profile, name)
 
 
-def job_results(profile: str, stage: str | None = None) -> list[dict[str, Any]]:
-    """Read the results of all finished jobs of a profile (of one stage), in the profile's order.
+def job_results(profile: str) -> list[dict[str, Any]]:
+    """Read the results of all finished jobs of a profile, in its order.
 
     Raises:
-        InputError: there is no such profile or stage, or a result file is damaged.
+        InputError: there is no such profile, or a result file is damaged.
     """
     jobs = read_profile(profile).jobs
-    stages = {job.stage for job in jobs}
-    if stage is not None and stage not in stages:
-        raise unknown_name(f"stage of profile {profile}", stage, stages)
-    wanted = [job for job in jobs if stage in (None, job.stage)]
-    return [_result(job.result_file, profile, job.name) for job in wanted if job.result_file.is_file()]
+    return [_result(job.result_file, profile, job.name) for job in jobs if job.result_file.is_file()]
 
 
 def _result(path: Path, profile: str, name: str) -> dict[str, Any]:

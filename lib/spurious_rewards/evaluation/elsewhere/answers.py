@@ -28,6 +28,11 @@ CUT_OFF = frozenset({"length", "max_tokens", "max_length", "truncated"})
 _TEXT_KEYS = ("text", "content", "generated_text", "output", "completion", "response", "choices")
 
 
+def style_of(text: str) -> str:
+    """Find the answer style that a text itself shows: a closed answer tag is the R1 style."""
+    return "r1" if "</answer>" in text else "boxed"
+
+
 @dataclass(frozen=True)
 class Answer:
     """Hold one answer of a file, not graded yet.

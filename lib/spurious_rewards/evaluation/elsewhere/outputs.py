@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from spurious_rewards.data.problem import Problem
 from spurious_rewards.errors import InputError
-from spurious_rewards.evaluation.elsewhere.answers import Answer, answers_of
+from spurious_rewards.evaluation.elsewhere.answers import Answer, answers_of, style_of
 from spurious_rewards.evaluation.elsewhere.files import read_rows, sha256_of
 from spurious_rewards.evaluation.elsewhere.layouts import value_at
 from spurious_rewards.evaluation.elsewhere.reference import (
@@ -174,7 +174,7 @@ def _eval_id(config: Mapping[str, Any]) -> str:
 
 def _record(answer: Answer, problem: Problem | None) -> dict[str, Any]:
     """Make one row of `records.parquet`, by the gold that is met if there are several."""
-    graded = [verdicts(answer.text, gold, _style(answer.text)) for gold in answer.golds]
+    graded = [verdicts(answer.text, gold, style_of(answer.text)) for gold in answer.golds]
     best = next((one for one in graded if one["correct"]), graded[0])
     best = best | {"correct_paper": any(one["correct_paper"] for one in graded)}
     meta = problem.meta if problem is not None else {}
@@ -193,11 +193,6 @@ def _record(answer: Answer, problem: Problem | None) -> dict[str, Any]:
         "level": pd.NA if level is None else int(level),
         "batch": 0,
     }
-
-
-def _style(text: str) -> str:
-    """Find the answer style that a text itself shows: a closed answer tag is the R1 style."""
-    return "r1" if "</answer>" in text else "boxed"
 
 
 def _data_hash(answers: Sequence[Answer]) -> str:
