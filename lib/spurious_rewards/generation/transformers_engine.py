@@ -36,7 +36,7 @@ from tqdm import tqdm
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.generation.attention import use_grouped_decoding
+from spurious_rewards.generation.attention import use_grouped_attention
 from spurious_rewards.generation.engine import (
     Sample,
     Sampling,
@@ -72,7 +72,7 @@ class TransformersEngine:
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, but it is {batch_size}.")
         self.model = model.eval()
-        use_grouped_decoding(self.model)
+        use_grouped_attention(self.model)
         self.shares = can_share_beginning(self.model)
         self.tokenizer = tokenizer
         self.batch_size = batch_size

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from spurious_rewards.generation.attention import use_grouped_decoding
+from spurious_rewards.generation.attention import use_grouped_attention
 from spurious_rewards.generation.kv_cache import empty_cache
 from spurious_rewards.generation.shared_beginning import after_beginning, can_share_beginning, n_alike
 from spurious_rewards.generation.transformers_engine import sample_at
@@ -56,7 +56,7 @@ def sample(
     Raises:
         FloatingPointError: the model's logits are not finite, so there is nothing to sample from.
     """
-    use_grouped_decoding(model)
+    use_grouped_attention(model)
     device = model.device
     distinct = {tuple(ids): None for ids in prompt_ids}
     position = {ids: i for i, ids in enumerate(distinct)}
