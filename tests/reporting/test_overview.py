@@ -73,7 +73,7 @@ def test_what_gpus_were_used_for_is_read_from_manifests_and_record(tmp_path):
     write_text(record, "\n".join(lines))
     assert overview.gpu_checks(tmp_path) == "The checks of make test-gpu on one NVIDIA X: 1 passed, 1 failed."
     write_text(record, "\n".join(["Checks: 8 passed, 1 failed, 2 skipped, 12 not reached", "", *lines]))
-    assert overview.gpu_checks(tmp_path).endswith(": 8 passed, 1 failed, 2 skipped, 12 not reached.")
+    assert overview.gpu_checks(tmp_path).endswith(": 8 passed, 1 failed. Not run: 2 skipped, 12 not reached.")
 
 
 def test_endings_follow_the_limits():

@@ -39,9 +39,14 @@ def results(tmp_path):
         ("C1", "qwen-like-at10 (profile toy)", "random reward", "change", 0.9, 0.8, 1.0, "supported"),
         ("C1", "qwen-like, updates per batch 1 (profile toy)", "random reward", "change", 0.9, 0.8, 1.0, "supported"),
         ("C1", "llama-like (profile toy)", "random reward", "change", 0.001, -0.01, 0.01, "equivalent to nothing"),
+        ("C9", "qwen-like (profile toy)", "γ = 0.7", "change", -0.063, -0.09, -0.03, "contradicted"),
+        ("C9", "qwen-like (profile toy)", "γ = 0.5", "change", -0.021, -0.03, -0.01, "contradicted"),
+        ("C9", "qwen-like (profile toy)", "γ = 0.001", "change", 0.034, 0.01, 0.06, "supported"),
     ]
     names = ["claim", "scale", "about", "effect", "estimate", "low", "high", "verdict"]
-    pd.DataFrame(tests, columns=names).assign(n_seeds=8, n_planned=32).to_csv(tmp_path / "tables" / "toy" / "tests.csv")
+    pd.DataFrame(tests, columns=names).assign(n_seeds=8, n_planned=32, expect="gain").to_csv(
+        tmp_path / "tables" / "toy" / "tests.csv"
+    )
     pd.DataFrame(
         {
             "arm": [
@@ -100,6 +105,13 @@ def test_each_sentence_follows_from_its_table(results):
         "With negative advantages alone the entropy of qwen-like's rollouts changed by +0.500 nats with the clip, "
         "a rise, and by −0.250 without it, too little to tell from chance."
     )
+    assert parts.pop("Other coins") == [
+        "A coin that falls on the reward in 70 % of cases changed the accuracy of qwen-like by −6.3 points in 8 seeds, "
+        "a loss.",
+        "A coin that falls on the reward in 0.1 % of cases changed the accuracy of qwen-like by +3.4 points in 8 "
+        "seeds, a gain.",
+        "Each is judged by itself. They were run only with the clip on, so they do not say what the clip did.",
+    ]
     assert [len(sentences) for sentences in parts.values()] == [5, 3, 2, 1, 6, 2]
     short = parts.pop("In short")
     assert (short[0], " ".join(short[-2:])) == (WHY, MIND)

@@ -236,11 +236,17 @@ def gpu_checks(results: Path) -> str:
     if not path.is_file():
         return ""
     text = read_text(path)
-    told = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|skipped|not reached)", text.split("\n\n")[0])}
-    counts = told or Counter(re.findall(r": (passed|failed|skipped) after \d+ s", text))
+    summed = {
+        word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|skipped|not reached)", text.split("\n\n")[0])
+    }
+    counts = summed or Counter(re.findall(r": (passed|failed|skipped) after \d+ s", text))
     card = re.search(r"(?m)^card[^:]*: ([^,\n]+)", text)
-    ended = ", ".join(f"{n} {word}" for word, n in counts.items())
-    return f"The checks of make test-gpu on one {card[1] if card else 'GPU'}: {ended}."
+    ran, not_run = (
+        ", ".join(f"{n} {word}" for word, n in counts.items() if (word in ("passed", "failed")) == of_those_run)
+        for of_those_run in (True, False)
+    )
+    told = f"The checks of make test-gpu on one {card[1] if card else 'GPU'}: {ran}."
+    return f"{told} Not run: {not_run}." if not_run else told
 
 
 # Claims

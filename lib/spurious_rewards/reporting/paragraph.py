@@ -58,6 +58,7 @@ def paragraph(results: Path, study: str) -> dict[str, list[str]]:
         "Added up over a run": _added_up(results, study),
         "Chance": _wandering(results, study),
         "Whole runs": _whole_runs(results, study),
+        "Other coins": _coins(results, study),
         "A verifier with errors": _verifier(results, study),
         "One sign of the advantage": _signs(results, study),
         "Controls": _controls(results, study),
@@ -163,6 +164,25 @@ def _wandering(results: Path, study: str) -> Iterator[str]:
             f"end {100 * row['predicted']:.1f} points of code apart (standard deviation); they end "
             f"{100 * row['measured']:.1f} apart, which {'agrees with' if alike else 'contradicts'} that."
         )
+
+
+def _coins(results: Path, study: str) -> Iterator[str]:
+    """Say what coins taught that are not fair, where there are seeds enough for a verdict."""
+    path = results / "tables" / study / "tests.csv"
+    table = pd.read_csv(path) if path.is_file() else pd.DataFrame({"claim": []})
+    rows = table[table["claim"].eq("C9")]
+    if rows.empty:
+        return
+    rows = rows[rows["expect"].eq("gain") & rows["n_seeds"].ge(protocol_of(study).least)]
+    unfair = [row for row in rows.to_dict("records") if row["about"] != "γ = 0.5"]
+    for row in unfair:
+        yield (
+            f"A coin that falls on the reward in {100 * float(row['about'].removeprefix('γ = ')):g} % of cases changed "
+            f"the accuracy of {row['scale'].split(' (')[0]} by {100 * row['estimate']:+.1f} points in "
+            f"{seeds_words(row['n_seeds'])}, {ending_of(row, 'a gain', 'a loss')}."
+        )
+    if unfair:
+        yield "Each is judged by itself. They were run only with the clip on, so they do not say what the clip did."
 
 
 def _verifier(results: Path, study: str) -> Iterator[str]:

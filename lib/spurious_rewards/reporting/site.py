@@ -59,7 +59,7 @@ ORGANISM_WORDS = {
     "qwen-like": "prefers code, begun by one of many tokens",
     "one-token": "prefers it too, chosen by one token",
     "llama-like": "hardly knows code",
-    "olmo-like": "does not prefer it",
+    "olmo-like": "knows no code",
 }
 
 
