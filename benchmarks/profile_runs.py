@@ -6,8 +6,9 @@ Snakemake. This program reads the same profile and makes the same runs: `make re
     tasks     measure the candidate tasks under every prompt style and choose one (`evaluation.task_search`)
     rates     train the stage `rates` and choose the step size: highest mean reward of its last five rollout batches.
               Processes that this leaves idle replay the antithetic pairs of --pairs on the chosen task meanwhile
-    runs      train the stage `train`; evaluate base and trained models as the profile's other stages say; perplexities
-    pairs     the rest of the pairs
+    runs      train the stage `train`; evaluate base and trained models as the profile's other stages say; perplexities,
+              with a .json that says where they come from. Processes that this leaves idle replay pairs, too
+    pairs     the rest of the pairs, and the settings that have all of theirs put together
     pack      tables, and run folders without weights and checkpoints, as tar files of at most 15 MB
 
 What was chosen replaces the profile's task, prompt style and step size, and is written to OUT/choice.json; the profile
@@ -45,6 +46,7 @@ from spurious_rewards.mechanism.counterfactual_config import CounterfactualConfi
 from spurious_rewards.mechanism.counterfactual_config import configs as counterfactual_configs
 from spurious_rewards.mechanism.probe_set import ProbeSet
 from spurious_rewards.storage.files import read_json, write_json
+from spurious_rewards.storage.provenance import provenance
 from spurious_rewards.storage.runs import RunFolder, all_runs
 from spurious_rewards.training.config import RunConfig
 from spurious_rewards.workflow.parameters import notebook_parameters
@@ -201,8 +203,8 @@ _PAIRS: dict[str, Any] = {}
 """Trainers and probe set of the setting whose pairs this process replays."""
 
 
-def replay_pair(config: CounterfactualConfig, pair: int) -> None:
-    """Compute the file of one pair in the run folder of its setting; `mechanism counterfactual` puts them together."""
+def replay_pairs(config: CounterfactualConfig, first: int) -> None:
+    """Compute the pairs of one part in the run folder of its setting; `mechanism counterfactual` puts them together."""
     from spurious_rewards.mechanism.replay import Arms
 
     folder = RunFolder.open(config.run_id(), config)
@@ -210,19 +212,29 @@ def replay_pair(config: CounterfactualConfig, pair: int) -> None:
         _PAIRS.clear()
         arms = Arms(config)
         _PAIRS.update(config=config, arms=arms, probe=ProbeSet.sample(config, arms.model, arms.tokenizer))
-    counterfactual.compute_part(folder, config, _PAIRS["arms"], _PAIRS["probe"], range(pair, pair + 1))
+    numbers = range(first, min(first + config.pairs_per_part, config.max_pairs))
+    counterfactual.compute_part(folder, config, _PAIRS["arms"], _PAIRS["probe"], numbers)
+
+
+def settings_of(sizes: list[str], choice: dict[str, Any]) -> list[CounterfactualConfig]:
+    """List the settings of these sizes of the counterfactual, on the chosen task."""
+    swaps = {"train_set": choice["task"], "probe_set": f"{choice['task']}_test", "prompt_style": choice["prompt_style"]}
+    return [replace(config, **swaps) for size in sizes for config in counterfactual_configs(size)]
 
 
 def pairs_of(sizes: list[str], choice: dict[str, Any]) -> list[tuple]:
     """List the calls that compute the pairs of these sizes of the counterfactual, on the chosen task."""
-    swaps = {"train_set": choice["task"], "probe_set": f"{choice['task']}_test", "prompt_style": choice["prompt_style"]}
-    settings = [replace(config, **swaps) for size in sizes for config in counterfactual_configs(size)]
-    return [(replay_pair, config, pair) for config in settings for pair in range(config.max_pairs)]
+    return [
+        (replay_pairs, config, first)
+        for config in settings_of(sizes, choice)
+        for first in range(0, config.max_pairs, config.pairs_per_part)
+    ]
 
 
 def pairs(options: argparse.Namespace, workers: Workers, choice: dict[str, Any]) -> None:
-    """Phase `pairs`: what `rates` left of the pairs."""
-    workers(pairs_of(options.pairs, choice), "pairs")
+    """Phase `pairs`: what the phases before left of the pairs, then each setting put together."""
+    if len(workers(pairs_of(options.pairs, choice), "pairs")) == len(pairs_of(options.pairs, choice)):
+        workers([(counterfactual.run, config, False) for config in settings_of(options.pairs, choice)], "settings")
 
 
 def free_pairs() -> None:
@@ -272,14 +284,16 @@ def runs(options: argparse.Namespace, workers: Workers, profile: Profile, model:
     evaluations = [
         {name: value for name, value in values[0].items() if name != "trained"}
         for stage, values in by_stage.items()
-        if stage.startswith("evaluate")
+        if str(values[0].get("trained", "")).startswith(f"{profile.name}/train-")
     ]
     base = [values for stage in by_stage if stage.startswith("base") for values in by_stage[stage]]
     work = [(train_one, values, evaluations) for values in by_stage["train"]]
     work.append((measure_model, "", model, model, "base", base))
-    rows = workers(work, "runs")
+    rows = workers(work, "runs", pairs_of(options.pairs, choice))
     table = pd.DataFrame(rows).drop(columns="evaluations").sort_values("arm", ignore_index=True)
     table.to_csv(options.out / "perplexity.csv", index=False, float_format="%.4f")
+    evaluated = sorted({run_id for row in rows for run_id in (row["run_id"], *row["evaluations"]) if run_id})
+    write_json(options.out / "perplexity.json", {"kind": "perplexity", **provenance(), "runs": evaluated})
     print(table.to_string(index=False, float_format="%.2f"), flush=True)
     print(summary().to_string(index=False, float_format="%.3f"), flush=True)
 
