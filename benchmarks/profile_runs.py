@@ -75,15 +75,6 @@ def planned_task(profile: Profile) -> str:
     return next(job.parameters["train_set"] for job in profile.jobs if job.stage == "train")
 
 
-def cells_of(values: dict[str, Any], trained_run: str, model: str) -> list[EvalConfig]:
-    """The evaluation cells of notebook 03 with these parameters: greedy, and sampled where it samples."""
-    fixed = {"n_samples": 1, "temperature": 0.0, "trained_run": trained_run, "model": model}
-    greedy = EvalConfig.from_namespace({**values, **fixed})
-    if not values["n_samples"]:
-        return [greedy]
-    return [greedy, replace(greedy, n_samples=values["n_samples"], temperature=values["temperature"])]
-
-
 def train_one(values: dict[str, Any], evaluations: list[dict[str, Any]]) -> dict[str, Any]:
     """Train one run, evaluate it in each way, and measure perplexities; the worker's work."""
     from spurious_rewards.training.run import train
@@ -99,9 +90,11 @@ def measure_model(
 ) -> dict[str, Any]:
     """Evaluate one model in each way and measure perplexities; `trained_run` is empty for the untrained one."""
     from spurious_rewards.evaluation.evaluate import evaluate
+    from spurious_rewards.evaluation.study import cells
 
     free_pairs()
-    runs = [evaluate(cell, progress=False) for values in evaluations for cell in cells_of(values, trained_run, model)]
+    whose = {"trained_run": trained_run, "model": model}
+    runs = [evaluate(cell, progress=False) for values in evaluations for cell in cells(values | whose)]
     return {"arm": arm, "run_id": trained_run, "evaluations": [run.run_id for run in runs]} | perplexities(
         folder, evaluations, runs
     )

@@ -27,6 +27,14 @@ def test_units_pair_a_training_with_its_evaluations(profile):
     assert {cell.n_problems for cell in evaluations} == {4000} and {cell.temperature for cell in evaluations} == {0.0}
 
 
+def test_an_evaluation_with_samples_is_greedy_and_sampled(monkeypatch, tmp_path):
+    monkeypatch.setenv("SPURIOUS_RUNS_DIR", str(tmp_path))
+    config, cells = next(study.units(load_profile("smollm"), ["train"]))
+    found = [(cell.benchmark, cell.temperature, cell.n_samples) for cell in cells]
+    assert found == [("synthetic_level1_test", 0.0, 1), ("synthetic_level1_test", 1.0, 4), ("math500", 0.0, 1)]
+    assert {cell.trained_run for cell in cells} == {config.run_id()}
+
+
 def test_pairs_share_everything_but_the_clip(profile):
     pairs = {}
     for config, _ in study.units(profile, ["first"], [0]):

@@ -185,7 +185,9 @@ def study_done(root: Path) -> None:
             trained = load_profile("faults").job(job.needs[-1]) if job.needs else None
             config = study.training_config(trained) if trained else None
             run_id = (
-                study.evaluation_config(job, config).eval_id() if evaluations else study.training_config(job).run_id()
+                study.evaluation_configs(job, config)[0].eval_id()
+                if evaluations
+                else study.training_config(job).run_id()
             )
             write_json(job.result_file, identity(job) | {"run_ids": [run_id], "files": written(job)})
         later = [job for job in jobs if "seed1" in job.name]

@@ -70,8 +70,9 @@ def test_later_updates_of_a_batch_become_their_mean():
     assert table["surrogate_loss"].iloc[0] == 0.1 + 0.2, "to the last bit"
 
 
-def test_runs_are_added_to_committed_ones(many, tmp_path, monkeypatch):
-    monkeypatch.setattr(collect, "_is_compact", lambda profile: True)
+@pytest.mark.parametrize("how", ["added", "compact"])
+def test_runs_are_added_to_committed_ones(many, tmp_path, monkeypatch, how):
+    monkeypatch.setattr(collect, "_records", lambda profile: how)
     small = shrunk(many)
 
     def part(names):
@@ -92,6 +93,6 @@ def test_runs_are_added_to_committed_ones(many, tmp_path, monkeypatch):
     assert sorted(found.runs["run_id"]) == ["clip-0", "clip-1", "none-0", "none-1"] == trained
     assert found.runs.set_index("run_id")["seconds"].to_dict() == {"clip-0": 60, "none-0": 1, "clip-1": 1, "none-1": 1}
     assert len(found.samples) == len(small.samples) and len(found.metrics) == len(small.metrics)
-    monkeypatch.setattr(collect, "_is_compact", lambda profile: False)
+    monkeypatch.setattr(collect, "_records", lambda profile: "whole")
     collect.save(part(["", "clip-0"]), tmp_path)
     assert collect.load("toy", tmp_path).runs["run_id"].tolist() == ["clip-0"], "a whole profile is replaced"

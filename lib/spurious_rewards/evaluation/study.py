@@ -15,6 +15,8 @@ import shutil
 import sys
 import time
 from collections.abc import Collection, Iterator
+from dataclasses import replace
+from typing import Any
 
 from spurious_rewards.command_line import command
 from spurious_rewards.errors import InputError, LockedError
@@ -44,18 +46,25 @@ def training_config(job: Job) -> RunConfig:
     return RunConfig.from_namespace(values, values["options"])
 
 
-def evaluation_config(job: Job, trained: RunConfig | None) -> EvalConfig:
-    """Build the greedy evaluation that notebook 03 would make from the parameters of a job.
+def evaluation_configs(job: Job, trained: RunConfig | None) -> list[EvalConfig]:
+    """Build the evaluations that notebook 03 would make from the parameters of a job.
 
     Args:
-        job: a job of notebook 03 that asks for no samples and one prompt style.
+        job: a job of notebook 03 that asks for one prompt style.
         trained: the run that it evaluates; None for the model itself.
     """
     values = notebook_parameters(notebook_path(job.notebook)) | job.parameters
-    if values["n_samples"] or "," in str(values["prompt_style"]) or values["prompt_style"] == "all":
-        raise InputError(f"Job {job.name} asks for samples or several prompt styles; run its notebook instead.")
-    model = {"model": trained.model, "trained_run": trained.run_id()} if trained else {}
-    return EvalConfig.from_namespace(values | {"n_samples": 1, "temperature": 0.0} | model)
+    if "," in str(values["prompt_style"]) or values["prompt_style"] == "all":
+        raise InputError(f"Job {job.name} asks for several prompt styles; run its notebook instead.")
+    return cells(values | ({"model": trained.model, "trained_run": trained.run_id()} if trained else {}))
+
+
+def cells(values: dict[str, Any]) -> list[EvalConfig]:
+    """Build the evaluations of notebook 03 with these parameters: greedy, and sampled where `n_samples` is above 0."""
+    greedy = EvalConfig.from_namespace(values | {"n_samples": 1, "temperature": 0.0})
+    if not values["n_samples"]:
+        return [greedy]
+    return [greedy, replace(greedy, n_samples=values["n_samples"], temperature=values["temperature"])]
 
 
 def units(
@@ -76,10 +85,11 @@ def units(
         if stages and job.stage not in stages:
             continue
         if job.notebook == EVALUATION and "trained" not in job.parameters:
-            yield None, [evaluation_config(job, None)]
+            yield None, evaluation_configs(job, None)
         elif job.notebook == TRAINING and (not seeds or job.parameters.get("seed", 0) in seeds):
             config = training_config(job)
-            yield config, [evaluation_config(one, config) for one in evaluations.get(job.reference, [])]
+            asked = evaluations.get(job.reference, [])
+            yield config, [cell for one in asked for cell in evaluation_configs(one, config)]
 
 
 def run_unit(config: RunConfig | None, evaluations: list[EvalConfig]) -> None:

@@ -6,7 +6,8 @@
     results/records/<profile>/probes.parquet    one row per probed beginning of a problem, where a profile probes
     results/manifests/<profile>/<run_id>.json   the manifest of every run that a number rests on
 
-A profile that says `records: compact` (hundreds of runs) keeps less and adds to what is committed, see
+What is committed is replaced, unless the profile says `records: added` (its runs come from several machines): then a run
+that is there already is replaced, and others stay. `records: compact` (hundreds of runs) adds, too, and keeps less, see
 `reporting.compact`.
 
 Usage: `records = collect("micro"); save(records, results_dir())`, later `load("micro", results_dir())`.
@@ -29,7 +30,7 @@ from spurious_rewards.storage.files import RESTORE, read_json, read_parquet, wri
 from spurious_rewards.storage.paths import project_root
 from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.training.config import RunConfig
-from spurious_rewards.workflow.profiles import COMPACT, job_results, profile_path, read_profile
+from spurious_rewards.workflow.profiles import COMPACT, WHOLE, job_results, profile_path, read_profile
 
 NEEDED = {
     "runs": ("run_id", "model", "reward"),
@@ -87,9 +88,9 @@ def collect(profile: str) -> Records:
     Raises:
         InputError: no run of the profile is complete, or none was an evaluation.
     """
-    small = _is_compact(profile)
+    small = _records(profile) == COMPACT
     run_ids = [run_id for job in job_results(profile) for run_id in job["run_ids"]]
-    run_ids += compact.study_run_ids(profile) if small or not run_ids else []
+    run_ids += compact.study_run_ids(profile) if _records(profile) != WHOLE or not run_ids else []
     folders = [RunFolder.load(run_id) for run_id in dict.fromkeys(run_ids)]
     manifests = {folder.run_id: folder.manifest() for folder in folders}
     training = [folder for folder in folders if manifests[folder.run_id].get("kind") == "training"]
@@ -108,8 +109,8 @@ def collect(profile: str) -> Records:
     return Records(profile, runs, metrics, samples, manifests, probes.drop(columns=["beginning"], errors="ignore"))
 
 
-def _is_compact(profile: str) -> bool:
-    return profile_path(profile).is_file() and read_profile(profile).records == COMPACT
+def _records(profile: str) -> str:
+    return read_profile(profile).records if profile_path(profile).is_file() else WHOLE
 
 
 def _answers(folder: RunFolder) -> pd.DataFrame:
@@ -124,12 +125,9 @@ def _run_row(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def save(records: Records, results: Path) -> None:
-    """Write records and manifests under `results`, in place of those of the profile that are there.
-
-    Records of a profile with `records: compact` are added: a run that is there already is replaced, others stay.
-    """
+    """Write records and manifests under `results`, in place of those of the profile or added to them."""
     folder = results / "records" / records.profile
-    if (folder / "samples.parquet").is_file() and _is_compact(records.profile):
+    if (folder / "samples.parquet").is_file() and _records(records.profile) != WHOLE:
         records = compact.added(load(records.profile, results), records)
     for name in ("runs", "metrics", "samples"):
         write_parquet(folder / f"{name}.parquet", getattr(records, name))

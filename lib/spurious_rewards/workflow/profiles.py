@@ -6,7 +6,7 @@
     disk_gb: 2                        # free space to ask for before starting
     common: {model: qwen-like}        # for every notebook that has a parameter of that name
     protocol: {...}                   # how claims are judged, see `reporting.protocol`
-    records: compact                  # or "whole", the default: what is committed, see `reporting.compact`
+    records: compact                  # what is committed: whole (default), added or compact, see `reporting.collect`
     stages: {...}                     # see `stages`
 
 Values for a job, later ones first: grid, runs and each; the stage's `parameters`; `common`; the notebook's default. A
@@ -40,8 +40,8 @@ from spurious_rewards.workflow.stages import Job, checked_mapping, checked_names
 KEYS = ("description", "status", "requires", "disk_gb", "common", "protocol", "records", "stages")
 STATUSES = ("measured", "not run")
 REQUIREMENTS = ("data", "gpu")
-WHOLE, COMPACT = "whole", "compact"
-"""What the committed records of a profile keep."""
+RECORDS = WHOLE, ADDED, COMPACT = "whole", "added", "compact"
+"""What the committed records of a profile keep, see `reporting.collect`."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def read_profile(name: str) -> Profile:
     for requirement in requires:
         check_name(f"requirement of profile {name}", requirement, REQUIREMENTS)
     records = spec.get("records", WHOLE)
-    check_name(f"records of profile {name}", records, (WHOLE, COMPACT))
+    check_name(f"records of profile {name}", records, RECORDS)
     disk_gb = spec.get("disk_gb", 0)
     if type(disk_gb) not in (int, float) or disk_gb < 0:
         raise InputError(f"disk_gb of profile {name} must be a number of at least 0, but it is {disk_gb!r}.")
