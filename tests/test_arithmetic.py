@@ -12,11 +12,11 @@ SHOW = "import spurious_rewards, torch; from spurious_rewards.arithmetic import 
 NEEDS_AVX2 = pytest.mark.skipif(not has_avx2(), reason="the pins are for x86-64 with AVX2 under Linux")
 
 
-def shown(**variables: str) -> list[str]:
-    """What a fresh interpreter says of its arithmetic."""
+def shown(program: str = SHOW, **variables: str) -> list[str]:
+    """What a fresh interpreter prints, of its arithmetic unless another program is given."""
     kept = {name: value for name, value in os.environ.items() if name not in (*PINS, VARIABLE)}
     done = subprocess.run(
-        [sys.executable, "-c", SHOW], env=kept | variables, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program], env=kept | variables, capture_output=True, text=True, check=True
     )
     return done.stdout.split()
 
@@ -25,6 +25,13 @@ def shown(**variables: str) -> list[str]:
 def test_importing_the_package_pins():
     assert shown() == ["pinned", PINNED_DIGEST]
     assert shown(OMP_NUM_THREADS="2") == ["pinned", PINNED_DIGEST]
+
+
+def test_pinned_arithmetic_attends_in_bf16():
+    """A processor with AMX refuses prompts of this length unless oneDNN is kept from AMX, too."""
+    attend = "print(*torch.nn.functional.scaled_dot_product_attention(q, q, q).shape)"
+    program = f"import spurious_rewards, torch; q = torch.randn(1, 2, 200, 16).bfloat16(); {attend}"
+    assert shown(program) == ["1", "2", "200", "16"]
 
 
 def test_native_is_left_alone():

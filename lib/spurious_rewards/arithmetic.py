@@ -2,13 +2,16 @@
 
 MKL and ATen choose their kernels by the processor they find, and kernels round differently: a run on an Intel and one
 on an AMD processor begin with losses equal to six digits and may end elsewhere. `pin` asks both for kernels that every
-x86-64 processor with AVX2 has. One operation is out of their reach: MKL's vectorised square root, which the unfused
+x86-64 processor with AVX2 has. oneDNN, which multiplies in bf16, is kept from AMX: beside kernels of AVX2, PyTorch's
+attention in bf16 fails on a processor with AMX ("pack_vnni2 is only supported when avx512 is supported"). One operation
+is out of their reach: MKL's vectorised square root, which the unfused
 AdamW uses, rounds by processor all the same. Training therefore uses the fused AdamW, whose square root is the exact
 one of IEEE 754.
 
 Pinned matrix products take about twice the time, which hardly shows in a run of an organism and does in one of a real
-model on a CPU. The environment variable SPURIOUS_ARITHMETIC (`pinned`, the default, or `native`) decides for every
-profile, and variables that are set already are left alone. `state` tells a manifest what a process has.
+model on a CPU, most of all in bf16 on a processor with AMX. The environment variable SPURIOUS_ARITHMETIC (`pinned`, the
+default, or `native`) decides for every profile, and variables that are set already are left alone. `state` tells a
+manifest what a process has.
 
 Usage: importing the package pins; `SPURIOUS_ARITHMETIC=native python …` does not.
 """
@@ -22,8 +25,8 @@ import sys
 from pathlib import Path
 
 VARIABLE = "SPURIOUS_ARITHMETIC"
-PINS = {"MKL_CBWR": "COMPATIBLE", "ATEN_CPU_CAPABILITY": "avx2"}
-"""What `pin` sets: MKL's reproducible branch that all makes honour, and ATen's kernels for AVX2."""
+PINS = {"MKL_CBWR": "COMPATIBLE", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"}
+"""What `pin` sets: MKL's reproducible branch that all makes honour, ATen's kernels for AVX2, oneDNN's short of AMX."""
 PINNED_DIGEST = "d1125a12f8fa"
 """What `digest` gives where the pins act, on every processor tried (see docs/arithmetic.md)."""
 

@@ -5,6 +5,7 @@ import dataclasses
 import pandas as pd
 import pytest
 
+from spurious_rewards.errors import InputError
 from spurious_rewards.reporting import collect, compact
 from spurious_rewards.reporting.report import all_tables
 
@@ -96,3 +97,19 @@ def test_runs_are_added_to_committed_ones(many, tmp_path, monkeypatch, how):
     monkeypatch.setattr(collect, "_records", lambda profile: "whole")
     collect.save(part(["", "clip-0"]), tmp_path)
     assert collect.load("toy", tmp_path).runs["run_id"].tolist() == ["clip-0"], "a whole profile is replaced"
+
+
+def test_two_checkpoints_of_one_name_are_refused(many, tmp_path):
+    """Records are added run by run, and a machine that built the organism itself may have other weights."""
+    trained = [name for name, manifest in many.manifests.items() if manifest["kind"] == "training"]
+
+    def begun(*starts):
+        own = {
+            name: many.manifests[name] | {"config": {"model": "olmo-like"}, "digests": {"start": start}}
+            for name, start in zip(trained, starts, strict=False)
+        }
+        return dataclasses.replace(many, manifests=many.manifests | own)
+
+    collect.save(begun("aa", "aa"), tmp_path)
+    with pytest.raises(InputError, match="two checkpoints of olmo-like .weights aa and bb."):
+        collect.save(begun("aa", "bb"), tmp_path)

@@ -6,7 +6,7 @@
     results/records/<profile>/probes.parquet    one row per probed beginning of a problem, where a profile probes
     results/manifests/<profile>/<run_id>.json   the manifest of every run that a number rests on
 
-What is committed is replaced, unless the profile says `records: added` (its runs come from several machines): then a run
+What is committed is replaced, unless a profile says `records: added` (its runs come from several machines): then a run
 that is there already is replaced, and others stay. `records: compact` (hundreds of runs) adds, too, and keeps less, see
 `reporting.compact`.
 
@@ -15,10 +15,12 @@ Usage: `records = collect("micro"); save(records, results_dir())`, later `load("
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -40,6 +42,7 @@ NEEDED = {
 """Records of a profile, and columns without which a file is another table."""
 
 ALWAYS = ("reward", "clip_mode")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Records:
     samples: pd.DataFrame
     manifests: dict[str, dict[str, Any]]
     probes: pd.DataFrame = field(default_factory=pd.DataFrame)
+    _made: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def arm_columns(self) -> list[str]:
         """List the fields of the training configuration, other than the seed, in which the runs differ.
@@ -75,6 +79,23 @@ class Records:
         silent = ("seed", "allow_inert_clip")  # the second only permits an `updates_per_batch` of 1
         names = [name for name in RunConfig().identity() if name in self.runs and name not in silent]
         return [name for name in names if name in ALWAYS or differs(name)]
+
+
+def once(make: Callable[[Records], T]) -> Callable[[Records], T]:
+    """Decorate a function of records: what it makes is kept with them, since tables, figures and claims share it.
+
+    Each caller gets a table of its own, which it may change.
+    """
+
+    @functools.wraps(make)
+    def made(records: Records) -> T:
+        name = f"{make.__module__}.{make.__qualname__}"
+        if name not in records._made:
+            records._made[name] = make(records)
+        found = records._made[name]
+        return found.copy(deep=False) if isinstance(found, pd.DataFrame) else found
+
+    return made
 
 
 def results_dir() -> Path:
@@ -109,6 +130,26 @@ def collect(profile: str) -> Records:
     return Records(profile, runs, metrics, samples, manifests, probes.drop(columns=["beginning"], errors="ignore"))
 
 
+def check_one_checkpoint(manifests: dict[str, dict[str, Any]]) -> None:
+    """Check that trainings of one model began from the same weights, as far as their manifests tell.
+
+    An organism that is built on another make of processor has other weights under the same name.
+
+    Raises:
+        InputError: there are two checkpoints of a model; the sentence names a training of each.
+    """
+    first: dict[str, tuple[str, str]] = {}
+    for run_id, manifest in manifests.items():
+        if start := manifest.get("digests", {}).get("start"):
+            model = manifest["config"]["model"]
+            known, other = first.setdefault(model, (start, run_id))
+            if known != start:
+                raise InputError(
+                    f"{other} and {run_id} were trained from two checkpoints of {model} (weights {known} and {start}): "
+                    "two checkpoints are two models. Build it once, copy its folder to every machine, and run again."
+                )
+
+
 def _records(profile: str) -> str:
     return read_profile(profile).records if profile_path(profile).is_file() else WHOLE
 
@@ -125,10 +166,15 @@ def _run_row(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def save(records: Records, results: Path) -> None:
-    """Write records and manifests under `results`, in place of those of the profile or added to them."""
+    """Write records and manifests under `results`, in place of those of the profile or added to them.
+
+    Raises:
+        InputError: two trainings of one model began from different weights.
+    """
     folder = results / "records" / records.profile
     if (folder / "samples.parquet").is_file() and _records(records.profile) != WHOLE:
         records = compact.added(load(records.profile, results), records)
+    check_one_checkpoint(records.manifests)
     for name in ("runs", "metrics", "samples"):
         write_parquet(folder / f"{name}.parquet", getattr(records, name))
     (folder / "probes.parquet").unlink(missing_ok=True)

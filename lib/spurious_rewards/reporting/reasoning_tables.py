@@ -41,7 +41,7 @@ from spurious_rewards.evaluation.statistics import pass_at_k
 from spurious_rewards.evaluation.strategy_analysis import SWITCHES, contribution_intervals, strategy_figures
 from spurious_rewards.models.prompts import PROMPT_STYLES, unforced
 from spurious_rewards.reporting.arms import BASE, arm_name, at_the_end, cell_columns, matrix, parsable, with_arms
-from spurious_rewards.reporting.collect import Records
+from spurious_rewards.reporting.collect import Records, once
 from spurious_rewards.reporting.probe_tables import probe
 
 SUBJECT = ("model", "benchmark", "engine", "dtype", "max_new_tokens")
@@ -52,12 +52,11 @@ SwitchTables = dict[tuple, list[pd.DataFrame]]
 
 def tables(records: Records) -> dict[str, pd.DataFrame]:
     """Compute every table of this module: name → table, without rows where the profile did not run what it takes."""
-    switched = switch_tables(records)
     return {
         "strategies": strategies(records),
         "pass_at_k": pass_curves(records),
-        "switches": switches(records, switched),
-        "contributions": contributions(records, switched),
+        "switches": switches(records),
+        "contributions": contributions(records),
         "behaviour": behaviour(records),
         "checkpoints": checkpoints(records),
         "forced_code": forced_code(records),
@@ -80,6 +79,7 @@ def main_prompt(records: Records) -> str:
 # ------------------------------------------------------------------------------------------------ Table 1 and Fig 7
 
 
+@once
 def strategies(records: Records) -> pd.DataFrame:
     """Tabulate code and accuracy by strategy per arm and cell, seeds of an arm together (limits over problems)."""
     samples = with_arms(records)
@@ -119,6 +119,7 @@ def pass_curves(records: Records) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+@once
 def switch_tables(records: Records) -> SwitchTables:
     """Map (arm, clip mode, cell …) to its problems' switches against the base model, a table per seed; greedy only."""
     if records.runs.empty:
@@ -133,19 +134,16 @@ def switch_tables(records: Records) -> SwitchTables:
     return found
 
 
-def switches(records: Records, found: SwitchTables | None = None) -> pd.DataFrame:
+@once
+def switches(records: Records) -> pd.DataFrame:
     """Tabulate per arm and switch (CC, CL, LC, LL): how many, right before and after, share of the arm's gain.
 
     `n` counts (problem, seed) pairs. `gain` is in accuracy of all problems, so the four add up to `total_gain`;
     `contribution` is the share C_d of it: above 1 or below 0 where switches work against each other, and of little
     meaning where the limits of `total_gain` include 0.
-
-    Args:
-        records: of a profile.
-        found: their `switch_tables`, where they are known already.
     """
     rows = []
-    for key, tables in (switch_tables(records) if found is None else found).items():
+    for key, tables in switch_tables(records).items():
         intervals = contribution_intervals([tables])
         shared = dict(zip(["arm", "clip_mode", *cell_columns(records)], key, strict=True))
         shared |= {"n_seeds": len(tables), "n_problems": len(tables[0])}
@@ -157,18 +155,14 @@ def switches(records: Records, found: SwitchTables | None = None) -> pd.DataFram
     return pd.DataFrame(rows).drop(columns="clip_mode", errors="ignore")
 
 
-def contributions(records: Records, found: SwitchTables | None = None) -> pd.DataFrame:
+def contributions(records: Records) -> pd.DataFrame:
     """Average contributions over the arms of a clip mode that gained, which is: limits of their total gain above 0.
 
     The paper averages five rewards that all gained; an arm that lost or stood still has no gain to share out. Rows
     exist only where at least one arm gained.
-
-    Args:
-        records: of a profile.
-        found: their `switch_tables`, where they are known already.
     """
     columns, groups = cell_columns(records), {}
-    for (arm, clip_mode, *cell), tables in (switch_tables(records) if found is None else found).items():
+    for (arm, clip_mode, *cell), tables in switch_tables(records).items():
         if contribution_intervals([tables])["gain"].low > 0:
             groups.setdefault((clip_mode, *cell), {})[arm] = tables
     rows = []

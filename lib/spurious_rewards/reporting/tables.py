@@ -19,9 +19,10 @@ from spurious_rewards.evaluation.records import row_per_group
 from spurious_rewards.evaluation.statistics import t_interval
 from spurious_rewards.reporting import arms as names
 from spurious_rewards.reporting.arms import BASE, arm_name, by_problem, cell_columns, matrix
-from spurious_rewards.reporting.collect import Records
+from spurious_rewards.reporting.collect import Records, once
 
 
+@once
 def arms(records: Records) -> pd.DataFrame:
     """Tabulate accuracy and code frequency of every arm and evaluation cell, with their change from the base model."""
     rows, columns = [], cell_columns(records)

@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 
 from spurious_rewards.evaluation.crossed import effect
 from spurious_rewards.reporting.arms import cell_columns, changes
-from spurious_rewards.reporting.collect import Records
+from spurious_rewards.reporting.collect import Records, once
 from spurious_rewards.reporting.drawing import ZERO, error_bar, panels, style
 from spurious_rewards.reporting.words import clip_colour, clip_words, seeds_words, settings_told
 
@@ -29,6 +29,7 @@ MEASURED = ("clip_mode", *ERRORS, "quality", "n_seeds", "n_problems", *LIMITS)
 """Columns of the table that do not tell two settings apart."""
 
 
+@once
 def verifier_quality(records: Records) -> pd.DataFrame:
     """Tabulate the change of accuracy and code by quality of the verifier and clip mode, greedy, best quality first.
 

@@ -1,6 +1,6 @@
 """Hash what a run computed, so that a run made elsewhere can be compared with it bit for bit.
 
-Usage: `digests(metrics, run.path("model"))`, as the manifest of a training run keeps it.
+Usage: `digests(metrics, run.path("model"), "qwen-like")`, as the manifest of a training run keeps it.
 """
 
 from __future__ import annotations
@@ -13,23 +13,30 @@ import pandas as pd
 import torch
 from safetensors import safe_open
 
+from spurious_rewards.models.registry import resolve
+
 LENGTH = 16
 """Hex digits of a digest."""
 LEFT_OUT = ("seconds_", "clip_noise_")
 """Beginnings of columns that say how a run was computed, not what came out: time, and the rounding of other batches."""
 
 
-def digests(metrics: pd.DataFrame, model: str | Path) -> dict[str, str]:
-    """Hash the metrics and the weights of a finished run.
+def digests(metrics: pd.DataFrame, model: str | Path, start: str) -> dict[str, str]:
+    """Hash the metrics and the weights of a finished run, and the weights that it began from.
 
     Args:
         metrics: one row per update; columns that begin as in `LEFT_OUT` are left out.
         model: folder of the saved model, in safetensors files.
+        start: registry name or folder of the model that was trained.
 
     Returns:
-        `metrics` and `weights`, each `LENGTH` hex digits; equal digits mean equal bits.
+        `metrics`, `weights` and `start`, each `LENGTH` hex digits; equal digits mean equal bits. `start` is hub id and
+        revision for a model of the hub.
     """
-    return {"metrics": metrics_digest(metrics), "weights": weights_digest(model)}
+    spec = resolve(start)
+    folder = spec.folder()
+    began = weights_digest(folder) if isinstance(folder, Path) else f"{folder}@{spec.revision}"
+    return {"metrics": metrics_digest(metrics), "weights": weights_digest(model), "start": began}
 
 
 def metrics_digest(metrics: pd.DataFrame) -> str:

@@ -148,7 +148,7 @@ def _train(
         "n_train_problems_too_long": len(problems) - trainer.n_problems, "notes": notes,
         "completion_tokens": int(tokens), "processes": world_size(),
         "reproducible": REPRODUCIBLE[trainer.accelerator.device.type == "cpu"], "config": config.to_dict(),
-        "digests": digests(metrics, run.path("model")),
+        "digests": digests(metrics, run.path("model"), config.model),
     })  # fmt: skip
 
 
