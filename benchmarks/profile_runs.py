@@ -95,13 +95,19 @@ def measure_model(
     free_pairs()
     whose = {"trained_run": trained_run, "model": model}
     runs = [evaluate(cell, progress=False) for values in evaluations for cell in cells(values | whose)]
-    return {"arm": arm, "run_id": trained_run, "evaluations": [run.run_id for run in runs]} | perplexities(
-        folder, evaluations, runs
-    )
+    return {
+        "arm": arm,
+        "run_id": trained_run,
+        "evaluations": [run.run_id for run in runs],
+        "perplexities": perplexities(folder, evaluations, runs),
+    }
 
 
-def perplexities(folder: str, evaluations: list[dict[str, Any]], runs: list[RunFolder]) -> dict[str, float]:
-    """Perplexity of problems and of reference answers behind the prompt, and of the model's own greedy answers."""
+def perplexities(folder: str, evaluations: list[dict[str, Any]], runs: list[RunFolder]) -> list[dict[str, Any]]:
+    """Perplexity of problems and of reference answers behind the prompt, and of the model's own greedy answers.
+
+    One row per benchmark.
+    """
     import torch
 
     from spurious_rewards.data.problem_sets import load_problems
@@ -111,22 +117,25 @@ def perplexities(folder: str, evaluations: list[dict[str, Any]], runs: list[RunF
 
     model, tokenizer = load(folder)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    found: dict[str, float] = {}
+    found: dict[str, dict[str, Any]] = {}
     for values in evaluations:
         name = values["benchmark"]
         n = min(N_TEXTS, values["n_problems"] or N_TEXTS)
         problems = load_problems(name, n, order="first")
         prompts = [render(values["prompt_style"], problem.problem, tokenizer) for problem in problems]
-        found[f"{name}_problems"] = perplexity(model, tokenizer, [problem.problem for problem in problems])
         answers = [f"The answer is \\boxed{{{problem.answer}}}." for problem in problems]
-        found[f"{name}_reference_answers"] = perplexity(model, tokenizer, answers, prompts)
+        found[name] = {
+            "benchmark": name,
+            "problems": perplexity(model, tokenizer, [problem.problem for problem in problems]),
+            "reference_answers": perplexity(model, tokenizer, answers, prompts),
+        }
     for run in runs:
         records = pd.read_parquet(run.path("records.parquet"))
         config = run.config()
         if config["temperature"] == 0:
             per_token = records["logprob"].sum() / max(1, records["n_tokens"].sum())
-            found[f"{config['benchmark']}_own_answers"] = math.exp(-per_token)
-    return found
+            found[config["benchmark"]]["own_answers"] = math.exp(-per_token)
+    return list(found.values())
 
 
 class Workers:
@@ -283,7 +292,10 @@ def runs(options: argparse.Namespace, workers: Workers, profile: Profile, model:
     work = [(train_one, values, evaluations) for values in by_stage["train"]]
     work.append((measure_model, "", model, model, "base", base))
     rows = workers(work, "runs", pairs_of(options.pairs, choice))
-    table = pd.DataFrame(rows).drop(columns="evaluations").sort_values("arm", ignore_index=True)
+    rows.sort(key=lambda row: row["arm"])
+    table = pd.DataFrame([
+        {"arm": row["arm"], **measured, "run_id": row["run_id"]} for row in rows for measured in row["perplexities"]
+    ])  # fmt: skip
     table.to_csv(options.out / "perplexity.csv", index=False, float_format="%.4f")
     evaluated = sorted({run_id for row in rows for run_id in (row["run_id"], *row["evaluations"]) if run_id})
     write_json(options.out / "perplexity.json", {"kind": "perplexity", **provenance(), "runs": evaluated})

@@ -1,5 +1,6 @@
 """The answer in words: what it says follows from the tables."""
 
+import math
 import re
 from itertools import chain
 
@@ -153,6 +154,40 @@ def test_what_runs_contradict_is_said(results):
     table.loc[table["part"].eq("added by the clip"), "measured_low"] = 0.01
     table.to_csv(path)
     assert paragraph(results, "toy")["Added up over a run"][1].endswith("which contradicts that.")
+
+
+def test_the_language_model_is_spoken_of_by_its_own_tables(results):
+    folder = results / "tables" / "smollm"
+    folder.mkdir()
+    model = "smollm2, train set {} (profile smollm)"
+    tests = [
+        ("C1", model.format("synthetic_level1"), "true reward", "accuracy", 0.236, -math.inf, math.inf, 1),
+        ("C1", model.format("sums"), "true reward", "accuracy", 0.338, 0.3, 0.4, 2),  # another task
+        ("C1", model.format("synthetic_level1"), "random reward", "accuracy", -0.069, -0.18, 0.05, 3),
+        ("C5", model.format("synthetic_level1"), "random reward", "code", 0.5, 0.4, 0.6, 3),
+        ("C4", model.format("synthetic_level1"), "random reward, without the clip", "accuracy", -0.2, -0.3, -0.1, 3),
+    ]
+    names = ["claim", "scale", "about", "outcome", "estimate", "low", "high", "n_seeds"]
+    pd.DataFrame(tests, columns=names).to_csv(folder / "tests.csv", index=False)
+    assert "A language model" not in paragraph(results, "toy"), "without the table of arms"
+    arms = [
+        ("base model", "synthetic_level1_test", 0.0, 0.228, 0.0),
+        ("base model", "sums_test", 0.0, 0.9, 0.9),
+        ("python, two_sided, train_set=synthetic_level1", "synthetic_level1_test", 0.0, 0.038, 1.0),
+        ("python, two_sided, train_set=synthetic_level1", "synthetic_level1_test", 1.0, 0.9, 0.9),  # sampled
+    ]
+    names = ["arm", "benchmark", "temperature", "accuracy", "code"]
+    pd.DataFrame(arms, columns=names).to_csv(folder / "arms.csv", index=False)
+    said = paragraph(results, "toy")["A language model"]
+    assert said[0].endswith("solves 22.8 % of the easiest problems of the clean task before training, and "
+                            "none of its answers is code.")  # fmt: skip
+    assert said[1:4] == [
+        "With true rewards its accuracy changed by +23.6 points in 1 seed, which has no limits over seeds.",
+        "With a random reward and the clip its accuracy changed by −6.9 points in 3 seeds, too little to tell from "
+        "chance.",
+        "With a random reward and no clip its accuracy changed by −20.0 points in 3 seeds, a loss.",
+    ]
+    assert said[4:] == ["Rewarded for code alone it writes code in 100 % of its answers, and 3.8 % are right."]
 
 
 def test_without_tables_there_is_no_paragraph(tmp_path):

@@ -44,6 +44,8 @@ TOO_WIDE = 4
 RANDOM = "random γ=0.5"
 """The random reward, as the names of arms have it."""
 TOWARDS, AWAY = "towards code", "away from code"
+REAL, REAL_TASK = "smollm", "synthetic_level1"
+"""Profile of the language model that nobody here made, and the task on which its arms were trained."""
 
 
 def paragraph(results: Path, study: str) -> dict[str, list[str]]:
@@ -62,6 +64,7 @@ def paragraph(results: Path, study: str) -> dict[str, list[str]]:
         "A verifier with errors": _verifier(results, study),
         "One sign of the advantage": _signs(results, study),
         "Controls": _controls(results, study),
+        "A language model": _language_model(results),
     }
     found = {part: list(sentences) for part, sentences in measured.items()}
     if not any(found.values()):
@@ -264,6 +267,42 @@ def _controls(results: Path, study: str) -> Iterator[str]:
                 f"by {100 * row['accuracy_difference']:+.1f} points of accuracy and "
                 f"{100 * row['code_difference']:+.1f} of code in {seeds_words(row['n_seeds'])}."
             )
+
+
+def _language_model(results: Path) -> Iterator[str]:
+    """Say what the rewards did to SmolLM2, which nobody here made, on the task on which it can learn."""
+    paths = [results / "tables" / REAL / f"{name}.csv" for name in ("tests", "arms")]
+    if not all(path.is_file() for path in paths):
+        return
+    tests, arms = map(pd.read_csv, paths)
+    here = arms[arms["benchmark"].eq(f"{REAL_TASK}_test") & arms["temperature"].eq(0)].set_index("arm")
+    tests = tests[tests["scale"].str.contains(f"train set {REAL_TASK} ", regex=False)]
+    tests = tests[tests["outcome"].eq("accuracy")].set_index("about")
+    if "random reward" not in tests.index or "base model" not in here.index:
+        return
+    base = here.loc["base model"]
+    code = f"{100 * base['code']:.1f} % of its answers are code" if base["code"] else "none of its answers is code"
+    yield (
+        f"SmolLM2-135M, which nobody here made, solves {100 * base['accuracy']:.1f} % of the easiest problems of the "
+        f"clean task before training, and {code}."
+    )
+    for about, what in (
+        ("true reward", "With true rewards"),
+        ("random reward", "With a random reward and the clip"),
+        (f"random reward, {WITHOUT}", "With a random reward and no clip"),
+        ("format reward", "With a reward for the format alone"),
+    ):
+        for row in tests.loc[[about]].to_dict("records") if about in tests.index else ():
+            judged = ending(row["low"], row["high"], "a gain", "a loss")
+            yield (
+                f"{what} its accuracy changed by {100 * row['estimate']:+.1f} points in {seeds_words(row['n_seeds'])}, "
+                f"{judged if row['n_seeds'] > 1 else 'which has no limits over seeds'}."
+            )
+    for row in here[here.index.str.startswith("python, ")].to_dict("records"):
+        yield (
+            f"Rewarded for code alone it writes code in {100 * row['code']:.0f} % of its answers, and "
+            f"{100 * row['accuracy']:.1f} % are right."
+        )
 
 
 def _foretold(results: Path, study: str, part: str) -> list[dict[Any, Any]]:
