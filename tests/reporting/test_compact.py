@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.reporting import collect, compact
+from spurious_rewards.reporting import collect, compact, tables
 from spurious_rewards.reporting.report import all_tables
 
 
@@ -113,3 +113,12 @@ def test_two_checkpoints_of_one_name_are_refused(many, tmp_path):
     collect.save(begun("aa", "aa"), tmp_path)
     with pytest.raises(InputError, match="two checkpoints of olmo-like .weights aa and bb."):
         collect.save(begun("aa", "bb"), tmp_path)
+
+
+def test_what_is_made_once_is_each_callers_own(many):
+    first = tables.arms(many)
+    assert len(many._made) == 3, "and the two tables it takes"
+    first["accuracy"] = -1.0
+    assert tables.arms(many)["accuracy"].ge(0).all()
+    fewer = dataclasses.replace(many, samples=many.samples[many.samples["trained_run"].isin(["", "clip-0"])])
+    assert len(tables.arms(fewer)) < len(first), "other records have tables of their own"

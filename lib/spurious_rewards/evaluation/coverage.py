@@ -29,7 +29,7 @@ from tqdm import tqdm
 from spurious_rewards.command_line import command
 from spurious_rewards.evaluation.crossed import combined
 from spurious_rewards.evaluation.statistics import wilson
-from spurious_rewards.storage.files import write_json, write_text
+from spurious_rewards.storage.files import csv_text, write_json, write_text
 from spurious_rewards.storage.paths import project_root
 from spurious_rewards.storage.provenance import provenance
 from spurious_rewards.workflow.progress import PATIENCE_SECONDS
@@ -121,7 +121,7 @@ def write(results: Path, n_simulations: int = SIMULATIONS) -> Path:
     started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
     table = coverage_table(n_simulations)
     path = results / "tables" / "statistics" / "coverage.csv"
-    write_text(path, csv_of(table))
+    write_text(path, csv_text(table))
     manifest = {
         "kind": "coverage",
         "config": {"n_simulations": n_simulations, "seed": 0, "smallest": SMALLEST, "residual_sd": RESIDUAL_SD},
@@ -131,11 +131,6 @@ def write(results: Path, n_simulations: int = SIMULATIONS) -> Path:
     }
     write_json(results / "manifests" / "statistics" / "coverage.json", manifest)
     return path
-
-
-def csv_of(table: pd.DataFrame) -> str:
-    """Write the table as it is committed: six digits."""
-    return table.to_csv(index=False, float_format="%.6g")
 
 
 def simulate_coverage(results: Path | None = None, simulations: int = SIMULATIONS) -> None:

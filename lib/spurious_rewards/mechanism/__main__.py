@@ -131,12 +131,12 @@ def decision(models: str = "", out: Path = Path("results")) -> None:
         out: folder that gets tables/ and manifests/.
     """
     from spurious_rewards.mechanism.decision import MODELS, decision_table
-    from spurious_rewards.storage.files import sha256_file, write_json, write_text
+    from spurious_rewards.storage.files import csv_text, sha256_file, write_json, write_text
     from spurious_rewards.storage.provenance import provenance
 
     path = out / "tables" / "mechanism" / "decision.csv"
     table = decision_table(models.split(",") if models else MODELS)
-    write_text(path, table.to_csv(index=False, float_format="%.6g"))
+    write_text(path, csv_text(table))
     facts = {"kind": "decision", **provenance(), "tables": {path.name: sha256_file(path)}}
     write_json(out / "manifests" / "mechanism" / "decision.json", facts)
     print(table.round(3).to_string(index=False))
@@ -151,12 +151,12 @@ def questions(out: Path = Path("results")) -> None:
     import pandas as pd
 
     from spurious_rewards.mechanism.questions import questions_table
-    from spurious_rewards.storage.files import write_text
+    from spurious_rewards.storage.files import csv_text, write_text
 
     folder = out / "tables" / "mechanism"
     tables = {path.stem: pd.read_csv(path) for path in sorted(folder.glob("*.csv"))}
     table = questions_table(tables)
-    write_text(folder / "questions.csv", table.to_csv(index=False, float_format="%.6g"))
+    write_text(folder / "questions.csv", csv_text(table))
     print(f"{len(table)} rows -> {folder / 'questions.csv'}")
 
 

@@ -38,14 +38,12 @@ from spurious_rewards.errors import InputError
 from spurious_rewards.mechanism.code_tree import bounded_share
 from spurious_rewards.mechanism.counterfactual_config import REFERENCE, CounterfactualConfig, configs
 from spurious_rewards.mechanism.drift import drift_table
-from spurious_rewards.mechanism.effects import CURVED, PER_PROBLEM, effects, half_width, unpaired
+from spurious_rewards.mechanism.effects import CURVED, PER_PROBLEM, SETTING, effects, half_width, unpaired
 from spurious_rewards.mechanism.probe_set import ProbeSet, Reading
 from spurious_rewards.mechanism.replay import Arms, Draw
-from spurious_rewards.storage.files import read_json, sha256_file, write_json, write_parquet, write_text
+from spurious_rewards.storage.files import csv_text, read_json, sha256_file, write_json, write_parquet, write_text
 from spurious_rewards.storage.runs import RunFolder
 
-KEYS = ("model", "optimizer", "learning_rate")
-"""What tells the settings of one table apart."""
 RULE = ("min_pairs", "look_every", "max_pairs", "target_quantity", "target_half_width", "relevant_effect", "precision")
 """Fields of a configuration that the manifest of a table repeats as its stopping rule (the last two: older runs)."""
 PAIRS, PROBLEMS, LEVELS, START = "pairs.parquet", "problems.parquet", "levels.parquet", "start.json"
@@ -133,7 +131,7 @@ def compute_part(folder: RunFolder, config: CounterfactualConfig, arms: Arms, pr
     if target.is_file() and len(pd.read_parquet(target, columns=["pair"])) == len(numbers) * per_pair:
         return
     frames: dict[str, list[dict[str, Any]]] = {"pairs": [], "problems": [], "levels": []}
-    setting = {name: getattr(config, name) for name in KEYS}
+    setting = {name: getattr(config, name) for name in SETTING}
     for pair in numbers:
         rows, readings = _pair(config, arms, probe, arms.draw(pair))
         frames["pairs"] += [{**setting, "pair": pair, **row} for row in rows]
@@ -240,7 +238,7 @@ class PairRecords:
             for name in (PAIRS, PROBLEMS, LEVELS)
         )
         problems = problems.assign(**{name: [_rounded(values) for values in problems[name]] for name in PER_PROBLEM})
-        settings = [dict(zip(KEYS, _key(m), strict=True)) for m in manifests]
+        settings = [dict(zip(SETTING, _key(m), strict=True)) for m in manifests]
         checkpoints = [
             {**setting, "n_pairs": m["n_pairs"], "target_met": target_met(m), **m["checkpoint"]}
             for setting, m in zip(settings, manifests, strict=True)
@@ -251,13 +249,13 @@ class PairRecords:
     @classmethod
     def committed(cls, name: str, out: str | Path) -> PairRecords:
         """Read what `write_results` has written; older records have no levels."""
-        folder, nothing = Path(out) / "records" / "mechanism", pd.DataFrame(columns=[*KEYS, "clip_mode", "pair"])
+        folder, nothing = Path(out) / "records" / "mechanism", pd.DataFrame(columns=[*SETTING, "clip_mode", "pair"])
         paths = {part: folder / f"{name}{part}.parquet" for part in ("", "_problems", "_checkpoints", "_levels")}
         found = {part: pd.read_parquet(path) if path.is_file() else nothing for part, path in paths.items()}
         manifests = read_json(Path(out) / "manifests" / "mechanism" / f"{name}.json")["runs"]
         met = {_key(m): target_met(m) for m in manifests}
         checkpoints = found["_checkpoints"]
-        checkpoints["target_met"] = [met[key] for key in checkpoints[list(KEYS)].itertuples(index=False, name=None)]
+        checkpoints["target_met"] = [met[key] for key in checkpoints[list(SETTING)].itertuples(index=False, name=None)]
         return cls(found[""], found["_problems"], checkpoints, found["_levels"], manifests)
 
     def joined(self, older: PairRecords) -> PairRecords:
@@ -266,9 +264,9 @@ class PairRecords:
 
         def both(name: str) -> pd.DataFrame:
             one, two = getattr(self, name), getattr(older, name)
-            kept = two[[key not in new for key in two[list(KEYS)].itertuples(index=False, name=None)]]
+            kept = two[[key not in new for key in two[list(SETTING)].itertuples(index=False, name=None)]]
             frame = pd.concat([one, kept], ignore_index=True) if len(kept) else one
-            return frame.sort_values(list(KEYS), kind="stable").reset_index(drop=True)
+            return frame.sort_values(list(SETTING), kind="stable").reset_index(drop=True)
 
         manifests = [*self.manifests, *(m for m in older.manifests if _key(m) not in new)]
         return PairRecords(
@@ -288,7 +286,7 @@ class PairRecords:
 
 
 def _key(manifest: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(manifest["config"][name] for name in KEYS)
+    return tuple(manifest["config"][name] for name in SETTING)
 
 
 def target_met(manifest: Mapping[str, Any]) -> bool:
@@ -330,8 +328,3 @@ def write_results(name: str, records: PairRecords, out: str | Path) -> pd.DataFr
     }  # fmt: skip
     write_json(out / "manifests" / "mechanism" / f"{name}.json", manifest)
     return tables[name]
-
-
-def csv_text(table: pd.DataFrame) -> str:
-    """Write a table as it is committed: six digits."""
-    return table.to_csv(index=False, float_format="%.6g")

@@ -81,7 +81,7 @@ def from_pairs(pairs: pd.DataFrame, checkpoints: pd.DataFrame, problems: pd.Data
 
     `code_logit` is the log-odds, bounded as in `code_tree`, of the pair's code probability, one for all probe problems.
     """
-    keys = ["model", "optimizer", "learning_rate"]
+    keys = ["model", *SETTING]
     before = checkpoints.set_index(keys)
     index = pd.MultiIndex.from_frame(pairs[keys])
     by_problem = {} if problems is None else problems.set_index([*keys, "clip_mode", "pair"])

@@ -30,7 +30,7 @@ from spurious_rewards.evaluation.evaluate import evaluate
 from spurious_rewards.mechanism import counterfactual
 from spurious_rewards.mechanism.dose_config import DoseConfig
 from spurious_rewards.mechanism.dose_effects import dose_table, from_pairs, from_runs
-from spurious_rewards.storage.files import read_json, sha256_file, write_json, write_parquet, write_text
+from spurious_rewards.storage.files import csv_text, read_json, sha256_file, write_json, write_parquet, write_text
 from spurious_rewards.storage.provenance import provenance
 from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.training.run import train
@@ -121,7 +121,7 @@ def _write(
     """Write table, records and manifest; `earlier` is the manifest of the records, if only the table is new."""
     out = Path(out)
     files = [f"tables/mechanism/{name}.csv", *(f"records/mechanism/{frame}.parquet" for frame in frames)]
-    write_text(out / files[0], counterfactual.csv_text(table))
+    write_text(out / files[0], csv_text(table))
     for path, frame in zip(files[1:], frames.values(), strict=True):
         if earlier is None:
             write_parquet(out / path, frame)

@@ -28,7 +28,7 @@ import pandas as pd
 
 from spurious_rewards.evaluation.significance import holm
 from spurious_rewards.evaluation.statistics import Interval
-from spurious_rewards.mechanism.effects import CODE_FAMILY, STAND_INS, p_of_width
+from spurious_rewards.mechanism.effects import CODE_FAMILY, SETTING, STAND_INS, p_of_width
 from spurious_rewards.mechanism.sweeps import MAIN_MODES
 from spurious_rewards.training.clip import MODES
 
@@ -98,7 +98,7 @@ def _of_bandit(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _of_pairs(table: pd.DataFrame, antithetic: bool) -> list[dict[str, Any]]:
     rows = []
-    for (model, optimizer, step), cells in table.groupby(["model", "optimizer", "learning_rate"], sort=False):
+    for (model, optimizer, step), cells in table.groupby(list(SETTING), sort=False):
         setting = {"model": model, "setting": f"{optimizer} {step:g}", "unit": "log-odds"}
         if antithetic and (none := row_of(cells, optimizer, step, "none", "code_logit")):
             drift = Interval.from_row(none, "change", none["n_pairs"])

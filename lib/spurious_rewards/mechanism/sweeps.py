@@ -27,7 +27,7 @@ from spurious_rewards.errors import check_name
 from spurious_rewards.mechanism.bandit import simulate
 from spurious_rewards.mechanism.config import PRIORS, BanditConfig
 from spurious_rewards.mechanism.summary import by_probability, paired_differences, summary
-from spurious_rewards.storage.files import sha256_file, write_json, write_parquet, write_text
+from spurious_rewards.storage.files import csv_text, sha256_file, write_json, write_parquet, write_text
 from spurious_rewards.storage.runs import RunFolder
 from spurious_rewards.training import clip
 from spurious_rewards.workflow.progress import PATIENCE_SECONDS
@@ -195,7 +195,7 @@ def run_map(
 def write_table(name: str, table: pd.DataFrame, run: RunFolder, size: str, out: str | Path) -> None:
     """Write one table and its manifest, the manifest last."""
     path = Path(out) / "tables" / "mechanism" / f"{name}.csv"
-    write_text(path, table.to_csv(index=False, float_format="%.6g"))
+    write_text(path, csv_text(table))
     manifest = {**run.manifest(), "size": size, "sweeps": sorted(table["sweep"].unique())}
     manifest["tables"] = {path.name: sha256_file(path)}
     write_json(Path(out) / "manifests" / "mechanism" / f"{name}.json", manifest)

@@ -92,8 +92,9 @@ def once(make: Callable[[Records], T]) -> Callable[[Records], T]:
         name = f"{make.__module__}.{make.__qualname__}"
         if name not in records._made:
             records._made[name] = make(records)
-        found = records._made[name]
-        return found.copy(deep=False) if isinstance(found, pd.DataFrame) else found
+        found: Any = records._made[name]
+        own: Any = found.copy(deep=False) if isinstance(found, pd.DataFrame) else found
+        return own
 
     return made
 

@@ -275,12 +275,13 @@ def _language_model(results: Path) -> Iterator[str]:
     if not all(path.is_file() for path in paths):
         return
     tests, arms = map(pd.read_csv, paths)
-    here = arms[arms["benchmark"].eq(f"{REAL_TASK}_test") & arms["temperature"].eq(0)].set_index("arm")
+    here = arms[arms["benchmark"].eq(f"{REAL_TASK}_test") & arms["temperature"].eq(0)]
+    bases = here[here["arm"].eq("base model")].to_dict("records")
     tests = tests[tests["scale"].str.contains(f"train set {REAL_TASK} ", regex=False)]
     tests = tests[tests["outcome"].eq("accuracy")].set_index("about")
-    if "random reward" not in tests.index or "base model" not in here.index:
+    if "random reward" not in tests.index or not bases:
         return
-    base = here.loc["base model"]
+    base = bases[0]
     code = f"{100 * base['code']:.1f} % of its answers are code" if base["code"] else "none of its answers is code"
     yield (
         f"SmolLM2-135M, which nobody here made, solves {100 * base['accuracy']:.1f} % of the easiest problems of the "
@@ -298,7 +299,7 @@ def _language_model(results: Path) -> Iterator[str]:
                 f"{what} its accuracy changed by {100 * row['estimate']:+.1f} points in {seeds_words(row['n_seeds'])}, "
                 f"{judged if row['n_seeds'] > 1 else 'which has no limits over seeds'}."
             )
-    for row in here[here.index.str.startswith("python, ")].to_dict("records"):
+    for row in here[here["arm"].str.startswith("python, ")].to_dict("records"):
         yield (
             f"Rewarded for code alone it writes code in {100 * row['code']:.0f} % of its answers, and "
             f"{100 * row['accuracy']:.1f} % are right."

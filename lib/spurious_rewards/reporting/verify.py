@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from spurious_rewards.command_line import command
 from spurious_rewards.errors import InputError
-from spurious_rewards.evaluation.coverage import coverage_table, csv_of
+from spurious_rewards.evaluation.coverage import coverage_table
 from spurious_rewards.mechanism import counterfactual, dose_response
 from spurious_rewards.mechanism.questions import questions_table
 from spurious_rewards.reporting import collect
@@ -36,7 +36,7 @@ from spurious_rewards.reporting.mechanism_claims import mechanism_tables
 from spurious_rewards.reporting.provenance import PROGRAM
 from spurious_rewards.reporting.report import all_tables, overall_tables, texts_of
 from spurious_rewards.reporting.site import render
-from spurious_rewards.storage.files import read_json, read_text, sha256_file
+from spurious_rewards.storage.files import csv_text, read_json, read_text, sha256_file
 from spurious_rewards.workflow.progress import PATIENCE_SECONDS
 
 SAME, CLOSE, DIFFERS, KEPT, UNEXPLAINED = "same", "close", "differs", "kept", "unexplained"
@@ -105,7 +105,7 @@ def rebuilt(results: Path) -> Iterator[tuple[str, str]]:
     yield from ((f"tables/{name}", text) for name, text in texts_of(overall))
     yield from _of_mechanism(results, mechanism)
     if (results / "tables" / "statistics" / "coverage.csv").is_file():
-        yield "tables/statistics/coverage.csv", csv_of(coverage_table())
+        yield "tables/statistics/coverage.csv", csv_text(coverage_table())
 
 
 def _of_mechanism(results: Path, tables: dict[str, pd.DataFrame]) -> Iterator[tuple[str, str]]:
@@ -113,7 +113,7 @@ def _of_mechanism(results: Path, tables: dict[str, pd.DataFrame]) -> Iterator[tu
     for name in ("counterfactual", "antithetic"):
         if name in tables:
             for part, table in counterfactual.PairRecords.committed(name, results).tables(name).items():
-                yield f"tables/mechanism/{part}.csv", counterfactual.csv_text(table)
+                yield f"tables/mechanism/{part}.csv", csv_text(table)
     if {"dose_response", "dose_counterfactual"} <= set(tables):
         with tempfile.TemporaryDirectory() as folder:
             for part in ("records", "manifests"):
@@ -123,7 +123,7 @@ def _of_mechanism(results: Path, tables: dict[str, pd.DataFrame]) -> Iterator[tu
                 path = f"tables/mechanism/{name}.csv"
                 yield path, read_text(Path(folder) / path)
     if tables:
-        yield "tables/mechanism/questions.csv", counterfactual.csv_text(questions_table(tables))
+        yield "tables/mechanism/questions.csv", csv_text(questions_table(tables))
 
 
 def verify(results: Path) -> list[Check]:

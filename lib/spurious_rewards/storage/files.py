@@ -116,6 +116,11 @@ def read_json(source: str | Path, advice: str = RESTORE) -> Any:
         raise InputError(f"{source} is damaged ({error}): {advice}.") from error
 
 
+def csv_text(table: pd.DataFrame) -> str:
+    """Write a table as measured tables are committed: without its index, six digits."""
+    return table.to_csv(index=False, float_format="%.6g")
+
+
 def write_parquet(target: str | Path, frame: pd.DataFrame) -> None:
     """Write a data frame as parquet (zstd, no index), atomically."""
     with atomic_path(target) as path:
