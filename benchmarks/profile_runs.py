@@ -8,7 +8,7 @@ Snakemake. This program reads the same profile and makes the same runs: `make re
               Processes that this leaves idle replay the antithetic pairs of --pairs on the chosen task meanwhile
     runs      train the stage `train`; evaluate base and trained models as the profile's other stages say; perplexities,
               with a .json that says where they come from. Processes that this leaves idle replay pairs, too
-    pairs     the rest of the pairs, and the settings that have all of theirs put together
+    pairs     the rest of the pairs, and each setting put together that has all of them
     pack      tables, and run folders without weights and checkpoints, as tar files of at most 15 MB
 
 What was chosen replaces the profile's task, prompt style and step size, and is written to OUT/choice.json; the profile
@@ -45,6 +45,7 @@ from spurious_rewards.mechanism import counterfactual
 from spurious_rewards.mechanism.counterfactual_config import CounterfactualConfig
 from spurious_rewards.mechanism.counterfactual_config import configs as counterfactual_configs
 from spurious_rewards.mechanism.probe_set import ProbeSet
+from spurious_rewards.reporting.arms import BASE, arm_name
 from spurious_rewards.storage.files import read_json, write_json
 from spurious_rewards.storage.provenance import provenance
 from spurious_rewards.storage.runs import RunFolder, all_runs
@@ -82,12 +83,11 @@ def train_one(values: dict[str, Any], evaluations: list[dict[str, Any]]) -> dict
     free_pairs()
     config = RunConfig.from_namespace(values, values.get("options", ""))
     run = train(config, progress=False)
-    return measure_model(run.run_id, config.model, str(run.path("model")), config.arm(), evaluations)
+    arm = {"arm": arm_name(pd.Series(config.to_dict()), []), "seed": config.seed}
+    return arm | measure_model(run.run_id, config.model, str(run.path("model")), evaluations)
 
 
-def measure_model(
-    trained_run: str, model: str, folder: str, arm: str, evaluations: list[dict[str, Any]]
-) -> dict[str, Any]:
+def measure_model(trained_run: str, model: str, folder: str, evaluations: list[dict[str, Any]]) -> dict[str, Any]:
     """Evaluate one model in each way and measure perplexities; `trained_run` is empty for the untrained one."""
     from spurious_rewards.evaluation.evaluate import evaluate
     from spurious_rewards.evaluation.study import cells
@@ -96,7 +96,6 @@ def measure_model(
     whose = {"trained_run": trained_run, "model": model}
     runs = [evaluate(cell, progress=False) for values in evaluations for cell in cells(values | whose)]
     return {
-        "arm": arm,
         "run_id": trained_run,
         "evaluations": [run.run_id for run in runs],
         "perplexities": perplexities(folder, evaluations, runs),
@@ -218,25 +217,45 @@ def replay_pairs(config: CounterfactualConfig, first: int) -> None:
     counterfactual.compute_part(folder, config, _PAIRS["arms"], _PAIRS["probe"], numbers)
 
 
+def put_together(config: CounterfactualConfig) -> None:
+    """Finish the run of a setting all of whose pairs are computed."""
+    free_pairs()
+    counterfactual.run(config, progress=False)
+
+
 def settings_of(sizes: list[str], choice: dict[str, Any]) -> list[CounterfactualConfig]:
-    """List the settings of these sizes of the counterfactual, on the chosen task."""
+    """List the settings of these sizes of the counterfactual, on the chosen task.
+
+    Raises:
+        InputError: a setting may end before its last pair, so that its parts cannot be cut in advance.
+    """
     swaps = {"train_set": choice["task"], "probe_set": f"{choice['task']}_test", "prompt_style": choice["prompt_style"]}
-    return [replace(config, **swaps) for size in sizes for config in counterfactual_configs(size)]
+    settings = [replace(config, **swaps) for size in sizes for config in counterfactual_configs(size)]
+    for config in settings:
+        if config.min_pairs < config.max_pairs:
+            raise InputError(f"{config.setting()} may end before pair {config.max_pairs}: run it by `mechanism`.")
+    return settings
 
 
-def pairs_of(sizes: list[str], choice: dict[str, Any]) -> list[tuple]:
-    """List the calls that compute the pairs of these sizes of the counterfactual, on the chosen task."""
+def pairs_of(settings: list[CounterfactualConfig]) -> list[tuple]:
+    """List the calls that compute the pairs of settings, part by part."""
     return [
         (replay_pairs, config, first)
-        for config in settings_of(sizes, choice)
+        for config in settings
         for first in range(0, config.max_pairs, config.pairs_per_part)
     ]
 
 
 def pairs(options: argparse.Namespace, workers: Workers, choice: dict[str, Any]) -> None:
-    """Phase `pairs`: what the phases before left of the pairs, then each setting put together."""
-    if len(workers(pairs_of(options.pairs, choice), "pairs")) == len(pairs_of(options.pairs, choice)):
-        workers([(counterfactual.run, config, False) for config in settings_of(options.pairs, choice)], "settings")
+    """Phase `pairs`: what the phases before left of the pairs, then each whole setting put together."""
+    settings = settings_of(options.pairs, choice)
+    workers(pairs_of(settings), "pairs")
+    whole = [config for config in settings if len(_computed(config)) == len(pairs_of([config]))]
+    workers([(put_together, config) for config in whole], "settings")
+
+
+def _computed(config: CounterfactualConfig) -> list[Path]:
+    return sorted(RunFolder.open(config.run_id(), config).path("parts").glob("pairs-*.parquet"))
 
 
 def free_pairs() -> None:
@@ -257,7 +276,7 @@ def rates(options: argparse.Namespace, workers: Workers, profile: Profile, choic
 
     work = [parameters(job, choice, profile) for job in profile.jobs if job.stage == "rates"]
     configs = [RunConfig.from_namespace(values, values.get("options", "")) for values in work]
-    workers([(train, config, None, False) for config in configs], "rates", pairs_of(options.pairs, choice))
+    workers([(train, config, None, False) for config in configs], "rates", pairs_of(settings_of(options.pairs, choice)))
     rows = []
     for config in configs:
         run = RunFolder.open(config.run_id(), config)
@@ -290,11 +309,13 @@ def runs(options: argparse.Namespace, workers: Workers, profile: Profile, model:
     ]
     base = [values for stage in by_stage if stage.startswith("base") for values in by_stage[stage]]
     work = [(train_one, values, evaluations) for values in by_stage["train"]]
-    work.append((measure_model, "", model, model, "base", base))
-    rows = workers(work, "runs", pairs_of(options.pairs, choice))
-    rows.sort(key=lambda row: row["arm"])
+    work.append((measure_model, "", model, model, base))
+    rows = workers(work, "runs", pairs_of(settings_of(options.pairs, choice)))
+    rows = [{"arm": BASE, "seed": pd.NA} | row for row in rows]
     table = pd.DataFrame([
-        {"arm": row["arm"], **measured, "run_id": row["run_id"]} for row in rows for measured in row["perplexities"]
+        {"arm": row["arm"], "seed": row["seed"], **measured, "run_id": row["run_id"]}
+        for row in sorted(rows, key=lambda row: (row["run_id"] != "", row["arm"], row["seed"]))
+        for measured in row["perplexities"]
     ])  # fmt: skip
     table.to_csv(options.out / "perplexity.csv", index=False, float_format="%.4f")
     evaluated = sorted({run_id for row in rows for run_id in (row["run_id"], *row["evaluations"]) if run_id})

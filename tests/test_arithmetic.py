@@ -34,6 +34,13 @@ def test_pinned_arithmetic_attends_in_bf16():
     assert shown(program) == ["1", "2", "200", "16"]
 
 
+@NEEDS_AVX2
+def test_every_pin_is_set_and_none_replaces_the_users():
+    show = f"import os, spurious_rewards; print(*(os.environ[name] for name in {tuple(PINS)}))"
+    assert shown(show) == list(PINS.values())
+    assert shown(show, ONEDNN_MAX_CPU_ISA="AVX2")[-1] == "AVX2"
+
+
 def test_native_is_left_alone():
     state, digest = shown(**{VARIABLE: "native", "ATEN_CPU_CAPABILITY": "default"})
     assert state == "native" and digest != PINNED_DIGEST

@@ -3,10 +3,11 @@
 MKL and ATen choose their kernels by the processor they find, and kernels round differently: a run on an Intel and one
 on an AMD processor begin with losses equal to six digits and may end elsewhere. `pin` asks both for kernels that every
 x86-64 processor with AVX2 has. oneDNN, which multiplies in bf16, is kept from AMX: beside kernels of AVX2, PyTorch's
-attention in bf16 fails on a processor with AMX ("pack_vnni2 is only supported when avx512 is supported"). One operation
-is out of their reach: MKL's vectorised square root, which the unfused
-AdamW uses, rounds by processor all the same. Training therefore uses the fused AdamW, whose square root is the exact
-one of IEEE 754.
+attention in bf16 fails on a processor with AMX ("pack_vnni2 is only supported when avx512 is supported").
+
+Two things are out of reach. Processors without bf16 instructions of AVX-512 multiply in bf16 by other kernels, so
+pinned bits are promised in fp32 only. And MKL's vectorised square root, which the unfused AdamW uses, rounds by
+processor all the same. Training therefore uses the fused AdamW, whose square root is the exact one of IEEE 754.
 
 Pinned matrix products take about twice the time, which hardly shows in a run of an organism and does in one of a real
 model on a CPU, most of all in bf16 on a processor with AMX. The environment variable SPURIOUS_ARITHMETIC (`pinned`, the

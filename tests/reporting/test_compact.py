@@ -73,7 +73,7 @@ def test_later_updates_of_a_batch_become_their_mean():
 
 @pytest.mark.parametrize("how", ["added", "compact"])
 def test_runs_are_added_to_committed_ones(many, tmp_path, monkeypatch, how):
-    monkeypatch.setattr(collect, "_records", lambda profile: how)
+    monkeypatch.setattr(collect, "_kept", lambda profile: how)
     small = shrunk(many)
 
     def part(names):
@@ -94,30 +94,36 @@ def test_runs_are_added_to_committed_ones(many, tmp_path, monkeypatch, how):
     assert sorted(found.runs["run_id"]) == ["clip-0", "clip-1", "none-0", "none-1"] == trained
     assert found.runs.set_index("run_id")["seconds"].to_dict() == {"clip-0": 60, "none-0": 1, "clip-1": 1, "none-1": 1}
     assert len(found.samples) == len(small.samples) and len(found.metrics) == len(small.metrics)
-    monkeypatch.setattr(collect, "_records", lambda profile: "whole")
+    monkeypatch.setattr(collect, "_kept", lambda profile: "whole")
     collect.save(part(["", "clip-0"]), tmp_path)
     assert collect.load("toy", tmp_path).runs["run_id"].tolist() == ["clip-0"], "a whole profile is replaced"
 
 
-def test_two_checkpoints_of_one_name_are_refused(many, tmp_path):
+def test_two_checkpoints_of_one_name_are_refused(many, tmp_path, monkeypatch):
     """Records are added run by run, and a machine that built the organism itself may have other weights."""
-    trained = [name for name, manifest in many.manifests.items() if manifest["kind"] == "training"]
+    monkeypatch.setattr(collect, "_kept", lambda profile: "added")
+    one, other, *_ = (name for name, manifest in many.manifests.items() if manifest["kind"] == "training")
 
-    def begun(*starts):
-        own = {
-            name: many.manifests[name] | {"config": {"model": "olmo-like"}, "digests": {"start": start}}
-            for name, start in zip(trained, starts, strict=False)
-        }
-        return dataclasses.replace(many, manifests=many.manifests | own)
+    def begun(name, start):
+        own = many.manifests[name] | {"config": {"model": "olmo-like"}, "digests": {"start": start}}
+        samples = many.samples[many.samples["trained_run"].eq(name)]
+        return dataclasses.replace(
+            many,
+            runs=many.runs[many.runs["run_id"].eq(name)],
+            metrics=many.metrics[many.metrics["run_id"].eq(name)],
+            samples=samples,
+            manifests={name: own, **{run_id: many.manifests[run_id] for run_id in samples["run_id"].unique()}},
+        )
 
-    collect.save(begun("aa", "aa"), tmp_path)
+    collect.save(begun(one, "aa"), tmp_path)
+    collect.save(begun(other, "aa"), tmp_path)
     with pytest.raises(InputError, match="two checkpoints of olmo-like .weights aa and bb."):
-        collect.save(begun("aa", "bb"), tmp_path)
+        collect.save(begun(other, "bb"), tmp_path)
 
 
 def test_what_is_made_once_is_each_callers_own(many):
     first = tables.arms(many)
-    assert len(many._made) == 3, "and the two tables it takes"
+    assert len(many._made) == 1
     first["accuracy"] = -1.0
     assert tables.arms(many)["accuracy"].ge(0).all()
     fewer = dataclasses.replace(many, samples=many.samples[many.samples["trained_run"].isin(["", "clip-0"])])

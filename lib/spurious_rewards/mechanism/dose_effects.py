@@ -37,10 +37,10 @@ from spurious_rewards.evaluation.significance import holm
 from spurious_rewards.evaluation.statistics import Effect, Interval, t_interval
 from spurious_rewards.mechanism.code_tree import logit
 from spurious_rewards.mechanism.counterfactual_config import REFERENCE
-from spurious_rewards.mechanism.effects import LEAST_ESS, p_of_width
+from spurious_rewards.mechanism.effects import LEAST_ESS, SETTING, p_of_width
 from spurious_rewards.mechanism.tilt import tilt
 
-SETTING = ("optimizer", "learning_rate")
+STEPPING = ("optimizer", "learning_rate")
 TIDY = ("optimizer", "learning_rate", "quantity", "clip_mode", "model", "prior", "unit", "before", "change")
 LEAST_UNITS = 10
 """Units that a line per model (`tilt`) needs."""
@@ -81,7 +81,7 @@ def from_pairs(pairs: pd.DataFrame, checkpoints: pd.DataFrame, problems: pd.Data
 
     `code_logit` is the log-odds, bounded as in `code_tree`, of the pair's code probability, one for all probe problems.
     """
-    keys = ["model", *SETTING]
+    keys = list(SETTING)
     before = checkpoints.set_index(keys)
     index = pd.MultiIndex.from_frame(pairs[keys])
     by_problem = {} if problems is None else problems.set_index([*keys, "clip_mode", "pair"])
@@ -104,8 +104,8 @@ def from_pairs(pairs: pd.DataFrame, checkpoints: pd.DataFrame, problems: pd.Data
 def dose_table(tidy: pd.DataFrame) -> pd.DataFrame:
     """Compute the table of the module's docstring; models in the order of their priors."""
     rows = []
-    for key, group in tidy.groupby([*SETTING, "quantity"], sort=False):
-        name = dict(zip((*SETTING, "quantity"), key, strict=True))
+    for key, group in tidy.groupby([*STEPPING, "quantity"], sort=False):
+        name = dict(zip((*STEPPING, "quantity"), key, strict=True))
         priors = group.groupby("model")["prior"].first().sort_values()
         reference = _wide(group, REFERENCE, priors.index)
         for mode in group["clip_mode"].unique():

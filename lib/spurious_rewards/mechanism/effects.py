@@ -74,6 +74,7 @@ CURVED = ("entropy", "code_exact", "code_logit", "accuracy")
 """Quantities whose change by noise without a direction is recorded for antithetic pairs."""
 CURVATURE = tuple(f"curvature_{name}" for name in CURVED)
 SETTING = ("model", "optimizer", "learning_rate")
+"""What tells the settings of one table apart."""
 
 
 def effects(

@@ -13,7 +13,7 @@ import pandas as pd
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.records import check_no_duplicates
-from spurious_rewards.reporting.collect import Records, once
+from spurious_rewards.reporting.collect import Records
 
 CELL = ["benchmark", "prompt_style", "temperature"]
 FURTHER = ("model", "engine", "dtype", "max_new_tokens")
@@ -46,7 +46,6 @@ def cell_columns(records: Records) -> list[str]:
     ]
 
 
-@once
 def with_arms(records: Records) -> pd.DataFrame:
     """Return the samples with a column `arm`: the arm's name, or `base model`."""
     names = {BASE: BASE}
@@ -57,7 +56,6 @@ def with_arms(records: Records) -> pd.DataFrame:
     return records.samples.assign(arm=trained.map(names))
 
 
-@once
 def at_the_end(records: Records) -> pd.DataFrame:
     """Select the samples of base and finished models, in the cells in which trained models were evaluated (else all).
 

@@ -84,7 +84,7 @@ class Records:
 def once(make: Callable[[Records], T]) -> Callable[[Records], T]:
     """Decorate a function of records: what it makes is kept with them, since tables, figures and claims share it.
 
-    Each caller gets a table of its own, which it may change.
+    A caller gets a table as its own copy, which it may change; anything else is shared.
     """
 
     @functools.wraps(make)
@@ -110,13 +110,18 @@ def collect(profile: str) -> Records:
     Raises:
         InputError: no run of the profile is complete, or none was an evaluation.
     """
-    small = _records(profile) == COMPACT
+    kept = _kept(profile)
+    small = kept == COMPACT
     run_ids = [run_id for job in job_results(profile) for run_id in job["run_ids"]]
-    run_ids += compact.study_run_ids(profile) if _records(profile) != WHOLE or not run_ids else []
+    run_ids += compact.study_run_ids(profile) if kept != WHOLE or not run_ids else []
     folders = [RunFolder.load(run_id) for run_id in dict.fromkeys(run_ids)]
     manifests = {folder.run_id: folder.manifest() for folder in folders}
     training = [folder for folder in folders if manifests[folder.run_id].get("kind") == "training"]
     evaluations = [folder for folder in folders if manifests[folder.run_id].get("kind") == "evaluation"]
+    if kept != WHOLE:  # trainings that nothing evaluates chose a setting, and are no arms
+        evaluated = {folder.config()["trained_run"] for folder in evaluations}
+        training = [folder for folder in training if folder.run_id in evaluated]
+        manifests = {name: one for name, one in manifests.items() if one.get("kind") != "training" or name in evaluated}
     if not evaluations:
         raise InputError(f"Profile {profile} has no evaluation yet; run `make reproduce PROFILE={profile}` first.")
     check_one_version(evaluations)
@@ -132,9 +137,10 @@ def collect(profile: str) -> Records:
 
 
 def check_one_checkpoint(manifests: dict[str, dict[str, Any]]) -> None:
-    """Check that trainings of one model began from the same weights, as far as their manifests tell.
+    """Check that trainings of one model began from the same weights, where their manifests tell which.
 
-    An organism that is built on another make of processor has other weights under the same name.
+    An organism that is built on another make of processor has other weights under the same name. Older manifests, and
+    those of evaluations, do not tell.
 
     Raises:
         InputError: there are two checkpoints of a model; the sentence names a training of each.
@@ -147,11 +153,12 @@ def check_one_checkpoint(manifests: dict[str, dict[str, Any]]) -> None:
             if known != start:
                 raise InputError(
                     f"{other} and {run_id} were trained from two checkpoints of {model} (weights {known} and {start}): "
-                    "two checkpoints are two models. Build it once, copy its folder to every machine, and run again."
+                    "two checkpoints are two models. Keep one: copy its model folder to every machine, move the run "
+                    "folders of the other away, and run them again."
                 )
 
 
-def _records(profile: str) -> str:
+def _kept(profile: str) -> str:
     return read_profile(profile).records if profile_path(profile).is_file() else WHOLE
 
 
@@ -173,7 +180,7 @@ def save(records: Records, results: Path) -> None:
         InputError: two trainings of one model began from different weights.
     """
     folder = results / "records" / records.profile
-    if (folder / "samples.parquet").is_file() and _records(records.profile) != WHOLE:
+    if (folder / "samples.parquet").is_file() and _kept(records.profile) != WHOLE:
         records = compact.added(load(records.profile, results), records)
     check_one_checkpoint(records.manifests)
     for name in ("runs", "metrics", "samples"):

@@ -1,8 +1,8 @@
 """Say the answer in words that a newcomer understands, each number filled from a committed table.
 
 One paragraph in short; then what a random reward and the clip do in one rollout batch (`tables/mechanism/drift.csv`)
-and over a whole run (the tests of the study with a protocol). Sentences whose tables are missing are left out; endings
-follow the 95 % limits and the verdict, as on the first screen.
+and over a whole run (the tests of the study with a protocol), and what rewards did to SmolLM2. Sentences whose tables
+are missing are left out; endings follow the 95 % limits and the verdict, as on the first screen.
 
 Usage: `paragraph(results, "decide")`
 """
@@ -277,7 +277,7 @@ def _language_model(results: Path) -> Iterator[str]:
     tests, arms = map(pd.read_csv, paths)
     here = arms[arms["benchmark"].eq(f"{REAL_TASK}_test") & arms["temperature"].eq(0)]
     bases = here[here["arm"].eq("base model")].to_dict("records")
-    tests = tests[tests["scale"].str.contains(f"train set {REAL_TASK} ", regex=False)]
+    tests = tests[tests["scale"].str.contains(f"train set {REAL_TASK}[, ]")]
     tests = tests[tests["outcome"].eq("accuracy")].set_index("about")
     if "random reward" not in tests.index or not bases:
         return

@@ -162,7 +162,12 @@ def what_is_left(name: str, manifests: Sequence[Mapping[str, Any]]) -> dict[str,
     if name not in profile_names():
         return {}
     jobs = read_profile(name).jobs
-    wanted = Counter(RUNS[job.notebook] for job in jobs if job.notebook in RUNS)
+    evaluated = {str(job.parameters.get("trained", "")) for job in jobs}  # other trainings chose a setting
+    wanted = Counter(
+        RUNS[job.notebook]
+        for job in jobs
+        if job.notebook in RUNS and (RUNS[job.notebook] != "training" or job.reference in evaluated)
+    )
     have = Counter(str(manifest.get("kind")) for manifest in manifests)
     hours = math.ceil(sum(job.resources["minutes"] for job in jobs) / 60 / 2)
     return {"n_jobs": len(jobs), "hours": hours} if wanted - have else {}
@@ -172,8 +177,15 @@ def _source(name: str, command: str, manifests: list[Any], place: str) -> Source
     runs = [run for manifest in manifests for run in manifest.get("runs", [manifest])]
     machines = {hardware_words(m["hardware"]) for m in [*manifests, *runs] if m.get("hardware")}
     minutes = max(1, math.ceil(sum(map(computing_seconds, manifests)) / 60))
-    pinned = all(run.get("arithmetic", {}).get("state") == "pinned" for run in runs)
+    pinned = all(map(_same_anywhere, runs))
     return Source(name, command, minutes, "; ".join(sorted(machines)), commits(runs), len(runs), place, pinned)
+
+
+def _same_anywhere(run: Mapping[str, Any]) -> bool:
+    """Tell whether a run has the same bits on any x86-64 processor: pinned arithmetic in fp32, and no GPU."""
+    bf16 = "bf16" in (run.get("config", {}).get("precision"), run.get("config", {}).get("dtype"))
+    gpus = run.get("hardware", {}).get("gpus")
+    return run.get("arithmetic", {}).get("state") == "pinned" and not gpus and not bf16
 
 
 def hardware_words(hardware: Mapping[str, Any]) -> str:

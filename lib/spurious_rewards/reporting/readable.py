@@ -78,7 +78,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "clip_noise_floor": ("model precision device torch tokens", "mean_change max_change outside"),
     "task_search": ("task style", "n_problems k pass_1 pass_k boxed cut_off chosen"),
     "step_size_search": ("task learning_rate", "reward_first reward_last chosen"),
-    "perplexity": ("arm benchmark", "problems reference_answers own_answers"),
+    "perplexity": ("arm seed benchmark", "problems reference_answers own_answers"),
     "grader_benchmark": ("outputs n_pairs grader cache", "pairs_per_second share_correct times_math_verify"),
 }  # fmt: skip
 """Table → settings, of which those that vary are shown, and results, which are shown always; in the page's order."""

@@ -89,7 +89,7 @@ BENCHMARKS = {
     "15 rollout batches, and the step size that the rule chose.",
     "training/perplexity": "SmolLM2 before and after training, by arm and seed: perplexity of the problems, of the "
     "reference answers behind the prompt, and of its own greedy answers (benchmarks/profile_runs.py). arXiv 2601.11061 "
-    "reports that one rises while the other falls.",
+    "reports that spurious rewards make a model surer of its answers and less sure of the problems.",
     "grader_benchmark": "Speed of the graders (benchmarks/grader.py).",
 }
 """Tables that benchmarks write, below results/tables, and their captions."""

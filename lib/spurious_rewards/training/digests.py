@@ -24,6 +24,8 @@ LEFT_OUT = ("seconds_", "clip_noise_")
 def digests(metrics: pd.DataFrame, model: str | Path, start: str) -> dict[str, str]:
     """Hash the metrics and the weights of a finished run, and the weights that it began from.
 
+    The model that was trained is hashed as it is when the run ends.
+
     Args:
         metrics: one row per update; columns that begin as in `LEFT_OUT` are left out.
         model: folder of the saved model, in safetensors files.

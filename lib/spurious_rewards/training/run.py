@@ -40,7 +40,8 @@ from spurious_rewards.training.footprint import check_fits
 
 PARTIAL = "metrics.partial.parquet"
 REPRODUCIBLE = {
-    True: "bit for bit, on processors of one kind and with this number of processes",
+    True: "bit for bit with this number of processes: in fp32 with pinned arithmetic on any x86-64 processor with "
+    "AVX2, else on processors of one kind",
     False: "not bit for bit: the seed fixes the order of problems, mini-batches, reward draws and the random numbers "
     "of sampling, but kernels of a GPU (and vLLM's batches) may round differently from run to run",
 }

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of the quintic iteration, from the reference implementation
+STEPS = 5
 
 
-def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
+def orthogonalised(matrix: Tensor) -> Tensor:
     """Return a matrix with the same singular vectors and singular values near 1 (within about 0.3), shape (m, n).
 
     >>> torch.manual_seed(0) and None
@@ -28,7 +29,7 @@ def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
     x = x / (x.norm() + 1e-7)
-    for _ in range(steps):
+    for _ in range(STEPS):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
     return x.T if tall else x
