@@ -88,12 +88,16 @@ def test_runs_are_added_to_committed_ones(many, tmp_path, monkeypatch, how):
 
     collect.save(part(["", "clip-0", "none-0"]), tmp_path)
     again = part(["none-0", "clip-1", "none-1"])
+    again = dataclasses.replace(again, runs=again.runs.assign(dirty="unknown"))  # from an archive of the code
     collect.save(dataclasses.replace(again, runs=again.runs.assign(seconds=1.0)), tmp_path)
     found = collect.load("toy", tmp_path)
     trained = sorted(name for name in found.manifests if not name.startswith("eval-"))
     assert sorted(found.runs["run_id"]) == ["clip-0", "clip-1", "none-0", "none-1"] == trained
     assert found.runs.set_index("run_id")["seconds"].to_dict() == {"clip-0": 60, "none-0": 1, "clip-1": 1, "none-1": 1}
     assert len(found.samples) == len(small.samples) and len(found.metrics) == len(small.metrics)
+    assert found.runs.set_index("run_id")["dirty"].isna().to_dict() == {
+        "clip-0": False, "none-0": True, "clip-1": True, "none-1": True,
+    }  # fmt: skip
     monkeypatch.setattr(collect, "_kept", lambda profile: "whole")
     collect.save(part(["", "clip-0"]), tmp_path)
     assert collect.load("toy", tmp_path).runs["run_id"].tolist() == ["clip-0"], "a whole profile is replaced"

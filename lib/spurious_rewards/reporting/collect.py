@@ -183,8 +183,11 @@ def save(records: Records, results: Path) -> None:
     if (folder / "samples.parquet").is_file() and _kept(records.profile) != WHOLE:
         records = compact.added(load(records.profile, results), records)
     check_one_checkpoint(records.manifests)
-    for name in ("runs", "metrics", "samples"):
-        write_parquet(folder / f"{name}.parquet", getattr(records, name))
+    runs = records.runs
+    if len(runs):  # an archive of the code does not know whether it was changed, and says "unknown"
+        runs = runs.assign(dirty=runs["dirty"].map({True: True, False: False}).astype("boolean"))
+    for name, table in (("runs", runs), ("metrics", records.metrics), ("samples", records.samples)):
+        write_parquet(folder / f"{name}.parquet", table)
     (folder / "probes.parquet").unlink(missing_ok=True)
     if len(records.probes):
         write_parquet(folder / "probes.parquet", records.probes)
