@@ -108,6 +108,10 @@ def test_clip_activity_and_control(records):
     assert first_updates(dataclasses.replace(records, metrics=changed))["equal"].tolist() == [True, False]
     alone = dataclasses.replace(records, runs=records.runs[records.runs["run_id"] != "none-1"])
     assert first_updates(alone)["seed"].tolist() == [0], "seed 1 has one clip mode: nothing to compare"
+    on_a_gpu = records.manifests | {"none-1": records.manifests["none-1"] | {"hardware": {"gpus": ["a card"]}}}
+    assert first_updates(dataclasses.replace(records, manifests=on_a_gpu))["seed"].tolist() == [0]
+    cispo = records.runs.assign(clip_mode=records.runs["clip_mode"].replace("none", "cispo"))
+    assert first_updates(dataclasses.replace(records, runs=cispo)).empty
 
 
 def test_claims_follow_from_the_records(records):

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import html
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -104,7 +103,6 @@ def bundle(figure: go.Figure) -> dict[str, Any]:
     result = pio.renderers["plotly_mimetype"].to_mimebundle(figure.to_dict())
     browser = browser_path()
     if browser:
-        os.environ["BROWSER_PATH"] = browser
         image = png(figure)
         if image is None:
             print(f"{Path(browser).name} did not draw this figure in time; it is interactive only.")
@@ -144,7 +142,6 @@ def write(figures: Mapping[str, go.Figure], folder: Path) -> str:
             f"No PNG was written for {len(to_draw)} figures: no Chrome-family browser was found (set BROWSER_PATH, "
             "or install chromium-headless-shell). They are interactive only."
         )
-    os.environ["BROWSER_PATH"] = browser
     late = []
     for name, figure in to_draw.items():
         image = png(figure)

@@ -7,6 +7,7 @@ Usage: `show(outcomes(records))` in a notebook; `all_figures(records)` in the re
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -200,7 +201,8 @@ def _several(counts: pd.Series) -> str:
 
 def _n(table: pd.DataFrame) -> str:
     seeds = seeds_words(int(table["n_seeds"].min()), int(table["n_seeds"].max()))
-    return f"n = {_several(table['n_problems'])} problems, {seeds} per arm"
+    problems = f"n = {_several(table['n_problems'])} problems"
+    return f"{problems}{'; ' if ' to ' in problems and ' to ' in seeds else ', '}{seeds} per arm"
 
 
 def _title(keys: list[str], key: tuple[object, ...]) -> str:
@@ -253,7 +255,8 @@ def trajectories(records: Records, column: str) -> go.Figure | None:
     plainest = [len(settings_told({name: row[name] for name in said})) for row, _ in first_of]
     order = sorted(range(len(groups)), key=lambda i: (plainest[i], -first_of[i][1]))  # the ablation first
     groups, titles = [groups[i] for i in order], [titles[i] for i in order]
-    across = min(4, len(groups))
+    longest = max(len(line) for title in titles for line in re.sub("</?b>", "", title).split("<br>"))
+    across = max(1, min(4, len(groups), 140 // longest))  # titles of neighbours must not overlap
     figure, height = panels(titles, across, 130, shared_yaxes=True, shared_xaxes=False)
     shown = set()
     for i, (_, runs) in enumerate(groups):

@@ -12,6 +12,7 @@ Usage: `data = png(figure)`; None means that there is no image, and `write` or `
 from __future__ import annotations
 
 import logging
+import os
 import struct
 import threading
 import zlib
@@ -19,6 +20,8 @@ import zlib
 import logistro
 import numpy as np
 import plotly.graph_objects as go
+
+from spurious_rewards.workflow.doctor import browser_path
 
 SECONDS = 90.0
 """An export takes two to three seconds, on a machine whose cores are all busy up to twenty."""
@@ -36,6 +39,7 @@ def png(figure: go.Figure, seconds: float = SECONDS, tries: int = TRIES) -> byte
     Raises:
         Exception: whatever the export itself raises.
     """
+    os.environ["BROWSER_PATH"] = browser_path() or ""  # the export knows fewer names of browsers
     # What happens when the browser closes is logged, a cut off last message with a traceback; nothing is lost by it.
     logistro.getLogger("choreographer").setLevel(logging.CRITICAL)
     for _ in range(tries):

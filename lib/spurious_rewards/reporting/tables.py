@@ -120,8 +120,10 @@ def first_updates(records: Records) -> pd.DataFrame:
     """Compare the losses of the first update between arms that differ in the clip mode alone.
 
     Such arms have the same rollouts there, so the losses, written as hexadecimal floats, must agree to the last bit.
-    Seeds trained with one clip mode alone are left out: there is nothing to compare.
+    There is nothing to compare in seeds trained with one clip mode alone, between a GPU and a CPU or other arithmetic,
+    and with CISPO, whose loss is another expression with the same gradient: these are left out.
     """
+    runs = records.runs
     if records.metrics.empty:
         return pd.DataFrame()
     first = records.metrics[records.metrics["update"] == 1].set_index("run_id")["surrogate_loss"]
@@ -131,9 +133,15 @@ def first_updates(records: Records) -> pd.DataFrame:
         written = " ".join(value.hex() for value in losses.values())
         return {"clip_modes": " ".join(losses), "losses": written, "equal": len(set(losses.values())) == 1}
 
+    def device(run_id: str) -> str:
+        manifest = records.manifests[run_id]
+        return f"{manifest.get('hardware', {}).get('gpus')} {manifest.get('arithmetic', {}).get('digest')}"
+
     others = [*(name for name in records.arm_columns() if name != "clip_mode"), "seed"]
-    several = records.runs.groupby(others, sort=False, dropna=False)["clip_mode"].transform("nunique") > 1
-    return row_per_group(records.runs[several], others, compared)
+    runs = runs[runs["clip_mode"].ne("cispo")]
+    alike = [*(runs[name] for name in others), runs["run_id"].map(device)]
+    several = runs.groupby(alike, sort=False, dropna=False)["clip_mode"].transform("nunique") > 1
+    return row_per_group(runs[several], others, compared)
 
 
 def runs(records: Records) -> pd.DataFrame:

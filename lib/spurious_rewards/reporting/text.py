@@ -87,9 +87,9 @@ BENCHMARKS = {
     "pass@1 and pass@16 of 64 problems, and the cell that the rule of evaluation.task_search chose.",
     "training/step_size_search": "SmolLM2 on the chosen task, ground truth: mean reward of the first and last five of "
     "15 rollout batches, and the step size that the rule chose.",
-    "training/perplexity": "SmolLM2 before and after training, by arm and seed: perplexity of the problems, of the "
-    "reference answers behind the prompt, and of its own greedy answers (benchmarks/profile_runs.py). arXiv 2601.11061 "
-    "reports that spurious rewards make a model surer of its answers and less sure of the problems.",
+    "training/perplexity": "SmolLM2 before and after training (benchmarks/profile_runs.py): perplexity of the "
+    "problems, of the reference answers behind the prompt, and of its own greedy answers. Spurious rewards are said to "
+    "make a model surer of its answers and less sure of the problems (arXiv 2601.11061).",
     "grader_benchmark": "Speed of the graders (benchmarks/grader.py).",
 }
 """Tables that benchmarks write, below results/tables, and their captions."""
