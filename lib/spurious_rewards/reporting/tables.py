@@ -20,6 +20,7 @@ from spurious_rewards.evaluation.statistics import t_interval
 from spurious_rewards.reporting import arms as names
 from spurious_rewards.reporting.arms import BASE, arm_name, by_problem, cell_columns, matrix
 from spurious_rewards.reporting.collect import Records, once
+from spurious_rewards.training.clip import MODES
 
 
 @once
@@ -121,7 +122,7 @@ def first_updates(records: Records) -> pd.DataFrame:
 
     Such arms have the same rollouts there, so the losses, written as hexadecimal floats, must agree to the last bit.
     There is nothing to compare in seeds trained with one clip mode alone, between a GPU and a CPU or other arithmetic,
-    and with CISPO, whose loss is another expression with the same gradient: these are left out.
+    and with modes whose loss is another expression, as CISPO's is: these are left out.
     """
     runs = records.runs
     if records.metrics.empty:
@@ -138,7 +139,7 @@ def first_updates(records: Records) -> pd.DataFrame:
         return f"{manifest.get('hardware', {}).get('gpus')} {manifest.get('arithmetic', {}).get('digest')}"
 
     others = [*(name for name in records.arm_columns() if name != "clip_mode"), "seed"]
-    runs = runs[runs["clip_mode"].ne("cispo")]
+    runs = runs[runs["clip_mode"].map(lambda mode: MODES[mode].hinge)]
     alike = [*(runs[name] for name in others), runs["run_id"].map(device)]
     several = runs.groupby(alike, sort=False, dropna=False)["clip_mode"].transform("nunique") > 1
     return row_per_group(runs[several], others, compared)
