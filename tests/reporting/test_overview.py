@@ -49,15 +49,12 @@ def test_sentences_are_short_and_hold_few_numbers(records, results):
 
 
 def test_a_random_reward_is_told_beside_true_ones_over_as_many_batches(records):
-    assert overview.true_words(records, overview.arm_rows(records), overview.ablation(records)) == "", "none was run"
+    assert overview.true_words(records, overview.ablation(records)) == "", "none was run"
     run = records.runs[records.runs["run_id"].eq("clip-1")].assign(reward="ground_truth", run_id="true")
     scored = records.samples[records.samples["trained_run"].eq("clip-1")].assign(trained_run="true", run_id="eval-true")
     both = {"runs": pd.concat([records.runs, run]), "samples": pd.concat([records.samples, scored])}
     true = dataclasses.replace(records, **both)
-    assert (
-        overview.true_words(true, overview.arm_rows(true), overview.ablation(true))
-        == " in which true rewards bring +50.0"
-    )
+    assert overview.true_words(true, overview.ablation(true)) == " in which true rewards bring +50.0"
 
 
 def test_what_gpus_were_used_for_is_read_from_manifests_and_record(tmp_path):

@@ -167,14 +167,9 @@ def ablation_runs(records: Records) -> pd.DataFrame:
     return runs[(runs["reward"] == "random") & (runs["gamma"] == 0.5) & runs["clip_mode"].isin(["two_sided", "none"])]
 
 
-def ablation(records: Records, table: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Return the greedy rows of the arms of `ablation_runs`, at the setting that most models share.
-
-    Args:
-        records: of a profile.
-        table: its `arm_rows`, if they are at hand.
-    """
-    rows = arm_rows(records) if table is None else table
+def ablation(records: Records) -> pd.DataFrame:
+    """Return the greedy rows of the arms of `ablation_runs`, at the setting that most models share."""
+    rows = arm_rows(records)
     rows = rows[(rows["temperature"] == 0) & (rows["reward"] == "random") & (rows["gamma"] == 0.5)]
     rows = rows[rows["clip_mode"].isin(["two_sided", "none"])]
     settings = [name for name in panel_columns(records) if name != "model"]

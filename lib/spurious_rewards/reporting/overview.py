@@ -167,8 +167,7 @@ def answers(results: Path, profiles: Sequence[Records]) -> list[str]:
     said = []
     records = study(profiles)
     if records is not None:
-        arms = arm_rows(records)
-        rows = ablation(records, arms)
+        rows = ablation(records)
         model = str(rows["model"].iloc[0])
         taught = row_of_test(results, "micro", "C1", model, TRUE)  # what a visitor runs first, if it is there
         same_runs = not taught or records.profile == "micro"
@@ -176,22 +175,20 @@ def answers(results: Path, profiles: Sequence[Records]) -> list[str]:
         if taught:
             said.append(
                 "GRPO with true rewards changes the accuracy of a small model that likes to reason in code by "
-                f"{100 * taught['estimate']:+.1f} points, {ending_of(taught, 'a gain', 'a loss')} "
-                f"({seeds_words(taught['n_seeds'])})."
+                f"{100 * taught['estimate']:+.1f} points, {ending_of(taught, 'a gain', 'a loss')} ({_seeds(taught)})."
             )
         if row := row_of_test(results, records.profile, "C1", model, "random reward"):
             first = "In a small model that likes to reason in code, GRPO with a random reward changed accuracy by "
             if taught:
-                longer = "" if same_runs else f" over longer runs{true_words(records, arms, rows)},"
+                longer = "" if same_runs else f" over longer runs{true_words(records, rows)},"
                 first = f"With a random reward in their place,{longer} it changed by "
             said.append(
-                f"{first}{100 * row['estimate']:+.1f} points, {ending_of(row, 'a gain', 'a loss')} "
-                f"({seeds_words(row['n_seeds'])})."
+                f"{first}{100 * row['estimate']:+.1f} points, {ending_of(row, 'a gain', 'a loss')} ({_seeds(row)})."
             )
         if row := row_of_test(results, records.profile, "C4", model, CLIP_ON_OFF):
             said.append(
                 f"The clip moved that model's share of code by {100 * row['estimate']:+.1f} points, "
-                f"{ending_of(row, 'towards code', 'away from code')} ({seeds_words(row['n_seeds'])})."
+                f"{ending_of(row, 'towards code', 'away from code')} ({_seeds(row)})."
             )
     table = results / "tables" / "mechanism" / "bandit_map.csv"
     if table.is_file():
@@ -205,13 +202,14 @@ def answers(results: Path, profiles: Sequence[Records]) -> list[str]:
     return [sentence.replace("-", "−", 1) if re.search(r" -\d", sentence) else sentence for sentence in said]
 
 
-def true_words(records: Records, table: pd.DataFrame, rows: pd.DataFrame) -> str:
-    """Say what true rewards bring the model of the first of `rows` in runs that are else as that row's.
+def _seeds(row: Mapping[str, Any]) -> str:
+    return seeds_words(int(row["n_seeds"]), int(row["n_seeds"]))
 
-    Empty if none was run; `table` has the `arm_rows` of the records.
-    """
+
+def true_words(records: Records, rows: pd.DataFrame) -> str:
+    """Say what true rewards bring the model of the first row in runs that are else as that row's; empty if not run."""
     settings = [name for name in panel_columns(records) if name != "model"]
-    alike = table.merge(rows[["model", "benchmark", "temperature", "clip_mode", *settings]].iloc[:1])
+    alike = arm_rows(records).merge(rows[["model", "benchmark", "temperature", "clip_mode", *settings]].iloc[:1])
     alike = alike[alike["reward"].eq("ground_truth")]
     return f" in which true rewards bring {100 * alike['accuracy_change'].iloc[0]:+.1f}" if len(alike) else ""
 

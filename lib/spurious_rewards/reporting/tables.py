@@ -124,7 +124,6 @@ def first_updates(records: Records) -> pd.DataFrame:
     There is nothing to compare in seeds trained with one clip mode alone, between a GPU and a CPU or other arithmetic,
     and with modes whose loss is another expression, as CISPO's is: these are left out.
     """
-    runs = records.runs
     if records.metrics.empty:
         return pd.DataFrame()
     first = records.metrics[records.metrics["update"] == 1].set_index("run_id")["surrogate_loss"]
@@ -139,7 +138,7 @@ def first_updates(records: Records) -> pd.DataFrame:
         return f"{manifest.get('hardware', {}).get('gpus')} {manifest.get('arithmetic', {}).get('digest')}"
 
     others = [*(name for name in records.arm_columns() if name != "clip_mode"), "seed"]
-    runs = runs[runs["clip_mode"].map(lambda mode: MODES[mode].hinge)]
+    runs = records.runs[records.runs["clip_mode"].map(lambda mode: MODES[mode].hinge)]
     alike = [*(runs[name] for name in others), runs["run_id"].map(device)]
     several = runs.groupby(alike, sort=False, dropna=False)["clip_mode"].transform("nunique") > 1
     return row_per_group(runs[several], others, compared)
