@@ -72,6 +72,7 @@ def results(tmp_path):
     limits = {"accuracy_change_low": arms["accuracy_change"] - 0.02, "accuracy_change_high": 0.2}
     arms.assign(**limits).to_csv(tmp_path / "tables" / "toy" / "arms.csv")
     inert = {"updates_per_batch": [8, 1], "clip_mode": "two_sided", "accuracy_difference": [0.3, 0.0], "n_seeds": 2}
+    inert |= {"reward": "random", "gamma": 0.5}
     pd.DataFrame(inert).assign(code_difference=0.0).to_csv(tmp_path / "tables" / "toy" / "clip_effect.csv")
     spread = [("toy", "qwen-like", 3e-5, "spread, with clip", 0.042, 0.03, 0.05, 0.06, 0.049, 0.1)]
     spread += [("toy", "qwen-like", 3e-5, "added by the clip", -0.0005, -0.0016, 0.0006, 0.02, -0.08, 0.13)]

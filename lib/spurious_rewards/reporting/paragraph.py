@@ -1,8 +1,9 @@
 """Say the answer in words that a newcomer understands, each number filled from a committed table.
 
 One paragraph in short; then what a random reward and the clip do in one rollout batch (`tables/mechanism/drift.csv`)
-and over a whole run (the tests of the study with a protocol), and what rewards did to SmolLM2. Sentences whose tables
-are missing are left out; endings follow the 95 % limits and the verdict, as on the first screen.
+and over a whole run (the tests of the study with a protocol), what its further arms show (`secondary`), and what
+rewards did to SmolLM2. Sentences whose tables are missing are left out; endings follow the 95 % limits and the verdict,
+as on the first screen.
 
 Usage: `paragraph(results, "decide")`
 """
@@ -17,14 +18,13 @@ from typing import Any
 
 import pandas as pd
 
-from spurious_rewards.evaluation.crossed import SEEDS_FOR_A_VERDICT
 from spurious_rewards.reporting.evidence import is_variant
 from spurious_rewards.reporting.figures import PREFER_CODE
 from spurious_rewards.reporting.overview import CLIP_ON_OFF, DECISIVE, ending, ending_of, row_of_test
 from spurious_rewards.reporting.protocol import protocol_of
+from spurious_rewards.reporting.secondary import AWAY, BOTH, RANDOM, TOWARDS, arm_row, secondary_parts
 from spurious_rewards.reporting.training_claims import WITHOUT
-from spurious_rewards.reporting.verifier import NOISY
-from spurious_rewards.reporting.words import STEP, seeds_words, setting_words, settings_in, settings_told
+from spurious_rewards.reporting.words import seeds_words, setting_words, settings_in
 
 WHY = (
     "With a coin for a reward, pushing an answer up is as likely as pushing it down, so only two things can leave a "
@@ -41,9 +41,6 @@ MIND = (
 SHORT = "In short"
 TOO_WIDE = 4
 """Limits so many times wider than what they are to check say nothing about it."""
-RANDOM = "random γ=0.5"
-"""The random reward, as the names of arms have it."""
-TOWARDS, AWAY = "towards code", "away from code"
 REAL, REAL_TASK = "smollm", "synthetic_level1"
 """Profile of the language model that nobody here made, and the task on which its arms were trained."""
 
@@ -60,10 +57,7 @@ def paragraph(results: Path, study: str) -> dict[str, list[str]]:
         "Added up over a run": _added_up(results, study),
         "Chance": _wandering(results, study),
         "Whole runs": _whole_runs(results, study),
-        "Other coins": _coins(results, study),
-        "A verifier with errors": _verifier(results, study),
-        "One sign of the advantage": _signs(results, study),
-        "Controls": _controls(results, study),
+        **secondary_parts(results, study),
         "A language model": _language_model(results),
     }
     found = {part: list(sentences) for part, sentences in measured.items()}
@@ -169,106 +163,6 @@ def _wandering(results: Path, study: str) -> Iterator[str]:
         )
 
 
-def _coins(results: Path, study: str) -> Iterator[str]:
-    """Say what coins taught that are not fair, where there are seeds enough for a verdict."""
-    path = results / "tables" / study / "tests.csv"
-    table = pd.read_csv(path) if path.is_file() else pd.DataFrame({"claim": []})
-    rows = table[table["claim"].eq("C9")]
-    if rows.empty:
-        return
-    rows = rows[rows["expect"].eq("gain") & rows["n_seeds"].ge(protocol_of(study).least)]
-    unfair = [row for row in rows.to_dict("records") if row["about"] != "γ = 0.5"]
-    for row in unfair:
-        yield (
-            f"A coin that falls on the reward in {100 * float(row['about'].removeprefix('γ = ')):g} % of cases changed "
-            f"the accuracy of {row['scale'].split(' (')[0]} by {100 * row['estimate']:+.1f} points in "
-            f"{seeds_words(row['n_seeds'])}, {ending_of(row, 'a gain', 'a loss')}."
-        )
-    if unfair:
-        yield "Each is judged by itself. They were run only with the clip on, so they do not say what the clip did."
-
-
-def _verifier(results: Path, study: str) -> Iterator[str]:
-    """Say what verifiers that err alike both ways teach, next to a coin on both sides, and what the clip adds there."""
-    path = results / "tables" / study / "verifier_quality.csv"
-    if not path.is_file():
-        return
-    table = pd.read_csv(path)
-    enough = table["n_seeds"].ge(SEEDS_FOR_A_VERDICT) & table["quality"].lt(1)
-    table = table[enough & table["clip_mode"].eq("two_sided") & table["false_positive"].eq(table["false_negative"])]
-    for (model, _), rows in table.groupby(["model", "benchmark"], sort=False):
-        right, wrong = rows[rows["quality"] > 0], rows[rows["quality"] < 0]
-        near = pd.concat([right.nsmallest(1, "quality"), rows[rows["quality"].eq(0)], wrong.nlargest(1, "quality")])
-        for row in near.to_dict("records"):
-            tail = ending(row["accuracy_change_low"], row["accuracy_change_high"], "a gain", "a loss")
-            yield (
-                f"With a verifier wrong in {100 * row['false_positive']:.0f} % of its verdicts, "
-                f"{row['rollout_batches']} rollout batches with the clip changed the accuracy of {model} by "
-                f"{100 * row['accuracy_change']:+.1f} points, {tail}."
-            )
-    path = results / "tables" / study / "clip_effect.csv"
-    effects = pd.read_csv(path) if path.is_file() and len(table) else pd.DataFrame({"reward": []})
-    effects = effects[effects["reward"].eq(NOISY)]
-    if len(effects):
-        effects = effects[effects["clip_mode"].eq("two_sided") & effects["n_seeds"].ge(SEEDS_FOR_A_VERDICT)]
-    if len(effects):
-        told = effects["accuracy_difference_low"].gt(0) | effects["accuracy_difference_high"].lt(0)
-        yield (
-            f"Against the same seeds without the clip, the 95 % limits of the difference in accuracy leave out zero at "
-            f"{told.sum()} of {len(told)} such verifiers."
-        )
-        yield (
-            f"These runs have {seeds_words(int(table['n_seeds'].min()), int(table['n_seeds'].max()))} each and are "
-            "short; no verdict rests on them."
-        )
-
-
-def _signs(results: Path, study: str) -> Iterator[str]:
-    """Say what advantages of one sign do to the entropy of the rollouts, with the clip and without it."""
-    path = results / "tables" / study / "clip_activity.csv"
-    table = pd.read_csv(path) if path.is_file() else pd.DataFrame({"arm": []})
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in table.to_dict("records"):
-        values = settings_in(row["arm"])
-        if row["arm"].startswith(RANDOM) and (sign := values.get("advantage_sign", "both")) != "both":
-            found.setdefault((str(values.get("model", "")), str(sign)), {})[row["arm"].split(", ")[1]] = row
-    for (model, sign), modes in found.items():
-        if {"two_sided", "none"} <= set(modes):
-            changes = {mode: modes[mode]["entropy_change"] for mode in ("two_sided", "none")}
-            tails = [
-                ending(modes[mode]["entropy_change_low"], modes[mode]["entropy_change_high"], "a rise", "a fall")
-                for mode in changes
-            ]
-            yield (
-                f"With {sign} advantages alone the entropy of {model}'s rollouts changed by "
-                f"{changes['two_sided']:+.3f} nats with the clip, {tails[0]}, and by {changes['none']:+.3f} without "
-                f"it, {tails[1]}."
-            )
-
-
-def _controls(results: Path, study: str) -> Iterator[str]:
-    """Say what happened where nothing can: with the same reward for all rollouts, and with one update per batch."""
-    path = results / "tables" / study / "arms.csv"
-    table = pd.read_csv(path) if path.is_file() else pd.DataFrame({"arm": []})
-    for gamma, what in ((0, "never"), (1, "always")):
-        rows = table[table["arm"].astype(str).str.startswith(f"random γ={gamma}, two_sided")]
-        for row in rows[:1].to_dict("records"):
-            yield (
-                f"A coin that {what} falls on the reward (γ = {gamma}) changed accuracy by "
-                f"{100 * row['accuracy_change']:+.1f} points in {seeds_words(row['n_seeds'])}."
-            )
-    path = results / "tables" / study / "clip_effect.csv"
-    effects = pd.read_csv(path) if path.is_file() else pd.DataFrame()
-    if "updates_per_batch" in effects:
-        one = effects[effects["updates_per_batch"].eq(1) & effects["clip_mode"].eq("two_sided")]
-        for row in one[:1].to_dict("records"):
-            yield (
-                "With one update per rollout batch, where no ratio leaves one, runs with and without the clip differ "
-                f"by {100 * row['accuracy_difference']:+.1f} points of accuracy and "
-                f"{100 * row['code_difference']:+.1f} of code in {seeds_words(row['n_seeds'])}."
-            )
-
-
 def _language_model(results: Path) -> Iterator[str]:
     """Say what the rewards did to SmolLM2, which nobody here made, on the task on which it can learn."""
     paths = [results / "tables" / REAL / f"{name}.csv" for name in ("tests", "arms")]
@@ -318,24 +212,10 @@ def _foretold(results: Path, study: str, part: str) -> list[dict[Any, Any]]:
     return here.to_dict("records")
 
 
-def _of_arm(table: pd.DataFrame, study: str, reward: str, model: str) -> dict[Any, Any]:
-    """Find the row of a reward with the clip on a model, at the settings that the study's verdicts are about.
-
-    Of several settings the one nearest the default is taken, and of these the smallest step size; empty without any.
-    """
-    counted, found = protocol_of(study).settings, []
-    for row in table.to_dict("records"):
-        values = settings_in(row["arm"])
-        if row["arm"].startswith(f"{reward}, two_sided") and values.pop("model", "") == model:
-            if all(values.get(name, allowed[0]) in allowed for name, allowed in counted.items()):
-                found.append((len(settings_told(values)), values.get(STEP, 0.0), row))
-    return min(found, key=lambda one: one[:2])[2] if found else {}
-
-
 def _activity(results: Path, study: str, model: str) -> str:
     """Say on how many tokens the clip acted in the arm with random reward; empty if that is not known."""
     path = results / "tables" / study / "clip_activity.csv"
-    row = _of_arm(pd.read_csv(path), study, RANDOM, model) if path.is_file() else {}
+    row = arm_row(pd.read_csv(path), protocol_of(study), f"{RANDOM}, {BOTH}", model) if path.is_file() else {}
     if not row:
         return ""
     share = 100 * row["clip_fraction_later_mean"]
@@ -346,10 +226,11 @@ def _taught(results: Path, study: str, model: str) -> str:
     """Say what true rewards do in runs of the same settings; empty without the seeds that a verdict takes."""
     path = results / "tables" / study / "arms.csv"
     table = pd.read_csv(path) if path.is_file() else pd.DataFrame()
-    row, other = (_of_arm(table, study, reward, model) for reward in ("ground_truth", RANDOM))
+    protocol = protocol_of(study)
+    row, other = (arm_row(table, protocol, f"{reward}, {BOTH}", model) for reward in ("ground_truth", RANDOM))
     if not row or settings_in(row["arm"]) != settings_in(other.get("arm", "")):
         return ""
-    if row["n_seeds"] < protocol_of(study).least:
+    if row["n_seeds"] < protocol.least:
         return ""
     tail = ending(row["accuracy_change_low"], row["accuracy_change_high"], "a gain", "a loss")
     return (

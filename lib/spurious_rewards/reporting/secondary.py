@@ -1,0 +1,235 @@
+"""Say what the secondary arms of the study show: other coins, another step, one side of the clip, erring verifiers.
+
+None of them has a verdict but the coins. Every part is sentences of at most 40 words and three numbers, filled from the
+study's tables; a part whose arms were not run with seeds enough is empty.
+
+Usage: `secondary_parts(results, "decide")`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from spurious_rewards.evaluation.crossed import SEEDS_FOR_A_VERDICT
+from spurious_rewards.reporting.overview import ending, ending_of
+from spurious_rewards.reporting.protocol import Protocol, protocol_of
+from spurious_rewards.reporting.verifier import NOISY
+from spurious_rewards.reporting.words import (
+    STEP,
+    clip_words,
+    is_default,
+    seeds_words,
+    setting_words,
+    settings_in,
+    settings_told,
+)
+from spurious_rewards.training.clip import MODES
+from spurious_rewards.training.config import RunConfig
+
+RANDOM = "random γ=0.5"
+"""The random reward, as the names of arms have it."""
+TOWARDS, AWAY = "towards code", "away from code"
+BOTH, NEITHER = "two_sided", "none"
+"""Clip modes that others are compared with."""
+FREE = ("model", "reward", "gamma", "clip_mode", "prompt_style", STEP)
+"""Fields of a run that rows of the fair coin may differ in, or are chosen by."""
+NAMES = ("tests", "arms", "clip_activity", "clip_effect", "verifier_quality")
+
+
+def secondary_parts(results: Path, study: str) -> dict[str, list[str]]:
+    """Collect the parts: what each is about → its sentences.
+
+    Args:
+        results: the folder of committed results.
+        study: the profile whose arms they are.
+    """
+    folder, protocol = results / "tables" / study, protocol_of(study)
+    paths = {name: folder / f"{name}.csv" for name in NAMES}
+    tables = {name: pd.read_csv(path) for name, path in paths.items() if path.is_file()}
+    effects = tables.get("clip_effect", pd.DataFrame({"reward": [], "gamma": [], "n_seeds": []}))
+    arms = tables.get("arms", pd.DataFrame({"arm": []}))
+    activity = tables.get("clip_activity", pd.DataFrame({"arm": []}))
+    parts = {
+        "A larger step": _larger_step(effects, arms, activity, protocol),
+        "One side of the clip": _sides(effects, protocol),
+        "Other coins": _coins(tables.get("tests", pd.DataFrame({"claim": []})), protocol),
+        "A verifier with errors": _verifier(tables.get("verifier_quality", pd.DataFrame()), effects),
+        "One sign of the advantage": _signs(activity),
+        "Controls": _controls(arms, effects),
+    }
+    return {part: list(sentences) for part, sentences in parts.items()}
+
+
+def _of_coin(effects: pd.DataFrame, protocol: Protocol) -> list[dict[str, Any]]:
+    """Return the rows of the fair coin, with seeds enough for limits, that differ from the study's in step and clip."""
+    rows = effects[effects["reward"].eq("random") & effects["gamma"].eq(0.5)]
+    rows = rows[rows["n_seeds"].ge(SEEDS_FOR_A_VERDICT)]
+    settings = [field.name for field in fields(RunConfig) if field.name in rows and field.name not in FREE]
+    for name in settings:
+        allowed = protocol.settings.get(name)
+        rows = rows[rows[name].isin(allowed) if allowed else [is_default(name, value) for value in rows[name]]]
+    return rows.to_dict("records")
+
+
+def _larger_step(
+    effects: pd.DataFrame, arms: pd.DataFrame, activity: pd.DataFrame, protocol: Protocol
+) -> Iterator[str]:
+    """Say what the fair coin does at step sizes that are not the study's, where the clip acts more often."""
+    own = protocol.settings.get(STEP, [])
+    for row in _of_coin(effects, protocol):
+        if row["clip_mode"] != BOTH or row.get(STEP) in (None, *own):
+            continue
+        rate, model = row[STEP], row["model"]
+        here, usual = (arm_row(activity, protocol, f"{RANDOM}, {BOTH}", model, step) for step in (rate, None))
+        if here and usual:
+            share, other = here["clip_fraction_later_mean"], usual["clip_fraction_later_mean"]
+            yield (
+                f"At {setting_words(STEP, rate)} the clip acts on {100 * share:.2g} % of the tokens after the first "
+                f"update of a rollout batch, {share / other:.1f} times the share at the study's own step."
+            )
+        changed = {mode: arm_row(arms, protocol, f"{RANDOM}, {mode}", model, rate) for mode in (BOTH, NEITHER)}
+        if all(changed.values()):
+            told = [
+                f"{100 * arm['accuracy_change']:+.1f} points {words}, "
+                + ending(arm["accuracy_change_low"], arm["accuracy_change_high"], "a gain", "a loss")
+                for words, arm in zip(("with the clip", "without it"), changed.values(), strict=True)
+            ]
+            yield f"There a random reward changed the accuracy of {model} by {told[0]}, and by {told[1]}."
+        yield (
+            f"Against the same {seeds_words(row['n_seeds'])} without the clip, its share of code differs by "
+            f"{100 * row['code_difference']:+.1f} points, {_side(row)}."
+        )
+
+
+def _sides(effects: pd.DataFrame, protocol: Protocol) -> Iterator[str]:
+    """Say what each side of the clip by itself does to code, and a clip of the weight, at the study's step size."""
+    rows = [row for row in _of_coin(effects, protocol) if row.get(STEP) in (None, *protocol.settings.get(STEP, []))]
+    for row in rows:
+        if row["clip_mode"] in (mode.name for mode in MODES.values() if mode.clips) and row["clip_mode"] != BOTH:
+            yield (
+                f"With the {clip_words(row['clip_mode'])}, the share of code of {row['model']} differs by "
+                f"{100 * row['code_difference']:+.1f} points from the same {seeds_words(row['n_seeds'])} without any "
+                f"clip, {_side(row)}."
+            )
+
+
+def _side(row: dict[str, Any]) -> str:
+    """Say on which side of zero a difference in the share of code lies."""
+    return ending(row["code_difference_low"], row["code_difference_high"], TOWARDS, AWAY)
+
+
+def arm_row(table: pd.DataFrame, protocol: Protocol, arm: str, model: str, rate: float | None = None) -> dict[Any, Any]:
+    """Find the row of an arm on a model, at the settings that the study's verdicts are about.
+
+    Of several settings the one nearest the default is taken, and of these the smallest step size.
+
+    Args:
+        table: with a column `arm`.
+        protocol: of the study.
+        arm: reward and clip mode, as the names of arms begin.
+        model: of the arm.
+        rate: another step size than the study's.
+
+    Returns:
+        The row; empty if there is none.
+    """
+    counted, found = {**protocol.settings, **({STEP: [rate]} if rate else {})}, []
+    for row in table.to_dict("records"):
+        values = settings_in(row["arm"])
+        if row["arm"].startswith(f"{arm}, ") and values.pop("model", "") == model:
+            if all(values.get(name, allowed[0]) in allowed for name, allowed in counted.items()):
+                found.append((len(settings_told(values)), values.get(STEP, 0.0), row))
+    return min(found, key=lambda one: one[:2])[2] if found else {}
+
+
+def _coins(tests: pd.DataFrame, protocol: Protocol) -> Iterator[str]:
+    """Say what coins taught that are not fair, where there are seeds enough for a verdict."""
+    rows = tests[tests["claim"].eq("C9")]
+    if rows.empty:
+        return
+    rows = rows[rows["expect"].eq("gain") & rows["n_seeds"].ge(protocol.least)]
+    unfair = [row for row in rows.to_dict("records") if row["about"] != "γ = 0.5"]
+    for row in unfair:
+        yield (
+            f"A coin that falls on the reward in {100 * float(row['about'].removeprefix('γ = ')):g} % of cases changed "
+            f"the accuracy of {row['scale'].split(' (')[0]} by {100 * row['estimate']:+.1f} points in "
+            f"{seeds_words(row['n_seeds'])}, {ending_of(row, 'a gain', 'a loss')}."
+        )
+    if unfair:
+        yield "Each is judged by itself. They were run only with the clip on, so they do not say what the clip did."
+
+
+def _verifier(table: pd.DataFrame, effects: pd.DataFrame) -> Iterator[str]:
+    """Say what verifiers that err alike both ways teach, next to a coin on both sides, and what the clip adds there."""
+    if table.empty:
+        return
+    enough = table["n_seeds"].ge(SEEDS_FOR_A_VERDICT) & table["quality"].lt(1)
+    table = table[enough & table["clip_mode"].eq(BOTH) & table["false_positive"].eq(table["false_negative"])]
+    for (model, _), rows in table.groupby(["model", "benchmark"], sort=False):
+        right, wrong = rows[rows["quality"] > 0], rows[rows["quality"] < 0]
+        near = pd.concat([right.nsmallest(1, "quality"), rows[rows["quality"].eq(0)], wrong.nlargest(1, "quality")])
+        for row in near.to_dict("records"):
+            tail = ending(row["accuracy_change_low"], row["accuracy_change_high"], "a gain", "a loss")
+            yield (
+                f"With a verifier wrong in {100 * row['false_positive']:.0f} % of its verdicts, "
+                f"{row['rollout_batches']} rollout batches with the clip changed the accuracy of {model} by "
+                f"{100 * row['accuracy_change']:+.1f} points, {tail}."
+            )
+    effects = effects[effects["reward"].eq(NOISY)]
+    if len(effects):
+        effects = effects[effects["clip_mode"].eq(BOTH) & effects["n_seeds"].ge(SEEDS_FOR_A_VERDICT)]
+    if len(effects) and len(table):
+        told = effects["accuracy_difference_low"].gt(0) | effects["accuracy_difference_high"].lt(0)
+        yield (
+            f"Against the same seeds without the clip, the 95 % limits of the difference in accuracy leave out zero at "
+            f"{told.sum()} of {len(told)} such verifiers."
+        )
+        yield (
+            f"These runs have {seeds_words(int(table['n_seeds'].min()), int(table['n_seeds'].max()))} each and are "
+            "short; no verdict rests on them."
+        )
+
+
+def _signs(activity: pd.DataFrame) -> Iterator[str]:
+    """Say what advantages of one sign do to the entropy of the rollouts, with the clip and without it."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in activity.to_dict("records"):
+        values = settings_in(row["arm"])
+        if row["arm"].startswith(RANDOM) and (sign := values.get("advantage_sign", "both")) != "both":
+            found.setdefault((str(values.get("model", "")), str(sign)), {})[row["arm"].split(", ")[1]] = row
+    for (model, sign), modes in found.items():
+        if {BOTH, NEITHER} <= set(modes):
+            changes = {mode: modes[mode]["entropy_change"] for mode in (BOTH, NEITHER)}
+            tails = [
+                ending(modes[mode]["entropy_change_low"], modes[mode]["entropy_change_high"], "a rise", "a fall")
+                for mode in changes
+            ]
+            yield (
+                f"With {sign} advantages alone the entropy of {model}'s rollouts changed by "
+                f"{changes[BOTH]:+.3f} nats with the clip, {tails[0]}, and by {changes[NEITHER]:+.3f} without "
+                f"it, {tails[1]}."
+            )
+
+
+def _controls(arms: pd.DataFrame, effects: pd.DataFrame) -> Iterator[str]:
+    """Say what happened where nothing can: with the same reward for all rollouts, and with one update per batch."""
+    for gamma, what in ((0, "never"), (1, "always")):
+        rows = arms[arms["arm"].astype(str).str.startswith(f"random γ={gamma}, {BOTH}")]
+        for row in rows[:1].to_dict("records"):
+            yield (
+                f"A coin that {what} falls on the reward (γ = {gamma}) changed accuracy by "
+                f"{100 * row['accuracy_change']:+.1f} points in {seeds_words(row['n_seeds'])}."
+            )
+    if "updates_per_batch" in effects:
+        one = effects[effects["updates_per_batch"].eq(1) & effects["clip_mode"].eq(BOTH)]
+        for row in one[:1].to_dict("records"):
+            yield (
+                "With one update per rollout batch, where no ratio leaves one, runs with and without the clip differ "
+                f"by {100 * row['accuracy_difference']:+.1f} points of accuracy and "
+                f"{100 * row['code_difference']:+.1f} of code in {seeds_words(row['n_seeds'])}."
+            )

@@ -1,0 +1,75 @@
+"""What the secondary arms show, in words: each sentence follows from its tables."""
+
+import pandas as pd
+import pytest
+
+from spurious_rewards.reporting.secondary import secondary_parts
+
+LIMITS = ("accuracy_difference", "code_difference")
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Tables of a study at step size 3e-5 with arms at another step, and with one side of the clip."""
+    folder = tmp_path / "tables" / "decide"
+    folder.mkdir(parents=True)
+    effects = [
+        ("random", 3e-5, "two_sided", 8, 0.01, -0.02, 100),
+        ("random", 3e-5, "high_only", 8, 0.02, 0.01, 100),
+        ("random", 3e-5, "low_only", 8, -0.03, -0.05, 100),
+        ("random", 3e-5, "cispo", 3, 0.5, 0.4, 100),  # too few seeds
+        ("random", 3e-5, "high_only", 8, 0.6, 0.5, 30),  # shorter than the study's
+        ("format", 3e-5, "high_only", 8, 0.7, 0.6, 100),
+        ("random", 1e-4, "two_sided", 8, 0.25, 0.05, 100),
+    ]
+    names = ["reward", "learning_rate", "clip_mode", "n_seeds", "code_difference", "code_difference_low"]
+    effects = pd.DataFrame(effects, columns=[*names, "rollout_batches"])
+    effects = effects.assign(gamma=0.5, model="qwen-like", code_difference_high=effects["code_difference"] + 0.02)
+    effects.assign(updates_per_batch=8).to_csv(folder / "clip_effect.csv")
+    arms = [
+        ("random γ=0.5, two_sided", 3e-5, 100, 0.9, 0.0002),
+        ("random γ=0.5, two_sided", 1e-4, 100, -0.1, 0.001),
+        ("random γ=0.5, two_sided", 1e-4, 30, 0.8, 0.5),
+        ("random γ=0.5, none", 1e-4, 100, 0.01, 0.0),
+    ]
+    rows = [
+        {
+            "arm": f"{arm}, model=qwen-like, learning_rate={rate:g}, updates_per_batch=8, rollout_batches={length}",
+            "accuracy_change": change,
+            "accuracy_change_low": change - 0.05,
+            "accuracy_change_high": change + 0.05,
+            "clip_fraction_later_mean": share,
+            "n_seeds": 8,
+        }
+        for arm, rate, length, change, share in arms
+    ]
+    for name in ("arms", "clip_activity"):
+        pd.DataFrame(rows).to_csv(folder / f"{name}.csv")
+    return tmp_path
+
+
+def test_a_larger_step_is_told_with_and_without_the_clip(results):
+    assert secondary_parts(results, "decide")["A larger step"] == [
+        "At step size 1e-4 the clip acts on 0.1 % of the tokens after the first update of a rollout batch, 5.0 times the "
+        "share at the study's own step.",
+        "There a random reward changed the accuracy of qwen-like by -10.0 points with the clip, a loss, and by +1.0 "
+        "points without it, too little to tell from chance.",
+        "Against the same 8 seeds without the clip, its share of code differs by +25.0 points, towards code.",
+    ]
+
+
+def test_each_side_of_the_clip_is_told_at_the_step_and_length_of_the_study(results):
+    assert secondary_parts(results, "decide")["One side of the clip"] == [
+        "With the upper clip only, the share of code of qwen-like differs by +2.0 points from the same 8 seeds "
+        "without any clip, towards code.",
+        "With the lower clip only, the share of code of qwen-like differs by -3.0 points from the same 8 seeds "
+        "without any clip, away from code.",
+    ]
+
+
+def test_without_another_step_nothing_is_said_of_one(results):
+    path = results / "tables" / "decide" / "clip_effect.csv"
+    effects = pd.read_csv(path)
+    effects[effects["learning_rate"].eq(3e-5)].drop(columns="learning_rate").to_csv(path)
+    parts = secondary_parts(results, "decide")
+    assert parts["A larger step"] == [] and len(parts["One side of the clip"]) == 2
