@@ -1,10 +1,12 @@
 """The counterfactual of a model that is no organism: other architecture, other tokenizer, a vocabulary in chunks."""
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from spurious_rewards.generation import shared_beginning
 from spurious_rewards.mechanism import counterfactual, probe_set
 from spurious_rewards.mechanism.__main__ import main
 from spurious_rewards.mechanism.code_tokens import CodeTokens
@@ -77,6 +79,27 @@ def test_a_vocabulary_that_is_not_held_gives_the_same_numbers(folder, monkeypatc
         for parameter in model.parameters():
             parameter *= 1.05
     assert chunked.measure(model).scalars() == pytest.approx(held.measure(model).scalars(), rel=1e-5, nan_ok=True)
+
+
+def test_a_beginning_that_is_read_once_gives_the_same_numbers(folder, monkeypatch):
+    model, tokenizer = load(folder)
+    marks = CodeTokens(tokenizer, len(tokenizer) + 3, "")
+    ids = torch.randint(3, 300, (6, 90), generator=torch.Generator().manual_seed(0)).tolist()
+    prompts = [ids[0][:70] + row[70 : 76 + i] for i, row in enumerate(ids[:3])]  # alike for 70 tokens
+    rows = [(prompts[i // 2], row[76 : 80 + i]) for i, row in enumerate(ids)]
+    probe = ProbeSet(rows, np.eye(3, 2, dtype=bool), marks, 1.0, model, depth=1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter *= 1.05
+    passes = []
+    model.model.register_forward_pre_hook(
+        lambda _, args, given: passes.append(tuple(given["input_ids"].shape)), with_kwargs=True
+    )
+    once = probe.measure(model).scalars()
+    monkeypatch.setattr(shared_beginning, "LEAST", 1000)
+    whole = probe.measure(model).scalars()
+    assert passes == [(1, 70), (6, 17), (1, 70), (3, 8), (6, 87), (3, 78)], "answers, then the tree of first tokens"
+    assert once == pytest.approx(whole, rel=1e-4, abs=1e-7, nan_ok=True)
 
 
 def test_code_tokens_of_a_tokenizer_that_splits_the_word(folder):

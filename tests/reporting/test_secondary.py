@@ -50,8 +50,8 @@ def results(tmp_path):
 
 def test_a_larger_step_is_told_with_and_without_the_clip(results):
     assert secondary_parts(results, "decide")["A larger step"] == [
-        "At step size 1e-4 the clip acts on 0.1 % of the tokens after the first update of a rollout batch, 5.0 times the "
-        "share at the study's own step.",
+        "At step size 1e-4 the clip acts on 0.1 % of the tokens after the first update of a rollout batch, 5.0 times "
+        "the share at the study's own step.",
         "There a random reward changed the accuracy of qwen-like by -10.0 points with the clip, a loss, and by +1.0 "
         "points without it, too little to tell from chance.",
         "Against the same 8 seeds without the clip, its share of code differs by +25.0 points, towards code.",

@@ -18,7 +18,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 from spurious_rewards.generation.attention import NAME as GROUPED
 
 if TYPE_CHECKING:
-    from jaxtyping import Int
+    from jaxtyping import Float, Int
     from torch import Tensor
     from transformers import PreTrainedModel
     from transformers.cache_utils import Cache
@@ -118,3 +118,24 @@ def after_beginning(
         "past_key_values": cache,
         "use_cache": True,
     }
+
+
+def logits_of_rows(
+    model: PreTrainedModel, ids_B_T: Int[Tensor, "batch tokens"], end: int
+) -> tuple[Float[Tensor, "batch rest vocabulary"], int]:
+    """Compute the logits of whole rows, their common beginning read once where the model allows it.
+
+    Args:
+        model: with a head.
+        ids_B_T: token ids, padded on the right if at all, where a causal model cannot see it.
+        end: first column whose logits are asked for.
+
+    Returns:
+        The logits from some column on, at most `end`, and the number of that column.
+    """
+    mask_B_T = torch.ones_like(ids_B_T)
+    n = n_alike(ids_B_T, mask_B_T, end) if end >= LEAST and can_share_beginning(model) else 0
+    if not n:
+        return model(input_ids=ids_B_T, use_cache=False).logits, 0
+    cache = DynamicCache(config=model.config)
+    return model(**after_beginning(model.base_model, cache, ids_B_T, mask_B_T, n)).logits, n

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from spurious_rewards.generation.shared_beginning import logits_of_rows
 from spurious_rewards.mechanism.code_tokens import CodeTokens
 from spurious_rewards.rewards.strategy import uses_code
 
@@ -96,8 +97,9 @@ class CodeTree:
         ids: Tensor = torch.zeros((len(rows), int(lengths.max())), dtype=torch.long)
         for i, row in enumerate(rows):
             ids[i, : len(row)] = torch.tensor(row)
-        logits = model(input_ids=ids.to(next(model.parameters()).device), use_cache=False).logits
-        last = logits[torch.arange(len(rows), device=logits.device), (lengths - 1).to(logits.device)]
+        device = next(model.parameters()).device
+        logits, n = logits_of_rows(model, ids.to(device), int(lengths.min()) - 1)
+        last = logits[torch.arange(len(rows), device=logits.device), (lengths - 1 - n).to(logits.device)]
         return torch.softmax(last.cpu().double() / self.temperature, dim=-1).numpy()
 
     def _becomes(self, path: tuple[int, ...]) -> np.ndarray:

@@ -207,6 +207,7 @@ _SMOLLM2: dict[str, Any] = {
     "clip_modes": "none,two_sided", "train_set": "synthetic_level1", "probe_set": "synthetic_level1_test",
     "prompt_style": "worked_examples", "n_train_problems": 1000, "max_prompt_tokens": 512,
     "min_pairs": 10, "max_pairs": 10, "target_quantity": "entropy", "pairs_per_part": 1,
+    "code_depth": 1,  # its first tokens do not choose the strategy: P(code) is beyond the bound of the log-odds
 }  # fmt: skip
 SIZES: dict[str, dict[str, Any]] = {
     "smollm2": _SMOLLM2,

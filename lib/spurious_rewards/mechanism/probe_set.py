@@ -22,8 +22,8 @@ A policy's value is the mean over problems. `move_bin{i}` is the mean of log π 
 
 The accuracy's bias is of order 1/K per problem, and few effective answers make it worthless: tables mark cells by the
 median `ess`. All tokens count at the temperature of the rollouts. A pass over `ROWS_PER_PASS` answers is reduced before
-the next begins; of the checkpoint the whole distribution is held if it has at most `HELD_NUMBERS` numbers (organisms),
-else a copy of the checkpoint gives it again, pass by pass.
+the next begins; of the checkpoint the whole distribution is held if it has at most `HELD_NUMBERS` numbers, else a copy
+of the checkpoint gives it again, pass by pass. What all rows begin with is read once (`generation.shared_beginning`).
 
 Usage: `probe = ProbeSet.sample(config, model, tokenizer); probe.measure(model).scalars()`.
 """
@@ -42,6 +42,7 @@ import torch
 
 from spurious_rewards.data.problem_sets import load_problems
 from spurious_rewards.generation.engine import Sampling
+from spurious_rewards.generation.shared_beginning import logits_of_rows
 from spurious_rewards.generation.transformers_engine import TransformersEngine
 from spurious_rewards.mechanism.code_tokens import CodeTokens
 from spurious_rewards.mechanism.code_tree import CodeTree
@@ -56,8 +57,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ROWS_PER_PASS = 64
-HELD_NUMBERS = 2**26
-"""Numbers of the checkpoint's distributions that are kept in memory: 256 MB."""
+HELD_NUMBERS = 2**28
+"""Numbers of the checkpoint's distributions that are kept in memory: 1 GB."""
 
 
 @dataclass(frozen=True)
@@ -218,9 +219,9 @@ class ProbeSet:
     @torch.no_grad()
     def _log_probs(self, model: Any, ids: Int[Tensor, "B T"], predicts: Tensor) -> Float[Tensor, "N V"]:
         """Return log π at the answer tokens of one pass, where the model is."""
-        device = next(model.parameters()).device
-        logits = model(input_ids=ids.to(device), use_cache=False).logits
-        logits = logits[predicts.to(logits.device)]
+        first = int(predicts.any(dim=0).int().argmax())
+        logits, n = logits_of_rows(model, ids.to(next(model.parameters()).device), first)
+        logits = logits[predicts[:, n:].to(logits.device)]
         return torch.log_softmax(logits.float() / self.temperature, dim=-1)
 
     def _chosen(self, logp_N_V: Float[Tensor, "N V"], k: int) -> Float[Tensor, " N"]:
