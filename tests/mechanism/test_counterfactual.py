@@ -12,6 +12,7 @@ import torch
 from spurious_rewards.errors import InputError
 from spurious_rewards.mechanism import counterfactual
 from spurious_rewards.mechanism.__main__ import main
+from spurious_rewards.mechanism.code_tree import logit
 from spurious_rewards.mechanism.counterfactual_config import CounterfactualConfig, configs
 from spurious_rewards.mechanism.effects import half_width, over_signs, unpaired
 from spurious_rewards.mechanism.replay import Arms, _hash, _repeat_exactly
@@ -283,6 +284,11 @@ def test_antithetic_run_averages_over_the_signs_and_keeps_the_noise(runs_dir):
     assert drift["code_logit", "none"] == pytest.approx((mean["none"] - start).mean(), abs=1e-5)
     assert drift["code_logit", "two_sided"] == pytest.approx(row["effect"], abs=1e-5)
     assert drift["code_logit", "curvature"] == pytest.approx(curvature["change"].iloc[0], abs=1e-5)
+    never = [np.full(4, logit(np.array(0.0)), dtype=np.float32)]
+    of_words = replace(records, checkpoints=records.checkpoints.assign(code_logits=never))
+    assert set(records.tables("t")) == {"t", "t_drift"} and set(of_words.tables("t")) == {"t"}, (
+        "no code, no drift of it"
+    )
 
 
 @pytest.mark.skipif(not (RESULTS / "manifests/mechanism/antithetic.json").is_file(), reason="not run yet")

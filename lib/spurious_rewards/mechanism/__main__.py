@@ -72,9 +72,9 @@ def counterfactual(
         out: folder that gets tables/, records/ and manifests/.
     """
     from spurious_rewards.mechanism import counterfactual as experiment
-    from spurious_rewards.mechanism.counterfactual_config import configs
+    from spurious_rewards.mechanism.counterfactual_config import TABLES, configs
 
-    name = "counterfactual" if size == "one-sign" else size
+    name = TABLES.get(size, size)
     folders = []
     for config in configs(size, settings, model, prompt_style, max_pairs):
         folders.append(experiment.run(config))

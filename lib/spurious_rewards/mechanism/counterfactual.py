@@ -278,8 +278,12 @@ class PairRecords:
         return effects(self.pairs, self.problems, self.checkpoints, self.levels)
 
     def tables(self, name: str) -> dict[str, pd.DataFrame]:
-        """Compute the tables of these records: `name` (see `effects`) and, of antithetic pairs, the drift."""
-        if "code_noise" not in self.levels:
+        """Compute the tables of these records: `name` (see `effects`) and, of antithetic pairs, the drift of code.
+
+        A model of which no problem's log-odds of code are within their bounds has no such drift.
+        """
+        at_bound = all(bounded_share(np.asarray(logits)) == 1 for logits in self.checkpoints["code_logits"])
+        if "code_noise" not in self.levels or at_bound:
             return {name: self.effects()}
         drift = "drift" if name == "antithetic" else f"{name}_drift"
         return {name: self.effects(), drift: drift_table(self.levels, self.checkpoints, self.pairs)}

@@ -234,3 +234,5 @@ SIZES: dict[str, dict[str, Any]] = {
 """Fields by which a size differs from the defaults, with its settings and models. `antithetic` and `one-sign` are the
 committed ones, `smollm2` and `smollm2-bf16` those of a model that nobody here made; `notebook` has a few pairs; `tiny`
 asks whether it works at all with a model."""
+TABLES = {"one-sign": "counterfactual", "smollm2": "antithetic_smollm2", "smollm2-bf16": "antithetic_smollm2_bf16"}
+"""Size → its table in results/tables/mechanism, where that has another name."""

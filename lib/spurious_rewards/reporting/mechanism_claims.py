@@ -26,10 +26,14 @@ import pandas as pd
 
 from spurious_rewards.evaluation.statistics import Interval
 from spurious_rewards.evaluation.verdicts import CONTRADICTED, SUPPORTED, UNDECIDED
+from spurious_rewards.mechanism.counterfactual_config import TABLES
 from spurious_rewards.mechanism.questions import LIKELIER, questions_table
 from spurious_rewards.reporting.words import p_words
 
-NAMES = "bandit_map bandit_bins counterfactual antithetic drift decision dose_response dose_counterfactual".split()
+NAMES = (
+    "bandit_map", "bandit_bins", "antithetic", *TABLES.values(), "drift", "decision", "dose_response",
+    "dose_counterfactual",
+)  # fmt: skip
 """Tables in results/tables/mechanism that may be there."""
 VERDICTS = {1: SUPPORTED, 0: UNDECIDED, -1: CONTRADICTED}
 QUESTIONS = {

@@ -22,9 +22,9 @@ from spurious_rewards.reporting.evidence import is_variant
 from spurious_rewards.reporting.figures import PREFER_CODE
 from spurious_rewards.reporting.overview import CLIP_ON_OFF, DECISIVE, ending, ending_of, row_of_test
 from spurious_rewards.reporting.protocol import protocol_of
-from spurious_rewards.reporting.secondary import AWAY, BOTH, RANDOM, TOWARDS, arm_row, secondary_parts
+from spurious_rewards.reporting.secondary import AWAY, BOTH, NEITHER, RANDOM, TOWARDS, arm_row, secondary_parts
 from spurious_rewards.reporting.training_claims import WITHOUT
-from spurious_rewards.reporting.words import seeds_words, setting_words, settings_in
+from spurious_rewards.reporting.words import STEP, seeds_words, setting_words, settings_in
 
 WHY = (
     "With a coin for a reward, pushing an answer up is as likely as pushing it down, so only two things can leave a "
@@ -198,6 +198,26 @@ def _language_model(results: Path) -> Iterator[str]:
             f"Rewarded for code alone it writes code in {100 * row['code']:.0f} % of its answers, and "
             f"{100 * row['accuracy']:.1f} % are right."
         )
+    yield from _pairs_of_smollm2(results)
+
+
+def _pairs_of_smollm2(results: Path) -> Iterator[str]:
+    """Say what one rollout batch of coins does to SmolLM2's answers in each precision, and what the clip adds."""
+    for name, precision in (("antithetic_smollm2", "single precision"), ("antithetic_smollm2_bf16", "bf16")):
+        path = results / "tables" / "mechanism" / f"{name}.csv"
+        table = pd.read_csv(path) if path.is_file() else pd.DataFrame({"quantity": []})
+        table = table[table["quantity"].eq("entropy")]
+        for rate, rows in table.groupby("learning_rate") if len(table) else ():
+            arms = rows.set_index("clip_mode")
+            if not {BOTH, NEITHER} <= set(arms.index):
+                continue
+            none, clip = arms.loc[NEITHER], arms.loc[BOTH]
+            yield (
+                f"At {setting_words(STEP, rate)} in {precision}, one rollout batch of coins, as it fell and turned "
+                f"over, moves the entropy of its answers by {plain(none['change'])} nats without any clip, "
+                f"{ending(none['change_low'], none['change_high'], 'a rise', 'a fall')}; the clip adds "
+                f"{plain(clip['effect'])}, {ending(clip['effect_low'], clip['effect_high'], 'a rise', 'a fall')}."
+            )
 
 
 def _foretold(results: Path, study: str, part: str) -> list[dict[Any, Any]]:

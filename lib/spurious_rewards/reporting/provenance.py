@@ -39,6 +39,8 @@ PROGRAM = ".venv/bin/python -m spurious_rewards."
 COMMANDS = {
     "antithetic": f"{PROGRAM}mechanism counterfactual --size antithetic --model qwen-like,one-token "
     '--settings "adamw 3e-05,adamw 0.0003" --max-pairs 40 --out results',
+    "antithetic_smollm2": f"{PROGRAM}mechanism counterfactual --size smollm2 --settings 'adamw 1e-05' --out results",
+    "antithetic_smollm2_bf16": f"{PROGRAM}mechanism counterfactual --size smollm2-bf16 --out results",
     "bandit_bins": f"{PROGRAM}mechanism map --size committed --only-bins --out results",
     "bandit_grid": f"{PROGRAM}reporting.bandit_grid --out results",
     "bandit_map": f"{PROGRAM}mechanism map --size committed --out results",

@@ -30,6 +30,7 @@ from spurious_rewards.command_line import command
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.coverage import coverage_table
 from spurious_rewards.mechanism import counterfactual, dose_response
+from spurious_rewards.mechanism.counterfactual_config import TABLES
 from spurious_rewards.mechanism.questions import questions_table
 from spurious_rewards.reporting import collect
 from spurious_rewards.reporting.mechanism_claims import mechanism_tables
@@ -110,7 +111,7 @@ def rebuilt(results: Path) -> Iterator[tuple[str, str]]:
 
 def _of_mechanism(results: Path, tables: dict[str, pd.DataFrame]) -> Iterator[tuple[str, str]]:
     """Return the mechanism's tables that its records make, and the table of questions."""
-    for name in ("counterfactual", "antithetic"):
+    for name in ("antithetic", *TABLES.values()):
         if name in tables:
             for part, table in counterfactual.PairRecords.committed(name, results).tables(name).items():
                 yield f"tables/mechanism/{part}.csv", csv_text(table)
