@@ -96,26 +96,22 @@ def _whitened(zero_variance: float, weight: np.ndarray, spread: np.ndarray, odd:
     return Moments(zero_variance, float(alive.sum()), mu, third)
 
 
-def law(
-    group_size: int, gamma: float, ddof: int = 1, scale: str = "std", epsilon: float = 0.0
-) -> tuple[np.ndarray, np.ndarray]:
+def law(group_size: int, gamma: float, epsilon: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """Return the distribution of one rollout's advantage: its values and their probabilities, both of shape [2(G+1)].
 
-    Entry 2k is the rewarded and entry 2k+1 the unrewarded rollout of a group with k rewards.
+    Entry 2k is the rewarded and entry 2k+1 the unrewarded rollout of a group with k rewards. Advantages are divided by
+    the standard deviation with n − 1 in its denominator, as in TRL.
 
     Args:
         group_size: G.
         gamma: probability of reward 1.
-        ddof: see `moments`.
-        scale: see `moments`.
         epsilon: added to the standard deviation (TRL 1e-4, released code 1e-9, closed forms 0).
     """
-    _check(group_size, gamma, ddof, scale)
+    _check(group_size, gamma, ddof=1, scale="std")
     k = np.arange(group_size + 1)
     p = k / group_size
-    std = np.sqrt(p * (1 - p) * group_size / (group_size - ddof))
-    divisor = np.ones_like(p) if scale == "none" else np.where(std > 0, std + epsilon, 1.0)
-    mixed = std > 0
+    std = np.sqrt(p * (1 - p) * group_size / (group_size - 1))
+    divisor, mixed = np.where(std > 0, std + epsilon, 1.0), std > 0
     values = np.stack([np.where(mixed, (1 - p) / divisor, 0.0), np.where(mixed, -p / divisor, 0.0)], axis=1)
     weight = stats.binom.pmf(k, group_size, gamma)
     return values.ravel(), (weight[:, None] * np.stack([p, 1 - p], axis=1)).ravel()

@@ -22,6 +22,7 @@ from spurious_rewards.errors import InputError
 N_PROBLEMS = 25
 MAX_PROMPT = 600  # characters of a prompt that are shown, from its end
 MAX_TEXT = 4000  # characters of an answer that are shown
+LINE = 85  # characters of a line in the answer column
 _ROW = 17  # pixels of a line of text
 _WIDTHS = (130, 160, 90, 560)
 _DETAILS = {
@@ -160,10 +161,10 @@ def wrapped(text: str, width: int) -> str:
     return "<br>".join(plain(piece) for piece in pieces)
 
 
-def lines(text: str, width: int = 85) -> int:
+def lines(text: str) -> int:
     """Estimate how many lines a text takes in the answer column.
 
     >>> lines("short"), lines("x" * 100 + "\\ny")
     (3, 3)
     """
-    return max(3, sum(max(1, -(-len(line) // width)) for line in text[:MAX_TEXT].split("\n")))
+    return max(3, sum(max(1, -(-len(line) // LINE)) for line in text[:MAX_TEXT].split("\n")))

@@ -46,6 +46,8 @@ SCALES = {"code_frequency": 100}
 """Factor of what is drawn in percent."""
 LEAST_POINTS = 3
 """Rollout batches below which a curve over training says nothing."""
+MOST_ENTRIES = 6
+"""Entries of a legend that can be told apart."""
 CHANGES = {"accuracy_change": "accuracy, points", "code_change": "share of code, points"}
 
 
@@ -393,14 +395,14 @@ def all_figures(records: Records) -> dict[str, go.Figure]:
     return {name: figure for name, figure in found.items() if figure is not None}
 
 
-def check_legends(figures: Mapping[str, go.Figure], most: int = 6) -> None:
+def check_legends(figures: Mapping[str, go.Figure]) -> None:
     """Refuse figures whose legend is too long to be read.
 
     Raises:
-        InputError: a legend has more entries than `most`.
+        InputError: a legend has more than `MOST_ENTRIES` entries.
     """
     for name, figure in figures.items():
         traces: Any = figure.data
         entries = [trace for trace in traces if trace.showlegend is not False and trace.name]
-        if len(entries) > most:
+        if len(entries) > MOST_ENTRIES:
             raise InputError(f"The legend of figure {name} has {len(entries)} entries; split it into panels.")

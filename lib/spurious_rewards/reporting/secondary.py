@@ -65,7 +65,7 @@ def secondary_parts(results: Path, study: str) -> dict[str, list[str]]:
     return {part: list(sentences) for part, sentences in parts.items()}
 
 
-def _of_coin(effects: pd.DataFrame, protocol: Protocol) -> list[dict[str, Any]]:
+def _of_coin(effects: pd.DataFrame, protocol: Protocol) -> list[dict[Any, Any]]:
     """Return the rows of the fair coin, with seeds enough for limits, that differ from the study's in step and clip."""
     rows = effects[effects["reward"].eq("random") & effects["gamma"].eq(0.5)]
     rows = rows[rows["n_seeds"].ge(SEEDS_FOR_A_VERDICT)]

@@ -65,8 +65,9 @@ class FastGRPOTrainer(DiagnosedGRPOTrainer):
         self._open: list[Tensor] = []
         super().__init__(*args, **kwargs)
         if fast and not self._is_vlm:
-            policy = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
-            self.head = CompletionHead(policy, self.temperature, self.diagnostics is not None and top1_prob)
+            self.head = CompletionHead(
+                below_adapter(self.model), self.temperature, self.diagnostics is not None and top1_prob
+            )
             # Processes that share weights must run the same passes, and need not have batches that begin alike. A pass
             # that recomputes activations keeps no cache, and log π_old must be computed as the loss is.
             sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
@@ -246,6 +247,11 @@ class CompletionHead:
                 chosen = logits.gather(1, labels[tile].unsqueeze(1)).squeeze(1)
                 gaps.append((logits.amax(dim=1) - chosen).float())
         return torch.cat(gaps) / self.temperature + logp
+
+
+def below_adapter(model: Any) -> Any:
+    """Return the model that LoRA has put its layers into, the same model without an adapter."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _whole(parameter: Any) -> Any:

@@ -16,6 +16,7 @@ from trl.models.utils import disable_gradient_checkpointing
 
 from spurious_rewards.training.advantages import of_sign, whiten
 from spurious_rewards.training.config import RunConfig
+from spurious_rewards.training.fast_trl import below_adapter
 from spurious_rewards.training.rollouts import sample
 from spurious_rewards.training.trainer import ClipGRPOTrainer
 
@@ -60,8 +61,7 @@ class RunTrainer(ClipGRPOTrainer):
     def _generate_single_turn(self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any) -> tuple:
         if self.run.engine != "shared_prefix":
             return super()._generate_single_turn(prompt_ids, *args, **kwargs)
-        model, pad = self.accelerator.unwrap_model(self.model_wrapped), self._tokenizer.pad_token_id
-        model = model.get_base_model() if hasattr(model, "get_base_model") else model  # LoRA's layers are in it
+        model, pad = below_adapter(self.accelerator.unwrap_model(self.model_wrapped)), self._tokenizer.pad_token_id
         # Transformers keeps no cache while it recomputes activations; inside one autocast each weight is cast once
         recompute = disable_gradient_checkpointing(model, self.args.gradient_checkpointing_kwargs)
         with recompute, self.accelerator.autocast():
