@@ -1,4 +1,4 @@
-"""A training run gives the committed bits, on whatever processor runs this test."""
+"""A training run and the pretraining of an organism give the committed bits, on whatever processor runs these tests."""
 
 import json
 import os
@@ -25,16 +25,32 @@ manifest = train(config, progress=False).manifest()
 print(json.dumps({"arithmetic": state()["state"], **manifest["digests"]}))
 """
 
+PRETRAINING = """
+import json, os
+from spurious_rewards.arithmetic import state
+from spurious_rewards.models.organisms.pretrain import pretrain
+from spurious_rewards.models.organisms.recipe import Recipe
+from spurious_rewards.training.digests import weights_digest
+recipe = Recipe(
+    name="tiny", seed=1, hidden_size=64, heads=1, layers=1, intermediate_size=64, corpus_size=300, steps=20,
+    batch_size=24, warmup_steps=5,
+)
+folder = pretrain(recipe, os.environ["SPURIOUS_RUNS_DIR"] + "/tiny", progress=False)
+print(json.dumps({"arithmetic": state()["state"], "weights": weights_digest(folder)}))
+"""
 
-def run(folder: Path, **variables: str) -> dict[str, str]:
-    """Digests of the run in a fresh interpreter, whose arithmetic nothing else has touched."""
+
+def run(folder: Path, program: str) -> dict[str, str]:
+    """Digests of a program in a fresh interpreter, whose arithmetic nothing else has touched."""
     kept = {name: value for name, value in os.environ.items() if name not in (*PINS, VARIABLE)}
-    environment = kept | {"SPURIOUS_RUNS_DIR": str(folder), "OMP_NUM_THREADS": "1"} | variables
-    return json.loads(subprocess.check_output([sys.executable, "-c", RUN], env=environment, text=True).splitlines()[-1])
+    environment = kept | {"SPURIOUS_RUNS_DIR": str(folder), "OMP_NUM_THREADS": "1"}
+    said = subprocess.check_output([sys.executable, "-c", program], env=environment, text=True)
+    return json.loads(said.splitlines()[-1])
 
 
-def test_a_run_has_the_committed_bits(tmp_path):
-    seen = run(tmp_path)
+@pytest.mark.parametrize(("what", "program"), [("training", RUN), ("pretraining", PRETRAINING)])
+def test_it_gives_the_committed_bits(tmp_path, what, program):
+    seen = run(tmp_path, program)
     if seen.pop("arithmetic") != "pinned":
         pytest.skip("the pins do not act here: no AVX2, or another build of torch")
-    assert seen == EXPECTED
+    assert seen == EXPECTED[what]

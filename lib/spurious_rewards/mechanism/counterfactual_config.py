@@ -206,7 +206,7 @@ _SMOLLM2: dict[str, Any] = {
     "settings": (("adamw", 1e-5), ("adamw", 3e-5)), "models": ("smollm2-135m-instruct",),
     "clip_modes": "none,two_sided", "train_set": "synthetic_level1", "probe_set": "synthetic_level1_test",
     "prompt_style": "worked_examples", "n_train_problems": 1000, "max_prompt_tokens": 512,
-    "min_pairs": 10, "max_pairs": 10, "target_quantity": "entropy", "pairs_per_part": 1,
+    "min_pairs": 6, "max_pairs": 6, "target_quantity": "entropy", "pairs_per_part": 1,
     "code_depth": 1,  # its first tokens do not choose the strategy: P(code) is beyond the bound of the log-odds
 }  # fmt: skip
 SIZES: dict[str, dict[str, Any]] = {
