@@ -190,12 +190,15 @@ def test_the_language_model_is_spoken_of_by_its_own_tables(results):
         "chance.",
         "With a random reward and no clip its accuracy changed by −20.0 points in 3 seeds, a loss.",
     ]
-    assert said[4:] == ["Rewarded for code alone it writes code in 100 % of its answers, and 3.8 % are right."]
+    assert said[4:] == [
+        "Rewarded for code alone it writes code in 100 % of its answers, and 3.8 % are right.",
+        "Whether a gain depends on the model (C3) one model cannot say, and no second one was trained on this task.",
+    ]
     pairs = pd.DataFrame({"clip_mode": ["none", "two_sided"] * 2, "quantity": ["entropy"] * 2 + ["kl"] * 2})
     pairs = pairs.assign(learning_rate=1e-5, change=[-0.0012, 0.9, 0.9, 0.9], effect=[math.nan, 0.0003, 0.9, 0.9])
     limits = {f"{name}_{end}": pairs[name] + by for name in ("change", "effect") for end, by in SIDES}
     pairs.assign(**limits).to_csv(results / "tables" / "mechanism" / "antithetic_smollm2_bf16.csv", index=False)
-    assert paragraph(results, "toy")["A language model"][5:] == [
+    assert paragraph(results, "toy")["A language model"][6:] == [
         "At step size 1e-5 in bf16, one rollout batch of coins, as it fell and turned over, moves the entropy of its "
         "answers by −0.0012 nats without any clip, a fall; the clip adds +0.00030, too little to tell from chance."
     ]
