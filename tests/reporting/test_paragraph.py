@@ -192,7 +192,7 @@ def test_the_language_model_is_spoken_of_by_its_own_tables(results):
     ]
     assert said[4:] == [
         "Rewarded for code alone it writes code in 100 % of its answers, and 3.8 % are right.",
-        "Whether a gain depends on the model (C3) one model cannot say, and no second one was trained on this task.",
+        "Whether a gain depends on the model (C3) one model cannot say; no second one was trained on this task.",
     ]
     pairs = pd.DataFrame({"clip_mode": ["none", "two_sided"] * 2, "quantity": ["entropy"] * 2 + ["kl"] * 2})
     pairs = pairs.assign(learning_rate=1e-5, change=[-0.0012, 0.9, 0.9, 0.9], effect=[math.nan, 0.0003, 0.9, 0.9])

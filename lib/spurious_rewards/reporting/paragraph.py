@@ -199,7 +199,7 @@ def _language_model(results: Path) -> Iterator[str]:
             f"{100 * row['accuracy']:.1f} % are right."
         )
     if "model" not in here:  # a column of tables with several
-        yield "Whether a gain depends on the model (C3) one model cannot say, and no second one was trained on this task."
+        yield "Whether a gain depends on the model (C3) one model cannot say; no second one was trained on this task."
     yield from _pairs_of_smollm2(results)
 
 
