@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,8 +76,10 @@ def test_pretraining_is_a_function_of_the_recipe(tmp_path):
     assert read_json(first / "recipe.json") == TINY.to_dict()
 
 
-def test_an_interrupted_pretraining_ends_in_the_same_weights_and_ages(tmp_path, monkeypatch):
-    whole = pretrain(TINY, tmp_path / "whole", ages=(25, 50), progress=False)
+@pytest.mark.parametrize("seed", [0, 1], ids=["AdamW", "fused AdamW"])
+def test_an_interrupted_pretraining_ends_in_the_same_weights_and_ages(tmp_path, monkeypatch, seed):
+    tiny = replace(TINY, seed=seed)
+    whole = pretrain(tiny, tmp_path / "whole", ages=(25, 50), progress=False)
     steps, real = [], pretraining._backward
 
     def killed_at_step_13(*arguments):  # three micro-batches a step
@@ -87,15 +90,15 @@ def test_an_interrupted_pretraining_ends_in_the_same_weights_and_ages(tmp_path, 
 
     monkeypatch.setattr(pretraining, "_backward", killed_at_step_13)
     with pytest.raises(KeyboardInterrupt):
-        pretrain(TINY, tmp_path / "cut", ages=(25, 50), progress=False)
+        pretrain(tiny, tmp_path / "cut", ages=(25, 50), progress=False)
     assert not (tmp_path / "cut").exists() and (tmp_path / "cut-at50").is_dir()
     steps.clear()
-    cut = pretrain(TINY, tmp_path / "cut", ages=(25, 50), progress=False)
+    cut = pretrain(tiny, tmp_path / "cut", ages=(25, 50), progress=False)
     assert len(steps) == 3 * (20 - 13)  # went on behind step 13, 65 % of 20
     for suffix in ("", "-at25", "-at50"):
         one, two = (folder.with_name(folder.name + suffix) / "model.safetensors" for folder in (whole, cut))
         assert sha256_file(one) == sha256_file(two)
-    assert read_json(tmp_path / "cut-at25" / "recipe.json") == {**TINY.to_dict(), "name": "tiny-at25", "age": 25}
+    assert read_json(tmp_path / "cut-at25" / "recipe.json") == {**tiny.to_dict(), "name": "tiny-at25", "age": 25}
     assert len({sha256_file(path) for path in tmp_path.glob("whole*/model.safetensors")}) == 3
     assert not list(tmp_path.glob("*.state.pt")) and not list(tmp_path.glob(".*"))
 
@@ -334,6 +337,11 @@ def test_build_makes_what_is_missing_and_only_that(capsys, tmp_path, monkeypatch
         assert main(["build", "tiny", *arguments]) == 2
         assert "would pretrain tiny" in capsys.readouterr().err
     assert main(["build", "qwen-like-p30", *target]) == 2  # another recipe
+    made = read_json(tmp_path / "built" / "pretraining.json")
+    write_json(tmp_path / "built" / "pretraining.json", {**made, "roots": "exact"})
+    assert main(["build", "tiny", *target]) == 2  # the same recipe, another AdamW
+    write_json(tmp_path / "built" / "pretraining.json", made)
+    assert main(["build", "tiny", *target]) == 0
     monkeypatch.setitem(corpus.FAMILY_WEIGHTS, "gcd", 7)
     assert main(["build", "tiny", *target]) == 2  # the same recipe, another corpus
 

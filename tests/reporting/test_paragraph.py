@@ -74,7 +74,7 @@ def results(tmp_path):
     limits = {"accuracy_change_low": arms["accuracy_change"] - 0.02, "accuracy_change_high": 0.2}
     arms.assign(**limits).to_csv(tmp_path / "tables" / "toy" / "arms.csv")
     inert = {"updates_per_batch": [8, 1], "clip_mode": "two_sided", "accuracy_difference": [0.3, 0.0], "n_seeds": 2}
-    inert |= {"reward": "random", "gamma": 0.5}
+    inert |= {"reward": "random"}
     pd.DataFrame(inert).assign(code_difference=0.0).to_csv(tmp_path / "tables" / "toy" / "clip_effect.csv")
     spread = [("toy", "qwen-like", 3e-5, "spread, with clip", 0.042, 0.03, 0.05, 0.06, 0.049, 0.1)]
     spread += [("toy", "qwen-like", 3e-5, "added by the clip", -0.0005, -0.0016, 0.0006, 0.02, -0.08, 0.13)]
@@ -195,12 +195,15 @@ def test_the_language_model_is_spoken_of_by_its_own_tables(results):
         "Whether a gain depends on the model (C3) one model cannot say; no second one was trained on this task.",
     ]
     pairs = pd.DataFrame({"clip_mode": ["none", "two_sided"] * 2, "quantity": ["entropy"] * 2 + ["kl"] * 2})
-    pairs = pairs.assign(learning_rate=1e-5, change=[-0.0012, 0.9, 0.9, 0.9], effect=[math.nan, 0.0003, 0.9, 0.9])
+    pairs = pairs.assign(
+        learning_rate=1e-5, n_pairs=6, change=[-0.0012, 0.9, 0.9, 0.9], effect=[math.nan, 0.0003, 0.9, 0.9]
+    )
     limits = {f"{name}_{end}": pairs[name] + by for name in ("change", "effect") for end, by in SIDES}
     pairs.assign(**limits).to_csv(results / "tables" / "mechanism" / "antithetic_smollm2_bf16.csv", index=False)
     assert paragraph(results, "toy")["A language model"][6:] == [
-        "At step size 1e-5 in bf16, one rollout batch of coins, as it fell and turned over, moves the entropy of its "
-        "answers by −0.0012 nats without any clip, a fall; the clip adds +0.00030, too little to tell from chance."
+        "At step size 1e-5 in bf16, one rollout batch, replayed with its coins as they fell and turned over, moves the "
+        "entropy of its tokens by −0.0012 nats without clip, a fall.",
+        "There the clip adds +0.00030 nats in 6 such pairs, too little to tell from chance.",
     ]
 
 

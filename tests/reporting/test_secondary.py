@@ -5,8 +5,6 @@ import pytest
 
 from spurious_rewards.reporting.secondary import secondary_parts
 
-LIMITS = ("accuracy_difference", "code_difference")
-
 
 @pytest.fixture
 def results(tmp_path):
@@ -25,7 +23,7 @@ def results(tmp_path):
     names = ["reward", "learning_rate", "clip_mode", "n_seeds", "code_difference", "code_difference_low"]
     effects = pd.DataFrame(effects, columns=[*names, "rollout_batches"])
     effects = effects.assign(gamma=0.5, model="qwen-like", code_difference_high=effects["code_difference"] + 0.02)
-    effects.assign(updates_per_batch=8).to_csv(folder / "clip_effect.csv")
+    effects.assign(updates_per_batch=8, temperature=0.0, prompt_style="organism").to_csv(folder / "clip_effect.csv")
     arms = [
         ("random γ=0.5, two_sided", 3e-5, 100, 0.9, 0.0002),
         ("random γ=0.5, two_sided", 1e-4, 100, -0.1, 0.001),
@@ -50,16 +48,16 @@ def results(tmp_path):
 
 def test_a_larger_step_is_told_with_and_without_the_clip(results):
     assert secondary_parts(results, "decide")["A larger step"] == [
-        "At step size 1e-4 the clip acts on 0.1 % of the tokens after the first update of a rollout batch, 5.0 times "
-        "the share at the study's own step.",
+        "At step size 1e-4 the clip acts on 0.1 % of qwen-like's tokens after the first update of a rollout batch, 5.0 "
+        "times the share at the study's own step.",
         "There a random reward changed the accuracy of qwen-like by -10.0 points with the clip, a loss, and by +1.0 "
         "points without it, too little to tell from chance.",
         "Against the same 8 seeds without the clip, its share of code differs by +25.0 points, towards code.",
     ]
 
 
-def test_each_side_of_the_clip_is_told_at_the_step_and_length_of_the_study(results):
-    assert secondary_parts(results, "decide")["One side of the clip"] == [
+def test_other_clips_are_told_at_the_step_and_length_of_the_study(results):
+    assert secondary_parts(results, "decide")["Other ways to clip"] == [
         "With the upper clip only, the share of code of qwen-like differs by +2.0 points from the same 8 seeds "
         "without any clip, towards code.",
         "With the lower clip only, the share of code of qwen-like differs by -3.0 points from the same 8 seeds "
@@ -72,4 +70,15 @@ def test_without_another_step_nothing_is_said_of_one(results):
     effects = pd.read_csv(path)
     effects[effects["learning_rate"].eq(3e-5)].drop(columns="learning_rate").to_csv(path)
     parts = secondary_parts(results, "decide")
-    assert parts["A larger step"] == [] and len(parts["One side of the clip"]) == 2
+    assert parts["A larger step"] == [] and len(parts["Other ways to clip"]) == 2
+
+
+def test_a_study_without_a_step_of_its_own_or_without_seeds_says_nothing(results):
+    folder = results / "tables"
+    (folder / "decide").rename(folder / "organism")
+    parts = secondary_parts(results, "organism")
+    assert parts["A larger step"] == parts["Other ways to clip"] == []
+    (folder / "organism").rename(folder / "decide")
+    path = folder / "decide" / "clip_effect.csv"
+    pd.read_csv(path).assign(n_seeds=1).to_csv(path)
+    assert not any(secondary_parts(results, "decide").values())

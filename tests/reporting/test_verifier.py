@@ -69,7 +69,6 @@ def test_sentences_are_of_the_verifiers_nearest_to_a_coin(tmp_path):
     table.to_csv(folder / "verifier_quality.csv")
     effects = {
         "reward": [NOISY, NOISY, "random"],
-        "gamma": 0.5,
         "accuracy_difference_low": [0.1, -0.1, 0.1],
         "clip_mode": "two_sided",
     }

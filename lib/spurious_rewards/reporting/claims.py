@@ -23,7 +23,7 @@ from spurious_rewards.evaluation.statistics import Interval
 from spurious_rewards.evaluation.verdicts import CONTRADICTED, NOT_RUN, SUPPORTED, UNDECIDED, judge
 from spurious_rewards.reporting import reasoning_tables
 from spurious_rewards.reporting.collect import Records
-from spurious_rewards.reporting.evidence import MODEL, SETTING, Evidence
+from spurious_rewards.reporting.evidence import MODEL, SETTING, Evidence, is_variant
 from spurious_rewards.reporting.mechanism_claims import mechanism_findings
 from spurious_rewards.reporting.protocol import protocol_of
 from spurious_rewards.reporting.training_claims import WITHOUT, claim_rows, claim_tests, counted
@@ -152,7 +152,7 @@ def code_is_better(evidence: Evidence) -> dict[str, Any] | None:
         return None
     model = base["model"].iloc[0]
     [expected] = [sign for sign, names in CODE_ADVANTAGE.items() if model.startswith(names)] or [0]
-    if not expected:  # the paper says nothing of this model
+    if not expected or is_variant(model):  # the paper says nothing of this model, or it is beside its recipe
         return None
     base = base[base["engine"] == base["engine"].iloc[0]]
     code, language = (base[base["uses_code"].astype(bool) == flag]["correct"].astype(bool) for flag in (True, False))

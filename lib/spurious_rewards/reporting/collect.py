@@ -139,8 +139,8 @@ def collect(profile: str) -> Records:
 def check_one_checkpoint(manifests: dict[str, dict[str, Any]]) -> None:
     """Check that trainings of one model began from the same weights, where their manifests tell which.
 
-    An organism that is built on another make of processor has other weights under the same name. Older manifests, and
-    those of evaluations, do not tell.
+    An organism of seed 0 that is built on another make of processor has other weights under the same name. Older
+    manifests, and those of evaluations, do not tell.
 
     Raises:
         InputError: there are two checkpoints of a model; the sentence names a training of each.

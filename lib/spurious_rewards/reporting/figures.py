@@ -8,7 +8,7 @@ Usage: `show(outcomes(records))` in a notebook; `all_figures(records)` in the re
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from spurious_rewards.reporting.arms import BASE, arm_name, cell_columns
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.drawing import ROW_PIXELS, ZERO, all_labels, error_bar, panels, show, style, write
 from spurious_rewards.reporting.evidence import WITHIN
+from spurious_rewards.reporting.protocol import protocol_of
 from spurious_rewards.reporting.tables import arms
 from spurious_rewards.reporting.verifier import verifier_figure
 from spurious_rewards.reporting.words import (
@@ -48,12 +49,23 @@ LEAST_POINTS = 3
 """Rollout batches below which a curve over training says nothing."""
 MOST_ENTRIES = 6
 """Entries of a legend that can be told apart."""
+TITLE_ROOM = 140
+"""Characters of the titles of panels that fit side by side."""
 CHANGES = {"accuracy_change": "accuracy, points", "code_change": "share of code, points"}
 
 
 def panel_columns(records: Records) -> list[str]:
     """Name the fields of training that tell panels apart: all in which the arms differ, but reward, γ and clip mode."""
     return [name for name in records.arm_columns() if name not in WITHIN]
+
+
+def longest_line(titles: Sequence[str]) -> int:
+    """Return the characters of the longest line of titles of panels.
+
+    >>> longest_line(["<b>one</b><br>three", "<b>four</b>"])
+    5
+    """
+    return max(len(line) for title in titles for line in re.sub("</?b>", "", title).split("<br>"))
 
 
 def panel_words(row: pd.Series | Mapping[str, object], columns: list[str]) -> str:
@@ -252,8 +264,7 @@ def trajectories(records: Records, column: str) -> go.Figure | None:
     plainest = [len(settings_told({name: row[name] for name in said})) for row, _ in first_of]
     order = sorted(range(len(groups)), key=lambda i: (plainest[i], -first_of[i][1]))  # the ablation first
     groups, titles = [groups[i] for i in order], [titles[i] for i in order]
-    longest = max(len(line) for title in titles for line in re.sub("</?b>", "", title).split("<br>"))
-    across = max(1, min(4, len(groups), 140 // longest))  # titles of neighbours must not overlap
+    across = max(1, min(4, len(groups), TITLE_ROOM // longest_line(titles)))
     figure, height = panels(titles, across, 130, shared_yaxes=True, shared_xaxes=False)
     shown = set()
     for i, (_, runs) in enumerate(groups):
@@ -293,9 +304,9 @@ def clip_by_update(records: Records) -> go.Figure | None:
     columns = panel_columns(records)
     keys = list(dict.fromkeys(["model", *columns]))
     groups = list(runs.groupby(keys, sort=False))
-    across = min(3, len(groups))
     titles = [panel_words(dict(zip(keys, key, strict=True)), columns) for key, _ in groups]
     titles = [f"<b>{title.replace(', ', '</b><br>', 1)}" if ", " in title else f"<b>{title}</b>" for title in titles]
+    across = max(1, min(3, len(groups), TITLE_ROOM // longest_line(titles)))
     figure, height = panels(titles, across, 190, horizontal_spacing=0.08)
     shown = set()
     for i, (_, here) in enumerate(groups):
@@ -307,7 +318,7 @@ def clip_by_update(records: Records) -> go.Figure | None:
             joined = len(means) == means.index.max() - means.index.min() + 1
             figure.add_scatter(
                 x=means.index, y=100 * means, mode="lines+markers" if joined else "markers", legendgroup=mode,
-                name=f"{clip_words(mode)}: clipped" if clipped else f"{clip_words(mode)}: would be clipped",
+                name=clip_words(mode),
                 line={"color": clip_colour(mode), "dash": "solid" if clipped else "dot"}, showlegend=mode not in shown,
                 marker={"size": 9, "symbol": "circle" if clipped else "circle-open"},
                 row=1 + i // across, col=1 + i % across,
@@ -317,7 +328,8 @@ def clip_by_update(records: Records) -> go.Figure | None:
     figure.update_xaxes(title_text="update within its rollout batch", row=1 + (len(groups) - 1) // across)
     figure.update_yaxes(title_text="tokens, %", col=1, rangemode="tozero")
     n = runs.groupby([*keys, "clip_mode"]).size()
-    note = f"random reward, γ = 0.5; mean of the seeds, {seeds_words(int(n.min()), int(n.max()))} per line"
+    note = "random reward, γ = 0.5; dotted: what a clip would catch; mean of the seeds, "
+    note += f"{seeds_words(int(n.min()), int(n.max()))} per line"
     return style(figure, "The clip does nothing at the first update of a rollout batch", height, note)
 
 
@@ -325,6 +337,10 @@ PAPER_CONDITIONS = {"clip_enabled": "two_sided", "clip_disabled_in_loss": "none"
 PREFER_CODE = ("qwen-like", "one-token")
 """Organisms that prefer code, as the model does that the paper's claims are about; C3 is about the others too."""
 PAPER_STEPS = ("step0", "at50", "at100", "last")
+
+
+def _without(values: Mapping[str, object], *names: str) -> dict[str, object]:
+    return {name: value for name, value in values.items() if name not in names}
 
 
 def paper_curves() -> pd.DataFrame:
@@ -341,18 +357,27 @@ def beside_the_paper(records: Records) -> go.Figure | None:
     if runs.empty:
         return None
     runs = runs[(runs["reward"] == "random") & (runs["gamma"] == 0.5)]
+    runs = runs[runs["clip_mode"].isin(PAPER_CONDITIONS.values())]
     others = list(dict.fromkeys(["model", *panel_columns(records)]))
     found = [key for key, some in runs.groupby(others, sort=False) if {"two_sided", "none"} <= set(some["clip_mode"])]
-    told = {key: settings_told(dict(zip(others[1:], key[1:], strict=True))) for key in found}
-    # settings nearest the default first, and of these the models that prefer code, as the paper's does
-    settings = sorted(found, key=lambda key: (len(told[key]), str(key[0]) not in PREFER_CODE))
+    values = {key: dict(zip(others, key, strict=True)) for key in found}
+    counted = protocol_of(records.profile).settings
+
+    # what the verdicts are about first, then settings nearest the default, and the models that prefer code, as the
+    # paper's does
+    def place(key: tuple[object, ...]) -> tuple[bool, int, bool]:
+        beside = any(values[key].get(name, allowed[0]) not in allowed for name, allowed in counted.items())
+        return beside, len(settings_told(_without(values[key], "model"))), values[key]["model"] not in PREFER_CODE
+
+    settings = sorted(found, key=place)
     if not settings:
         return None
     left_out = len(found) - len(settings[:3])
     settings = settings[:3]
     paper = paper_curves().query("figure == 'Fig11' and kind == 'smooth' and metric == 'code frequency'")
     titles = ["<b>Qwen2.5-Math-7B</b><br>paper, Figure 11"]
-    titles += [", ".join([f"<b>{key[0]}</b><br>ours", *told[key]]) for key in settings]
+    told = [settings_told(_without(values[key], "model", "rollout_batches")) for key in settings]  # the axis shows it
+    titles += [", ".join([f"<b>{key[0]}</b><br>ours", *words]) for key, words in zip(settings, told, strict=True)]
     figure, height = panels(titles, len(titles), 230, shared_yaxes=True)
     for curve in paper[paper["condition"].isin(PAPER_CONDITIONS)].to_dict("records"):
         x = zip([0, 50, 100, curve["last_step"]], PAPER_STEPS, strict=True)

@@ -215,11 +215,12 @@ def _pairs_of_smollm2(results: Path) -> Iterator[str]:
                 continue
             none, clip = arms.loc[NEITHER], arms.loc[BOTH]
             yield (
-                f"At {setting_words(STEP, rate)} in {precision}, one rollout batch of coins, as it fell and turned "
-                f"over, moves the entropy of its answers by {plain(none['change'])} nats without any clip, "
-                f"{ending(none['change_low'], none['change_high'], 'a rise', 'a fall')}; the clip adds "
-                f"{plain(clip['effect'])}, {ending(clip['effect_low'], clip['effect_high'], 'a rise', 'a fall')}."
+                f"At {setting_words(STEP, rate)} in {precision}, one rollout batch, replayed with its coins as they "
+                f"fell and turned over, moves the entropy of its tokens by {plain(none['change'])} nats without "
+                f"clip, {ending(none['change_low'], none['change_high'], 'a rise', 'a fall')}."
             )
+            said = ending(clip["effect_low"], clip["effect_high"], "a rise", "a fall")
+            yield f"There the clip adds {plain(clip['effect'])} nats in {none['n_pairs']} such pairs, {said}."
 
 
 def _foretold(results: Path, study: str, part: str) -> list[dict[Any, Any]]:

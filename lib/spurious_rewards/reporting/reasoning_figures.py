@@ -27,7 +27,7 @@ SWITCH_NAMES = {"CC": "code → code", "CL": "code → language", "LC": "languag
 SWITCH_COLOURS = {"CC": "#0072b2", "CL": "#e69f00", "LC": "#009e73", "LL": "#8a94a0"}
 STRATEGIES = (("code", "with code", "#0072b2", "circle"), ("language", "without code", "#e69f00", "square"))
 MOST_ROWS = 40
-"""Rows of a figure that a reader can hold; further arms are in the table."""
+"""Rows of a figure that a reader can hold."""
 
 
 def all_figures(records: Records) -> dict[str, go.Figure]:
@@ -59,6 +59,15 @@ def row_labels(table: pd.DataFrame) -> list[str]:
     return labels
 
 
+def plainest(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Return the `MOST_ROWS` arms with the fewest settings of their own, in order, and what to say of the rest."""
+    told = [setting_of_arm(str(arm)).count(", ") for arm in table["arm"]] if len(table) else []
+    places = sorted(sorted(range(len(table)), key=lambda i: told[i])[:MOST_ROWS])
+    left_out = len(table) - len(places)
+    words = f"; {left_out} more arm{'s are' if left_out > 1 else ' is'} in the table" if left_out else ""
+    return table.iloc[places].reset_index(drop=True), words
+
+
 def problems_words(table: pd.DataFrame) -> str:
     """Say how many problems a table rests on, of each benchmark where they differ.
 
@@ -76,7 +85,7 @@ def strategy_figure(records: Records) -> go.Figure | None:
     """Draw Table 1: accuracy of the answers with and without code, by arm; the larger a point, the more answers."""
     table = reasoning_tables.strategies(records)
     table = table[table["temperature"] == 0] if len(table) and (table["temperature"] == 0).any() else table
-    table = table.head(MOST_ROWS)
+    table, left_out = plainest(table)
     if table.empty:
         return None
     figure, height = panels([""], 1, ROW_PIXELS * len(table) + 14)
@@ -88,7 +97,7 @@ def strategy_figure(records: Records) -> go.Figure | None:
             marker={"color": colour, "symbol": symbol, "size": 5 + 9 * table[f"n_{name}"] / table["n_answers"]},
         )  # fmt: skip
     figure.update_xaxes(title_text="accuracy of these answers, %")
-    note = f"{problems_words(table)}; size: share of the answers; lines: 95 % limits over problems"
+    note = f"{problems_words(table)}; size: share of the answers; lines: 95 % limits over problems{left_out}"
     return style(figure, "Accuracy with and without code", height, note)
 
 
@@ -97,7 +106,7 @@ def switch_figure(records: Records) -> go.Figure | None:
     table = reasoning_tables.switches(records)
     if table.empty:
         return None
-    total = table.drop_duplicates(["arm", "benchmark"]).head(MOST_ROWS).reset_index(drop=True)
+    total, left_out = plainest(table.drop_duplicates(["arm", "benchmark"]))
     position = {(row["arm"], row["benchmark"]): i for i, row in total.iterrows()}
     figure, height = panels([""], 1, ROW_PIXELS * len(total) + 14)
     all_labels(figure, row_labels(total), 1, 1)
@@ -116,7 +125,7 @@ def switch_figure(records: Records) -> go.Figure | None:
     figure.add_vline(0, line=ZERO)
     figure.update_xaxes(title_text="points of accuracy")
     figure.update_layout(barmode="relative")
-    note = f"greedy answers, {problems_words(total)}; limits over seeds and problems"
+    note = f"greedy answers, {problems_words(total)}; limits over seeds and problems{left_out}"
     return style(figure, "Change of accuracy by switch of strategy, before → after training", height, note)
 
 

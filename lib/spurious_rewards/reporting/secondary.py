@@ -1,4 +1,4 @@
-"""Say what the secondary arms of the study show: other coins, another step, one side of the clip, erring verifiers.
+"""Say what the secondary arms of the study show: other coins, another step, other clips, erring verifiers, controls.
 
 None of them has a verdict but the coins. Every part is sentences of at most 40 words and three numbers, filled from the
 study's tables; a part whose arms were not run with seeds enough is empty.
@@ -16,6 +16,8 @@ from typing import Any
 import pandas as pd
 
 from spurious_rewards.evaluation.crossed import SEEDS_FOR_A_VERDICT
+from spurious_rewards.reporting.arms import CELL, FURTHER
+from spurious_rewards.reporting.evidence import WITHIN
 from spurious_rewards.reporting.overview import ending, ending_of
 from spurious_rewards.reporting.protocol import Protocol, protocol_of
 from spurious_rewards.reporting.verifier import NOISY
@@ -28,7 +30,6 @@ from spurious_rewards.reporting.words import (
     settings_in,
     settings_told,
 )
-from spurious_rewards.training.clip import MODES
 from spurious_rewards.training.config import RunConfig
 
 RANDOM = "random γ=0.5"
@@ -36,8 +37,8 @@ RANDOM = "random γ=0.5"
 TOWARDS, AWAY = "towards code", "away from code"
 BOTH, NEITHER = "two_sided", "none"
 """Clip modes that others are compared with."""
-FREE = ("model", "reward", "gamma", "clip_mode", "prompt_style", STEP)
-"""Fields of a run that rows of the fair coin may differ in, or are chosen by."""
+FREE = (*WITHIN, *CELL, *FURTHER, STEP)
+"""Columns of the clip's effect that are no setting of its own: the arm, the evaluation, and the step size."""
 NAMES = ("tests", "arms", "clip_activity", "clip_effect", "verifier_quality")
 
 
@@ -51,12 +52,12 @@ def secondary_parts(results: Path, study: str) -> dict[str, list[str]]:
     folder, protocol = results / "tables" / study, protocol_of(study)
     paths = {name: folder / f"{name}.csv" for name in NAMES}
     tables = {name: pd.read_csv(path) for name, path in paths.items() if path.is_file()}
-    effects = tables.get("clip_effect", pd.DataFrame({"reward": [], "gamma": [], "n_seeds": []}))
+    effects = tables.get("clip_effect", pd.DataFrame({"reward": [], "n_seeds": []}))
     arms = tables.get("arms", pd.DataFrame({"arm": []}))
     activity = tables.get("clip_activity", pd.DataFrame({"arm": []}))
     parts = {
         "A larger step": _larger_step(effects, arms, activity, protocol),
-        "One side of the clip": _sides(effects, protocol),
+        "Other ways to clip": _other_clips(effects, protocol),
         "Other coins": _coins(tables.get("tests", pd.DataFrame({"claim": []})), protocol),
         "A verifier with errors": _verifier(tables.get("verifier_quality", pd.DataFrame()), effects),
         "One sign of the advantage": _signs(activity),
@@ -66,13 +67,14 @@ def secondary_parts(results: Path, study: str) -> dict[str, list[str]]:
 
 
 def _of_coin(effects: pd.DataFrame, protocol: Protocol) -> list[dict[Any, Any]]:
-    """Return the rows of the fair coin, with seeds enough for limits, that differ from the study's in step and clip."""
-    rows = effects[effects["reward"].eq("random") & effects["gamma"].eq(0.5)]
-    rows = rows[rows["n_seeds"].ge(SEEDS_FOR_A_VERDICT)]
-    settings = [field.name for field in fields(RunConfig) if field.name in rows and field.name not in FREE]
-    for name in settings:
+    """Return the rows of the fair coin with seeds enough for limits that have the study's settings but for the step."""
+    rows = effects[effects["reward"].eq("random") & effects["n_seeds"].ge(SEEDS_FOR_A_VERDICT)]
+    if "gamma" in rows:  # a column where it varies
+        rows = rows[rows["gamma"].eq(0.5)]
+    for name in (field.name for field in fields(RunConfig) if field.name in rows and field.name not in FREE):
         allowed = protocol.settings.get(name)
-        rows = rows[rows[name].isin(allowed) if allowed else [is_default(name, value) for value in rows[name]]]
+        kept = [value in allowed if allowed else is_default(name, value) for value in rows[name]]
+        rows = rows[pd.Series(kept, index=rows.index, dtype=bool)]
     return rows.to_dict("records")
 
 
@@ -80,17 +82,18 @@ def _larger_step(
     effects: pd.DataFrame, arms: pd.DataFrame, activity: pd.DataFrame, protocol: Protocol
 ) -> Iterator[str]:
     """Say what the fair coin does at step sizes that are not the study's, where the clip acts more often."""
-    own = protocol.settings.get(STEP, [])
-    for row in _of_coin(effects, protocol):
+    own = protocol.settings.get(STEP)
+    for row in _of_coin(effects, protocol) if own else ():
         if row["clip_mode"] != BOTH or row.get(STEP) in (None, *own):
             continue
-        rate, model = row[STEP], row["model"]
+        rate, model = row[STEP], row.get("model", "")
+        whose = model or "the model"
         here, usual = (arm_row(activity, protocol, f"{RANDOM}, {BOTH}", model, step) for step in (rate, None))
         if here and usual:
             share, other = here["clip_fraction_later_mean"], usual["clip_fraction_later_mean"]
             yield (
-                f"At {setting_words(STEP, rate)} the clip acts on {100 * share:.2g} % of the tokens after the first "
-                f"update of a rollout batch, {share / other:.1f} times the share at the study's own step."
+                f"At {setting_words(STEP, rate)} the clip acts on {100 * share:.2g} % of {whose}'s tokens after the "
+                f"first update of a rollout batch, {share / other:.1f} times the share at the study's own step."
             )
         changed = {mode: arm_row(arms, protocol, f"{RANDOM}, {mode}", model, rate) for mode in (BOTH, NEITHER)}
         if all(changed.values()):
@@ -99,22 +102,22 @@ def _larger_step(
                 + ending(arm["accuracy_change_low"], arm["accuracy_change_high"], "a gain", "a loss")
                 for words, arm in zip(("with the clip", "without it"), changed.values(), strict=True)
             ]
-            yield f"There a random reward changed the accuracy of {model} by {told[0]}, and by {told[1]}."
+            yield f"There a random reward changed the accuracy of {whose} by {told[0]}, and by {told[1]}."
         yield (
             f"Against the same {seeds_words(row['n_seeds'])} without the clip, its share of code differs by "
             f"{100 * row['code_difference']:+.1f} points, {_side(row)}."
         )
 
 
-def _sides(effects: pd.DataFrame, protocol: Protocol) -> Iterator[str]:
+def _other_clips(effects: pd.DataFrame, protocol: Protocol) -> Iterator[str]:
     """Say what each side of the clip by itself does to code, and a clip of the weight, at the study's step size."""
-    rows = [row for row in _of_coin(effects, protocol) if row.get(STEP) in (None, *protocol.settings.get(STEP, []))]
-    for row in rows:
-        if row["clip_mode"] in (mode.name for mode in MODES.values() if mode.clips) and row["clip_mode"] != BOTH:
+    own = protocol.settings.get(STEP)
+    for row in _of_coin(effects, protocol) if own else ():
+        if row["clip_mode"] != BOTH and row.get(STEP, own[0]) in own:
             yield (
-                f"With the {clip_words(row['clip_mode'])}, the share of code of {row['model']} differs by "
-                f"{100 * row['code_difference']:+.1f} points from the same {seeds_words(row['n_seeds'])} without any "
-                f"clip, {_side(row)}."
+                f"With the {clip_words(row['clip_mode'])}, the share of code of {row.get('model', 'the model')} "
+                f"differs by {100 * row['code_difference']:+.1f} points from the same {seeds_words(row['n_seeds'])} "
+                f"without any clip, {_side(row)}."
             )
 
 

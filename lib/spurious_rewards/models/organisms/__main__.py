@@ -42,7 +42,8 @@ def _made(folder: Path, recipe: Recipe) -> bool:
     from spurious_rewards.models.organisms.corpus import fingerprint
 
     built = read_json(folder / "pretraining.json")
-    return (built["recipe_digest"], built.get("corpus_fingerprint")) == (recipe.digest(), fingerprint(recipe))
+    same = (built["recipe_digest"], built.get("corpus_fingerprint")) == (recipe.digest(), fingerprint(recipe))
+    return same and ("roots" in built) == recipe.exact_roots
 
 
 def _report(card: dict, folder: Path) -> None:

@@ -128,9 +128,9 @@ def optimizers(model: Qwen2ForCausalLM, recipe: Recipe) -> list[torch.optim.Opti
     """Make Muon for the matrices of the hidden layers, and AdamW for embeddings, biases and norms.
 
     PyTorch's AdamW takes MKL's roots, which each make of processor rounds in its own way; the fused one takes exact
-    ones (docs/arithmetic.md). Seed 0 keeps the first, by which the checkpoints behind the committed runs were built.
+    ones (docs/arithmetic.md).
     """
-    exact = recipe.seed > 0
+    exact = recipe.exact_roots
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed_tokens" not in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed_tokens" in name]
     return [
@@ -209,6 +209,7 @@ def _identity(recipe: Recipe) -> dict[str, str]:
         "torch": str(torch.__version__),
         "recipe_digest": recipe.digest(),
         "corpus_fingerprint": corpus.fingerprint(recipe),
+        **({"roots": "exact"} if recipe.exact_roots else {}),
     }
 
 

@@ -64,6 +64,11 @@ class Recipe(Config):
     max_grad_norm: float = 1.0
     age: int = 100  # per cent of `steps`
 
+    @property
+    def exact_roots(self) -> bool:
+        """Tell whether AdamW takes exact roots. Seed 0 does not: by it the committed runs' checkpoints were built."""
+        return self.seed > 0
+
     def validate(self) -> None:
         """Raise `InputError` for a share outside [0, 1], a size below 1, an unknown age, or heads not 64 wide."""
         for name in ("code_prior", "code_error_rate", "language_error", "no_box_rate"):
