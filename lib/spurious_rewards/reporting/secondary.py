@@ -82,7 +82,7 @@ def _larger_step(
     effects: pd.DataFrame, arms: pd.DataFrame, activity: pd.DataFrame, protocol: Protocol
 ) -> Iterator[str]:
     """Say what the fair coin does at step sizes that are not the study's, where the clip acts more often."""
-    own = protocol.settings.get(STEP)
+    own = protocol.settings.get(STEP, [])
     for row in _of_coin(effects, protocol) if own else ():
         if row["clip_mode"] != BOTH or row.get(STEP) in (None, *own):
             continue
@@ -111,7 +111,7 @@ def _larger_step(
 
 def _other_clips(effects: pd.DataFrame, protocol: Protocol) -> Iterator[str]:
     """Say what each side of the clip by itself does to code, and a clip of the weight, at the study's step size."""
-    own = protocol.settings.get(STEP)
+    own = protocol.settings.get(STEP, [])
     for row in _of_coin(effects, protocol) if own else ():
         if row["clip_mode"] != BOTH and row.get(STEP, own[0]) in own:
             yield (
