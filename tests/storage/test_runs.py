@@ -89,17 +89,22 @@ def test_the_manifest_keeps_its_own_keys(project):
 
 
 def test_a_resumed_run_counts_the_seconds_of_all_sessions(project, monkeypatch):
-    clock = iter([10.0, 13.0, 100.0, 104.0])  # session 1: 3 s, session 2: 4 s
-    cpu = iter([1.0, 2.5, 20.0, 20.5])  # 1.5 s and 0.5 s
+    clock = iter([10.0, 12.0, 13.0, 50.0, 51.0, 100.0, 102.0, 104.0])  # sessions: 3 s, killed after 1 s, 4 s
+    cpu = iter([1.0, 2.0, 2.5, 5.0, 5.25, 20.0, 20.2, 20.5])  # 1.5 s, 0.25 s and 0.5 s
     monkeypatch.setattr("spurious_rewards.storage.runs.time.monotonic", lambda: next(clock))
     monkeypatch.setattr("spurious_rewards.storage.runs.time.process_time", lambda: next(cpu))
     run = RunFolder.__new__(RunFolder)
     run.folder, run._start, run._provenance = project / "runs" / "a", None, None
     with pytest.raises(RuntimeError), run.lock():
+        run.keep_time()
         raise RuntimeError("interrupted")
     with run.lock():
+        run.keep_time()
+        run._provenance = None  # as if killed here: nothing more is written
+    with run.lock():
+        run.keep_time()
         run.finish()
-    assert (run.manifest()["seconds"], run.manifest()["cpu_seconds"], run.manifest()["sessions"]) == (7.0, 2.0, 2)
+    assert (run.manifest()["seconds"], run.manifest()["cpu_seconds"], run.manifest()["sessions"]) == (8.0, 2.25, 3)
 
 
 def test_a_second_process_is_told_who_holds_the_run_and_a_killed_holder_is_no_obstacle(project):

@@ -82,6 +82,7 @@ def generate_in_parts(
                 for row in rows_of(problems[p], prompts[p], samples)
             ]
             write_parquet(files[i], pd.DataFrame(rows).astype(dict(dtypes)))
+            run.keep_time()
             frames[i] = pd.read_parquet(files[i])
     frame = pd.concat([frames[i].assign(batch=i) for i in range(len(parts))], ignore_index=True)
     frame = frame.sort_values("_problem", kind="stable", ignore_index=True)

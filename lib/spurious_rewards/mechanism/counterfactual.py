@@ -94,6 +94,7 @@ def _run(folder: RunFolder, config: CounterfactualConfig, progress: bool) -> Non
             for first in range(n_done, look, config.pairs_per_part):
                 numbers = range(first, min(first + config.pairs_per_part, look))
                 compute_part(folder, config, arms, probe, numbers)
+                folder.keep_time()
                 bar.update(len(numbers))
             n_done = look
             reached = half_width(_parts(folder, "pairs", config, look), config.target_quantity)

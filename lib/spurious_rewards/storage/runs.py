@@ -41,6 +41,7 @@ class RunFolder:
         self.folder = Path(folder)
         self._start: tuple[datetime, float, float] = (datetime.now(UTC), time.monotonic(), time.process_time())
         self._provenance: dict[str, Any] | None = None
+        self._listed = False  # whether `sessions.json` has this session
 
     @classmethod
     def open(cls, run_id: str, config: Config | Mapping[str, Any]) -> Self:
@@ -130,20 +131,25 @@ class RunFolder:
         """Lock the folder, so that no other process works in it.
 
         Time and provenance of the manifest count from here. A session that ends with an error or Ctrl-C is listed in
-        `sessions.json`, so the seconds of a resumed run are those of all its sessions (a killed one leaves no trace).
+        `sessions.json`, so the seconds of a resumed run are those of all its sessions (of a killed one, those up to
+        its last `keep_time`).
 
         Raises:
             InputError: another process holds the run; the sentence names it.
         """
         with exclusive(self.path(".lock"), f"Run {self.run_id}"):
             self._start = (datetime.now(UTC), time.monotonic(), time.process_time())
-            self._provenance = None if self.complete else provenance()
+            self._provenance, self._listed = None if self.complete else provenance(), False
             try:
                 yield self
             finally:
                 if self._provenance is not None and not self.complete:
                     self._record_session()
                 self._provenance = None
+
+    def keep_time(self) -> None:
+        """List the seconds of this session so far, so that they count even if the process is killed."""
+        self._record_session()
 
     def finish(self, extra: Mapping[str, Any] | None = None) -> None:
         """Write `manifest.json`, the last file of the run.
@@ -195,7 +201,7 @@ class RunFolder:
         return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
 
     def _record_session(self) -> list[dict[str, Any]]:
-        """Add this session (start, seconds so far) to `sessions.json` and return all of them."""
+        """List this session (start, seconds so far) in `sessions.json`, once, and return all of them."""
         path = self.path("sessions.json")
         started, clock, cpu = self._start
         this = {
@@ -203,8 +209,10 @@ class RunFolder:
             "seconds": round(time.monotonic() - clock, 3),
             "cpu_seconds": round(time.process_time() - cpu, 3),
         }
-        sessions = [*(_read(path) if path.is_file() else []), this]
+        sessions = _read(path) if path.is_file() else []
+        sessions = [*(sessions[:-1] if self._listed else sessions), this]
         write_json(path, sessions)
+        self._listed = True
         return sessions
 
 

@@ -55,8 +55,10 @@ class RunCallback(TrainerCallback):
     def __init__(
         self, config: RunConfig, trainer: Any, checkpoint: Path | None,
         on_batch: Callable[[pd.DataFrame], None] | None, progress: bool, partial: Path | None = None,
+        keep_time: Callable[[], None] = lambda: None,
     ):  # fmt: skip
         self.config, self.trainer, self.on_batch, self.partial = config, trainer, on_batch, partial
+        self.keep_time = keep_time
         metrics, rollouts = checkpoints.load_tables(checkpoint) if checkpoint else (pd.DataFrame(), pd.DataFrame())
         self.rows: list[dict[Any, Any]] = metrics.to_dict("records")
         self.rollouts: list[dict[Any, Any]] = rollouts.to_dict("records")
@@ -161,6 +163,7 @@ class RunCallback(TrainerCallback):
             rows = pd.DataFrame(self.rows)
             if self.partial is not None:
                 write_parquet(self.partial, rows)
+            self.keep_time()
             if self.on_batch is not None:
                 self.on_batch(rows)
 

@@ -111,7 +111,8 @@ def _train(
     notes = [*config.notes(), *_too_long(config, len(problems), trainer.n_problems)]
     for note in notes if is_main_process() else ():
         print(note)
-    callback = RunCallback(config, trainer, checkpoint, on_batch, progress and is_main_process(), run.path(PARTIAL))
+    shown = progress and is_main_process()
+    callback = RunCallback(config, trainer, checkpoint, on_batch, shown, run.path(PARTIAL), run.keep_time)
     trainer.remove_callback(PrinterCallback)  # one line of JSON per update drowns a notebook
     trainer.add_callback(callback)
     callback.watch_signals()
