@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 import pytest
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.reporting import collect, figures, reasoning_figures
+from spurious_rewards.reporting import collect, drawing, figures, reasoning_figures
 from spurious_rewards.reporting.drawing import all_labels, panels, words_of
 from spurious_rewards.storage.paths import code_root
 
@@ -113,14 +113,14 @@ def test_the_paper_s_curve_stands_beside_ours(records):
 def test_committed_figures_have_short_legends_and_titles(profile):
     records = collect.load(profile, RESULTS)
     drawn = figures.all_figures(records) | reasoning_figures.all_figures(records)
-    figures.check_legends(drawn)
+    drawing.check_legends(drawn)
     assert all(0 < len(words_of(figure)[0]) < 90 for figure in drawn.values())
 
 
 def test_long_legends_are_refused():
     figure = go.Figure([go.Scatter(x=[0], y=[0], name=str(i)) for i in range(7)])
     with pytest.raises(InputError, match="7 entries"):
-        figures.check_legends({"crowded": figure})
+        drawing.check_legends({"crowded": figure})
 
 
 def test_the_answer_in_one_figure(records):

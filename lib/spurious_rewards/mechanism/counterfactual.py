@@ -283,8 +283,8 @@ class PairRecords:
 
         A model of which no problem's log-odds of code are within their bounds has no such drift.
         """
-        at_bound = all(bounded_share(np.asarray(logits)) == 1 for logits in self.checkpoints["code_logits"])
-        if "code_noise" not in self.levels or at_bound:
+        starts = self.checkpoints["code_logits"] if "code_noise" in self.levels else ()
+        if all(bounded_share(np.asarray(logits)) == 1 for logits in starts):
             return {name: self.effects()}
         drift = "drift" if name == "antithetic" else f"{name}_drift"
         return {name: self.effects(), drift: drift_table(self.levels, self.checkpoints, self.pairs)}

@@ -23,6 +23,7 @@ from IPython.display import display
 from plotly.offline import get_plotlyjs
 from plotly.subplots import make_subplots
 
+from spurious_rewards.errors import InputError
 from spurious_rewards.reporting.images import png
 from spurious_rewards.storage.files import atomic_path, write_text
 from spurious_rewards.workflow.doctor import browser_path
@@ -30,6 +31,10 @@ from spurious_rewards.workflow.doctor import browser_path
 WIDTH = 960
 ZERO = {"color": "#888888", "width": 1}
 INK = "#333f4d"
+MOST_ENTRIES = 6
+"""Entries of a legend that can be told apart."""
+TITLE_ROOM = 140
+"""Characters of the titles of panels that fit side by side."""
 ROW_PIXELS = 26
 """Height of one row of intervals."""
 
@@ -67,6 +72,16 @@ def panels(titles: Sequence[str], columns: int, panel_height: int, **options: An
     return figure, inner + 120 + 56
 
 
+def side_by_side(titles: Sequence[str], most: int) -> int:
+    """Count the panels, at most `most`, whose titles stand side by side without touching each other.
+
+    >>> side_by_side(["<b>one</b><br>" + 60 * "x", "<b>two</b>", "<b>three</b>"], 3)
+    2
+    """
+    longest = max(len(line) for title in titles for line in re.sub("</?b>", "", title).split("<br>"))
+    return max(1, min(most, len(titles), TITLE_ROOM // longest))
+
+
 def error_bar(rows: pd.DataFrame, name: str, scale: float = 1.0) -> dict[str, Any]:
     """Make error bars of a column from its limits; none where those of a proportion are too wide to mean anything."""
     value, low, high = rows[name], rows[f"{name}_low"], rows[f"{name}_high"]
@@ -76,6 +91,19 @@ def error_bar(rows: pd.DataFrame, name: str, scale: float = 1.0) -> dict[str, An
         "type": "data", "symmetric": False, "thickness": 1.5, "width": 4,
         "array": scale * (high - value), "arrayminus": scale * (value - low),
     }  # fmt: skip
+
+
+def check_legends(figures: Mapping[str, go.Figure]) -> None:
+    """Refuse figures whose legend is too long to be read.
+
+    Raises:
+        InputError: a legend has more than `MOST_ENTRIES` entries.
+    """
+    for name, figure in figures.items():
+        traces: Any = figure.data
+        entries = [trace for trace in traces if trace.showlegend is not False and trace.name]
+        if len(entries) > MOST_ENTRIES:
+            raise InputError(f"The legend of figure {name} has {len(entries)} entries; split it into panels.")
 
 
 def all_labels(figure: go.Figure, labels: Sequence[str], row: int, col: int) -> None:

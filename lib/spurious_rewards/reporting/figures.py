@@ -7,18 +7,25 @@ Usage: `show(outcomes(records))` in a notebook; `all_figures(records)` in the re
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from spurious_rewards.errors import InputError
 from spurious_rewards.reporting.arms import BASE, arm_name, cell_columns
 from spurious_rewards.reporting.collect import Records
-from spurious_rewards.reporting.drawing import ROW_PIXELS, ZERO, all_labels, error_bar, panels, show, style, write
+from spurious_rewards.reporting.drawing import (
+    ROW_PIXELS,
+    ZERO,
+    all_labels,
+    error_bar,
+    panels,
+    show,
+    side_by_side,
+    style,
+    write,
+)
 from spurious_rewards.reporting.evidence import WITHIN
 from spurious_rewards.reporting.protocol import protocol_of
 from spurious_rewards.reporting.tables import arms
@@ -47,25 +54,12 @@ SCALES = {"code_frequency": 100}
 """Factor of what is drawn in percent."""
 LEAST_POINTS = 3
 """Rollout batches below which a curve over training says nothing."""
-MOST_ENTRIES = 6
-"""Entries of a legend that can be told apart."""
-TITLE_ROOM = 140
-"""Characters of the titles of panels that fit side by side."""
 CHANGES = {"accuracy_change": "accuracy, points", "code_change": "share of code, points"}
 
 
 def panel_columns(records: Records) -> list[str]:
     """Name the fields of training that tell panels apart: all in which the arms differ, but reward, γ and clip mode."""
     return [name for name in records.arm_columns() if name not in WITHIN]
-
-
-def longest_line(titles: Sequence[str]) -> int:
-    """Return the characters of the longest line of titles of panels.
-
-    >>> longest_line(["<b>one</b><br>three", "<b>four</b>"])
-    5
-    """
-    return max(len(line) for title in titles for line in re.sub("</?b>", "", title).split("<br>"))
 
 
 def panel_words(row: pd.Series | Mapping[str, object], columns: list[str]) -> str:
@@ -264,7 +258,7 @@ def trajectories(records: Records, column: str) -> go.Figure | None:
     plainest = [len(settings_told({name: row[name] for name in said})) for row, _ in first_of]
     order = sorted(range(len(groups)), key=lambda i: (plainest[i], -first_of[i][1]))  # the ablation first
     groups, titles = [groups[i] for i in order], [titles[i] for i in order]
-    across = max(1, min(4, len(groups), TITLE_ROOM // longest_line(titles)))
+    across = side_by_side(titles, 4)
     figure, height = panels(titles, across, 130, shared_yaxes=True, shared_xaxes=False)
     shown = set()
     for i, (_, runs) in enumerate(groups):
@@ -306,7 +300,7 @@ def clip_by_update(records: Records) -> go.Figure | None:
     groups = list(runs.groupby(keys, sort=False))
     titles = [panel_words(dict(zip(keys, key, strict=True)), columns) for key, _ in groups]
     titles = [f"<b>{title.replace(', ', '</b><br>', 1)}" if ", " in title else f"<b>{title}</b>" for title in titles]
-    across = max(1, min(3, len(groups), TITLE_ROOM // longest_line(titles)))
+    across = side_by_side(titles, 3)
     figure, height = panels(titles, across, 190, horizontal_spacing=0.08)
     shown = set()
     for i, (_, here) in enumerate(groups):
@@ -418,16 +412,3 @@ def all_figures(records: Records) -> dict[str, go.Figure]:
         "verifier_quality": verifier_figure(records),
     }
     return {name: figure for name, figure in found.items() if figure is not None}
-
-
-def check_legends(figures: Mapping[str, go.Figure]) -> None:
-    """Refuse figures whose legend is too long to be read.
-
-    Raises:
-        InputError: a legend has more than `MOST_ENTRIES` entries.
-    """
-    for name, figure in figures.items():
-        traces: Any = figure.data
-        entries = [trace for trace in traces if trace.showlegend is not False and trace.name]
-        if len(entries) > MOST_ENTRIES:
-            raise InputError(f"The legend of figure {name} has {len(entries)} entries; split it into panels.")

@@ -100,7 +100,7 @@ def _rebuild(results: Path) -> tuple[Path, str]:
         tested[records.profile] = found.get("tests", pd.DataFrame())
         write_tables(found, results / "tables" / records.profile)
         drawn = figures.all_figures(records) | reasoning_figures.all_figures(records)
-        figures.check_legends(drawn)
+        drawing.check_legends(drawn)
         note = drawing.write(drawn, results / "figures" / records.profile)
     mechanism = mechanism_tables(results)
     if mechanism:
