@@ -1,5 +1,7 @@
 """The counterfactual of a model that is no organism: other architecture, other tokenizer, a vocabulary in chunks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,12 +9,14 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from spurious_rewards.generation import shared_beginning
+from spurious_rewards.generation.attention import NAME
 from spurious_rewards.mechanism import counterfactual, probe_set
 from spurious_rewards.mechanism.__main__ import main
 from spurious_rewards.mechanism.code_tokens import CodeTokens
 from spurious_rewards.mechanism.counterfactual_config import configs
 from spurious_rewards.mechanism.effects import unpaired
 from spurious_rewards.mechanism.probe_set import ProbeSet
+from spurious_rewards.mechanism.replay import Arms
 from spurious_rewards.models.registry import load
 
 TEXTS = [
@@ -65,6 +69,13 @@ def test_two_pairs_from_the_command_line(folder, monkeypatch, tmp_path, capsys):
     assert unpaired(records.pairs) == [] and (records.pairs["motion"] > 0).all()
     assert records.pairs["code_exact"].between(0, 1).all() and records.pairs["kl"].gt(0).all()
     assert len(records.levels["code_logits"].iloc[0]) == config.probe_problems
+
+
+def test_all_arms_attend_alike_where_query_heads_share_keys(folder):
+    """Rollouts switch the model that makes them to another attention, which in bf16 rounds in its own way."""
+    arms = Arms(replace(configs("tiny", model=str(folder))[0], bf16=True))
+    arms.draw(0)
+    assert {trainer.model.config._attn_implementation for trainer in arms.trainers.values()} == {NAME}
 
 
 def test_a_vocabulary_that_is_not_held_gives_the_same_numbers(folder, monkeypatch):

@@ -30,6 +30,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from spurious_rewards.data.labelled import training_problems
 from spurious_rewards.errors import InputError
+from spurious_rewards.generation.attention import use_grouped_attention
 from spurious_rewards.mechanism.counterfactual_config import CounterfactualConfig
 from spurious_rewards.training.run import make_trainer
 
@@ -91,6 +92,7 @@ class Arms:
         for trainer in self.trainers.values():
             trainer.create_optimizer()
             trainer.model.train()
+            use_grouped_attention(trainer.model)  # rollouts switch the first; in bf16 the others would round otherwise
             trainer.current_gradient_accumulation_steps = trainer.args.gradient_accumulation_steps
         self._no_state = copy.deepcopy(first.optimizer.state_dict())
 
