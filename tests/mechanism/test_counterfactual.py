@@ -291,6 +291,20 @@ def test_antithetic_run_averages_over_the_signs_and_keeps_the_noise(runs_dir):
     )
 
 
+def test_arms_that_do_not_consume_the_same_end_the_run_at_their_first_pair(runs_dir, monkeypatch):
+    real, drawn = Arms.replay, []
+
+    def other_loss(self, mode, draw):
+        drawn.append(mode)
+        facts = real(self, mode, draw)
+        return facts | ({"first_loss": facts["first_loss"] + 0.1} if mode == "two_sided" else {})
+
+    monkeypatch.setattr(Arms, "replay", other_loss)
+    with pytest.raises(InputError, match="arms of pair 0 did not start alike"):
+        counterfactual.run(configs("tiny")[0], progress=False)
+    assert drawn == ["none", "two_sided"] * 2, "both signs of one pair, and no other pair"
+
+
 @pytest.mark.skipif(not (RESULTS / "manifests/mechanism/antithetic.json").is_file(), reason="not run yet")
 def test_committed_antithetic_tables_follow_from_their_records():
     manifest = read_json(RESULTS / "manifests/mechanism/antithetic.json")

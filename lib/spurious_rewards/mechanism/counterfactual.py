@@ -102,11 +102,6 @@ def _run(folder: RunFolder, config: CounterfactualConfig, progress: bool) -> Non
             if reached <= config.target_half_width:
                 break
     pairs, problems, levels = (_parts(folder, name, config, n_done) for name in ("pairs", "problems", "levels"))
-    if wrong := unpaired(pairs):
-        raise InputError(
-            f"The arms of pair {wrong[0]} did not start alike or did not consume the same rollouts; this "
-            "is a fault of the program, not of the data, and the run is of no use."
-        )
     files = {PAIRS: pairs, PROBLEMS: problems, LEVELS: levels}
     for file, frame in files.items():
         write_parquet(folder.path(file), frame)
@@ -127,6 +122,9 @@ def compute_part(folder: RunFolder, config: CounterfactualConfig, arms: Arms, pr
         arms: the trainers that replay a pair, one per clip mode.
         probe: what is read off the model after each replay.
         numbers: of the pairs; the part is named after the first. The file of the pairs is written last.
+
+    Raises:
+        InputError: the policy diverged, or arms of a pair did not consume the same.
     """
     target, per_pair = _part_path(folder, "pairs", numbers.start), len(config.modes) * len(config.signs)
     if target.is_file() and len(pd.read_parquet(target, columns=["pair"])) == len(numbers) * per_pair:
@@ -135,7 +133,13 @@ def compute_part(folder: RunFolder, config: CounterfactualConfig, arms: Arms, pr
     setting = {name: getattr(config, name) for name in SETTING}
     for pair in numbers:
         rows, readings = _pair(config, arms, probe, arms.draw(pair))
-        frames["pairs"] += [{**setting, "pair": pair, **row} for row in rows]
+        rows = [{**setting, "pair": pair, **row} for row in rows]
+        if unpaired(_narrow(pd.DataFrame(rows))):  # at once: a setting takes hours
+            raise InputError(
+                f"The arms of pair {pair} did not start alike or did not consume the same rollouts; this "
+                "is a fault of the program, not of the data, and the run is of no use."
+            )
+        frames["pairs"] += rows
         for mode in config.modes:
             key = {**setting, "clip_mode": mode, "pair": pair}
             logits_Z_P = _by_sign(config, readings, mode, "code_logit")
