@@ -102,6 +102,7 @@ def _run(folder: RunFolder, config: CounterfactualConfig, progress: bool) -> Non
             if reached <= config.target_half_width:
                 break
     pairs, problems, levels = (_parts(folder, name, config, n_done) for name in ("pairs", "problems", "levels"))
+    _check_paired(pairs)  # parts that were there may be of an older program
     files = {PAIRS: pairs, PROBLEMS: problems, LEVELS: levels}
     for file, frame in files.items():
         write_parquet(folder.path(file), frame)
@@ -111,6 +112,15 @@ def _run(folder: RunFolder, config: CounterfactualConfig, progress: bool) -> Non
     folder.finish({**what, **start, "files": {file: sha256_file(folder.path(file)) for file in files}})
     for path in folder.path("parts").glob("*.parquet"):
         path.unlink()
+
+
+def _check_paired(pairs: pd.DataFrame) -> None:
+    """Raise `InputError` if arms of a pair did not start alike or did not consume the same."""
+    if wrong := unpaired(pairs):
+        raise InputError(
+            f"The arms of pair {wrong[0]} did not start alike or did not consume the same rollouts; this "
+            "is a fault of the program, not of the data, and the run is of no use."
+        )
 
 
 def compute_part(folder: RunFolder, config: CounterfactualConfig, arms: Arms, probe: ProbeSet, numbers: range) -> None:
@@ -134,11 +144,7 @@ def compute_part(folder: RunFolder, config: CounterfactualConfig, arms: Arms, pr
     for pair in numbers:
         rows, readings = _pair(config, arms, probe, arms.draw(pair))
         rows = [{**setting, "pair": pair, **row} for row in rows]
-        if unpaired(_narrow(pd.DataFrame(rows))):  # at once: a setting takes hours
-            raise InputError(
-                f"The arms of pair {pair} did not start alike or did not consume the same rollouts; this "
-                "is a fault of the program, not of the data, and the run is of no use."
-            )
+        _check_paired(_narrow(pd.DataFrame(rows)))  # at once: a setting takes hours
         frames["pairs"] += rows
         for mode in config.modes:
             key = {**setting, "clip_mode": mode, "pair": pair}
