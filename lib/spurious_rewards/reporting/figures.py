@@ -355,13 +355,13 @@ def beside_the_paper(records: Records) -> go.Figure | None:
     others = list(dict.fromkeys(["model", *panel_columns(records)]))
     found = [key for key, some in runs.groupby(others, sort=False) if {"two_sided", "none"} <= set(some["clip_mode"])]
     values = {key: dict(zip(others, key, strict=True)) for key in found}
-    counted = protocol_of(records.profile).settings
+    protocol = protocol_of(records.profile)
 
     # what the verdicts are about first, then settings nearest the default, and the models that prefer code, as the
     # paper's does
     def place(key: tuple[object, ...]) -> tuple[bool, int, bool]:
-        beside = any(values[key].get(name, allowed[0]) not in allowed for name, allowed in counted.items())
-        return beside, len(settings_told(_without(values[key], "model"))), values[key]["model"] not in PREFER_CODE
+        told = settings_told(_without(values[key], "model"))
+        return not protocol.counts(values[key]), len(told), values[key]["model"] not in PREFER_CODE
 
     settings = sorted(found, key=place)
     if not settings:

@@ -166,6 +166,15 @@ class Protocol:
         """List the numbers of seeds at which the family is judged: `least`, doubled up to `most` (none without it)."""
         return tuple(look for i in range(self.most.bit_length()) if (look := self.least << i) <= self.most)
 
+    def counts(self, values: Mapping[str, object]) -> bool:
+        """Tell whether verdicts rest on runs with these settings; one that is not among them is as the study has it.
+
+        >>> study = Protocol(settings={"learning_rate": (3e-5,)})
+        >>> study.counts({"learning_rate": 1e-4}), study.counts({"updates_per_batch": 8})
+        (False, True)
+        """
+        return all(values.get(name, allowed[0]) in allowed for name, allowed in self.settings.items())
+
     def look(self, n_seeds: int, claim: str) -> tuple[int, float]:
         """Return the number of seeds to use of those there are, and the level of a test on them.
 

@@ -9,7 +9,7 @@ Usage: `secondary_parts(results, "decide")`
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -141,11 +141,12 @@ def arm_row(table: pd.DataFrame, protocol: Protocol, arm: str, model: str, rate:
     Returns:
         The row; empty if there is none.
     """
-    counted, found = {**protocol.settings, **({STEP: [rate]} if rate else {})}, []
+    protocol = replace(protocol, settings={**protocol.settings, STEP: [rate]}) if rate else protocol
+    found = []
     for row in table.to_dict("records"):
         values = settings_in(row["arm"])
         if row["arm"].startswith(f"{arm}, ") and values.pop("model", "") == model:
-            if all(values.get(name, allowed[0]) in allowed for name, allowed in counted.items()):
+            if protocol.counts(values):
                 found.append((len(settings_told(values)), values.get(STEP, 0.0), row))
     return min(found, key=lambda one: one[:2])[2] if found else {}
 
