@@ -40,7 +40,7 @@ def test_pairs_share_everything_but_the_clip(profile):
     for config, _ in study.units(profile, ["first"], [0]):
         if config.reward == "random":
             pairs.setdefault(config.model, []).append(config.identity())
-    assert set(pairs) == {"qwen-like", "one-token", "llama-like", "olmo-like"}
+    assert set(pairs) == {"qwen-like", "one-token", "llama-like", "olmo-like-s1"}
     for one, other in pairs.values():
         assert {name for name in one if one[name] != other[name]} == {"clip_mode"}
 

@@ -243,6 +243,27 @@ def test_variants_stay_out_of_the_family_and_of_the_spread(records):
     assert spread == "random reward, qwen-like minus llama-like", "not the young checkpoint that lost everything"
 
 
+def test_claims_rest_on_the_models_that_the_study_plans_to_the_end(records):
+    """A further checkpoint with all planned seeds speaks; the checkpoint that it replaced stands beside it."""
+    study = protocol_of("decide")
+    assert study.models == ("qwen-like", "one-token", "llama-like", "olmo-like-s1")
+    arms = [
+        ("qwen-like", RANDOM, [30, 31, 32, 31]),
+        ("olmo-like-s1", RANDOM, [20, 21, 20, 21]),
+        ("olmo-like", RANDOM, [0, 0, 0, 0]),
+    ]
+    all_three = profile(records, arms, {"qwen-like": 20, "olmo-like-s1": 20, "olmo-like": 20})
+    table = claim_tests(all_three, dataclasses.replace(Protocol(), models=study.models))
+    (spread,) = table.loc[table["effect"] == "spread", "about"]
+    assert spread == "random reward, qwen-like minus olmo-like-s1"
+    first = table[table["claim"] == "C1"].set_index("scale")
+    assert (first["p_adjusted"] == first["p_value"]).to_dict() == {
+        "qwen-like (profile toy)": False,
+        "olmo-like-s1 (profile toy)": False,
+        "olmo-like (profile toy)": True,
+    }
+
+
 def test_only_the_protocols_settings_count(several):
     small = dataclasses.replace(Protocol(), settings={"learning_rate": (1e-4,)})
     assert not claim_tests(several, small)["scale"].str.contains("3e-4").any()

@@ -23,9 +23,9 @@ from spurious_rewards.evaluation.statistics import Interval
 from spurious_rewards.evaluation.verdicts import CONTRADICTED, NOT_RUN, SUPPORTED, UNDECIDED, judge
 from spurious_rewards.reporting import reasoning_tables
 from spurious_rewards.reporting.collect import Records
-from spurious_rewards.reporting.evidence import MODEL, SETTING, Evidence, is_variant
+from spurious_rewards.reporting.evidence import MODEL, SETTING, Evidence
 from spurious_rewards.reporting.mechanism_claims import mechanism_findings
-from spurious_rewards.reporting.protocol import protocol_of
+from spurious_rewards.reporting.protocol import is_variant, protocol_of
 from spurious_rewards.reporting.training_claims import WITHOUT, claim_rows, claim_tests, counted
 from spurious_rewards.reporting.words import seeds_words
 

@@ -18,7 +18,7 @@ import pandas as pd
 from spurious_rewards.reporting import reasoning_tables
 from spurious_rewards.reporting.arms import BASE, at_the_end, by_problem, cell_columns, changes
 from spurious_rewards.reporting.collect import Records
-from spurious_rewards.reporting.protocol import Arm
+from spurious_rewards.reporting.protocol import Arm, Protocol
 from spurious_rewards.reporting.words import STEP, is_default, settings_told
 
 WITHIN = ("reward", "gamma", "clip_mode")
@@ -36,26 +36,21 @@ def recipe_of(model: str) -> str:
     return re.sub(r"-s\d+(?=-at\d+$|$)", "", model)
 
 
-def is_variant(model: str) -> bool:
-    """Tell whether a model is a further checkpoint of a recipe: another seed of pretraining, or an earlier age.
-
-    >>> is_variant("qwen-like-s1"), is_variant("qwen-like-at25"), is_variant("qwen-like")
-    (True, True, False)
-    """
-    return re.search(r"-(s|at)\d+$", model) is not None
-
-
 class Evidence:
     """Hold one part of a profile's records, with the tables that the claims look at, each computed when asked for.
 
     Args:
         records: of the profile, or of a part of it.
         setting: what tells the part from others, in words; empty where there are no others.
-        secondary: whether a field other than the step size differs from its default, or the model is a variant.
+        secondary: whether a field other than the step size differs from its default, or no claim rests on the model.
+        protocol: says which models claims rest on.
     """
 
-    def __init__(self, records: Records, setting: str = "", secondary: bool = False):
+    def __init__(
+        self, records: Records, setting: str = "", secondary: bool = False, protocol: Protocol | None = None
+    ):
         self.records = records
+        self.protocol = protocol or Protocol()
         self.setting = setting
         self.secondary = secondary
         self._parts: dict[tuple[str, bool], list[Evidence]] = {}
@@ -93,7 +88,7 @@ class Evidence:
             text = ", ".join(settings_told(values))
             models = set(group["model"]) if len(group) else set(samples["model"])
             if len(group) or not several:
-                yield self._part(group, models, text, other or all(map(is_variant, models)))
+                yield self._part(group, models, text, other or not any(map(self.protocol.speaks, models)))
         for model in dict.fromkeys(samples["model"]):
             if several and model not in trained:
                 yield self._part(runs.iloc[:0], {model})
@@ -104,7 +99,7 @@ class Evidence:
         untrained = (whole.samples["trained_run"] == "") & whole.samples["model"].isin(models)
         samples = whole.samples[whole.samples["trained_run"].isin(own) | untrained]
         metrics = whole.metrics[whole.metrics["run_id"].isin(own)] if len(whole.metrics) else whole.metrics
-        return Evidence(replace(whole, runs=runs, metrics=metrics, samples=samples), setting, secondary)
+        return Evidence(replace(whole, runs=runs, metrics=metrics, samples=samples), setting, secondary, self.protocol)
 
     @cached_property
     def answers(self) -> pd.DataFrame:

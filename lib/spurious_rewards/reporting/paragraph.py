@@ -18,7 +18,6 @@ from typing import Any
 
 import pandas as pd
 
-from spurious_rewards.reporting.evidence import is_variant
 from spurious_rewards.reporting.figures import PREFER_CODE
 from spurious_rewards.reporting.overview import CLIP_ON_OFF, DECISIVE, ending, ending_of, row_of_test
 from spurious_rewards.reporting.protocol import protocol_of
@@ -98,7 +97,7 @@ def _models(results: Path, study: str) -> list[str]:
     table = pd.read_csv(path)
     table = table[table["claim"].eq("C1") & table["about"].eq("random reward")]
     names = table["scale"].str.split(" (", regex=False).str[0].drop_duplicates()
-    own = [str(name) for name in names if not is_variant(str(name)) and ", " not in str(name)]  # a comma: a setting
+    own = [str(name) for name in names if protocol_of(study).speaks(str(name))]
     return sorted(own, key=lambda name: PREFER_CODE.index(name) if name in PREFER_CODE else len(PREFER_CODE))
 
 

@@ -20,6 +20,7 @@ Usage: `protocol_of("decide").claims["C4"].effect`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -41,6 +42,15 @@ own, where the arm alone gains; `spread`: the largest minus the smallest change 
 UNITS = ("model", "recipe")
 CONTEXT = "context"
 """What a claim expects of an arm that stands beside the others for comparison and has no part in the verdict."""
+
+
+def is_variant(model: str) -> bool:
+    """Tell whether a model is a further checkpoint of a recipe: another seed of pretraining, or an earlier age.
+
+    >>> is_variant("qwen-like-s1"), is_variant("qwen-like-at25"), is_variant("qwen-like")
+    (True, True, False)
+    """
+    return re.search(r"-(s|at)\d+$", model) is not None
 
 
 @dataclass(frozen=True)
@@ -116,7 +126,7 @@ class Protocol:
     family: tuple[str, ...] = PRIMARY
     claims: Mapping[str, Rule] = field(default_factory=lambda: CLAIMS)
     models: tuple[str, ...] = ()
-    """Models that the profile plans to train, further checkpoints of a recipe included."""
+    """Models that the profile plans to train with as many seeds as `most`."""
 
     @classmethod
     def from_mapping(cls, values: Any, where: str = "protocol") -> Protocol:
@@ -175,6 +185,14 @@ class Protocol:
         """
         return all(values.get(name, allowed[0]) in allowed for name, allowed in self.settings.items())
 
+    def speaks(self, model: str) -> bool:
+        """Tell whether claims may rest on a model: one with `most` planned seeds; without a plan, no variant.
+
+        >>> Protocol(models=("qwen-like", "olmo-like-s1")).speaks("olmo-like"), Protocol().speaks("olmo-like-s1")
+        (False, False)
+        """
+        return model in self.models if self.models and self.per == "model" else not is_variant(model)
+
     def look(self, n_seeds: int, claim: str) -> tuple[int, float]:
         """Return the number of seeds to use of those there are, and the level of a test on them.
 
@@ -198,9 +216,13 @@ def protocol_of(profile: str) -> Protocol:
     values = read_mapping(read_text(path), path.name) if path.is_file() else {}
     if "protocol" not in values:
         return Protocol()
-    grids = [stage["grid"] for stage in values["stages"].values() if "config" in stage and "grid" in stage]
-    models = dict.fromkeys(model for grid in grids for model in grid.get("model", ()))
-    return replace(Protocol.from_mapping(values["protocol"], f"protocol of {path.name}"), models=tuple(models))
+    protocol = Protocol.from_mapping(values["protocol"], f"protocol of {path.name}")
+    planned: dict[str, set[int]] = {}
+    for stage in values["stages"].values() if protocol.most else ():
+        grid = stage.get("grid", {}) if "config" in stage else {}
+        for model in grid.get("model", ()):
+            planned.setdefault(model, set()).update(grid.get("seed", ()))
+    return replace(protocol, models=tuple(name for name, seeds in planned.items() if len(seeds) >= protocol.most))
 
 
 def _mapping(value: Any, where: str, known: Any = None, needed: tuple[str, ...] = ()) -> Mapping[str, Any]:

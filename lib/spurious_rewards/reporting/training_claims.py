@@ -21,7 +21,7 @@ from spurious_rewards.evaluation.significance import holm
 from spurious_rewards.evaluation.statistics import Effect, Interval
 from spurious_rewards.evaluation.verdicts import NOTHING, SUPPORTED, UNDECIDED, every, judge, level_at, what_happens
 from spurious_rewards.reporting.collect import Records
-from spurious_rewards.reporting.evidence import MODELS, SETTING, Evidence, is_variant, recipe_of
+from spurious_rewards.reporting.evidence import MODELS, SETTING, Evidence, recipe_of
 from spurious_rewards.reporting.protocol import CONTEXT, OUTCOMES, Arm, Protocol, Rule, protocol_of
 from spurious_rewards.reporting.words import p_words, reward_words, seeds_words
 
@@ -51,13 +51,13 @@ class ClaimTest:
     obstacle: str = ""
     """Why no verdict may be given, whatever the effect; empty if one may."""
     secondary: bool = False
-    """Whether its part of the profile is a variant, which no primary claim is about."""
+    """Whether its part of the profile has another setting, or a model that no claim rests on."""
     decide: int | None = None
     """Seeds that would decide either way, beyond those there are; None if only more problems would."""
 
     @property
     def primary(self) -> bool:
-        """Tell whether the test is the claim's own: not for context, not about its second part, not on a variant."""
+        """Tell whether the test is the claim's own: not for context, not about its second part, not secondary."""
         return self.expect != CONTEXT and WITHOUT not in self.about and not self.secondary
 
     def p_value(self) -> float:
@@ -75,7 +75,7 @@ def claim_tests(records: Records, protocol: Protocol | None = None) -> pd.DataFr
     The limits have the protocol's confidence. A verdict at an early look asks for more (`confidence_of_verdict`).
     """
     protocol = protocol or protocol_of(records.profile)
-    whole = Evidence(counted(records, protocol))
+    whole = Evidence(counted(records, protocol), protocol=protocol)
     found = [test for name, rule in protocol.claims.items() for test in _of_claim(name, rule, whole, protocol)]
     rows = []
     for test, p_value in zip(found, _adjusted(found, protocol), strict=True):
@@ -95,10 +95,9 @@ def claim_tests(records: Records, protocol: Protocol | None = None) -> pd.DataFr
 
 def planned_tests(protocol: Protocol) -> int:
     """Count the tests of the family that a profile plans: one per model and arm, of a spread one over all models."""
-    models = [model for model in protocol.models if not is_variant(model)]
     rules = [rule for name, rule in protocol.claims.items() if name in protocol.family]
     arms = [1 if rule.effect == "spread" else sum(arm.expect != CONTEXT for arm in rule.arms) for rule in rules]
-    return sum(n if rule.effect == "spread" else n * len(models) for n, rule in zip(arms, rules, strict=True))
+    return sum(n if rule.effect == "spread" else n * len(protocol.models) for n, rule in zip(arms, rules, strict=True))
 
 
 def _adjusted(found: list[ClaimTest], protocol: Protocol) -> np.ndarray:
@@ -224,7 +223,7 @@ def _test(name: str, rule: Rule, arm: Arm, part: Evidence, protocol: Protocol) -
     elif rule.effect == "spread":
         key = recipe_of if protocol.per == "recipe" else str
         names = groups[0].index.get_level_values("model").map(key)
-        by_model = {name: rows for name, rows in groups[0].groupby(names, sort=False) if not is_variant(str(name))}
+        by_model = {name: rows for name, rows in groups[0].groupby(names, sort=False) if protocol.speaks(str(name))}
         if len(by_model) < 2:
             return None
         n_pairs = len(by_model) * (len(by_model) - 1) // 2
