@@ -254,8 +254,9 @@ def test_claims_rest_on_the_models_that_the_study_plans_to_the_end(records):
     ]
     all_three = profile(records, arms, {"qwen-like": 20, "olmo-like-s1": 20, "olmo-like": 20})
     table = claim_tests(all_three, dataclasses.replace(Protocol(), models=study.models))
-    (spread,) = table.loc[table["effect"] == "spread", "about"]
-    assert spread == "random reward, qwen-like minus olmo-like-s1"
+    spread = table[table["effect"] == "spread"].iloc[0]
+    assert spread["about"] == "random reward, qwen-like minus olmo-like-s1"
+    assert spread["scale"] == "olmo-like-s1, qwen-like (profile toy)"
     first = table[table["claim"] == "C1"].set_index("scale")
     assert (first["p_adjusted"] == first["p_value"]).to_dict() == {
         "qwen-like (profile toy)": False,

@@ -34,6 +34,24 @@ def test_the_first_figure_shows_the_changes_of_both_arms(records):
             assert 0 <= bar.low <= bar.at <= bar.high <= 100
 
 
+def test_the_first_figure_leaves_out_models_that_no_claim_rests_on(records):
+    """Old checkpoints of the study stand in its tables; a profile of nothing else shows them all the same."""
+    runs, samples = records.runs, records.samples
+    trained = samples["trained_run"]
+    old = {
+        "runs": runs.assign(model="olmo-like", run_id=runs["run_id"] + "-old"),
+        "samples": samples.assign(model="olmo-like", trained_run=trained.where(trained == "", trained + "-old")),
+    }
+    both = dataclasses.replace(
+        records,
+        profile="decide",
+        **{name: pd.concat([getattr(records, name), table], ignore_index=True) for name, table in old.items()},
+    )
+    assert {row.model for row in overview.clip_rows(both)[0]} == {"qwen-like"}
+    alone = dataclasses.replace(records, profile="decide", **old)
+    assert {row.model for row in overview.clip_rows(alone)[0]} == {"olmo-like"}
+
+
 def test_sentences_are_short_and_hold_few_numbers(records, results):
     said = overview.answers(results, [records])
     assert len(said) == 2 and "random reward changed accuracy by +37.5 points" in said[0]

@@ -9,7 +9,7 @@ Usage: `for part in Evidence(load("organism", results_dir())).parts(SETTING): pa
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 
@@ -59,8 +59,11 @@ class Evidence:
     @property
     def scale(self) -> str:
         """Say what the numbers were measured on."""
-        models = ", ".join(sorted(self.records.samples["model"].unique()))
-        return ", ".join(filter(None, [models, self.setting])) + f" (profile {self.records.profile})"
+        return self.scale_of(self.records.samples["model"].unique())
+
+    def scale_of(self, models: Iterable[str]) -> str:
+        """Say what numbers on some of the models were measured on."""
+        return ", ".join(filter(None, [*sorted(models), self.setting])) + f" (profile {self.records.profile})"
 
     def parts(self, kind: str, recipes: bool = False) -> list[Evidence]:
         """Return the parts of one kind, in the order of the records; untrained models come last, one part each.

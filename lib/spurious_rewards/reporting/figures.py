@@ -360,8 +360,9 @@ def beside_the_paper(records: Records) -> go.Figure | None:
     # what the verdicts are about first, then settings nearest the default, and the models that prefer code, as the
     # paper's does
     def place(key: tuple[object, ...]) -> tuple[bool, int, bool]:
-        told = settings_told(_without(values[key], "model"))
-        return not protocol.counts(values[key]), len(told), values[key]["model"] not in PREFER_CODE
+        told, model = settings_told(_without(values[key], "model")), str(values[key]["model"])
+        beside = not (protocol.counts(values[key]) and protocol.speaks(model))
+        return beside, len(told), model not in PREFER_CODE
 
     settings = sorted(found, key=place)
     if not settings:

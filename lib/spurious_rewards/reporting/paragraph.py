@@ -97,7 +97,8 @@ def _models(results: Path, study: str) -> list[str]:
     table = pd.read_csv(path)
     table = table[table["claim"].eq("C1") & table["about"].eq("random reward")]
     names = table["scale"].str.split(" (", regex=False).str[0].drop_duplicates()
-    own = [str(name) for name in names if protocol_of(study).speaks(str(name))]
+    speaks = protocol_of(study).speaks
+    own = [str(name) for name in names if speaks(str(name)) and ", " not in str(name)]  # a comma: a setting
     return sorted(own, key=lambda name: PREFER_CODE.index(name) if name in PREFER_CODE else len(PREFER_CODE))
 
 

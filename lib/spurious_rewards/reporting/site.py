@@ -24,7 +24,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from spurious_rewards.reporting import bandit_grid, compare, overview
 from spurious_rewards.reporting.answers import PROBLEMS, answers_script, script
 from spurious_rewards.reporting.collect import Records, load, saved_profiles
-from spurious_rewards.reporting.evidence import WITHIN
+from spurious_rewards.reporting.evidence import WITHIN, recipe_of
 from spurious_rewards.reporting.overview import ClaimView, claim_views
 from spurious_rewards.reporting.paragraph import paragraph
 from spurious_rewards.reporting.provenance import Source, command_of, computing_seconds, not_run, sources
@@ -171,8 +171,8 @@ def first_screen(
     records = overview.study(profiles)
     rows, note = overview.clip_rows(records) if records is not None else ([], "")
     micro = known.get("micro")
-    shown = {row.model for row in rows}
-    words = [f"{model} {says}" for model, says in ORGANISM_WORDS.items() if model in shown]
+    shown = dict.fromkeys(row.model for row in rows)
+    words = [f"{model} {says}" for model in shown if (says := ORGANISM_WORDS.get(recipe_of(model)))]
     return {
         "answers": overview.answers(results, profiles), "rows": rows, "figure_note": note[:1].upper() + note[1:],
         "model_note": f"{MODEL_NOTE}: {'; '.join(words)}." if words else "",

@@ -203,7 +203,7 @@ def _test(name: str, rule: Rule, arm: Arm, part: Evidence, protocol: Protocol) -
     """Return one arm's test in one part, or None if the part holds no such arm."""
     column = OUTCOMES[rule.outcome]
     groups = [_units(part.changes(arm, column), protocol)]
-    about, n_pairs, obstacle = reward_words(arm.reward, arm.gamma), 1, ""
+    about, scale, n_pairs, obstacle = reward_words(arm.reward, arm.gamma), part.scale, 1, ""
     if len({other.gamma for other in rule.arms}) > 1:
         about = f"γ = {arm.gamma:g}"
     if groups[0].empty:
@@ -227,7 +227,7 @@ def _test(name: str, rule: Rule, arm: Arm, part: Evidence, protocol: Protocol) -
         if len(by_model) < 2:
             return None
         n_pairs = len(by_model) * (len(by_model) - 1) // 2
-        groups = list(by_model.values())
+        groups, scale = list(by_model.values()), part.scale_of(map(str, by_model))
     n_units = min(map(len, groups))
     looked = protocol.per == "model" and not part.secondary and arm.expect != CONTEXT
     used, level = protocol.look(n_units, name) if looked else (n_units, 1 - protocol.confidence)
@@ -258,7 +258,7 @@ def _test(name: str, rule: Rule, arm: Arm, part: Evidence, protocol: Protocol) -
         further = [look for look in protocol.looks if look > found.n] if looked and name in protocol.family else []
         decide = decide and max(decide, least, min(further, default=found.n + 1))
     return ClaimTest(
-        claim=name, about=about, scale=part.scale, outcome=rule.outcome, kind=rule.effect, effect=found,
+        claim=name, about=about, scale=scale, outcome=rule.outcome, kind=rule.effect, effect=found,
         expect=arm.expect, smallest=protocol.smallest[rule.outcome], level=level, n_problems=arrays[0].shape[1],
         n_pairs=n_pairs, secondary=part.secondary, obstacle=obstacle, decide=decide,
     )  # fmt: skip
