@@ -46,9 +46,7 @@ class Evidence:
         protocol: says which models claims rest on.
     """
 
-    def __init__(
-        self, records: Records, setting: str = "", secondary: bool = False, protocol: Protocol | None = None
-    ):
+    def __init__(self, records: Records, setting: str = "", secondary: bool = False, protocol: Protocol | None = None):
         self.records = records
         self.protocol = protocol or Protocol()
         self.setting = setting
