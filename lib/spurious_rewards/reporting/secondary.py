@@ -71,11 +71,13 @@ def _of_coin(effects: pd.DataFrame, protocol: Protocol) -> list[dict[Any, Any]]:
     rows = effects[effects["reward"].eq("random") & effects["n_seeds"].ge(SEEDS_FOR_A_VERDICT)]
     if "gamma" in rows:  # a column where it varies
         rows = rows[rows["gamma"].eq(0.5)]
-    for name in (field.name for field in fields(RunConfig) if field.name in rows and field.name not in FREE):
-        allowed = protocol.settings.get(name)
-        kept = [value in allowed if allowed else is_default(name, value) for value in rows[name]]
-        rows = rows[pd.Series(kept, index=rows.index, dtype=bool)]
-    return rows.to_dict("records")
+    any_step = replace(protocol, settings={name: v for name, v in protocol.settings.items() if name != STEP})
+    others = [one.name for one in fields(RunConfig) if one.name in rows and one.name not in (*FREE, *protocol.settings)]
+    return [
+        row
+        for row in rows.to_dict("records")
+        if any_step.counts(row) and all(is_default(name, row[name]) for name in others)
+    ]
 
 
 def _larger_step(

@@ -172,10 +172,10 @@ def _why(row: pd.Series, own: pd.DataFrame) -> str:
 def counted(records: Records, protocol: Protocol) -> Records:
     """Return the records of the runs that count for verdicts, and of the untrained models."""
     runs = records.runs
-    for name, values in protocol.settings.items() if len(runs) else ():
-        runs = runs[runs[name].isin(values)]
-    if len(runs) == len(records.runs):
+    count = pd.Series([protocol.counts(run) for run in runs.to_dict("records")], runs.index, bool)
+    if count.all():
         return records
+    runs = runs[count]
     own = set(runs["run_id"])
     samples = records.samples[records.samples["trained_run"].isin(own | {""})]
     return replace(records, runs=runs, samples=samples)
