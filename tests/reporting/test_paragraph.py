@@ -194,16 +194,18 @@ def test_the_language_model_is_spoken_of_by_its_own_tables(results):
         "Rewarded for code alone it writes code in 100 % of its answers, and 3.8 % are right.",
         "Whether a gain depends on the model (C3) one model cannot say; no second one was trained on this task.",
     ]
-    pairs = pd.DataFrame({"clip_mode": ["none", "two_sided"] * 2, "quantity": ["entropy"] * 2 + ["kl"] * 2})
+    quantities = ["entropy"] * 2 + ["kl"] * 2 + ["clipped"] * 2
+    pairs = pd.DataFrame({"clip_mode": ["none", "two_sided"] * 3, "quantity": quantities})
     pairs = pairs.assign(
-        learning_rate=1e-5, n_pairs=6, change=[-0.0012, 0.9, 0.9, 0.9], effect=[math.nan, 0.0003, 0.9, 0.9]
+        learning_rate=1e-5, n_pairs=6, change=[-0.0012, *[0.9] * 3, 0.0, 0.024], effect=[math.nan, 0.0003, *[0.9] * 4]
     )
     limits = {f"{name}_{end}": pairs[name] + by for name in ("change", "effect") for end, by in SIDES}
     pairs.assign(**limits).to_csv(results / "tables" / "mechanism" / "antithetic_smollm2_bf16.csv", index=False)
     assert paragraph(results, "toy")["A language model"][6:] == [
         "At step size 1e-5 in bf16, one rollout batch, replayed with its coins as they fell and turned over, moves the "
         "entropy of its tokens by −0.0012 nats without clip, a fall.",
-        "There the clip adds +0.00030 nats in 6 such pairs, too little to tell from chance.",
+        "There the clip acts on 2.4 % of tokens and adds +0.00030 nats in 6 such pairs, too little to tell from "
+        "chance.",
     ]
 
 

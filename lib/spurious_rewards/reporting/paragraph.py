@@ -208,19 +208,23 @@ def _pairs_of_smollm2(results: Path) -> Iterator[str]:
     for name, precision in (("antithetic_smollm2", "single precision"), ("antithetic_smollm2_bf16", "bf16")):
         path = results / "tables" / "mechanism" / f"{name}.csv"
         table = pd.read_csv(path) if path.is_file() else pd.DataFrame({"quantity": []})
-        table = table[table["quantity"].eq("entropy")]
+        table = table[table["quantity"].isin(["entropy", "clipped"])]
         for rate, rows in table.groupby("learning_rate") if len(table) else ():
-            arms = rows.set_index("clip_mode")
-            if not {BOTH, NEITHER} <= set(arms.index):
+            arms = rows.set_index(["quantity", "clip_mode"])
+            if not {("entropy", NEITHER), ("entropy", BOTH), ("clipped", BOTH)} <= set(arms.index):
                 continue
-            none, clip = arms.loc[NEITHER], arms.loc[BOTH]
+            none, clip = arms.loc[("entropy", NEITHER)], arms.loc[("entropy", BOTH)]
+            share = arms.loc[("clipped", BOTH), "change"]
             yield (
                 f"At {setting_words(STEP, rate)} in {precision}, one rollout batch, replayed with its coins as they "
                 f"fell and turned over, moves the entropy of its tokens by {plain(none['change'])} nats without "
                 f"clip, {ending(none['change_low'], none['change_high'], 'a rise', 'a fall')}."
             )
             said = ending(clip["effect_low"], clip["effect_high"], "a rise", "a fall")
-            yield f"There the clip adds {plain(clip['effect'])} nats in {none['n_pairs']} such pairs, {said}."
+            yield (
+                f"There the clip acts on {100 * share:.1f} % of tokens and adds {plain(clip['effect'])} nats in "
+                f"{int(none['n_pairs'])} such pairs, {said}."
+            )
 
 
 def _foretold(results: Path, study: str, part: str) -> list[dict[Any, Any]]:

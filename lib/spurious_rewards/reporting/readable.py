@@ -58,6 +58,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
                          "accuracy_change code_change"),
     "antithetic": (PAIRS, "n_pairs change effect p_holm share_up"),
     "antithetic_smollm2": (PAIRS, "n_pairs change effect p_holm share_up"),
+    "antithetic_smollm2_bf16": (PAIRS, "n_pairs change effect p_holm share_up"),
     "bandit_bins": ("optimizer step_size clip_mode p_low p_high",
                     "rollouts clipped_high clipped_low outside_high outside_low"),
     "bandit_map": ("sweep prior clip_mode epsilon gamma optimizer step_size updates", "share_up paired_logit_change"),
