@@ -108,8 +108,8 @@ def test_two_checkpoints_of_one_name_are_refused(many, tmp_path, monkeypatch):
     monkeypatch.setattr(collect, "_kept", lambda profile: "added")
     one, other, *_ = (name for name, manifest in many.manifests.items() if manifest["kind"] == "training")
 
-    def begun(name, start):
-        own = many.manifests[name] | {"config": {"model": "olmo-like"}, "digests": {"start": start}}
+    def begun(name, start, model="olmo-like"):
+        own = many.manifests[name] | {"config": {"model": model}, "digests": {"start": start} if start else {}}
         samples = many.samples[many.samples["trained_run"].eq(name)]
         return dataclasses.replace(
             many,
@@ -123,6 +123,16 @@ def test_two_checkpoints_of_one_name_are_refused(many, tmp_path, monkeypatch):
     collect.save(begun(other, "aa"), tmp_path)
     with pytest.raises(InputError, match="two checkpoints of olmo-like .weights aa and bb."):
         collect.save(begun(other, "bb"), tmp_path)
+    with pytest.raises(InputError, match="two checkpoints of olmo-like .weights aa and not told."):
+        collect.save(begun(other, ""), tmp_path)
+
+
+def test_an_old_manifest_of_an_embedded_model_is_no_other_checkpoint():
+    manifests = {
+        name: {"kind": "training", "config": {"model": "qwen-like"}, "digests": {"start": start} if start else {}}
+        for name, start in (("a", "aa"), ("b", ""), ("c", "aa"))
+    }
+    collect.check_one_checkpoint(manifests)
 
 
 def test_what_is_made_once_is_each_callers_own(many):

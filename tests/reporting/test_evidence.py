@@ -1,16 +1,18 @@
 """Claims about several models, step sizes, γ and compound rewards: hand-made records cut into parts."""
 
 import dataclasses
+import textwrap
 
 import pandas as pd
 import pytest
 from scipy import stats
 
 from spurious_rewards.evaluation.statistics import Effect
+from spurious_rewards.reporting import protocol as protocol_module
 from spurious_rewards.reporting.claims import claims_table
 from spurious_rewards.reporting.evidence import MODEL, MODELS, SETTING, Evidence
 from spurious_rewards.reporting.protocol import Arm, Protocol, Rule, protocol_of
-from spurious_rewards.reporting.training_claims import ClaimTest, _adjusted, claim_tests, planned_tests
+from spurious_rewards.reporting.training_claims import BESIDE, ClaimTest, _adjusted, claim_tests, planned_tests
 from spurious_rewards.storage.paths import code_root
 
 PROBLEMS = [f"p{i}" for i in range(40)]
@@ -253,16 +255,40 @@ def test_claims_rest_on_the_models_that_the_study_plans_to_the_end(records):
         ("olmo-like", RANDOM, [0, 0, 0, 0]),
     ]
     all_three = profile(records, arms, {"qwen-like": 20, "olmo-like-s1": 20, "olmo-like": 20})
-    table = claim_tests(all_three, dataclasses.replace(Protocol(), models=study.models))
+    two = dataclasses.replace(Protocol(), models=("qwen-like", "olmo-like-s1"))
+    table = claim_tests(all_three, two)
     spread = table[table["effect"] == "spread"].iloc[0]
     assert spread["about"] == "random reward, qwen-like minus olmo-like-s1"
-    assert spread["scale"] == "olmo-like-s1, qwen-like (profile toy)"
+    assert (spread["scale"], spread["verdict"]) == ("olmo-like-s1, qwen-like (profile toy)", "supported")
     first = table[table["claim"] == "C1"].set_index("scale")
     assert (first["p_adjusted"] == first["p_value"]).to_dict() == {
         "qwen-like (profile toy)": False,
         "olmo-like-s1 (profile toy)": False,
         "olmo-like (profile toy)": True,
     }
+    old = first.loc["olmo-like (profile toy)"]
+    assert (old["verdict"], old["why"]) == ("undecided", BESIDE) and pd.isna(old["seeds_to_decide"])
+    four = claim_tests(all_three, dataclasses.replace(Protocol(), models=study.models))
+    why = four.loc[four["effect"] == "spread", "why"].item()
+    assert why == "It takes all planned models; not run: llama-like, one-token."
+
+
+def test_models_of_a_study_are_those_that_it_takes_to_the_last_seed(tmp_path, monkeypatch):
+    """By hand: a has seeds 0 and 1 in two stages, b only seed 0, c both but at a step that does not count."""
+    text = """
+    protocol: {seeds: {least: 4, most: 8}, settings: {learning_rate: [0.00003]}}
+    stages:
+      first: {config: x, grid: {model: [a, b], seed: [0, 1, 2, 3]}, parameters: {learning_rate: 0.00003}}
+      second: {config: x, grid: {model: [a, c-s1], seed: [4, 5, 6, 7]}, parameters: {learning_rate: 0.00003}}
+      third: {config: x, grid: {model: [c-s1], seed: [0, 1, 2, 3], learning_rate: [0.0001]}}
+      base: {grid: {model: [d]}}
+    """
+    (tmp_path / "profiles").mkdir()
+    monkeypatch.setattr(protocol_module, "project_root", lambda: tmp_path)
+    for ending, models in (("", ("a",)), ("most", ("a", "b"))):
+        written = text if not ending else text.replace(", most: 8", "")
+        (tmp_path / "profiles" / "toy.yaml").write_text(textwrap.dedent(written))
+        assert protocol_of("toy").models == models
 
 
 def test_only_the_protocols_settings_count(several):

@@ -138,14 +138,16 @@ def test_each_sentence_follows_from_its_table(results):
     )
     assert "step size 3e-5 merely wander, seeds end 4.2 points of code apart (standard deviation)" in said[6]
     assert said[6].endswith("they end 6.0 apart, which agrees with that.")
-    assert said[7].endswith("by −2.1 points, a loss, but no verdict yet.")
+    assert said[7].endswith("by −2.1 points in 8 seeds, a loss, but no verdict yet.")
     assert said[8] == "After the first update of a rollout batch the clip acted on 0.02 % of the tokens."
     assert said[9].endswith("its share of code differs by +8.0 points, towards code.")
     assert said[10] == "Without the clip, its accuracy changed by −50.0 points, a loss."
     assert said[11] == (
         "With the clip and true rewards, runs as long changed its accuracy by +11.0 points in 8 seeds, a gain."
     )
-    assert said[12].endswith("of llama-like, which does not prefer code, by +0.1 points, too little to matter.")
+    assert said[12].endswith(
+        "of llama-like, which does not prefer code, by +0.1 points in 8 seeds, too little to matter."
+    )
     assert said[13] == "A coin that never falls on the reward (γ = 0) changed accuracy by +0.0 points in 2 seeds."
     assert said[14].endswith("differ by +0.0 points of accuracy and +0.0 of code in 2 seeds.")
     assert len(said) == 15, "organisms of other ages are not spoken of"
@@ -204,8 +206,8 @@ def test_the_language_model_is_spoken_of_by_its_own_tables(results):
     assert paragraph(results, "toy")["A language model"][6:] == [
         "At step size 1e-5 in bf16, one rollout batch, replayed with its coins as they fell and turned over, moves the "
         "entropy of its tokens by −0.0012 nats without clip, a fall.",
-        "There the clip acts on 2.4 % of tokens and adds +0.00030 nats in 6 such pairs, too little to tell from "
-        "chance.",
+        "There the clip acts on 2.4 % of tokens, the mean over all updates, and adds +0.00030 nats in 6 such pairs, "
+        "too little to tell from chance.",
     ]
 
 

@@ -27,6 +27,7 @@ import pandas as pd
 from spurious_rewards.errors import InputError
 from spurious_rewards.evaluation.probe import load_probes
 from spurious_rewards.evaluation.records import check_one_version, load_records, read_rows
+from spurious_rewards.models.organisms.locate import is_built
 from spurious_rewards.reporting import compact
 from spurious_rewards.storage.files import RESTORE, read_json, read_parquet, write_json, write_parquet
 from spurious_rewards.storage.paths import project_root
@@ -137,18 +138,20 @@ def collect(profile: str) -> Records:
 
 
 def check_one_checkpoint(manifests: dict[str, dict[str, Any]]) -> None:
-    """Check that trainings of one model began from the same weights, where their manifests tell which.
+    """Check that trainings of one model began from the same weights.
 
     An organism of seed 0 that is built on another make of processor has other weights under the same name. Older
-    manifests, and those of evaluations, do not tell.
+    manifests do not tell the weights: for a model that each machine builds they agree with none that are told.
 
     Raises:
-        InputError: there are two checkpoints of a model; the sentence names a training of each.
+        InputError: there are, or may be, two checkpoints of a model; the sentence names a training of each.
     """
     first: dict[str, tuple[str, str]] = {}
     for run_id, manifest in manifests.items():
-        if start := manifest.get("digests", {}).get("start"):
-            model = manifest["config"]["model"]
+        if manifest.get("kind") != "training" or "config" not in manifest:
+            continue
+        model = manifest["config"]["model"]
+        if start := manifest.get("digests", {}).get("start", "not told" if is_built(model) else ""):
             known, other = first.setdefault(model, (start, run_id))
             if known != start:
                 raise InputError(

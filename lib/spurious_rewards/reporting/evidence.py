@@ -59,6 +59,12 @@ class Evidence:
         """Say what the numbers were measured on."""
         return self.scale_of(self.records.samples["model"].unique())
 
+    @property
+    def beside(self) -> bool:
+        """Tell whether a study planned no model of the part to its last seed, so that no claim rests on it."""
+        models = self.records.samples["model"].unique()
+        return bool(self.protocol.models) and not any(map(self.protocol.speaks, models))
+
     def scale_of(self, models: Iterable[str]) -> str:
         """Say what numbers on some of the models were measured on."""
         return ", ".join(filter(None, [*sorted(models), self.setting])) + f" (profile {self.records.profile})"

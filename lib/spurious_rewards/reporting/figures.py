@@ -176,8 +176,13 @@ def ablation_runs(records: Records) -> pd.DataFrame:
 
 
 def ablation(records: Records) -> pd.DataFrame:
-    """Return the greedy rows of the arms of `ablation_runs`, at the setting that most models share."""
+    """Return the greedy rows of `ablation_runs` at the setting that most models share.
+
+    Of several models, those on which claims may rest are taken.
+    """
     rows = arm_rows(records)
+    speaking = rows["model"].map(protocol_of(records.profile).speaks)
+    rows = rows[speaking | (not speaking.any())]
     rows = rows[(rows["temperature"] == 0) & (rows["reward"] == "random") & (rows["gamma"] == 0.5)]
     rows = rows[rows["clip_mode"].isin(["two_sided", "none"])]
     settings = [name for name in panel_columns(records) if name != "model"]

@@ -79,10 +79,8 @@ def study(profiles: Sequence[Records]) -> Records | None:
 
 
 def clip_rows(records: Records) -> tuple[list[Row], str]:
-    """Return the rows of the first figure, of models that claims rest on, and what they rest on, in words."""
+    """Return the rows of the first figure, and what they rest on, in words."""
     table = ablation(records)
-    speaking = table["model"].map(protocol_of(records.profile).speaks)
-    table = table[speaking | (not speaking.any())]
     names = ("accuracy_change", "code_change")
     axes = {name: _axis(table, name) for name in names}
     rows = [

@@ -222,8 +222,8 @@ def _pairs_of_smollm2(results: Path) -> Iterator[str]:
             )
             said = ending(clip["effect_low"], clip["effect_high"], "a rise", "a fall")
             yield (
-                f"There the clip acts on {100 * share:.1f} % of tokens and adds {plain(clip['effect'])} nats in "
-                f"{int(none['n_pairs'])} such pairs, {said}."
+                f"There the clip acts on {100 * share:.2g} % of tokens, the mean over all updates, and adds "
+                f"{plain(clip['effect'])} nats in {int(none['n_pairs'])} such pairs, {said}."
             )
 
 
@@ -273,14 +273,15 @@ def _whole_runs(results: Path, study: str) -> Iterator[str]:
             whose = model if model in PREFER_CODE else f"{model}, which does not prefer code,"
             yield (
                 f"Over whole runs with the clip, a random reward changed the accuracy of {whose} by "
-                f"{100 * row['estimate']:+.1f} points, {ending_of(row, 'a gain', 'a loss')}."
+                f"{100 * row['estimate']:+.1f} points in {seeds_words(row['n_seeds'])}, "
+                f"{ending_of(row, 'a gain', 'a loss')}."
             )
             if acted := _activity(results, study, model):
                 yield acted
         if row := row_of_test(results, study, "C4", model, CLIP_ON_OFF):
             yield (
-                f"Against the same seeds without the clip, its share of code differs by {100 * row['estimate']:+.1f} "
-                f"points, {ending_of(row, TOWARDS, AWAY)}."
+                f"Against the same {seeds_words(row['n_seeds'])} without the clip, its share of code differs by "
+                f"{100 * row['estimate']:+.1f} points, {ending_of(row, TOWARDS, AWAY)}."
             )
         if row := row_of_test(results, study, "C4", model, f"random reward, {WITHOUT}"):
             tail = ending_of(row, "a gain", "a loss")

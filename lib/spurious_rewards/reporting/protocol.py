@@ -126,7 +126,7 @@ class Protocol:
     family: tuple[str, ...] = PRIMARY
     claims: Mapping[str, Rule] = field(default_factory=lambda: CLAIMS)
     models: tuple[str, ...] = ()
-    """Models that the profile plans to train with as many seeds as `most`."""
+    """Models that the profile plans to train with as many seeds as `most`; without `most`, all but variants."""
 
     @classmethod
     def from_mapping(cls, values: Any, where: str = "protocol") -> Protocol:
@@ -218,11 +218,17 @@ def protocol_of(profile: str) -> Protocol:
         return Protocol()
     protocol = Protocol.from_mapping(values["protocol"], f"protocol of {path.name}")
     planned: dict[str, set[int]] = {}
-    for stage in values["stages"].values() if protocol.most else ():
+    for stage in values["stages"].values():
         grid = stage.get("grid", {}) if "config" in stage else {}
-        for model in grid.get("model", ()):
-            planned.setdefault(model, set()).update(grid.get("seed", ()))
-    return replace(protocol, models=tuple(name for name, seeds in planned.items() if len(seeds) >= protocol.most))
+        if protocol.counts({**stage.get("parameters", {}), **{name: found[0] for name, found in grid.items()}}):
+            for model in grid.get("model", ()):
+                planned.setdefault(model, set()).update(grid.get("seed", ()))
+    enough = (
+        name
+        for name, seeds in planned.items()
+        if len(seeds) >= protocol.most and (protocol.most or not is_variant(name))
+    )
+    return replace(protocol, models=tuple(enough))
 
 
 def _mapping(value: Any, where: str, known: Any = None, needed: tuple[str, ...] = ()) -> Mapping[str, Any]:

@@ -57,7 +57,8 @@ CAPTIONS = {
     "negatives: drift and the clip's effect (95 % limits over pairs).",
     "antithetic_smollm2": "SmolLM2 in fp32: one rollout batch replayed with and without the clip, each pair with the "
     "advantages and with their negatives (95 % limits over pairs). Hardly any answer is code.",
-    "antithetic_smollm2_bf16": "The same in bf16, the precision of runs on a GPU (weights in fp32).",
+    "antithetic_smollm2_bf16": "SmolLM2 in bf16 with weights in fp32, as runs on a GPU have it, but on a CPU: one "
+    "rollout batch replayed with and without the clip (95 % limits over pairs).",
     "counterfactual": "One rollout batch replayed with and without the clip on the same rollouts and advantages: "
     "change and the clip's effect (95 % limits over pairs).",
     "decision": "Where a model decides for code: share of the choice that the first token settles, over how many "

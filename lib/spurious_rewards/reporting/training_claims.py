@@ -10,6 +10,7 @@ Usage: `claim_tests(records)`; `claim_rows(claim_tests(records))`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -28,6 +29,8 @@ from spurious_rewards.reporting.words import p_words, reward_words, seeds_words
 WITHOUT = "without the clip"
 """What the second row of C4 is about."""
 COLLAPSED = "Some seeds collapsed and others did not"
+BESIDE = "It stands beside the verdicts, which rest on the models that the study takes to its last seed."
+"""Obstacles to a verdict that no further seed of the arm's plan removes."""
 MOST_INTERVALS = 4
 """Arms of a claim whose limits fit into one cell of a table."""
 
@@ -87,7 +90,7 @@ def claim_tests(records: Records, protocol: Protocol | None = None) -> pd.DataFr
         row["n_seeds"] = test.effect.n
         row["n_planned"] = protocol.most if test.primary and test.claim in protocol.family else 0
         row |= {"n_problems": test.n_problems, "p_value": test.p_value(), "p_adjusted": p_value}
-        open_yet = verdict == UNDECIDED and COLLAPSED not in test.obstacle
+        open_yet = verdict == UNDECIDED and COLLAPSED not in test.obstacle and test.obstacle != BESIDE
         rows.append(row | {"seeds_to_decide": test.decide if open_yet else None, "verdict": verdict, "why": why})
     table = pd.DataFrame(rows)
     return table.astype({"seeds_to_decide": "Int64"}) if len(table) else table
@@ -204,6 +207,7 @@ def _test(name: str, rule: Rule, arm: Arm, part: Evidence, protocol: Protocol) -
     column = OUTCOMES[rule.outcome]
     groups = [_units(part.changes(arm, column), protocol)]
     about, scale, n_pairs, obstacle = reward_words(arm.reward, arm.gamma), part.scale, 1, ""
+    by_model: dict[str, pd.DataFrame] = {}
     if len({other.gamma for other in rule.arms}) > 1:
         about = f"γ = {arm.gamma:g}"
     if groups[0].empty:
@@ -223,19 +227,25 @@ def _test(name: str, rule: Rule, arm: Arm, part: Evidence, protocol: Protocol) -
     elif rule.effect == "spread":
         key = recipe_of if protocol.per == "recipe" else str
         names = groups[0].index.get_level_values("model").map(key)
-        by_model = {name: rows for name, rows in groups[0].groupby(names, sort=False) if protocol.speaks(str(name))}
+        by_model = {
+            str(name): rows for name, rows in groups[0].groupby(names, sort=False) if protocol.speaks(str(name))
+        }
         if len(by_model) < 2:
             return None
-        n_pairs = len(by_model) * (len(by_model) - 1) // 2
-        groups, scale = list(by_model.values()), part.scale_of(map(str, by_model))
+        n_pairs = math.comb(len(by_model), 2)
+        groups, scale = list(by_model.values()), part.scale_of(by_model)
     n_units = min(map(len, groups))
-    looked = protocol.per == "model" and not part.secondary and arm.expect != CONTEXT
+    looked = protocol.per == "model" and arm.expect != CONTEXT
     used, level = protocol.look(n_units, name) if looked else (n_units, 1 - protocol.confidence)
     least, unit = (protocol.least, "seeds") if protocol.per == "model" else (SEEDS_FOR_A_VERDICT, "checkpoints")
-    if n_units < least:
+    if part.beside:
+        obstacle = BESIDE
+    elif n_units < least:
         obstacle = f"{n_units} {unit if n_units > 1 else unit[:-1]}; a verdict takes {least}."
     elif _mixed(part, arm, rule, protocol) and n_units < protocol.collapse_seeds:
         obstacle = f"{COLLAPSED}; such an arm takes {protocol.collapse_seeds} seeds."
+    elif rule.effect == "spread" and protocol.per == "model" and (missing := set(protocol.models) - set(by_model)):
+        obstacle = f"It takes all planned models; not run: {', '.join(sorted(missing))}."
     arrays = [group.to_numpy()[: used or n_units] for group in groups]
     if rule.effect == "spread":  # picked among the seeds that count at this look
         order = sorted(zip(arrays, by_model, strict=True), key=lambda one: one[0].mean())
@@ -283,7 +293,9 @@ def _mixed(part: Evidence, arm: Arm, rule: Rule, protocol: Protocol) -> bool:
     """Tell whether some but not all seeds of an arm, or of the one it is compared with, lost much accuracy."""
     for one in [arm, *([arm.but(rule.against)] if rule.against else [])]:
         changes = part.changes(one, OUTCOMES["accuracy"])
-        for _, seeds in changes.groupby(level="model") if len(changes) else ():
+        for model, seeds in changes.groupby(level="model") if len(changes) else ():
+            if rule.effect == "spread" and not protocol.speaks(str(model)):
+                continue
             share = float((seeds.mean(axis=1) < -protocol.collapse_loss).mean())
             if protocol.collapse_share < share < 1 - protocol.collapse_share:
                 return True

@@ -25,6 +25,19 @@ def build_folder(name: str, runs_dir: str | Path | None = None) -> Path:
     return Path(default_runs_dir() if runs_dir is None else runs_dir) / "organisms" / name
 
 
+def is_built(name: str) -> bool:
+    """Tell whether a name is that of an organism which the package lacks, so that each machine builds its own.
+
+    >>> is_built("llama-like"), is_built("qwen-like"), is_built("HuggingFaceTB/SmolLM2-135M")
+    (True, False, False)
+    """
+    try:
+        recipe_named(name)
+    except InputError:
+        return False
+    return not is_checkpoint(EMBEDDED / name)
+
+
 def organism_folder(name: str, runs_dir: str | Path | None = None) -> Path:
     """Return the checkpoint folder of an organism; an embedded one wins over one of that name that was built here.
 
