@@ -23,6 +23,7 @@ def results(tmp_path):
     names = ["reward", "learning_rate", "clip_mode", "n_seeds", "code_difference", "code_difference_low"]
     effects = pd.DataFrame(effects, columns=[*names, "rollout_batches"])
     effects = effects.assign(gamma=0.5, model="qwen-like", code_difference_high=effects["code_difference"] + 0.02)
+    effects = effects.assign(accuracy_difference=-0.11, accuracy_difference_low=-0.2, accuracy_difference_high=-0.02)
     effects.assign(updates_per_batch=8, temperature=0.0, prompt_style="organism").to_csv(folder / "clip_effect.csv")
     arms = [
         ("random γ=0.5, two_sided", 3e-5, 100, 0.9, 0.0002),
@@ -52,7 +53,8 @@ def test_a_larger_step_is_told_with_and_without_the_clip(results):
         "times the share at the study's own step.",
         "There a random reward changed the accuracy of qwen-like by -10.0 points with the clip, a loss, and by +1.0 "
         "points without it, too little to tell from chance.",
-        "Against the same 8 seeds without the clip, its share of code differs by +25.0 points, towards code.",
+        "Against the same 8 seeds without the clip, its accuracy differs by -11.0 points, a loss, and its share of code "
+        "by +25.0 points, towards code.",
     ]
 
 

@@ -105,8 +105,10 @@ def _larger_step(
                 for words, arm in zip(("with the clip", "without it"), changed.values(), strict=True)
             ]
             yield f"There a random reward changed the accuracy of {whose} by {told[0]}, and by {told[1]}."
+        better = ending(row["accuracy_difference_low"], row["accuracy_difference_high"], "a gain", "a loss")
         yield (
-            f"Against the same {seeds_words(row['n_seeds'])} without the clip, its share of code differs by "
+            f"Against the same {seeds_words(row['n_seeds'])} without the clip, its accuracy differs by "
+            f"{100 * row['accuracy_difference']:+.1f} points, {better}, and its share of code by "
             f"{100 * row['code_difference']:+.1f} points, {_side(row)}."
         )
 
