@@ -53,8 +53,8 @@ def test_a_larger_step_is_told_with_and_without_the_clip(results):
         "times the share at the study's own step.",
         "There a random reward changed the accuracy of qwen-like by -10.0 points with the clip, a loss, and by +1.0 "
         "points without it, too little to tell from chance.",
-        "Against the same 8 seeds without the clip, its accuracy differs by -11.0 points, a loss, and its share of code "
-        "by +25.0 points, towards code.",
+        "Against the same 8 seeds without the clip, its accuracy differs by -11.0 points, a loss, and its share of "
+        "code by +25.0 points, towards code.",
     ]
 
 
