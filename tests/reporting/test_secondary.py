@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from spurious_rewards.reporting.secondary import secondary_parts
+from spurious_rewards.reporting.secondary import at_other_steps, secondary_parts
 
 
 @pytest.fixture
@@ -56,6 +56,14 @@ def test_a_larger_step_is_told_with_and_without_the_clip(results):
         "Against the same 8 seeds without the clip, its accuracy differs by -11.0 points, a loss, and its share of "
         "code by +25.0 points, towards code.",
     ]
+
+
+def test_in_short_the_clip_at_a_larger_step_is_told_by_accuracy(results):
+    assert list(at_other_steps(results, "decide")) == [
+        "At step size 1e-4, about which there is no verdict, qwen-like's accuracy with the clip differs by -11.0 "
+        "points from the same 8 seeds without it, so it ends lower."
+    ]
+    assert not list(at_other_steps(results, "toy")), "without a table, or a protocol that names a step size"
 
 
 def test_other_clips_are_told_at_the_step_and_length_of_the_study(results):

@@ -21,7 +21,16 @@ import pandas as pd
 from spurious_rewards.reporting.figures import PREFER_CODE
 from spurious_rewards.reporting.overview import CLIP_ON_OFF, DECISIVE, ending, ending_of, row_of_test
 from spurious_rewards.reporting.protocol import protocol_of
-from spurious_rewards.reporting.secondary import AWAY, BOTH, NEITHER, RANDOM, TOWARDS, arm_row, secondary_parts
+from spurious_rewards.reporting.secondary import (
+    AWAY,
+    BOTH,
+    NEITHER,
+    RANDOM,
+    TOWARDS,
+    arm_row,
+    at_other_steps,
+    secondary_parts,
+)
 from spurious_rewards.reporting.training_claims import WITHOUT
 from spurious_rewards.reporting.words import STEP, seeds_words, setting_words, settings_in
 
@@ -87,6 +96,7 @@ def _in_short(results: Path, study: str) -> Iterator[str]:
             f"{100 * other['predicted']:+.2f} points over a run without any clip, and the clip would add "
             f"{100 * row['predicted']:+.2f} ({ending(row['predicted_low'], row['predicted_high'], TOWARDS, AWAY)})."
         )
+    yield from at_other_steps(results, study)
 
 
 def _models(results: Path, study: str) -> list[str]:

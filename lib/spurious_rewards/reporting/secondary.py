@@ -80,14 +80,37 @@ def _of_coin(effects: pd.DataFrame, protocol: Protocol) -> list[dict[Any, Any]]:
     ]
 
 
+def _at_other_steps(effects: pd.DataFrame, protocol: Protocol) -> list[dict[Any, Any]]:
+    """Return the rows of the fair coin with the clip at step sizes that are not the study's; none without settings."""
+    own = protocol.settings.get(STEP, ())
+    rows = _of_coin(effects, protocol) if own else []
+    return [row for row in rows if row["clip_mode"] == BOTH and row.get(STEP) not in (None, *own)]
+
+
+def at_other_steps(results: Path, study: str) -> Iterator[str]:
+    """Say in a sentence each what the clip changes in accuracy at step sizes that are not the study's.
+
+    Args:
+        results: the folder of committed results.
+        study: the profile whose arms they are.
+    """
+    path = results / "tables" / study / "clip_effect.csv"
+    for row in _at_other_steps(pd.read_csv(path), protocol_of(study)) if path.is_file() else ():
+        end = ending(
+            row["accuracy_difference_low"], row["accuracy_difference_high"], "so it ends higher", "so it ends lower"
+        )
+        yield (
+            f"At {setting_words(STEP, row[STEP])}, about which there is no verdict, {row.get('model', 'the model')}'s "
+            f"accuracy with the clip differs by {100 * row['accuracy_difference']:+.1f} points from the same "
+            f"{seeds_words(row['n_seeds'])} without it, {end}."
+        )
+
+
 def _larger_step(
     effects: pd.DataFrame, arms: pd.DataFrame, activity: pd.DataFrame, protocol: Protocol
 ) -> Iterator[str]:
     """Say what the fair coin does at step sizes that are not the study's, where the clip acts more often."""
-    own = protocol.settings.get(STEP, [])
-    for row in _of_coin(effects, protocol) if own else ():
-        if row["clip_mode"] != BOTH or row.get(STEP) in (None, *own):
-            continue
+    for row in _at_other_steps(effects, protocol):
         rate, model = row[STEP], row.get("model", "")
         whose = model or "the model"
         here, usual = (arm_row(activity, protocol, f"{RANDOM}, {BOTH}", model, step) for step in (rate, None))
