@@ -220,11 +220,11 @@ def _pairs_of_smollm2(results: Path) -> Iterator[str]:
         table = pd.read_csv(path) if path.is_file() else pd.DataFrame({"quantity": []})
         table = table[table["quantity"].isin(["entropy", "clipped"])]
         for rate, rows in table.groupby("learning_rate") if len(table) else ():
-            arms = rows.set_index(["quantity", "clip_mode"])
-            if not {("entropy", NEITHER), ("entropy", BOTH), ("clipped", BOTH)} <= set(arms.index):
+            arms = {(row["quantity"], row["clip_mode"]): row for row in rows.to_dict("records")}
+            if not {("entropy", NEITHER), ("entropy", BOTH), ("clipped", BOTH)} <= set(arms):
                 continue
-            none, clip = arms.loc[("entropy", NEITHER)], arms.loc[("entropy", BOTH)]
-            share = arms.loc[("clipped", BOTH), "change"]
+            none, clip = arms["entropy", NEITHER], arms["entropy", BOTH]
+            share = arms["clipped", BOTH]["change"]
             yield (
                 f"At {setting_words(STEP, rate)} in {precision}, one rollout batch, replayed with its coins as they "
                 f"fell and turned over, moves the entropy of its tokens by {plain(none['change'])} nats without "
@@ -233,7 +233,7 @@ def _pairs_of_smollm2(results: Path) -> Iterator[str]:
             said = ending(clip["effect_low"], clip["effect_high"], "a rise", "a fall")
             yield (
                 f"There the clip acts on {100 * share:.2g} % of tokens, the mean over all updates, and adds "
-                f"{plain(clip['effect'])} nats in {int(none['n_pairs'])} such pairs, {said}."
+                f"{plain(clip['effect'])} nats in {none['n_pairs']} such pairs, {said}."
             )
 
 
