@@ -274,7 +274,7 @@ def test_claims_rest_on_the_models_that_the_study_plans_to_the_end(records):
 
 
 def test_models_of_a_study_are_those_that_it_takes_to_the_last_seed(tmp_path, monkeypatch):
-    """By hand: a has seeds 0 and 1 in two stages, b only seed 0, c both but at a step that does not count."""
+    """By hand: a has eight seeds in two stages, b four; of c-s1's eight only four are at a step that counts."""
     text = """
     protocol: {seeds: {least: 4, most: 8}, settings: {learning_rate: [0.00003]}}
     stages:

@@ -53,6 +53,8 @@ def test_rules_that_live_in_code_are_those_of_the_page():
     assert f"lies beyond {round(100 * rules.destruction)} points is called *destruction*" in page
     assert f"show {100 * rules.confidence:g} % limits" in page
     assert f"for the {planned_tests(rules)} tests that are planned" in page
+    assert f"rest on these four, the models that the profile takes to {rules.most} seeds" in page
+    assert len(rules.models) == 4 and "olmo-like-s1" in rules.models
 
 
 def test_claims_of_the_study_rest_on_the_runs_that_count():

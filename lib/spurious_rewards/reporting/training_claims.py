@@ -30,7 +30,7 @@ WITHOUT = "without the clip"
 """What the second row of C4 is about."""
 COLLAPSED = "Some seeds collapsed and others did not"
 BESIDE = "It stands beside the verdicts, which rest on the models that the study takes to its last seed."
-"""Obstacles to a verdict that no further seed of the arm's plan removes."""
+"""Obstacles to a verdict for which a number of seeds that would decide makes no sense."""
 MOST_INTERVALS = 4
 """Arms of a claim whose limits fit into one cell of a table."""
 
@@ -90,7 +90,7 @@ def claim_tests(records: Records, protocol: Protocol | None = None) -> pd.DataFr
         row["n_seeds"] = test.effect.n
         row["n_planned"] = protocol.most if test.primary and test.claim in protocol.family else 0
         row |= {"n_problems": test.n_problems, "p_value": test.p_value(), "p_adjusted": p_value}
-        open_yet = verdict == UNDECIDED and COLLAPSED not in test.obstacle and test.obstacle != BESIDE
+        open_yet = verdict == UNDECIDED and not test.obstacle.startswith((COLLAPSED, BESIDE))
         rows.append(row | {"seeds_to_decide": test.decide if open_yet else None, "verdict": verdict, "why": why})
     table = pd.DataFrame(rows)
     return table.astype({"seeds_to_decide": "Int64"}) if len(table) else table
