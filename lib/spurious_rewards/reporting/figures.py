@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import plotly.graph_objects as go
 
-from spurious_rewards.reporting.arms import BASE, arm_name, cell_columns
+from spurious_rewards.reporting.arms import BASE, cell_columns
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.drawing import (
     ROW_PIXELS,
@@ -27,8 +27,9 @@ from spurious_rewards.reporting.drawing import (
     write,
 )
 from spurious_rewards.reporting.evidence import WITHIN
+from spurious_rewards.reporting.pretraining import ages_figure, recipes_figure
 from spurious_rewards.reporting.protocol import protocol_of
-from spurious_rewards.reporting.tables import arms
+from spurious_rewards.reporting.tables import arm_rows, arms
 from spurious_rewards.reporting.verifier import verifier_figure
 from spurious_rewards.reporting.words import (
     BASE_COLOUR,
@@ -65,16 +66,6 @@ def panel_columns(records: Records) -> list[str]:
 def panel_words(row: pd.Series | Mapping[str, object], columns: list[str]) -> str:
     """Write the title of a panel: the model, then the settings in which it differs from others."""
     return ", ".join([str(row["model"]), *settings_told({name: row[name] for name in columns if name != "model"})])
-
-
-def arm_rows(records: Records) -> pd.DataFrame:
-    """Return the table of arms with the training configuration of each arm; the base models are left out."""
-    table, columns = arms(records), records.arm_columns()
-    table = table[table["arm"] != BASE]
-    known = records.runs.assign(arm=[arm_name(row, columns) for _, row in records.runs.iterrows()])
-    names = list(dict.fromkeys(["arm", "model", *WITHIN, *columns]))
-    known = known[names].drop_duplicates("arm")
-    return table.drop(columns=[name for name in names[1:] if name in table]).merge(known, on="arm")
 
 
 def outcomes(records: Records, decoding: str = "greedy") -> go.Figure | None:
@@ -416,5 +407,7 @@ def all_figures(records: Records) -> dict[str, go.Figure]:
         **{name: trajectories(records, name) for name in ("code_frequency", "entropy")},
         "clip_by_update": clip_by_update(records),
         "verifier_quality": verifier_figure(records),
+        "recipes": recipes_figure(records),
+        "ages": ages_figure(records),
     }
     return {name: figure for name, figure in found.items() if figure is not None}

@@ -22,10 +22,11 @@ from spurious_rewards.evaluation.verdicts import NOTHING
 from spurious_rewards.mechanism.questions import LIKELIER, questions_table
 from spurious_rewards.reporting.claims import PARTS
 from spurious_rewards.reporting.collect import Records
-from spurious_rewards.reporting.figures import PREFER_CODE, ablation, ablation_runs, arm_rows, panel_columns
+from spurious_rewards.reporting.figures import PREFER_CODE, ablation, ablation_runs, panel_columns
 from spurious_rewards.reporting.protocol import protocol_of
 from spurious_rewards.reporting.provenance import CLAIM_PLACES, Source, sources
 from spurious_rewards.reporting.readable import interval_text
+from spurious_rewards.reporting.tables import arm_rows
 from spurious_rewards.reporting.words import clip_words, reward_words, seeds_words, settings_told
 from spurious_rewards.storage.files import read_json, read_text
 

@@ -56,6 +56,8 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "tests": ("claim scale about outcome n_seeds", "estimate p_adjusted seeds_to_decide verdict"),
     "verifier_quality": ("model benchmark clip_mode quality false_positive false_negative n_seeds n_problems",
                          "accuracy_change code_change"),
+    "recipes": ("recipe reward gamma learning_rate clip_mode checkpoint n_seeds n_problems",
+                "accuracy_change code_change accuracy_difference code_difference"),
     "antithetic": (PAIRS, "n_pairs change effect p_holm share_up"),
     "antithetic_smollm2": (PAIRS, "n_pairs change effect p_holm share_up"),
     "antithetic_smollm2_bf16": (PAIRS, "n_pairs change effect p_holm share_up"),

@@ -29,6 +29,7 @@ from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.drift_in_training import drift_in_training
 from spurious_rewards.reporting.mechanism_claims import mechanism_tables
 from spurious_rewards.reporting.mechanism_figures import mechanism_figures
+from spurious_rewards.reporting.pretraining import recipes
 from spurious_rewards.reporting.site import render
 from spurious_rewards.reporting.text import CAPTIONS, markdown
 from spurious_rewards.reporting.verifier import verifier_quality
@@ -49,6 +50,7 @@ def all_tables(records: Records) -> dict[str, pd.DataFrame]:
         "tests": training_claims.claim_tests(records),
         **reasoning_tables.tables(records),
         "verifier_quality": verifier_quality(records),
+        "recipes": recipes(records),
     }
     return {name: table for name, table in found.items() if len(table)}
 

@@ -1,4 +1,4 @@
-"""Say what the secondary arms of the study show: other coins, another step, other clips, erring verifiers, controls.
+"""Say what the secondary arms of the study show: other coins, steps, clips and checkpoints, erring verifiers, controls.
 
 None of them has a verdict but the coins. Every part is sentences of at most 40 words and three numbers, filled from the
 study's tables; a part whose arms were not run with seeds enough is empty.
@@ -19,6 +19,7 @@ from spurious_rewards.evaluation.crossed import SEEDS_FOR_A_VERDICT
 from spurious_rewards.reporting.arms import CELL, FURTHER
 from spurious_rewards.reporting.evidence import WITHIN
 from spurious_rewards.reporting.overview import ending, ending_of
+from spurious_rewards.reporting.pretraining import MEAN, WHOLE, age_of, pretraining_of
 from spurious_rewards.reporting.protocol import Protocol, protocol_of
 from spurious_rewards.reporting.verifier import NOISY
 from spurious_rewards.reporting.words import (
@@ -39,7 +40,7 @@ BOTH, NEITHER = "two_sided", "none"
 """Clip modes that others are compared with."""
 FREE = (*WITHIN, *CELL, *FURTHER, STEP)
 """Columns of the clip's effect that are no setting of its own: the arm, the evaluation, and the step size."""
-NAMES = ("tests", "arms", "clip_activity", "clip_effect", "verifier_quality")
+NAMES = ("tests", "arms", "clip_activity", "clip_effect", "verifier_quality", "recipes")
 
 
 def secondary_parts(results: Path, study: str) -> dict[str, list[str]]:
@@ -58,6 +59,8 @@ def secondary_parts(results: Path, study: str) -> dict[str, list[str]]:
     parts = {
         "A larger step": _larger_step(effects, arms, activity, protocol),
         "Other ways to clip": _other_clips(effects, protocol),
+        "Other checkpoints": _checkpoints(tables.get("recipes", pd.DataFrame({"reward": []})), protocol),
+        "The age of pretraining": _ages(arms, effects, protocol),
         "Other coins": _coins(tables.get("tests", pd.DataFrame({"claim": []})), protocol),
         "A verifier with errors": _verifier(tables.get("verifier_quality", pd.DataFrame()), effects),
         "One sign of the advantage": _signs(activity),
@@ -146,6 +149,74 @@ def _other_clips(effects: pd.DataFrame, protocol: Protocol) -> Iterator[str]:
                 f"differs by {100 * row['code_difference']:+.1f} points from the same {seeds_words(row['n_seeds'])} "
                 f"without any clip, {_side(row)}."
             )
+
+
+def _checkpoints(recipes: pd.DataFrame, protocol: Protocol) -> Iterator[str]:
+    """Say what the fair coin does in the mean of a recipe's checkpoints, and how far the checkpoints differ."""
+    coin = recipes[recipes["reward"].eq("random") & recipes.get("gamma", pd.Series(dtype=float)).eq(0.5)]
+    coin = coin[coin["clip_mode"].eq(BOTH)] if len(coin) else coin
+    rows = [row for row in coin.to_dict("records") if protocol.counts(row)]
+    for mean in rows:
+        if mean["checkpoint"] != MEAN or mean["n_checkpoints"] < SEEDS_FOR_A_VERDICT:
+            continue
+        single = [row["accuracy_change"] for row in rows if row["recipe"] == mean["recipe"] and row is not mean]
+        end = ending(mean["accuracy_change_low"], mean["accuracy_change_high"], "a gain", "a loss")
+        yield (
+            f"In the mean of {mean['n_checkpoints']} checkpoints of the recipe of {mean['recipe']}, pretrained from "
+            f"other seeds, a random reward with the clip changed accuracy by {100 * mean['accuracy_change']:+.1f} "
+            f"points, {end}."
+        )
+        yield (
+            f"The single checkpoints changed by {100 * min(single):+.1f} to {100 * max(single):+.1f} points, with "
+            f"{seeds_words(mean['n_seeds'])} of training or more each."
+        )
+        if pd.notna(mean.get("code_difference")):
+            yield (
+                "Against the same seeds without the clip, the mean differs by "
+                f"{100 * mean['accuracy_difference']:+.1f} points of accuracy and "
+                f"{100 * mean['code_difference']:+.1f} of code, {_side(mean)}."
+            )
+
+
+def _ages(arms: pd.DataFrame, effects: pd.DataFrame, protocol: Protocol) -> Iterator[str]:
+    """Say what rewards teach a model at each age of its pretraining, and what the clip does there."""
+    models = {str(settings_in(arm).get("model", "")) for arm in arms["arm"].astype(str)}
+    clips = {row["model"]: row for row in _of_coin(effects, protocol) if row["clip_mode"] == BOTH and "model" in row}
+    young = {pretraining_of(model) for model in models if age_of(model) < WHOLE}
+    for model in sorted((one for one in models if pretraining_of(one) in young), key=lambda one: (age_of(one), one)):
+        true, coin = (arm_row(arms, protocol, f"{reward}, {BOTH}", model) for reward in ("ground_truth", RANDOM))
+        if not true or not coin or min(true["n_seeds"], coin["n_seeds"]) < SEEDS_FOR_A_VERDICT:
+            continue
+        before = true["accuracy"] - true["accuracy_change"]
+        yield (
+            f"At {age_of(model)} % of its pretraining {pretraining_of(model)} is right in {100 * before:.1f} % of its "
+            f"answers and writes code in {100 * (true['code'] - true['code_change']):.1f} %."
+        )
+        told = [
+            f"{100 * row['accuracy_change']:+.1f} points, "
+            + ending(row["accuracy_change_low"], row["accuracy_change_high"], "a gain", "a loss")
+            for row in (true, coin)
+        ]
+        yield f"There true rewards changed its accuracy by {told[0]}, and a random reward by {told[1]}."
+        taught, lifted = (row["accuracy_change_low"] > 0 for row in (true, coin))
+        yield f"In the words of arXiv 2610.01066 that age is {_regime(taught, lifted)}."
+        if clip := clips.get(model):
+            yield (
+                f"Against the same {seeds_words(clip['n_seeds'])} without the clip, the random reward's share of code "
+                f"differs by {100 * clip['code_difference']:+.1f} points, {_side(clip)}."
+            )
+
+
+def _regime(taught: bool, lifted: bool) -> str:
+    """Name what an age lets rewards do, as arXiv 2610.01066 does.
+
+    Args:
+        taught: whether true rewards gain.
+        lifted: whether a random reward gains.
+    """
+    if lifted:
+        return "autodidactic: even a random reward brings a gain"
+    return "receptive: true rewards bring a gain, a random one does not" if taught else "dormant: neither brings a gain"
 
 
 def _side(row: dict[str, Any]) -> str:

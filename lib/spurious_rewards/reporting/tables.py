@@ -20,6 +20,7 @@ from spurious_rewards.evaluation.statistics import t_interval
 from spurious_rewards.reporting import arms as names
 from spurious_rewards.reporting.arms import BASE, arm_name, by_problem, cell_columns, matrix
 from spurious_rewards.reporting.collect import Records, once
+from spurious_rewards.reporting.evidence import WITHIN
 from spurious_rewards.training.clip import MODES
 
 
@@ -40,6 +41,16 @@ def arms(records: Records) -> pd.DataFrame:
                     row |= effect(names.changes(group, base, column)).cut(-1, 1).columns(f"{name}_change")
             rows.append(row | over_answers(group))
     return pd.DataFrame(rows)
+
+
+def arm_rows(records: Records) -> pd.DataFrame:
+    """Return the table of arms with the training configuration of each arm; the base models are left out."""
+    table, columns = arms(records), records.arm_columns()
+    table = table[table["arm"] != BASE]
+    known = records.runs.assign(arm=[arm_name(row, columns) for _, row in records.runs.iterrows()])
+    names = list(dict.fromkeys(["arm", "model", *WITHIN, *columns]))
+    known = known[names].drop_duplicates("arm")
+    return table.drop(columns=[name for name in names[1:] if name in table]).merge(known, on="arm")
 
 
 def over_answers(group: pd.DataFrame) -> dict[str, float]:

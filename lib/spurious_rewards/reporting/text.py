@@ -44,6 +44,8 @@ CAPTIONS = {
     "pass_at_k": "Unbiased pass@k from n samples per problem (95 % limits over problems and seeds); k = 1 is avg@n.",
     "verifier_quality": "A verifier with errors: change of accuracy and code by its quality J = 1 − false positives − "
     "false negatives, with and without the clip (95 % limits over seeds and problems).",
+    "recipes": "Checkpoints of one recipe, pretrained from several seeds: what training changes in each, and in the "
+    "mean of them (95 % limits over seeds and problems; those of the mean over checkpoints and problems).",
     "drift_in_training": "Does the drift of one rollout batch (antithetic pairs) explain what a run does? Change of "
     "the share of code among rollouts: first batch's drift times the run's length, and the change in training (95 % "
     "limits over pairs, over seeds).",
