@@ -66,7 +66,7 @@ def results(tmp_path):
         ("random γ=0.5, two_sided, model=qwen-like, learning_rate=3e-05", 0.1, 8),
         ("ground_truth, two_sided, model=qwen-like, learning_rate=0.0001", 0.9, 8),  # another step size
         ("ground_truth, two_sided, model=qwen-like, learning_rate=3e-05", 0.11, 8),
-        ("ground_truth, two_sided, model=qwen-like-at10, learning_rate=3e-05", 0.8, 8),
+        ("ground_truth, two_sided, model=qwen-like-at10, learning_rate=3e-05", 0.8, 3),
         ("random γ=0.5, two_sided, model=llama-like", 0.1, 8),
         ("ground_truth, two_sided, model=llama-like", 0.3, 3),  # too few seeds
     ]
@@ -150,7 +150,7 @@ def test_each_sentence_follows_from_its_table(results):
     )
     assert said[13] == "A coin that never falls on the reward (γ = 0) changed accuracy by +0.0 points in 2 seeds."
     assert said[14].endswith("differ by +0.0 points of accuracy and +0.0 of code in 2 seeds.")
-    assert len(said) == 15, "organisms of other ages are not spoken of"
+    assert len(said) == 15, "another age is no model of its own, and with 3 seeds it is not spoken of"
 
 
 def test_what_runs_contradict_is_said(results):

@@ -180,13 +180,15 @@ def _checkpoints(recipes: pd.DataFrame, protocol: Protocol) -> Iterator[str]:
 
 def _ages(arms: pd.DataFrame, effects: pd.DataFrame, protocol: Protocol) -> Iterator[str]:
     """Say what rewards teach a model at each age of its pretraining, and what the clip does there."""
-    models = {str(settings_in(arm).get("model", "")) for arm in arms["arm"].astype(str)}
     clips = {row["model"]: row for row in _of_coin(effects, protocol) if row["clip_mode"] == BOTH and "model" in row}
-    young = {pretraining_of(model) for model in models if age_of(model) < WHOLE}
-    for model in sorted((one for one in models if pretraining_of(one) in young), key=lambda one: (age_of(one), one)):
-        true, coin = (arm_row(arms, protocol, f"{reward}, {BOTH}", model) for reward in ("ground_truth", RANDOM))
-        if not true or not coin or min(true["n_seeds"], coin["n_seeds"]) < SEEDS_FOR_A_VERDICT:
-            continue
+    found = {}
+    for model in {str(settings_in(arm).get("model", "")) for arm in arms["arm"].astype(str)}:
+        rows = [arm_row(arms, protocol, f"{reward}, {BOTH}", model) for reward in ("ground_truth", RANDOM)]
+        if all(row and row["n_seeds"] >= SEEDS_FOR_A_VERDICT for row in rows):
+            found[model] = rows
+    young = {pretraining_of(model) for model in found if age_of(model) < WHOLE}
+    for model in sorted((one for one in found if pretraining_of(one) in young), key=lambda one: (age_of(one), one)):
+        true, coin = found[model]
         before = true["accuracy"] - true["accuracy_change"]
         yield (
             f"At {age_of(model)} % of its pretraining {pretraining_of(model)} is right in {100 * before:.1f} % of its "
