@@ -81,6 +81,14 @@ def test_a_profile_that_is_only_partly_run_says_so(tmp_path):
     assert one.time() == f"{one.minutes} minutes for the {said}"
 
 
+def test_runs_of_a_model_that_a_profile_does_not_name_stand_for_none_of_its_jobs():
+    manifests = [json.loads(path.read_text()) for path in (RESULTS / "manifests" / "organism").glob("*.json")]
+    assert provenance.what_is_left("organism", manifests) == {}
+    training = next(one for one in manifests if one["kind"] == "training")
+    training["config"]["model"] = "qwen-like-s9"
+    assert provenance.what_is_left("organism", manifests)["n_jobs"] > 117
+
+
 def test_evaluations_of_trained_models_are_not_called_before_training():
     rows = {row["id"]: row for row in run_rows("smollm-smoke", RESULTS)}
     [trained] = [row for run_id, row in rows.items() if run_id.startswith("eval-") and "format" in run_id]

@@ -160,17 +160,28 @@ def needs(profile: Profile) -> list[str]:
 
 
 def what_is_left(name: str, manifests: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Count jobs and planned hours of a profile whose runs and evaluations are not all among the manifests; else {}."""
+    """Count jobs and planned hours of a profile whose runs and evaluations are not all among the manifests; else {}.
+
+    Trainings are counted by model, evaluations all together.
+    """
     if name not in profile_names():
         return {}
-    jobs = read_profile(name).jobs
+    profile = read_profile(name)
+    jobs = profile.jobs
+
+    def counted(kind: str, model: object) -> tuple[str, str]:
+        return kind, str(model) if kind == "training" else ""  # an evaluation's model may be that of its training
+
     evaluated = {str(job.parameters.get("trained", "")) for job in jobs}  # other trainings chose a setting
     wanted = Counter(
-        RUNS[job.notebook]
+        counted(RUNS[job.notebook], job.parameters.get("model", profile.common.get("model", "")))
         for job in jobs
         if job.notebook in RUNS and (RUNS[job.notebook] != "training" or job.reference in evaluated)
     )
-    have = Counter(str(manifest.get("kind")) for manifest in manifests)
+    have: Counter[tuple[str, str]] = Counter()
+    for manifest in manifests:  # runs of a model that the profile does not name stand for none of its jobs
+        key = counted(str(manifest.get("kind")), manifest.get("config", {}).get("model"))
+        have[key if key in wanted else (key[0], "")] += 1
     hours = math.ceil(sum(job.resources["minutes"] for job in jobs) / 60 / 2)
     return {"n_jobs": len(jobs), "hours": hours} if wanted - have else {}
 
