@@ -52,6 +52,7 @@ def test_by_hand():
     # mean over problems of p(1 − p) o: (0.075 + 0.064)/2 and (0.075 − 0.064)/2
     assert value["code", "noise"] == pytest.approx(np.sqrt((0.0695**2 + 0.0055**2) / 2))
     assert value["code", "none"] == pytest.approx((0.25 * 0.01 + 0.16 * 0.03) / 2)
+    assert value["code", "none, in all"] == pytest.approx((0.25 * 0.01 + 0.16 * 0.03 - 0.00768) / 2)
     assert value["code", "two_sided"] == pytest.approx(0.25 * 0.01 / 2)
     assert table.loc[("code", "two_sided"), "per_100"] == pytest.approx(0.125)
     assert np.isnan(table.loc[("code_logit", "noise"), "per_100"])  # noise does not add up

@@ -26,6 +26,7 @@ def runs_of(records, shares):
 
 
 def drift(**values):
+    values["none, in all"] = values.pop("none")
     rows = [
         {"model": "qwen-like", "optimizer": "adamw", "learning_rate": 3e-5, "n_pairs": 20, "quantity": quantity,
          "part": part, "value": value, "value_low": value - 0.001, "value_high": value + 0.001}

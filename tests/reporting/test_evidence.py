@@ -224,7 +224,8 @@ def test_variants_stay_out_of_the_family_and_of_the_spread(records):
     gains = [30, 31, 32, 31]
     arms = [
         ("qwen-like", {"reward": "random"}, gains),
-        ("qwen-like", {"reward": "random", "updates_per_batch": 1}, gains),
+        ("qwen-like", {"reward": "random", "updates_per_batch": 4}, gains),
+        ("qwen-like", {"reward": "random", "updates_per_batch": 1}, gains),  # a control, which speaks to no claim
         ("qwen-like-s1", {"reward": "random"}, gains),
         ("qwen-like-at25", {"reward": "random"}, [0, 0, 0, 0]),
         ("llama-like", {"reward": "random"}, [20, 20, 20, 20]),
@@ -234,7 +235,7 @@ def test_variants_stay_out_of_the_family_and_of_the_spread(records):
     first = table[table["claim"] == "C1"].set_index("scale")
     assert list(first.index) == [
         "qwen-like (profile toy)",
-        "qwen-like, updates per batch 1 (profile toy)",
+        "qwen-like, updates per batch 4 (profile toy)",
         "qwen-like-s1 (profile toy)",
         "qwen-like-at25 (profile toy)",
         "llama-like (profile toy)",

@@ -96,7 +96,7 @@ def test_what_gpus_were_used_for_is_read_from_manifests_and_record(tmp_path):
 
 def test_endings_follow_the_limits():
     assert overview.ending(-2, -1, "a gain", "a loss") == "a loss"
-    assert overview.ending(-2, 0.0, "a gain", "a loss") == "too little to tell from chance"
+    assert overview.ending(-2, 0.0, "a gain", "a loss") == "too uncertain to tell from chance"
     row = {"low": -2, "high": -1, "verdict": "undecided", "n_seeds": 16, "n_planned": 32}
     assert overview.ending_of(row, "a gain", "a loss") == "a loss, but no verdict yet"
     assert overview.ending_of(row | {"n_seeds": 32}, "a gain", "a loss") == "a loss, but not enough for a verdict"

@@ -107,7 +107,7 @@ def test_each_sentence_follows_from_its_table(results):
     [said] = parts.pop("One sign of the advantage")
     assert said == (
         "With negative advantages alone the entropy of qwen-like's rollouts changed by +0.500 nats with the clip, "
-        "a rise, and by −0.250 without it, too little to tell from chance."
+        "a rise, and by −0.250 without it, too uncertain to tell from chance."
     )
     assert parts.pop("Other coins") == [
         "A coin that falls on the reward in 70 % of cases changed the accuracy of qwen-like by −6.3 points in 8 seeds, "
@@ -116,31 +116,36 @@ def test_each_sentence_follows_from_its_table(results):
         "seeds, a gain.",
         "Each is judged by itself. They were run only with the clip on, so they do not say what the clip did.",
     ]
-    assert [len(sentences) for sentences in parts.values()] == [5, 3, 2, 1, 6, 2]
+    assert [len(sentences) for sentences in parts.values()] == [8, 3, 2, 1, 6, 2]
     short = parts.pop("In short")
-    assert (short[0], " ".join(short[-2:])) == (WHY, MIND)
-    assert short[1].endswith(
-        "and the clip: for qwen-like, a loss, but no verdict yet; for llama-like, too little to matter."
-    )
-    assert short[2].endswith(
+    assert (short[4], " ".join(short[-2:])) == (WHY, MIND)
+    assert short[:4] == [
+        "In whole runs with the clip, a random reward brought none of 2 models a gain.",
+        "What it changed in accuracy is for qwen-like, a loss, but no verdict yet; for llama-like, too little to "
+        "matter.",
+        "The clip moved the share of code of qwen-like by +8.0 points, towards code.",
+        "A coin that falls on the reward in 0.1 % of cases brought qwen-like +3.4 points in 8 seeds, a gain.",
+    ]
+    assert short[5].endswith(
         "would drift by +0.30 points over a run without any clip, and the clip would add −0.05 "
-        "(too little to tell from chance)."
+        "(too uncertain to tell from chance)."
     )
     said = [WHY, *chain(*parts.values())]
     assert said[1] == PAIRS
     assert said[2].endswith(
-        "of one-token by +0.040, towards code; without any clip they move by +0.0070, too little to tell from chance."
+        "of one-token by +0.040, towards code; without any clip they move by +0.0070, too uncertain to tell from "
+        "chance."
     )
-    assert "code of qwen-like by −0.0010, too little" in said[3] and said[3].endswith("by +0.010, towards code.")
+    assert "code of qwen-like by −0.0010, too uncertain" in said[3] and said[3].endswith("by +0.010, towards code.")
     assert said[4].endswith("of qwen-like by −0.05 points, and by no more than 0.16 within the limits.")
     assert said[5].endswith(
         "+2.0 points in their share of code [−8.0, +13.0], paired by seed, which is too noisy to check that."
     )
-    assert "step size 3e-5 merely wander, seeds end 4.2 points of code apart (standard deviation)" in said[6]
-    assert said[6].endswith("they end 6.0 apart, which agrees with that.")
+    assert "step size 3e-5 merely wander as single rollout batches do" in said[6]
+    assert said[6].endswith("deviation of 4.2 points of code over seeds; it is 6.0, which agrees with that.")
     assert said[7].endswith("by −2.1 points in 8 seeds, a loss, but no verdict yet.")
     assert said[8] == "After the first update of a rollout batch the clip acted on 0.02 % of the tokens."
-    assert said[9].endswith("its share of code differs by +8.0 points, towards code.")
+    assert said[9].endswith("the share of code in its greedy answers differs by +8.0 points, towards code.")
     assert said[10] == "Without the clip, its accuracy changed by −50.0 points, a loss."
     assert said[11] == (
         "With the clip and true rewards, runs as long changed its accuracy by +11.0 points in 8 seeds, a gain."
@@ -151,6 +156,31 @@ def test_each_sentence_follows_from_its_table(results):
     assert said[13] == "A coin that never falls on the reward (γ = 0) changed accuracy by +0.0 points in 2 seeds."
     assert said[14].endswith("differ by +0.0 points of accuracy and +0.0 of code in 2 seeds.")
     assert len(said) == 15, "another age is no model of its own, and with 3 seeds it is not spoken of"
+
+
+def test_where_true_rewards_teach_every_model_it_is_said(results):
+    path = results / "tables" / "toy" / "arms.csv"
+    arms = pd.read_csv(path)
+    arms.loc[arms["arm"].str.contains("ground_truth, two_sided, model=llama-like"), "n_seeds"] = 8
+    arms.to_csv(path)
+    assert paragraph(results, "toy")["In short"][0] == (
+        "In whole runs with the clip, at a step size at which true rewards teach each of them, a random reward brought "
+        "none of 2 models a gain."
+    )
+    path = results / "tables" / "toy" / "tests.csv"
+    tests = pd.read_csv(path)
+    tests.loc[tests["claim"].eq("C1"), ["low", "verdict"]] = 0.01, "supported"
+    tests.to_csv(path)
+    assert paragraph(results, "toy")["In short"][0].endswith("a random reward brought 2 of 2 models a gain.")
+
+
+def test_seeds_further_apart_than_chance_throws_them_are_told(results):
+    path = results / "tables" / "drift_in_training.csv"
+    table = pd.read_csv(path)
+    for low, said in ((0.055, "more"), (0.01, "less")):
+        table.loc[table["part"].eq("spread, with clip"), ["measured_low", "measured_high"]] = low, low + 0.001
+        table.to_csv(path)
+        assert paragraph(results, "toy")["Chance"][0].endswith(f"which is {said} than that.")
 
 
 def test_what_runs_contradict_is_said(results):
@@ -188,8 +218,8 @@ def test_the_language_model_is_spoken_of_by_its_own_tables(results):
                             "none of its answers is code.")  # fmt: skip
     assert said[1:4] == [
         "With true rewards its accuracy changed by +23.6 points in 1 seed, which has no limits over seeds.",
-        "With a random reward and the clip its accuracy changed by −6.9 points in 3 seeds, too little to tell from "
-        "chance.",
+        "With a random reward and the clip its accuracy changed by −6.9 points in 3 seeds, too uncertain to tell "
+        "from chance.",
         "With a random reward and no clip its accuracy changed by −20.0 points in 3 seeds, a loss.",
     ]
     assert said[4:] == [
@@ -207,7 +237,7 @@ def test_the_language_model_is_spoken_of_by_its_own_tables(results):
         "At step size 1e-5 in bf16, one rollout batch, replayed with its coins as they fell and turned over, moves the "
         "entropy of its tokens by −0.0012 nats without clip, a fall.",
         "There the clip acts on 2.4 % of tokens, the mean over all updates, and adds +0.00030 nats in 6 such pairs, "
-        "too little to tell from chance.",
+        "too uncertain to tell from chance.",
     ]
 
 

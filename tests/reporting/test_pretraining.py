@@ -126,7 +126,7 @@ def results(tmp_path):
 def test_the_mean_of_checkpoints_is_told(results):
     assert secondary_parts(results, "decide")["Other checkpoints"] == [
         "In the mean of 4 checkpoints of the recipe of qwen-like, pretrained from other seeds, a random reward with "
-        "the clip changed accuracy by -0.6 points, too little to tell from chance.",
+        "the clip changed accuracy by -0.6 points, too uncertain to tell from chance.",
         "The single checkpoints changed by -2.8 to +1.0 points, with 4 seeds of training or more each.",
         "Against the same seeds without the clip, the mean differs by +0.1 points of accuracy and +3.0 of code, "
         "towards code.",
@@ -143,8 +143,8 @@ def test_ages_are_told_from_young_to_old(results):
     said = secondary_parts(results, "decide")["The age of pretraining"]
     assert said == [
         "At 10 % of its pretraining qwen-like-s1 is right in 39.9 % of its answers and writes code in 40.0 %.",
-        "There true rewards changed its accuracy by +0.1 points, too little to tell from chance, and a random reward "
-        "by -0.1 points, too little to tell from chance.",
+        "There true rewards changed its accuracy by +0.1 points, too uncertain to tell from chance, and a random "
+        "reward by -0.1 points, too uncertain to tell from chance.",
         "In the words of arXiv 2610.01066 that age is dormant: neither brings a gain.",
         "Against the same 4 seeds without the clip, the random reward's share of code differs by +2.0 points, too "
         "little to tell from chance.",

@@ -29,7 +29,7 @@ def results(tmp_path):
         ("random γ=0.5, two_sided", 3e-5, 100, 0.9, 0.0002),
         ("random γ=0.5, two_sided", 1e-4, 100, -0.1, 0.001),
         ("random γ=0.5, two_sided", 1e-4, 30, 0.8, 0.5),
-        ("random γ=0.5, none", 1e-4, 100, 0.01, 0.0),
+        ("random γ=0.5, none", 1e-4, 100, -0.3, 0.0),
     ]
     rows = [
         {
@@ -51,17 +51,18 @@ def test_a_larger_step_is_told_with_and_without_the_clip(results):
     assert secondary_parts(results, "decide")["A larger step"] == [
         "At step size 1e-4 the clip acts on 0.1 % of qwen-like's tokens after the first update of a rollout batch, 5.0 "
         "times the share at the study's own step.",
-        "There a random reward changed the accuracy of qwen-like by -10.0 points with the clip, a loss, and by +1.0 "
-        "points without it, too little to tell from chance.",
-        "Against the same 8 seeds without the clip, its accuracy differs by -11.0 points, a loss, and its share of "
-        "code by +25.0 points, towards code.",
+        "At step size 1e-4, a random reward changed the accuracy of qwen-like by -10.0 points with the clip, a loss, "
+        "and by -30.0 without it, destruction.",
+        "Between the two lie -11.0 points in the same 8 seeds, so runs end lower with the clip.",
+        "Between their shares of code lie +25.0 points, towards code.",
     ]
 
 
 def test_in_short_the_clip_at_a_larger_step_is_told_by_accuracy(results):
     assert list(at_other_steps(results, "decide")) == [
-        "At step size 1e-4, about which there is no verdict, qwen-like's accuracy with the clip differs by -11.0 "
-        "points from the same 8 seeds without it, so it ends lower."
+        "At step size 1e-4, about which there is no verdict, a random reward changed the accuracy of qwen-like by "
+        "-10.0 points with the clip, a loss, and by -30.0 without it, destruction.",
+        "Between the two lie -11.0 points in the same 8 seeds, so runs end lower with the clip.",
     ]
     assert not list(at_other_steps(results, "toy")), "without a table, or a protocol that names a step size"
 

@@ -72,7 +72,9 @@ def test_sentences_are_of_the_verifiers_nearest_to_a_coin(tmp_path):
         "accuracy_difference_low": [0.1, -0.1, 0.1],
         "clip_mode": "two_sided",
     }
-    pd.DataFrame(effects).assign(accuracy_difference_high=0.2, n_seeds=4).to_csv(folder / "clip_effect.csv")
+    pd.DataFrame(effects).assign(accuracy_difference=0.15, accuracy_difference_high=0.2, n_seeds=4).to_csv(
+        folder / "clip_effect.csv"
+    )
     said = paragraph(tmp_path, "toy")["A verifier with errors"]
     assert [sentence.split(",")[0] for sentence in said[:2]] == [
         "With a verifier wrong in 40 % of its verdicts",
@@ -82,6 +84,14 @@ def test_sentences_are_of_the_verifiers_nearest_to_a_coin(tmp_path):
         "30 rollout batches with the clip changed the accuracy of qwen-like by +11.0 points, a gain."
     )
     assert said[1].endswith(", a loss.") and said[2].endswith("leave out zero at 1 of 2 such verifiers.")
-    assert said[3].startswith("These runs have 4 seeds each") and len(said) == 4
+    assert said[3] == "The largest of these differences is 15.0 points."
+    assert said[4].startswith("These runs have 4 seeds each") and len(said) == 5
+    without = table.assign(clip_mode="none", accuracy_change_low=-1.0)
+    without.loc[without["false_positive"].eq(0.25), "accuracy_change_low"] = 0.1
+    pd.concat([table, without]).to_csv(folder / "verifier_quality.csv")
+    assert paragraph(tmp_path, "toy")["A verifier with errors"][2] == (
+        "The worst verifier that still brings a gain is wrong in 40 % of its verdicts with the clip, and in 25 % "
+        "without it."
+    )
     table.assign(n_seeds=3).to_csv(folder / "verifier_quality.csv")
     assert paragraph(tmp_path, "toy") == {}, "too few seeds to speak of"

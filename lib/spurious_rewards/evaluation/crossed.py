@@ -22,8 +22,8 @@ from spurious_rewards.evaluation.statistics import CONFIDENCE, Effect, Interval,
 SEEDS_FOR_A_VERDICT = 4
 """Fewest seeds on which a verdict may rest: with 2 or 3 an effect's interval misses too often (`coverage`)."""
 POWER = 0.8
-MOST_SEEDS = 500
-"""More than this nobody trains: where so many do not decide, it takes more problems."""
+MOST_SEEDS = 10_000
+"""Where so many do not decide, it takes more problems."""
 
 
 @dataclass(frozen=True)

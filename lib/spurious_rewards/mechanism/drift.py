@@ -11,7 +11,8 @@ which is drift. Rows, each a mean over pairs and problems with its interval (`ev
     code (probability)         noise: root mean square over pairs of the mean over problems of p(1 − p) o, how far one
                                rollout batch of coins throws the mean probability. noise, second order: ½ p(1 − p)
                                (1 − 2p) o², what symmetric noise in the log-odds does to a probability. none,
-                               two_sided, …: p(1 − p) times the same parts of z
+                               two_sided, …: p(1 − p) times the same parts of z. none, in all: `none` and the second
+                               order of noise together, how far the probability itself moves without a clip
 
 `per_100` is the part times 100: what 100 rollout batches would add up to if every one drifted like the first, to be
 compared with what training did over as many.
@@ -63,6 +64,7 @@ def drift_table(levels: pd.DataFrame, checkpoints: pd.DataFrame, pairs: pd.DataF
             *(("code_logit", mode, effect(values)) for mode, values in {REFERENCE: even[REFERENCE], **added}.items()),
             ("code", "noise", t_interval((slope_P * noise_S_P).mean(axis=1) ** 2).root()),
             ("code", "noise, second order", effect(bend_P * noise_S_P**2 / 2)),
+            ("code", "none, in all", effect(bend_P * noise_S_P**2 / 2 + slope_P * even[REFERENCE])),
             *(("code", mode, effect(slope_P * d)) for mode, d in {REFERENCE: even[REFERENCE], **added}.items()),
         ]
         for quantity, part, found in parts:

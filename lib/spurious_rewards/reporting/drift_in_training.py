@@ -7,7 +7,7 @@ batches minus that among the first ten, seed by seed, so that the prediction is 
 batch is a quarter of a run's, and drift need not add up; the table shows both numbers and lets the reader judge.
 
     part                    predicted                                measured
-    without clip            drift of mode `none`                     change in runs without clip, mean over seeds
+    without clip            drift of mode `none`, in all             change in runs without clip, mean over seeds
     added by the clip       `two_sided` minus `none`, of one pair    the same difference, paired by seed
     spread, without clip    noise of one rollout batch × √steps      standard deviation of the change over seeds
     spread, with clip       the same                                 the same, of runs with clip
@@ -32,7 +32,7 @@ from spurious_rewards.reporting.figures import ablation_runs
 
 ENDS = 10
 """Rollout batches at either end of a run whose rollouts are counted."""
-PARTS = {"none": "without clip", "two_sided": "added by the clip"}
+PARTS = {"none, in all": "without clip", "two_sided": "added by the clip"}
 SPREADS = {"none": "spread, without clip", "two_sided": "spread, with clip"}
 NOISE = "noise"
 
@@ -56,9 +56,12 @@ def drift_in_training(drift: pd.DataFrame, profiles: Sequence[Records]) -> pd.Da
         for (model, rate, batches), own in groups:
             seeds = own.pivot_table(index="seed", columns="clip_mode", values="change")
             here = drift[drift["model"].eq(model) & drift["learning_rate"].eq(rate)].set_index("part")
-            if here.empty or not set(PARTS) <= set(seeds):
+            if here.empty or not set(SPREADS) <= set(seeds):
                 continue
-            measured = {"none": seeds["none"].dropna(), "two_sided": (seeds["two_sided"] - seeds["none"]).dropna()}
+            measured = {
+                "none, in all": seeds["none"].dropna(),
+                "two_sided": (seeds["two_sided"] - seeds["none"]).dropna(),
+            }
             apart = int(batches) - ENDS
             steps = apart - (ENDS**2 - 1) / (3 * ENDS)
             found = [(part, mode, apart, t_interval(measured[mode])) for mode, part in PARTS.items()]

@@ -134,7 +134,7 @@ def ending(low: float, high: float, gain: str, loss: str, verdict: str = "", fin
         final: whether no further look at more seeds is planned.
 
     >>> ending(-1.0, 2.0, "a gain", "a loss"), ending(0.1, 2.0, "a gain", "a loss")
-    ('too little to tell from chance', 'a gain')
+    ('too uncertain to tell from chance', 'a gain')
     >>> ending(0.1, 2.0, "a gain", "a loss", "undecided"), ending(-0.1, 0.2, "a gain", "a loss", NOTHING)
     ('a gain, but no verdict yet', 'too little to matter')
     """
@@ -143,7 +143,7 @@ def ending(low: float, high: float, gain: str, loss: str, verdict: str = "", fin
     said = gain if low > 0 else loss if high < 0 else ""
     if said and verdict == "undecided":
         said += ", but not enough for a verdict" if final else ", but no verdict yet"
-    return said or "too little to tell from chance"
+    return said or "too uncertain to tell from chance"
 
 
 def ending_of(row: Mapping[str, Any], gain: str, loss: str) -> str:
@@ -198,7 +198,7 @@ def answers(results: Path, profiles: Sequence[Records]) -> list[str]:
         less = str((signs < 0).sum()) if (signs < 0).any() else "none"
         said.append(
             "In a bandit with coins for rewards, the clip makes the likelier arm likelier still in "
-            f"{(signs > 0).sum()} of the {len(signs)} settings tried, and less likely in {less}."
+            f"{(signs > 0).sum()} of {len(signs)} settings of step size and prior, and less likely in {less}."
         )
     return [sentence.replace("-", "−", 1) if re.search(r" -\d", sentence) else sentence for sentence in said]
 
@@ -355,7 +355,8 @@ def claim_views(results: Path) -> list[ClaimView]:
         main = next((finding for finding in agreeing if finding.bar is not None), agreeing[0] if agreeing else None)
         first = rows.iloc[0]
         paper = f"{first['paper']}, {first['where']}"
-        why = main.why if main and main.verdict == overall else WHY[overall.removesuffix(" in part")]
+        own = overall.removesuffix(" in part")
+        why = main.why if main and main.verdict == own else WHY[own]
         if overall.endswith("in part"):
             other = [one.scale.split(" (")[0] for one in telling(findings, scale) if one.verdict == "undecided"]
             several = (

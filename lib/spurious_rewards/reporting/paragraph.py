@@ -29,6 +29,7 @@ from spurious_rewards.reporting.secondary import (
     TOWARDS,
     arm_row,
     at_other_steps,
+    rare_coins,
     secondary_parts,
 )
 from spurious_rewards.reporting.training_claims import WITHOUT
@@ -71,7 +72,7 @@ def paragraph(results: Path, study: str) -> dict[str, list[str]]:
     found = {part: list(sentences) for part, sentences in measured.items()}
     if not any(found.values()):
         return {}
-    parts = {SHORT: [WHY, *_in_short(results, study), *re.split(r"(?<=\.) ", MIND)], **found}
+    parts = {SHORT: [*_in_short(results, study), *re.split(r"(?<=\.) ", MIND)], **found}
     return {
         part: [re.sub(r"(?<=[\s\[])-(?=\d)", "−", one) for one in sentences]
         for part, sentences in parts.items()
@@ -80,23 +81,40 @@ def paragraph(results: Path, study: str) -> dict[str, list[str]]:
 
 
 def _in_short(results: Path, study: str) -> Iterator[str]:
-    """Say which models a random reward helps, and how much of the drift is the clip's."""
+    """Say which models a random reward helps, what the clip does there, and how much of the drift is the clip's."""
+    models = _models(results, study)
     ends: dict[str, list[str]] = {}
-    for model in _models(results, study):
+    for model in models:
         row = row_of_test(results, study, "C1", model, "random reward")
         ends.setdefault(ending_of(row, "a gain", "a loss"), []).append(model)
     if ends:
+        gained = len(ends.get("a gain", []))
+        taught = all(_taught(results, study, model).endswith(", a gain.") for model in models)
+        where = "at a step size at which true rewards teach each of them, " if taught else ""
+        yield (
+            f"In whole runs with the clip, {where}a random reward brought {gained or 'none'} of {len(models)} models "
+            "a gain."
+        )
         words = "; ".join(f"for {' and '.join(models)}, {end}" for end, models in ends.items())
-        yield f"Accuracy after whole runs with a random reward and the clip: {words}."
-    clip = _foretold(results, study, "added by the clip")[-1:]
-    none = _foretold(results, study, "without clip")[-1:]
+        yield f"What it changed in accuracy is {words}."
+    own = [(model, row_of_test(results, study, "C4", model, CLIP_ON_OFF)) for model in models if model in PREFER_CODE]
+    told = [f"of {model} by {_points(row)}, {ending_of(row, TOWARDS, AWAY)}" for model, row in own if row]
+    if told:
+        yield f"The clip moved the share of code {', and '.join(told)}."
+    yield from rare_coins(results, study)
+    yield WHY
+    clip, none = (_foretold(results, study, part) for part in ("added by the clip", "without clip"))
     for row, other in zip(clip, none, strict=False):
         yield (
-            f"Extrapolated from single rollout batches, {row['model']}'s share of code would drift by "
-            f"{100 * other['predicted']:+.2f} points over a run without any clip, and the clip would add "
+            f"Extrapolated from single rollout batches, a quarter as large, {row['model']}'s share of code would drift "
+            f"by {100 * other['predicted']:+.2f} points over a run without any clip, and the clip would add "
             f"{100 * row['predicted']:+.2f} ({ending(row['predicted_low'], row['predicted_high'], TOWARDS, AWAY)})."
         )
     yield from at_other_steps(results, study)
+
+
+def _points(row: dict[str, Any]) -> str:
+    return f"{100 * row['estimate']:+.1f} points"
 
 
 def _models(results: Path, study: str) -> list[str]:
@@ -157,19 +175,21 @@ def _added_up(results: Path, study: str) -> Iterator[str]:
         said = "agrees with" if inside else "contradicts"
         said = "is too noisy to check" if inside and high - low > TOO_WIDE * 2 * limit else said
         yield (
-            f"Rollouts of whole runs with and without the clip differ by {100 * row['measured']:+.1f} points in their "
-            f"share of code [{100 * low:+.1f}, {100 * high:+.1f}], paired by seed, which {said} that."
+            f"Sampled rollouts of whole runs with and without the clip differ by {100 * row['measured']:+.1f} points "
+            f"in their share of code [{100 * low:+.1f}, {100 * high:+.1f}], paired by seed, which {said} that."
         )
 
 
 def _wandering(results: Path, study: str) -> Iterator[str]:
     """Say how far chance throws runs apart at the smallest step size, and whether one rollout batch foretells it."""
     for row in _foretold(results, study, "spread, with clip"):
-        alike = row["predicted_low"] <= row["measured_high"] and row["measured_low"] <= row["predicted_high"]
+        low, high = row["measured_low"], row["measured_high"]
+        alike = row["predicted_low"] <= high and low <= row["predicted_high"]
+        said = "agrees with that" if alike else f"is {'more' if low > row['predicted_high'] else 'less'} than that"
         yield (
-            f"If runs of {row['model']} at {setting_words('learning_rate', row['learning_rate'])} merely wander, seeds "
-            f"end {100 * row['predicted']:.1f} points of code apart (standard deviation); they end "
-            f"{100 * row['measured']:.1f} apart, which {'agrees with' if alike else 'contradicts'} that."
+            f"If runs of {row['model']} at {setting_words('learning_rate', row['learning_rate'])} merely wander as "
+            f"single rollout batches do, their ends have a standard deviation of {100 * row['predicted']:.1f} points "
+            f"of code over seeds; it is {100 * row['measured']:.1f}, which {said}."
         )
 
 
@@ -290,8 +310,8 @@ def _whole_runs(results: Path, study: str) -> Iterator[str]:
                 yield acted
         if row := row_of_test(results, study, "C4", model, CLIP_ON_OFF):
             yield (
-                f"Against the same {seeds_words(row['n_seeds'])} without the clip, its share of code differs by "
-                f"{100 * row['estimate']:+.1f} points, {ending_of(row, TOWARDS, AWAY)}."
+                f"Against the same {seeds_words(row['n_seeds'])} without the clip, the share of code in its greedy "
+                f"answers differs by {_points(row)}, {ending_of(row, TOWARDS, AWAY)}."
             )
         if row := row_of_test(results, study, "C4", model, f"random reward, {WITHOUT}"):
             tail = ending_of(row, "a gain", "a loss")

@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from spurious_rewards.evaluation.crossed import SEEDS_FOR_A_VERDICT
+from spurious_rewards.evaluation.verdicts import SUPPORTED
 from spurious_rewards.reporting.arms import CELL, FURTHER
 from spurious_rewards.reporting.evidence import WITHIN
 from spurious_rewards.reporting.overview import ending, ending_of
@@ -91,22 +92,66 @@ def _at_other_steps(effects: pd.DataFrame, protocol: Protocol) -> list[dict[Any,
 
 
 def at_other_steps(results: Path, study: str) -> Iterator[str]:
-    """Say in a sentence each what the clip changes in accuracy at step sizes that are not the study's.
+    """Say what the fair coin, and the clip, change in accuracy at step sizes that are not the study's.
 
     Args:
         results: the folder of committed results.
         study: the profile whose arms they are.
     """
-    path = results / "tables" / study / "clip_effect.csv"
-    for row in _at_other_steps(pd.read_csv(path), protocol_of(study)) if path.is_file() else ():
-        end = ending(
-            row["accuracy_difference_low"], row["accuracy_difference_high"], "so it ends higher", "so it ends lower"
-        )
+    folder, protocol = results / "tables" / study, protocol_of(study)
+    paths = [folder / f"{name}.csv" for name in ("clip_effect", "arms")]
+    if not all(path.is_file() for path in paths):
+        return
+    effects, arms = map(pd.read_csv, paths)
+    for row in _at_other_steps(effects, protocol):
+        yield from _both_ends(row, arms, protocol, "about which there is no verdict, ")
+
+
+def _both_ends(row: dict[str, Any], arms: pd.DataFrame, protocol: Protocol, aside: str = "") -> Iterator[str]:
+    """Say how accuracy changed with the clip and without it at a step size, and by how much the two differ.
+
+    Args:
+        row: of the clip's effect at that step size.
+        arms: the table of arms.
+        protocol: of the study.
+        aside: what else is to be said of the step size.
+    """
+    rate, model = row[STEP], row.get("model", "")
+    on, off = (arm_row(arms, protocol, f"{RANDOM}, {mode}", model, rate) for mode in (BOTH, NEITHER))
+    if on and off:
         yield (
-            f"At {setting_words(STEP, row[STEP])}, about which there is no verdict, {row.get('model', 'the model')}'s "
-            f"accuracy with the clip differs by {100 * row['accuracy_difference']:+.1f} points from the same "
-            f"{seeds_words(row['n_seeds'])} without it, {end}."
+            f"At {setting_words(STEP, rate)}, {aside}a random reward changed the accuracy of {model or 'the model'} by "
+            f"{100 * on['accuracy_change']:+.1f} points with the clip, {_fate(on, protocol)}, and by "
+            f"{100 * off['accuracy_change']:+.1f} without it, {_fate(off, protocol)}."
         )
+    limits = row["accuracy_difference_low"], row["accuracy_difference_high"]
+    end = ending(*limits, "so runs end higher with the clip", "so runs end lower with the clip")
+    yield (
+        f"Between the two lie {100 * row['accuracy_difference']:+.1f} points in the same "
+        f"{seeds_words(row['n_seeds'])}, {end}."
+    )
+
+
+def _fate(arm: dict[str, Any], protocol: Protocol) -> str:
+    """Say what happened to the accuracy of an arm; a loss wholly beyond the protocol's bound is destruction."""
+    low, high = arm["accuracy_change_low"], arm["accuracy_change_high"]
+    return ending(low, high, "a gain", "destruction" if high < -protocol.destruction else "a loss")
+
+
+def rare_coins(results: Path, study: str) -> Iterator[str]:
+    """Say which coins that are not fair brought a gain by the protocol.
+
+    Args:
+        results: the folder of committed results.
+        study: the profile whose arms they are.
+    """
+    path = results / "tables" / study / "tests.csv"
+    for row in _unfair(pd.read_csv(path), protocol_of(study)) if path.is_file() else ():
+        if row["verdict"] == SUPPORTED:
+            yield (
+                f"A coin that falls on the reward in {_chance(row):g} % of cases brought {row['scale'].split(' (')[0]} "
+                f"{100 * row['estimate']:+.1f} points in {seeds_words(row['n_seeds'])}, a gain."
+            )
 
 
 def _larger_step(
@@ -123,20 +168,8 @@ def _larger_step(
                 f"At {setting_words(STEP, rate)} the clip acts on {100 * share:.2g} % of {whose}'s tokens after the "
                 f"first update of a rollout batch, {share / other:.1f} times the share at the study's own step."
             )
-        changed = {mode: arm_row(arms, protocol, f"{RANDOM}, {mode}", model, rate) for mode in (BOTH, NEITHER)}
-        if all(changed.values()):
-            told = [
-                f"{100 * arm['accuracy_change']:+.1f} points {words}, "
-                + ending(arm["accuracy_change_low"], arm["accuracy_change_high"], "a gain", "a loss")
-                for words, arm in zip(("with the clip", "without it"), changed.values(), strict=True)
-            ]
-            yield f"There a random reward changed the accuracy of {whose} by {told[0]}, and by {told[1]}."
-        better = ending(row["accuracy_difference_low"], row["accuracy_difference_high"], "a gain", "a loss")
-        yield (
-            f"Against the same {seeds_words(row['n_seeds'])} without the clip, its accuracy differs by "
-            f"{100 * row['accuracy_difference']:+.1f} points, {better}, and its share of code by "
-            f"{100 * row['code_difference']:+.1f} points, {_side(row)}."
-        )
+        yield from _both_ends(row, arms, protocol)
+        yield f"Between their shares of code lie {100 * row['code_difference']:+.1f} points, {_side(row)}."
 
 
 def _other_clips(effects: pd.DataFrame, protocol: Protocol) -> Iterator[str]:
@@ -253,14 +286,10 @@ def arm_row(table: pd.DataFrame, protocol: Protocol, arm: str, model: str, rate:
 
 def _coins(tests: pd.DataFrame, protocol: Protocol) -> Iterator[str]:
     """Say what coins taught that are not fair, where there are seeds enough for a verdict."""
-    rows = tests[tests["claim"].eq("C9")]
-    if rows.empty:
-        return
-    rows = rows[rows["expect"].eq("gain") & rows["n_seeds"].ge(protocol.least)]
-    unfair = [row for row in rows.to_dict("records") if row["about"] != "γ = 0.5"]
+    unfair = _unfair(tests, protocol)
     for row in unfair:
         yield (
-            f"A coin that falls on the reward in {100 * float(row['about'].removeprefix('γ = ')):g} % of cases changed "
+            f"A coin that falls on the reward in {_chance(row):g} % of cases changed "
             f"the accuracy of {row['scale'].split(' (')[0]} by {100 * row['estimate']:+.1f} points in "
             f"{seeds_words(row['n_seeds'])}, {ending_of(row, 'a gain', 'a loss')}."
         )
@@ -268,12 +297,27 @@ def _coins(tests: pd.DataFrame, protocol: Protocol) -> Iterator[str]:
         yield "Each is judged by itself. They were run only with the clip on, so they do not say what the clip did."
 
 
+def _unfair(tests: pd.DataFrame, protocol: Protocol) -> list[dict[Any, Any]]:
+    """Return the tests of coins that are not fair and may gain, where there are seeds enough for a verdict."""
+    rows = tests[tests["claim"].eq("C9")]
+    if rows.empty:
+        return []
+    rows = rows[rows["expect"].eq("gain") & rows["n_seeds"].ge(protocol.least) & rows["about"].ne("γ = 0.5")]
+    return rows.to_dict("records")
+
+
+def _chance(row: dict[Any, Any]) -> float:
+    """Read from the test of a coin in how many per cent of cases it falls on the reward."""
+    return 100 * float(row["about"].removeprefix("γ = "))
+
+
 def _verifier(table: pd.DataFrame, effects: pd.DataFrame) -> Iterator[str]:
     """Say what verifiers that err alike both ways teach, next to a coin on both sides, and what the clip adds there."""
     if table.empty:
         return
     enough = table["n_seeds"].ge(SEEDS_FOR_A_VERDICT) & table["quality"].lt(1)
-    table = table[enough & table["clip_mode"].eq(BOTH) & table["false_positive"].eq(table["false_negative"])]
+    both_ways = table[enough & table["false_positive"].eq(table["false_negative"])]
+    table = both_ways[both_ways["clip_mode"].eq(BOTH)]
     for (model, _), rows in table.groupby(["model", "benchmark"], sort=False):
         right, wrong = rows[rows["quality"] > 0], rows[rows["quality"] < 0]
         near = pd.concat([right.nsmallest(1, "quality"), rows[rows["quality"].eq(0)], wrong.nlargest(1, "quality")])
@@ -284,15 +328,24 @@ def _verifier(table: pd.DataFrame, effects: pd.DataFrame) -> Iterator[str]:
                 f"{row['rollout_batches']} rollout batches with the clip changed the accuracy of {model} by "
                 f"{100 * row['accuracy_change']:+.1f} points, {tail}."
             )
+    gains = both_ways[both_ways["accuracy_change_low"].gt(0)].groupby("clip_mode")["false_positive"].max()
+    if {BOTH, NEITHER} <= set(gains.index):
+        yield (
+            f"The worst verifier that still brings a gain is wrong in {100 * gains[BOTH]:.0f} % of its verdicts with "
+            f"the clip, and in {100 * gains[NEITHER]:.0f} % without it."
+        )
     effects = effects[effects["reward"].eq(NOISY)]
     if len(effects):
         effects = effects[effects["clip_mode"].eq(BOTH) & effects["n_seeds"].ge(SEEDS_FOR_A_VERDICT)]
     if len(effects) and len(table):
-        told = effects["accuracy_difference_low"].gt(0) | effects["accuracy_difference_high"].lt(0)
+        low, high = effects["accuracy_difference_low"], effects["accuracy_difference_high"]
+        told = effects[low.gt(0) | high.lt(0)]
         yield (
-            f"Against the same seeds without the clip, the 95 % limits of the difference in accuracy leave out zero at "
-            f"{told.sum()} of {len(told)} such verifiers."
+            "Against the same seeds without the clip, the 95 % limits of the difference in accuracy, not adjusted, "
+            f"leave out zero at {len(told)} of {len(effects)} such verifiers."
         )
+        if len(told):
+            yield f"The largest of these differences is {100 * told['accuracy_difference'].abs().max():.1f} points."
         yield (
             f"These runs have {seeds_words(int(table['n_seeds'].min()), int(table['n_seeds'].max()))} each and are "
             "short; no verdict rests on them."

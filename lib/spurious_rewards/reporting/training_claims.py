@@ -30,6 +30,9 @@ WITHOUT = "without the clip"
 """What the second row of C4 is about."""
 COLLAPSED = "Some seeds collapsed and others did not"
 BESIDE = "It stands beside the verdicts, which rest on the models that the study takes to its last seed."
+NOTHING_TO_REMOVE = "The reward alone gains nothing that could be removed."
+NO_GAIN = "No model gains, so there is no gain that could depend on the model."
+WITHOUT_NUMBER = (COLLAPSED, BESIDE, NOTHING_TO_REMOVE, NO_GAIN)
 """Obstacles to a verdict for which a number of seeds that would decide makes no sense."""
 MOST_INTERVALS = 4
 """Arms of a claim whose limits fit into one cell of a table."""
@@ -90,7 +93,7 @@ def claim_tests(records: Records, protocol: Protocol | None = None) -> pd.DataFr
         row["n_seeds"] = test.effect.n
         row["n_planned"] = protocol.most if test.primary and test.claim in protocol.family else 0
         row |= {"n_problems": test.n_problems, "p_value": test.p_value(), "p_adjusted": p_value}
-        open_yet = verdict == UNDECIDED and not test.obstacle.startswith((COLLAPSED, BESIDE))
+        open_yet = verdict == UNDECIDED and not test.obstacle.startswith(WITHOUT_NUMBER)
         rows.append(row | {"seeds_to_decide": test.decide if open_yet else None, "verdict": verdict, "why": why})
     table = pd.DataFrame(rows)
     return table.astype({"seeds_to_decide": "Int64"}) if len(table) else table
@@ -188,7 +191,8 @@ def _of_claim(name: str, rule: Rule, whole: Evidence, protocol: Protocol) -> Ite
     """Return the tests of one claim in every part of a profile that speaks to it."""
     kind = MODELS if rule.effect == "spread" else SETTING
     for part in whole.parts(kind, recipes=protocol.per == "recipe"):
-        if part.records.runs.empty:
+        runs = part.records.runs
+        if runs.empty or runs["updates_per_batch"].eq(1).all():  # a control: where no ratio leaves one no clip can act
             continue
         found = {arm: test for arm in rule.arms if (test := _test(name, rule, arm, part, protocol)) is not None}
         if len(found) == 1 < len(rule.arms) and any(arm.expect == "nothing" for arm in rule.arms):
@@ -253,12 +257,12 @@ def _test(name: str, rule: Rule, arm: Arm, part: Evidence, protocol: Protocol) -
         about = f"{about}, {order[-1][1]} minus {order[0][1]}"
     if rule.effect == "apart" and not obstacle:
         if judge(effect(arrays[0]), protocol.smallest[rule.outcome], level=level) != SUPPORTED:
-            obstacle = "The reward alone gains nothing that could be removed."
+            obstacle = NOTHING_TO_REMOVE
     found = effect(*arrays) if len(arrays) == 1 else effect_difference(*arrays)
     if rule.effect == "spread" and not obstacle:
         apart = judge(found, protocol.smallest[rule.outcome], level=level, n_pairs=n_pairs)
         if apart != NOTHING and judge(effect(arrays[0]), protocol.smallest[rule.outcome], level=level) != SUPPORTED:
-            obstacle = "No model gains, so there is no gain that could depend on the model."
+            obstacle = NO_GAIN
     parts = [Components.of(array) for array in arrays if min(array.shape) > 1]
     decide = None
     if len(parts) == len(arrays):
