@@ -146,9 +146,10 @@ def test_checkpoints_lie_between_base_and_end(records):
     with_early = dataclasses.replace(records, runs=runs, samples=pd.concat([records.samples, early]))
     table = rt.checkpoints(with_early)
     assert table["arm"].unique().tolist() == ["random γ=0.5, two_sided"]
-    # update 2 of 4 with 2 updates per rollout batch is batch 1; the end (3 + 4 of 8 right) is batch 2
-    assert table["rollout_batch"].tolist() == [0, 1, 2] and table["accuracy"].tolist() == [0.5, 0.25, 0.875]
-    assert table["n_seeds"].tolist() == [1, 1, 2]
+    # update 2 of 4 with 2 updates per rollout batch is batch 1; the end (3 of 4 right) is batch 2
+    # the arm's other seed (4 of 4 right) has no checkpoint and stays out
+    assert table["rollout_batch"].tolist() == [0, 1, 2] and table["accuracy"].tolist() == [0.5, 0.25, 0.75]
+    assert table["n_seeds"].tolist() == [1, 1, 1]
     pd.testing.assert_frame_equal(arms(with_early), arms(dataclasses.replace(records, runs=runs)))
 
 

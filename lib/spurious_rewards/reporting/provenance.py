@@ -160,9 +160,10 @@ def needs(profile: Profile) -> list[str]:
 
 
 def what_is_left(name: str, manifests: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Count jobs and planned hours of a profile whose runs and evaluations are not all among the manifests; else {}.
+    """Count jobs and hours on two cores of a profile whose runs are not all among the manifests; else {}.
 
-    Trainings are counted by model, evaluations all together.
+    Trainings are counted by model, evaluations all together. A job takes what the runs of its kind took on average, or
+    what the profile plans.
     """
     if name not in profile_names():
         return {}
@@ -182,7 +183,12 @@ def what_is_left(name: str, manifests: Sequence[Mapping[str, Any]]) -> dict[str,
     for manifest in manifests:  # runs of a model that the profile does not name stand for none of its jobs
         key = counted(str(manifest.get("kind")), manifest.get("config", {}).get("model"))
         have[key if key in wanted else (key[0], "")] += 1
-    hours = math.ceil(sum(job.resources["minutes"] for job in jobs) / 60 / 2)
+    spent: dict[str, list[float]] = {}
+    for manifest in manifests:
+        spent.setdefault(str(manifest.get("kind")), []).append(computing_seconds(manifest))
+    mean = {kind: sum(seconds) / len(seconds) / 60 for kind, seconds in spent.items()}
+    minutes = sum(mean.get(RUNS.get(job.notebook, ""), float(job.resources["minutes"])) for job in jobs)
+    hours = math.ceil(minutes / 60 / 2)
     return {"n_jobs": len(jobs), "hours": hours} if wanted - have else {}
 
 

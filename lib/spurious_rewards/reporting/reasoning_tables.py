@@ -202,7 +202,8 @@ def behaviour(records: Records) -> pd.DataFrame:
 def checkpoints(records: Records) -> pd.DataFrame:
     """Tabulate accuracy and code of the models evaluated along training, base and end included, by rollout batch.
 
-    Limits over seeds and problems (`crossed.level`). Without an evaluated checkpoint the table is empty.
+    Only runs whose checkpoints were evaluated count, so that all points of an arm are of the same seeds. Limits over
+    seeds and problems (`crossed.level`). Without an evaluated checkpoint the table is empty.
     """
     points = evaluated_points(records)
     if points.empty or not (points["checkpoint"] > 0).any():
@@ -215,7 +216,9 @@ def checkpoints(records: Records) -> pd.DataFrame:
 
     cell = ["arm", *cell_columns(records)]
     keys = [*cell, "rollout_batch"]
-    wanted = points.loc[points["checkpoint"] > 0, cell].drop_duplicates()
+    along = points[points["checkpoint"] > 0]
+    points = points[points["trained_run"].isin({"", *along["trained_run"]})]
+    wanted = along[cell].drop_duplicates()
     return row_per_group(points.merge(wanted, on=cell), keys, figures).sort_values(keys, ignore_index=True)
 
 
