@@ -47,6 +47,14 @@ def test_committed_coverage_is_as_promised(committed):
     varies = (normal["seed_sd"] > 0) | (normal["problem_sd"] > 0)
     assert (normal["false_positives"] <= 0.07).all() and (normal.loc[varies, "false_positives"] >= 0.03).all()
     assert (normal["false_equivalence"] <= 0.06).all()
+    looks = normal[varies & normal["n_seeds"].isin(coverage.LOOKS)]
+    assert set(looks["n_seeds"]) == {8, 16, 32} and looks["seed_sd"].max() == 37
+    bound = (
+        looks["look_level"] + 5 * (looks["look_level"] / looks["n_simulations"]) ** 0.5 + 0.02 * looks["n_seeds"] / 32
+    )
+    assert (looks["at_look"] <= bound).all() and normal.loc[
+        ~normal["n_seeds"].isin(coverage.LOOKS), "at_look"
+    ].isna().all()
     assert committed["n_simulations"].min() >= 10_000
     assert {400, 4000} == set(committed["n_problems"]) and {3, 40} <= set(committed["n_seeds"])
 
@@ -57,7 +65,7 @@ def test_committed_coverage_is_that_of_the_simulation(committed):
         sizes = [row["seed_sd"] / 100, row["problem_sd"] / 100, row["n_seeds"], row["n_problems"], row["n_simulations"]]
         again = coverage.simulate(row["design"], *sizes, np.random.default_rng([0, i]))
         assert again.pop("design") == row.pop("design")
-        assert again == pytest.approx(row, rel=1e-5)
+        assert again == pytest.approx(row, rel=1e-5, nan_ok=True)
 
 
 def test_committed_coverage_has_a_manifest():

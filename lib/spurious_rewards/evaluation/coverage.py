@@ -16,10 +16,12 @@ Usage: `python -m spurious_rewards.evaluation.coverage`, which writes results/ta
 from __future__ import annotations
 
 import datetime
+import math
 import sys
 import time
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,6 +31,7 @@ from tqdm import tqdm
 from spurious_rewards.command_line import command
 from spurious_rewards.evaluation.crossed import combined
 from spurious_rewards.evaluation.statistics import wilson
+from spurious_rewards.evaluation.verdicts import level_at
 from spurious_rewards.storage.files import csv_text, write_json, write_text
 from spurious_rewards.storage.paths import project_root
 from spurious_rewards.storage.provenance import provenance
@@ -42,8 +45,14 @@ RESIDUAL_SD = 0.25
 PROBLEM_SDS = (0.0, 0.23, 0.38)
 SEEDS = (3, 4, 5, 8, 16, 32, 40)
 PROBLEMS = (400, 4000)
-DESIGNS = {"arm": (0.0, 0.01, 0.024, 0.06), "two arms": (0.0, 0.01, 0.024, 0.06), "collapse": (0.06, 0.2)}
-"""Design → standard deviations between seeds."""
+DESIGNS = {
+    "arm": (0.0, 0.01, 0.024, 0.06, 0.13, 0.25, 0.37),
+    "two arms": (0.0, 0.01, 0.024, 0.06),
+    "collapse": (0.06, 0.2, 0.37),
+}
+"""Design → standard deviations between seeds, up to those of the code frequency of one-token's pairs."""
+LOOKS = (8, 16, 32)
+"""Seeds at which the study with a protocol looks at a claim, each at a level of its own (`verdicts.level_at`)."""
 COLLAPSING = 0.2
 """Share of seeds that collapse in the design of that name."""
 
@@ -53,7 +62,8 @@ def coverage_table(n_simulations: int = SIMULATIONS) -> pd.DataFrame:
 
     `false_positives`: share of 95 % intervals that exclude a true effect of 0 (with Wilson's limits of the simulation).
     `over_seeds_alone`: the same of Student's t over the seeds' means. `false_equivalence`: share of 90 % intervals
-    inside ±3 points when the true effect is 3 points. `half_width`: median of the 95 % interval.
+    inside ±3 points when the true effect is 3 points. `half_width`: median of the 95 % interval. `at_look`: share of
+    the intervals of a look, whose level is `look_level`, that exclude a true effect of 0; where seeds are `LOOKS`.
     """
     cells = [
         (design, seed_sd, problem_sd, n_seeds, n_problems)
@@ -67,7 +77,7 @@ def coverage_table(n_simulations: int = SIMULATIONS) -> pd.DataFrame:
 def simulate(
     design: str, seed_sd: float, problem_sd: float, n_seeds: int, n_problems: int, n_simulations: int,
     rng: np.random.Generator,
-) -> dict[str, object]:  # fmt: skip
+) -> dict[str, Any]:  # fmt: skip
     """Return one row of `coverage_table`."""
     n_arms = 2 if design == "two arms" else 1
     size = n_seeds * n_problems
@@ -90,9 +100,13 @@ def simulate(
     alone_df = n_arms * (n_seeds - 1)
     alone = stats.t.ppf(0.975, alone_df) * np.sqrt(sum(part for part, _ in seeds))
     misses = wilson(int((np.abs(estimate) > half).sum()), n_simulations)
-    row = {"design": design, "seed_sd": 100 * seed_sd, "problem_sd": 100 * problem_sd, "residual_sd": 100 * RESIDUAL_SD}
+    row: dict[str, Any] = {"design": design}
+    row |= {"seed_sd": 100 * seed_sd, "problem_sd": 100 * problem_sd, "residual_sd": 100 * RESIDUAL_SD}
     row |= {"n_seeds": n_seeds, "n_problems": n_problems, **misses.columns("false_positives")}
     row["over_seeds_alone"] = float((np.abs(estimate) > alone).mean())
+    row["look_level"] = level_at(n_seeds, LOOKS) if n_seeds in LOOKS else math.nan
+    wide = stats.t.ppf(1 - row["look_level"] / 2, df) * np.sqrt(variance)
+    row["at_look"] = float((np.abs(estimate) > wide).mean()) if n_seeds in LOOKS else math.nan
     row["false_equivalence"] = float(((estimate + narrow < 0) & (estimate - narrow > -2 * SMALLEST)).mean())
     return row | {"half_width": 100 * float(np.median(half)), "n_simulations": n_simulations}
 
