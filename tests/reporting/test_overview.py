@@ -60,7 +60,7 @@ def test_sentences_are_short_and_hold_few_numbers(records, results):
     assert (
         len(said) == 6
         and said[2].startswith("GRPO with true rewards")
-        and said[2].endswith("points, a gain (2 seeds).")
+        and said[2].endswith("points, a gain (2 seeds, 400 problems).")
     )
     for sentence in said:
         assert len(sentence.split()) <= 30 and len(re.findall(r"\d+(?:\.\d+)?", sentence)) <= 3, sentence

@@ -176,7 +176,8 @@ def answers(results: Path, profiles: Sequence[Records]) -> list[str]:
         if taught:
             said.append(
                 "GRPO with true rewards changes the accuracy of a small model that likes to reason in code by "
-                f"{100 * taught['estimate']:+.1f} points, {ending_of(taught, 'a gain', 'a loss')} ({_seeds(taught)})."
+                f"{100 * taught['estimate']:+.1f} points, {ending_of(taught, 'a gain', 'a loss')} ({_seeds(taught)}, "
+                f"{taught['n_problems']} problems)."
             )
         if row := row_of_test(results, records.profile, "C1", model, "random reward"):
             first = "In a small model that likes to reason in code, GRPO with a random reward changed accuracy by "
@@ -188,7 +189,7 @@ def answers(results: Path, profiles: Sequence[Records]) -> list[str]:
             )
         if row := row_of_test(results, records.profile, "C4", model, CLIP_ON_OFF):
             said.append(
-                f"The clip moved that model's share of code by {100 * row['estimate']:+.1f} points, "
+                f"The clip moved the share of that model's answers in code by {100 * row['estimate']:+.1f} points, "
                 f"{ending_of(row, 'towards code', 'away from code')} ({_seeds(row)})."
             )
     table = results / "tables" / "mechanism" / "bandit_map.csv"
