@@ -25,7 +25,7 @@ from spurious_rewards.reporting import reasoning_tables
 from spurious_rewards.reporting.collect import Records
 from spurious_rewards.reporting.evidence import MODEL, SETTING, Evidence
 from spurious_rewards.reporting.mechanism_claims import mechanism_findings
-from spurious_rewards.reporting.protocol import is_variant, protocol_of
+from spurious_rewards.reporting.protocol import protocol_of
 from spurious_rewards.reporting.training_claims import WITHOUT, claim_rows, claim_tests, counted
 from spurious_rewards.reporting.words import seeds_words
 
@@ -108,11 +108,12 @@ def claims_table(
     for row in mechanism_findings(mechanism or {}):
         found[row["claim"]].append({"profile": "mechanism", **row})
     for records in all_records:
-        whole = Evidence(counted(records, protocol_of(records.profile)))
+        protocol = protocol_of(records.profile)
+        whole = Evidence(counted(records, protocol), protocol=protocol)
         table = tested[records.profile] if records.profile in tested else claim_tests(records)
         rows = [{"table": "tests", **row} for row in claim_rows(table)]
         for claim, (kind, measure) in MEASURED.items():
-            parts = ((part, measure(part)) for part in whole.parts(kind))
+            parts = ((part, measure(part)) for part in whole.parts(kind) if not part.beside)
             rows += [{"claim": claim, "scale": part.scale, **row} for part, row in parts if row is not None]
         for row in rows:
             found[str(row["claim"])].append({"profile": records.profile, **row})
@@ -152,7 +153,7 @@ def code_is_better(evidence: Evidence) -> dict[str, Any] | None:
         return None
     model = base["model"].iloc[0]
     [expected] = [sign for sign, names in CODE_ADVANTAGE.items() if model.startswith(names)] or [0]
-    if not expected or is_variant(model):  # the paper says nothing of this model, or it is beside its recipe
+    if not expected or not evidence.protocol.speaks(model):  # the paper says nothing of it, or it is beside its recipe
         return None
     base = base[base["engine"] == base["engine"].iloc[0]]
     code, language = (base[base["uses_code"].astype(bool) == flag]["correct"].astype(bool) for flag in (True, False))

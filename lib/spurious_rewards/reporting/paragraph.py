@@ -37,7 +37,7 @@ from spurious_rewards.reporting.words import STEP, seeds_words, setting_words, s
 
 WHY = (
     "With a coin for a reward, pushing an answer up is as likely as pushing it down, so only two things can leave a "
-    "drift: noise, whose second-order effects do not cancel, and the clip."
+    "drift: noise, since equal pushes up and down do not cancel to the last, and the clip."
 )
 PAIRS = (
     "One rollout batch is replayed with every coin as it fell and with every coin turned over, so that most of the "

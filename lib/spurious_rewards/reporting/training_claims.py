@@ -29,10 +29,9 @@ from spurious_rewards.reporting.words import p_words, reward_words, seeds_words
 WITHOUT = "without the clip"
 """What the second row of C4 is about."""
 COLLAPSED = "Some seeds collapsed and others did not"
-BESIDE = "It stands beside the verdicts, which rest on the models that the study takes to its last seed."
 NOTHING_TO_REMOVE = "The reward alone gains nothing that could be removed."
 NO_GAIN = "No model gains, so there is no gain that could depend on the model."
-WITHOUT_NUMBER = (COLLAPSED, BESIDE, NOTHING_TO_REMOVE, NO_GAIN)
+WITHOUT_NUMBER = (COLLAPSED, NOTHING_TO_REMOVE, NO_GAIN)
 """Obstacles to a verdict for which a number of seeds that would decide makes no sense."""
 MOST_INTERVALS = 4
 """Arms of a claim whose limits fit into one cell of a table."""
@@ -192,8 +191,8 @@ def _of_claim(name: str, rule: Rule, whole: Evidence, protocol: Protocol) -> Ite
     kind = MODELS if rule.effect == "spread" else SETTING
     for part in whole.parts(kind, recipes=protocol.per == "recipe"):
         runs = part.records.runs
-        if runs.empty or runs["updates_per_batch"].eq(1).all():  # a control: where no ratio leaves one no clip can act
-            continue
+        if runs.empty or part.beside or runs["updates_per_batch"].eq(1).all():
+            continue  # the last is a control: where no ratio leaves one no clip can act
         found = {arm: test for arm in rule.arms if (test := _test(name, rule, arm, part, protocol)) is not None}
         if len(found) == 1 < len(rule.arms) and any(arm.expect == "nothing" for arm in rule.arms):
             continue  # a claim about arms that work and one that does not needs more than one of them
@@ -242,9 +241,7 @@ def _test(name: str, rule: Rule, arm: Arm, part: Evidence, protocol: Protocol) -
     looked = protocol.per == "model" and arm.expect != CONTEXT
     used, level = protocol.look(n_units, name) if looked else (n_units, 1 - protocol.confidence)
     least, unit = (protocol.least, "seeds") if protocol.per == "model" else (SEEDS_FOR_A_VERDICT, "checkpoints")
-    if part.beside:
-        obstacle = BESIDE
-    elif n_units < least:
+    if n_units < least:
         obstacle = f"{n_units} {unit if n_units > 1 else unit[:-1]}; a verdict takes {least}."
     elif _mixed(part, arm, rule, protocol) and n_units < protocol.collapse_seeds:
         obstacle = f"{COLLAPSED}; such an arm takes {protocol.collapse_seeds} seeds."
