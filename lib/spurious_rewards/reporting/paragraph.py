@@ -36,8 +36,8 @@ from spurious_rewards.reporting.training_claims import WITHOUT
 from spurious_rewards.reporting.words import STEP, seeds_words, setting_words, settings_in
 
 WHY = (
-    "With a coin for a reward, pushing an answer up is as likely as pushing it down, so only two things can leave a "
-    "drift: noise, since equal pushes up and down do not cancel to the last, and the clip."
+    "With a coin for a reward an answer is pushed up as often as down, so only two things can leave a drift: noise, "
+    "since equal pushes do not cancel to the last, and the clip."
 )
 PAIRS = (
     "One rollout batch is replayed with every coin as it fell and with every coin turned over, so that most of the "
