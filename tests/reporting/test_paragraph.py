@@ -120,11 +120,11 @@ def test_each_sentence_follows_from_its_table(results):
     short = parts.pop("In short")
     assert (short[4], " ".join(short[-2:])) == (WHY, MIND)
     assert short[:4] == [
-        "In whole runs with the clip, a random reward brought none of 2 models a gain.",
-        "What it changed in accuracy is for qwen-like, a loss, but no verdict yet; for llama-like, too little to "
-        "matter.",
+        "In whole runs with the clip, a random reward brought none of 2 models a gain by the protocol.",
+        "The change of accuracy was: for qwen-like, a loss, but no verdict yet; for llama-like, too little to matter.",
         "The clip moved the share of code of qwen-like by +8.0 points, towards code.",
-        "A coin that falls on the reward in 0.1 % of cases brought qwen-like +3.4 points in 8 seeds, a gain.",
+        "Of 2 coins that are not fair, run with the clip only and each judged by itself, 1 brought qwen-like a gain "
+        "and 1 a loss.",
     ]
     assert short[5].endswith(
         "would drift by +0.30 points over a run without any clip, and the clip would add −0.05 "
@@ -165,13 +165,15 @@ def test_where_true_rewards_teach_every_model_it_is_said(results):
     arms.to_csv(path)
     assert paragraph(results, "toy")["In short"][0] == (
         "In whole runs with the clip, at a step size at which true rewards teach each of them, a random reward brought "
-        "none of 2 models a gain."
+        "none of 2 models a gain by the protocol."
     )
     path = results / "tables" / "toy" / "tests.csv"
     tests = pd.read_csv(path)
     tests.loc[tests["claim"].eq("C1"), ["low", "verdict"]] = 0.01, "supported"
     tests.to_csv(path)
-    assert paragraph(results, "toy")["In short"][0].endswith("a random reward brought 2 of 2 models a gain.")
+    assert paragraph(results, "toy")["In short"][0].endswith(
+        "a random reward brought 2 of 2 models a gain by the protocol."
+    )
 
 
 def test_seeds_further_apart_than_chance_throws_them_are_told(results):

@@ -7,7 +7,7 @@ import pytest
 
 from spurious_rewards.evaluation.crossed import effect
 from spurious_rewards.reporting.drawing import words_of
-from spurious_rewards.reporting.pretraining import MEAN, ages_figure, recipes, recipes_figure
+from spurious_rewards.reporting.pretraining import ages_figure, recipes, recipes_figure
 from spurious_rewards.reporting.secondary import secondary_parts
 
 
@@ -39,10 +39,10 @@ def test_every_checkpoint_of_a_recipe_and_their_mean(grown):
     ) == [
         ("two_sided", "qwen-like", 1, 2),
         ("two_sided", "qwen-like-s1", 1, 2),
-        ("two_sided", MEAN, 2, 2),
+        ("two_sided", "mean of 2", 2, 2),
         ("none", "qwen-like", 1, 2),
         ("none", "qwen-like-s1", 1, 2),
-        ("none", MEAN, 2, 2),
+        ("none", "mean of 2", 2, 2),
     ]
     # by hand: of 4 problems 2 are right before; the last problem's answers are turned over on the second checkpoint
     assert table["accuracy_change"].tolist() == pytest.approx([0.375, 0.375, 0.375, -0.125, 0.125, 0.0])
@@ -55,12 +55,24 @@ def test_limits_of_the_mean_are_over_checkpoints(grown):
     more = grown.runs["run_id"].ne("clip-1")  # one seed of one checkpoint is not there
     samples = grown.samples[grown.samples["trained_run"].ne("clip-1")]
     table = recipes(replace(grown, runs=grown.runs[more], samples=samples))
-    row = table[table["checkpoint"].eq(MEAN) & table["clip_mode"].eq("two_sided")].iloc[0]
+    row = table[table["n_checkpoints"].eq(2) & table["clip_mode"].eq("two_sided")].iloc[0]
     first = [0, 0, 1, 0]  # of the one seed left; the second checkpoint's two seeds in the mean, last problem turned
     expected = effect(pd.DataFrame([first, [0, 0, 1, 0.5]]).to_numpy())
     assert row["accuracy_change"] == pytest.approx(expected.estimate)
-    assert row["accuracy_change_high"] == pytest.approx(min(expected.high, 1))
+    assert row["accuracy_change_low"] == pytest.approx(expected.low) and expected.low > -1
     assert row["n_seeds"] == 1
+
+
+def test_a_mean_has_a_difference_only_where_every_checkpoint_has_one(grown):
+    on = ~grown.runs["run_id"].str.match(r"none-\d@qwen-like-s1$")
+    samples = grown.samples[grown.samples["trained_run"].isin({"", *grown.runs.loc[on, "run_id"]})]
+    table = recipes(replace(grown, runs=grown.runs[on], samples=samples)).set_index("checkpoint")
+    assert table["accuracy_difference"].notna().to_dict() == {
+        "qwen-like": True,
+        "qwen-like-s1": False,
+        "mean of 2": False,
+    }
+    assert len(recipes_figure(replace(grown, runs=grown.runs[on], samples=samples)).layout.annotations) == 3
 
 
 def test_without_a_second_checkpoint_there_is_no_table(records, grown):
@@ -93,10 +105,16 @@ def results(tmp_path):
     folder = tmp_path / "tables" / "decide"
     folder.mkdir(parents=True)
     setting = {"learning_rate": 3e-5, "rollout_batches": 100, "gamma": 0.5, "clip_mode": "two_sided"}
-    changes = {"qwen-like": -0.028, "qwen-like-s1": 0.005, "qwen-like-s2": 0.01, "qwen-like-s3": -0.01, MEAN: -0.006}
+    changes = {
+        "qwen-like": -0.028,
+        "qwen-like-s1": 0.005,
+        "qwen-like-s2": 0.01,
+        "qwen-like-s3": -0.01,
+        "mean of 4": -0.006,
+    }
     rows = [
         {"recipe": "qwen-like", **setting, "reward": "random", "checkpoint": name, "accuracy_change": change}
-        | {"n_checkpoints": 4 if name == MEAN else 1, "n_seeds": 4, "accuracy_change_low": change - 0.02}
+        | {"n_checkpoints": 4 if name == "mean of 4" else 1, "n_seeds": 4, "accuracy_change_low": change - 0.02}
         | {"accuracy_change_high": change + 0.02, "accuracy_difference": 0.001, "code_difference": 0.03}
         | {"code_difference_low": 0.01, "code_difference_high": 0.05}
         for name, change in changes.items()
@@ -125,8 +143,8 @@ def results(tmp_path):
 
 def test_the_mean_of_checkpoints_is_told(results):
     assert secondary_parts(results, "decide")["Other checkpoints"] == [
-        "In the mean of 4 checkpoints of the recipe of qwen-like, pretrained from other seeds, a random reward with "
-        "the clip changed accuracy by -0.6 points, too uncertain to tell from chance.",
+        "In the mean of 4 checkpoints of the recipe of qwen-like, pretrained from different seeds, a random reward "
+        "with the clip changed accuracy by -0.6 points, too uncertain to tell from chance.",
         "The single checkpoints changed by -2.8 to +1.0 points, with 4 seeds of training or more each.",
         "Against the same seeds without the clip, the mean differs by +0.1 points of accuracy and +3.0 of code, "
         "towards code.",
@@ -145,17 +163,34 @@ def test_ages_are_told_from_young_to_old(results):
         "At 10 % of its pretraining qwen-like-s1 is right in 39.9 % of its answers and writes code in 40.0 %.",
         "There true rewards changed its accuracy by +0.1 points, too uncertain to tell from chance, and a random "
         "reward by -0.1 points, too uncertain to tell from chance.",
-        "In the words of arXiv 2610.01066 that age is dormant: neither brings a gain.",
         "Against the same 4 seeds without the clip, the random reward's share of code differs by +2.0 points, too "
-        "little to tell from chance.",
+        "uncertain to tell from chance.",
         "At 100 % of its pretraining qwen-like-s1 is right in 20.0 % of its answers and writes code in 40.0 %.",
         "There true rewards changed its accuracy by +20.0 points, a gain, and a random reward by -1.0 points, too "
-        "little to tell from chance.",
-        "In the words of arXiv 2610.01066 that age is receptive: true rewards bring a gain, a random one does not.",
+        "uncertain to tell from chance.",
     ]
     path = results / "tables" / "decide" / "arms.csv"
     arms = pd.read_csv(path)
-    arms[arms["arm"].str.contains("-at10")].assign(accuracy_change_low=0.01).to_csv(path)
-    assert "autodidactic" in secondary_parts(results, "decide")["The age of pretraining"][2]
     arms.assign(n_seeds=3).to_csv(path)
     assert secondary_parts(results, "decide")["The age of pretraining"] == []
+
+
+@pytest.mark.parametrize(
+    ("true", "coin", "said"),
+    [
+        ((0.01, 0.2), (0.01, 0.2), "autodidactic: even a random reward brings a gain"),
+        ((0.01, 0.2), (-0.2, 0.03), "receptive: true rewards bring a gain, a random one none that matters"),
+        ((-0.2, 0.03), (-0.2, 0.03), "dormant: neither brings a gain that matters"),
+        ((0.01, 0.2), (-0.2, 0.2), ""),  # the coin might bring a gain
+        ((-0.2, 0.2), (-0.2, 0.03), ""),
+    ],
+)
+def test_an_age_is_named_only_where_the_limits_tell(results, true, coin, said):
+    path = results / "tables" / "decide" / "arms.csv"
+    arms = pd.read_csv(path)
+    for reward, limits in (("ground_truth", true), ("random", coin)):
+        here = arms["arm"].str.startswith(reward) & arms["arm"].str.contains("-at10")
+        arms.loc[here, ["accuracy_change_low", "accuracy_change_high"]] = limits
+    arms[arms["arm"].str.contains("-at10")].to_csv(path)
+    found = [one for one in secondary_parts(results, "decide")["The age of pretraining"] if "2610.01066" in one]
+    assert found == ([f"In the words of arXiv 2610.01066 that age is {said}."] if said else [])

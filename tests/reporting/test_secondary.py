@@ -60,7 +60,7 @@ def test_a_larger_step_is_told_with_and_without_the_clip(results):
 
 def test_in_short_the_clip_at_a_larger_step_is_told_by_accuracy(results):
     assert list(at_other_steps(results, "decide")) == [
-        "At step size 1e-4, about which there is no verdict, a random reward changed the accuracy of qwen-like by "
+        "At step size 1e-4, without a verdict, a random reward changed the accuracy of qwen-like by "
         "-10.0 points with the clip, a loss, and by -30.0 without it, destruction.",
         "Between the two lie -11.0 points in the same 8 seeds, so runs end lower with the clip.",
     ]

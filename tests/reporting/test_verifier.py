@@ -84,14 +84,16 @@ def test_sentences_are_of_the_verifiers_nearest_to_a_coin(tmp_path):
         "30 rollout batches with the clip changed the accuracy of qwen-like by +11.0 points, a gain."
     )
     assert said[1].endswith(", a loss.") and said[2].endswith("leave out zero at 1 of 2 such verifiers.")
-    assert said[3] == "The largest of these differences is 15.0 points."
+    assert said[3] == "The largest of the differences that do so is +15.0 points."
     assert said[4].startswith("These runs have 4 seeds each") and len(said) == 5
     without = table.assign(clip_mode="none", accuracy_change_low=-1.0)
     without.loc[without["false_positive"].eq(0.25), "accuracy_change_low"] = 0.1
     pd.concat([table, without]).to_csv(folder / "verifier_quality.csv")
     assert paragraph(tmp_path, "toy")["A verifier with errors"][2] == (
-        "The worst verifier that still brings a gain is wrong in 40 % of its verdicts with the clip, and in 25 % "
-        "without it."
+        "The worst verifier that still brings qwen-like a gain, by 95 % limits, is wrong in 40 % of its verdicts with "
+        "the clip, and in 25 % without it."
     )
+    pd.concat([table, without.assign(accuracy_change_low=-1.0)]).to_csv(folder / "verifier_quality.csv")
+    assert paragraph(tmp_path, "toy")["A verifier with errors"][2].endswith("with the clip, and in none without it.")
     table.assign(n_seeds=3).to_csv(folder / "verifier_quality.csv")
     assert paragraph(tmp_path, "toy") == {}, "too few seeds to speak of"

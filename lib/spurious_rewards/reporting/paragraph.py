@@ -29,8 +29,8 @@ from spurious_rewards.reporting.secondary import (
     TOWARDS,
     arm_row,
     at_other_steps,
-    rare_coins,
     secondary_parts,
+    unfair_coins,
 )
 from spurious_rewards.reporting.training_claims import WITHOUT
 from spurious_rewards.reporting.words import STEP, seeds_words, setting_words, settings_in
@@ -93,20 +93,20 @@ def _in_short(results: Path, study: str) -> Iterator[str]:
         where = "at a step size at which true rewards teach each of them, " if taught else ""
         yield (
             f"In whole runs with the clip, {where}a random reward brought {gained or 'none'} of {len(models)} models "
-            "a gain."
+            "a gain by the protocol."
         )
         words = "; ".join(f"for {' and '.join(models)}, {end}" for end, models in ends.items())
-        yield f"What it changed in accuracy is {words}."
+        yield f"The change of accuracy was: {words}."
     own = [(model, row_of_test(results, study, "C4", model, CLIP_ON_OFF)) for model in models if model in PREFER_CODE]
     told = [f"of {model} by {_points(row)}, {ending_of(row, TOWARDS, AWAY)}" for model, row in own if row]
     if told:
         yield f"The clip moved the share of code {', and '.join(told)}."
-    yield from rare_coins(results, study)
+    yield from unfair_coins(results, study)
     yield WHY
     clip, none = (_foretold(results, study, part) for part in ("added by the clip", "without clip"))
     for row, other in zip(clip, none, strict=False):
         yield (
-            f"Extrapolated from single rollout batches, a quarter as large, {row['model']}'s share of code would drift "
+            f"Extrapolated from single, smaller rollout batches, {row['model']}'s share of code would drift "
             f"by {100 * other['predicted']:+.2f} points over a run without any clip, and the clip would add "
             f"{100 * row['predicted']:+.2f} ({ending(row['predicted_low'], row['predicted_high'], TOWARDS, AWAY)})."
         )

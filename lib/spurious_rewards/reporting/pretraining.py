@@ -18,6 +18,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from spurious_rewards.evaluation.crossed import effect
+from spurious_rewards.reporting.arms import cell_columns
 from spurious_rewards.reporting.collect import Records, once
 from spurious_rewards.reporting.drawing import ROW_PIXELS, ZERO, all_labels, error_bar, panels, style
 from spurious_rewards.reporting.evidence import SETTING, WITHIN, Evidence, recipe_of
@@ -25,8 +26,6 @@ from spurious_rewards.reporting.protocol import OUTCOMES, Arm
 from spurious_rewards.reporting.tables import arm_rows
 from spurious_rewards.reporting.words import clip_colour, clip_words, reward_words, seeds_words, settings_told
 
-MEAN = "mean"
-"""What stands for a checkpoint in the row of all of them."""
 WHOLE = 100
 """The age of a whole pretraining, in per cent."""
 NEITHER = "none"
@@ -63,9 +62,11 @@ def pretraining_of(model: str) -> str:
 def recipes(records: Records) -> pd.DataFrame:
     """Tabulate what training changes, by checkpoint of a recipe and in the mean of them.
 
-    Greedy answers; a row per recipe, setting, reward, clip mode and checkpoint, then one for the mean. `…_change` is
-    after minus before training, `…_difference` minus the same seeds without the clip. Limits are 95 %: over seeds and
-    problems for a checkpoint, over checkpoints and problems for the mean. Empty without two checkpoints of one recipe.
+    Greedy answers; a row per recipe, setting, reward, clip mode and checkpoint, then one for the mean, whose
+    `n_checkpoints` is above 1. `…_change` is after minus before training, `…_difference` minus the same seeds without
+    the clip, of a mean only where every checkpoint has such seeds; both are proportions. Limits are 95 %: over seeds
+    and problems for a checkpoint, over checkpoints and problems for the mean. Empty without two checkpoints of one
+    recipe.
     """
     settings = [name for name in records.arm_columns() if name not in (*WITHIN, "model", "labels")]
     rows = []
@@ -109,7 +110,8 @@ def _measured(part: Evidence, arm: Arm) -> Iterator[dict[str, Any]]:
         own = {name: table[table.index.get_level_values("model") == model] for name, table in units.items()}
         yield {"checkpoint": model, "n_checkpoints": 1, "n_seeds": n_seeds} | _effects(own)
     means = {name: table.groupby("model", sort=False).mean() for name, table in units.items()}
-    yield {"checkpoint": MEAN, "n_checkpoints": len(seeds), "n_seeds": min(seeds)} | _effects(means)
+    means = {name: table for name, table in means.items() if len(table) == len(seeds)}
+    yield {"checkpoint": f"mean of {len(seeds)}", "n_checkpoints": len(seeds), "n_seeds": min(seeds)} | _effects(means)
 
 
 def _effects(units: dict[str, pd.DataFrame]) -> dict[str, float]:
@@ -130,39 +132,44 @@ def recipes_figure(records: Records) -> go.Figure | None:
     settings = list(table)[: list(table).index("reward")]  # the recipe first
     keys = [name for name in [*settings, "gamma"] if name == "recipe" or table[name].nunique() > 1]
     groups = list(table.groupby(keys, sort=False))
+    drawn = {name: words for name, words in DRAWN.items() if name in table}
     titles = []
     for key, _ in groups:
         told = dict(zip(keys, key, strict=True))
         name = ", ".join([str(told.pop("recipe")), *settings_told(told)])
-        titles += [f"<b>{name}</b><br>{words}" for words in DRAWN.values()]
-    names = [list(dict.fromkeys(rows["checkpoint"])) for _, rows in groups]
+        titles += [f"<b>{name}</b><br>{words}" for words in drawn.values()]
+    names = [list(dict.fromkeys(rows.sort_values("n_checkpoints", kind="stable")["checkpoint"])) for _, rows in groups]
     heights = [ROW_PIXELS * len(labels) + 14 for labels in names]
-    figure, height = panels(titles, len(DRAWN), sum(heights) // len(heights), row_heights=heights)
-    shown = set()
+    figure, height = panels(titles, len(drawn), sum(heights) // len(heights), row_heights=heights)
+    aside, shown = _aside(table["clip_mode"], 0.4), set()
     for i, ((_, rows), labels) in enumerate(zip(groups, names, strict=True), start=1):
-        for column, name in enumerate(DRAWN, start=1):
+        for column, name in enumerate(drawn, start=1):
             all_labels(figure, labels if column == 1 else [""] * len(labels), i, column)
-            for mode, own in rows.groupby("clip_mode", sort=False):
-                own = own[own[name].notna()] if name in own else own.iloc[:0]
-                at = [labels.index(label) + (0.15 if mode == NEITHER else -0.15) for label in own["checkpoint"]]
-                if own.empty:
-                    continue
+            for mode, own in rows[rows[name].notna()].groupby("clip_mode", sort=False):
+                mean = own["n_checkpoints"] > 1
                 figure.add_scatter(
-                    x=100 * own[name], y=at, error_x=error_bar(own, name, 100), mode="markers", name=clip_words(mode),
+                    x=100 * own[name], y=[labels.index(label) + aside[mode] for label in own["checkpoint"]],
+                    error_x=error_bar(own, name, 100), mode="markers", name=clip_words(mode),
                     legendgroup=mode, showlegend=mode not in shown,
-                    marker={"color": clip_colour(mode), "size": [11 if one == MEAN else 7 for one in own["checkpoint"]],
-                            "symbol": ["diamond" if one == MEAN else "circle" for one in own["checkpoint"]]},
+                    marker={"color": clip_colour(mode), "size": [11 if one else 7 for one in mean],
+                            "symbol": ["diamond" if one else "circle" for one in mean]},
                     text=[seeds_words(n) for n in own["n_seeds"]],
                     hovertemplate="%{x:+.1f} points, %{text}<extra></extra>", row=i, col=column,
                 )  # fmt: skip
                 shown.add(mode)
             figure.add_vline(0, line=ZERO, row=i, col=column)
-    n = table.loc[table["checkpoint"].ne(MEAN), "n_seeds"]
+    n = table.loc[table["n_checkpoints"].eq(1), "n_seeds"]
     same = settings_told({str(name): table[name].iloc[0] for name in settings if name not in keys})
     seeds = seeds_words(int(n.min()), int(n.max()))
     limits = "lines: 95 % limits, those of the mean over checkpoints"
     note = "; ".join([*same, f"n = {table['n_problems'].max()} problems, {seeds} per checkpoint", limits])
     return style(figure, "A random reward on further checkpoints of the same recipe", height, note)
+
+
+def _aside(modes: pd.Series, room: float) -> dict[str, float]:
+    """Place clip modes beside each other on an axis of steps of 1: mode → distance from the middle."""
+    names = list(dict.fromkeys(modes))
+    return {mode: room * (i - (len(names) - 1) / 2) / max(1, len(names) - 1) for i, mode in enumerate(names)}
 
 
 def ages_figure(records: Records) -> go.Figure | None:
@@ -174,7 +181,8 @@ def ages_figure(records: Records) -> go.Figure | None:
     table = table[table["temperature"].eq(0) & table["accuracy_change"].notna()]
     table = table.assign(pretraining=table["model"].map(pretraining_of), age=table["model"].map(age_of))
     settings = [name for name in records.arm_columns() if name not in (*WITHIN, "model")]
-    keys = ["pretraining", "reward", "gamma", *settings]
+    cells = [name for name in cell_columns(records) if name not in ("model", *settings) and table[name].nunique() > 1]
+    keys = ["pretraining", "reward", "gamma", *settings, *cells]
     groups = [(dict(zip(keys, key, strict=True)), rows) for key, rows in table.groupby(keys, sort=False)]
     groups = [(values, rows) for values, rows in groups if rows["age"].nunique() > 1]
     if not groups:
@@ -182,10 +190,11 @@ def ages_figure(records: Records) -> go.Figure | None:
     titles = []
     for values, _ in groups:
         told = settings_told({name: values[name] for name in settings})
-        name = ", ".join([reward_words(values["reward"], values["gamma"]), str(values["pretraining"]), *told])
+        where = [str(values[name]).replace("_", " ") for name in cells]
+        name = ", ".join([reward_words(values["reward"], values["gamma"]), str(values["pretraining"]), *told, *where])
         titles += [f"<b>{name}</b><br>{words}" for words in CHANGES.values()]
     figure, height = panels(titles, 2, 220, horizontal_spacing=0.1)
-    shown = set()
+    aside, shown = _aside(table["clip_mode"], 0.12), set()
     for i, (_, rows) in enumerate(groups, start=1):
         rows = rows.sort_values("age", kind="stable")
         ages = list(dict.fromkeys(rows["age"]))
@@ -193,7 +202,7 @@ def ages_figure(records: Records) -> go.Figure | None:
         for column, name in enumerate(CHANGES, start=1):
             for mode, own in rows.groupby("clip_mode", sort=False):
                 figure.add_scatter(
-                    x=[ages.index(age) + (0.06 if mode == NEITHER else -0.06) for age in own["age"]],
+                    x=[ages.index(age) + aside[mode] for age in own["age"]],
                     y=100 * own[name], error_y=error_bar(own, name, 100), mode="lines+markers", name=clip_words(mode),
                     legendgroup=mode, showlegend=mode not in shown, marker={"size": 9},
                     line={"color": clip_colour(mode), "width": 1.5}, text=[seeds_words(n) for n in own["n_seeds"]],
@@ -205,10 +214,10 @@ def ages_figure(records: Records) -> go.Figure | None:
                 tickmode="array", tickvals=list(range(len(ages))), row=i, col=column,
                 ticktext=[f"{age} %<br>{100 * level:.0f} % right" for age, level in zip(ages, right, strict=True)],
             )  # fmt: skip
-    n = pd.concat([rows["n_seeds"] for _, rows in groups])
+    drawn = pd.concat([rows for _, rows in groups])
     note = (
         "axis: share of the pretraining done, and how much was right before; "
-        f"n = {table['n_problems'].max()} problems, {seeds_words(int(n.min()), int(n.max()))} per point; lines: 95 % "
-        "limits"
+        f"n = {drawn['n_problems'].max()} problems, "
+        f"{seeds_words(int(drawn['n_seeds'].min()), int(drawn['n_seeds'].max()))} per point; lines: 95 % limits"
     )
     return style(figure, "What rewards teach models of different ages", height, note, bottom=76)

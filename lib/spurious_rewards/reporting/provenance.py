@@ -65,7 +65,7 @@ class Source:
         command: that makes it again.
         minutes: computing time of all its runs together, on one core.
         n_jobs: of the whole profile where only some are run; else 0.
-        hours: that the whole profile is planned to take on two cores, where only some jobs are run; else 0.
+        hours: that the whole profile takes on two cores (see `what_is_left`), where only some jobs are run; else 0.
         hardware: what it was measured on.
         commits: short names of the commits of its runs.
         n_manifests: how many runs and evaluations.
@@ -185,7 +185,8 @@ def what_is_left(name: str, manifests: Sequence[Mapping[str, Any]]) -> dict[str,
         have[key if key in wanted else (key[0], "")] += 1
     spent: dict[str, list[float]] = {}
     for manifest in manifests:
-        spent.setdefault(str(manifest.get("kind")), []).append(computing_seconds(manifest))
+        if not manifest.get("hardware", {}).get("gpus"):
+            spent.setdefault(str(manifest.get("kind")), []).append(computing_seconds(manifest))
     mean = {kind: sum(seconds) / len(seconds) / 60 for kind, seconds in spent.items()}
     minutes = sum(mean.get(RUNS.get(job.notebook, ""), float(job.resources["minutes"])) for job in jobs)
     hours = math.ceil(minutes / 60 / 2)

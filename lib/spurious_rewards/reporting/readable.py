@@ -333,8 +333,9 @@ def _rows(table: pd.DataFrame, names: Sequence[str]) -> tuple[tuple[Cell, ...], 
                 if unit_of(name) and high - low > 1:  # wider than all that a proportion can change by in one direction
                     low = high = math.nan
                 text = interval_text(row[name], low, high, unit_of(name))
-                n = row.get("n_seeds")
-                seeds = f" ({seeds_words(n)}: no interval)" if math.isnan(low) and n else ""
+                n, checkpoints = row.get("n_seeds"), row.get("n_checkpoints", 1)
+                units = f"{checkpoints} checkpoints" if checkpoints > 1 else seeds_words(n) if n else ""
+                seeds = f" ({units}: no interval)" if math.isnan(low) and units else ""
                 cells.append(Cell(text + seeds, row[name]))
             else:
                 cells.append(plain(name, row[name]))

@@ -202,7 +202,7 @@ def behaviour(records: Records) -> pd.DataFrame:
 def checkpoints(records: Records) -> pd.DataFrame:
     """Tabulate accuracy and code of the models evaluated along training, base and end included, by rollout batch.
 
-    Only runs whose checkpoints were evaluated count, so that all points of an arm are of the same seeds. Limits over
+    Only runs count that have every checkpoint of their arm, so that all its points are of the same seeds. Limits over
     seeds and problems (`crossed.level`). Without an evaluated checkpoint the table is empty.
     """
     points = evaluated_points(records)
@@ -217,8 +217,11 @@ def checkpoints(records: Records) -> pd.DataFrame:
     cell = ["arm", *cell_columns(records)]
     keys = [*cell, "rollout_batch"]
     along = points[points["checkpoint"] > 0]
-    points = points[points["trained_run"].isin({"", *along["trained_run"]})]
     wanted = along[cell].drop_duplicates()
+    evaluated = along.groupby([*cell, "trained_run"], sort=False)["checkpoint"].nunique()
+    complete = evaluated[evaluated.eq(evaluated.groupby(cell).transform("max"))].reset_index()[[*cell, "trained_run"]]
+    base = points.loc[points["trained_run"].eq(""), [*cell, "trained_run"]].drop_duplicates()
+    points = points.merge(pd.concat([complete, base]), on=[*cell, "trained_run"])
     return row_per_group(points.merge(wanted, on=cell), keys, figures).sort_values(keys, ignore_index=True)
 
 

@@ -1,4 +1,4 @@
-"""Say what the secondary arms of the study show: other coins, steps, clips and checkpoints, erring verifiers, controls.
+"""Say what secondary arms of a study show: other coins, steps, clips, checkpoints, ages, erring verifiers, controls.
 
 None of them has a verdict but the coins. Every part is sentences of at most 40 words and three numbers, filled from the
 study's tables; a part whose arms were not run with seeds enough is empty.
@@ -16,11 +16,11 @@ from typing import Any
 import pandas as pd
 
 from spurious_rewards.evaluation.crossed import SEEDS_FOR_A_VERDICT
-from spurious_rewards.evaluation.verdicts import SUPPORTED
+from spurious_rewards.evaluation.verdicts import CONTRADICTED, SUPPORTED
 from spurious_rewards.reporting.arms import CELL, FURTHER
 from spurious_rewards.reporting.evidence import WITHIN
 from spurious_rewards.reporting.overview import ending, ending_of
-from spurious_rewards.reporting.pretraining import MEAN, WHOLE, age_of, pretraining_of
+from spurious_rewards.reporting.pretraining import WHOLE, age_of, pretraining_of
 from spurious_rewards.reporting.protocol import Protocol, protocol_of
 from spurious_rewards.reporting.verifier import NOISY
 from spurious_rewards.reporting.words import (
@@ -76,12 +76,13 @@ def _of_coin(effects: pd.DataFrame, protocol: Protocol) -> list[dict[Any, Any]]:
     if "gamma" in rows:  # a column where it varies
         rows = rows[rows["gamma"].eq(0.5)]
     any_step = replace(protocol, settings={name: v for name, v in protocol.settings.items() if name != STEP})
+    return [row for row in _with_defaults(rows, protocol) if any_step.counts(row)]
+
+
+def _with_defaults(rows: pd.DataFrame, protocol: Protocol) -> list[dict[Any, Any]]:
+    """Return the rows in which every setting that the protocol does not name has its default."""
     others = [one.name for one in fields(RunConfig) if one.name in rows and one.name not in (*FREE, *protocol.settings)]
-    return [
-        row
-        for row in rows.to_dict("records")
-        if any_step.counts(row) and all(is_default(name, row[name]) for name in others)
-    ]
+    return [row for row in rows.to_dict("records") if all(is_default(name, row[name]) for name in others)]
 
 
 def _at_other_steps(effects: pd.DataFrame, protocol: Protocol) -> list[dict[Any, Any]]:
@@ -104,7 +105,7 @@ def at_other_steps(results: Path, study: str) -> Iterator[str]:
         return
     effects, arms = map(pd.read_csv, paths)
     for row in _at_other_steps(effects, protocol):
-        yield from _both_ends(row, arms, protocol, "about which there is no verdict, ")
+        yield from _both_ends(row, arms, protocol, "without a verdict, ")
 
 
 def _both_ends(row: dict[str, Any], arms: pd.DataFrame, protocol: Protocol, aside: str = "") -> Iterator[str]:
@@ -119,39 +120,39 @@ def _both_ends(row: dict[str, Any], arms: pd.DataFrame, protocol: Protocol, asid
     rate, model = row[STEP], row.get("model", "")
     on, off = (arm_row(arms, protocol, f"{RANDOM}, {mode}", model, rate) for mode in (BOTH, NEITHER))
     if on and off:
+        ends = [(arm["accuracy_change_low"], arm["accuracy_change_high"]) for arm in (on, off)]
+        destroyed = ends[1][1] < -protocol.destruction  # the protocol has this word for runs without the clip
         yield (
             f"At {setting_words(STEP, rate)}, {aside}a random reward changed the accuracy of {model or 'the model'} by "
-            f"{100 * on['accuracy_change']:+.1f} points with the clip, {_fate(on, protocol)}, and by "
-            f"{100 * off['accuracy_change']:+.1f} without it, {_fate(off, protocol)}."
+            f"{100 * on['accuracy_change']:+.1f} points with the clip, {ending(*ends[0], 'a gain', 'a loss')}, and by "
+            f"{100 * off['accuracy_change']:+.1f} without it, "
+            f"{ending(*ends[1], 'a gain', 'destruction' if destroyed else 'a loss')}."
         )
-    limits = row["accuracy_difference_low"], row["accuracy_difference_high"]
-    end = ending(*limits, "so runs end higher with the clip", "so runs end lower with the clip")
-    yield (
-        f"Between the two lie {100 * row['accuracy_difference']:+.1f} points in the same "
-        f"{seeds_words(row['n_seeds'])}, {end}."
-    )
+        limits = row["accuracy_difference_low"], row["accuracy_difference_high"]
+        end = ending(*limits, "so runs end higher with the clip", "so runs end lower with the clip")
+        yield (
+            f"Between the two lie {100 * row['accuracy_difference']:+.1f} points in the same "
+            f"{seeds_words(row['n_seeds'])}, {end}."
+        )
 
 
-def _fate(arm: dict[str, Any], protocol: Protocol) -> str:
-    """Say what happened to the accuracy of an arm; a loss wholly beyond the protocol's bound is destruction."""
-    low, high = arm["accuracy_change_low"], arm["accuracy_change_high"]
-    return ending(low, high, "a gain", "destruction" if high < -protocol.destruction else "a loss")
-
-
-def rare_coins(results: Path, study: str) -> Iterator[str]:
-    """Say which coins that are not fair brought a gain by the protocol.
+def unfair_coins(results: Path, study: str) -> Iterator[str]:
+    """Count the coins that are not fair and brought a model a gain, or a loss, by the protocol.
 
     Args:
         results: the folder of committed results.
         study: the profile whose arms they are.
     """
     path = results / "tables" / study / "tests.csv"
+    found: dict[str, list[str]] = {}
     for row in _unfair(pd.read_csv(path), protocol_of(study)) if path.is_file() else ():
-        if row["verdict"] == SUPPORTED:
-            yield (
-                f"A coin that falls on the reward in {_chance(row):g} % of cases brought {row['scale'].split(' (')[0]} "
-                f"{100 * row['estimate']:+.1f} points in {seeds_words(row['n_seeds'])}, a gain."
-            )
+        found.setdefault(row["scale"].split(" (")[0], []).append(row["verdict"])
+    for model, verdicts in found.items():
+        yield (
+            f"Of {len(verdicts)} coins that are not fair, run with the clip only and each judged by itself, "
+            f"{verdicts.count(SUPPORTED) or 'none'} brought {model} a gain and "
+            f"{verdicts.count(CONTRADICTED) or 'none'} a loss."
+        )
 
 
 def _larger_step(
@@ -188,15 +189,16 @@ def _checkpoints(recipes: pd.DataFrame, protocol: Protocol) -> Iterator[str]:
     """Say what the fair coin does in the mean of a recipe's checkpoints, and how far the checkpoints differ."""
     coin = recipes[recipes["reward"].eq("random") & recipes.get("gamma", pd.Series(dtype=float)).eq(0.5)]
     coin = coin[coin["clip_mode"].eq(BOTH)] if len(coin) else coin
-    rows = [row for row in coin.to_dict("records") if protocol.counts(row)]
+    rows = [row for row in _with_defaults(coin, protocol) if protocol.counts(row)]
     for mean in rows:
-        if mean["checkpoint"] != MEAN or mean["n_checkpoints"] < SEEDS_FOR_A_VERDICT:
+        if mean["n_checkpoints"] < SEEDS_FOR_A_VERDICT:
             continue
-        single = [row["accuracy_change"] for row in rows if row["recipe"] == mean["recipe"] and row is not mean]
+        own = [row for row in rows if row["recipe"] == mean["recipe"] and row["n_checkpoints"] == 1]
+        single = [row["accuracy_change"] for row in own]
         end = ending(mean["accuracy_change_low"], mean["accuracy_change_high"], "a gain", "a loss")
         yield (
             f"In the mean of {mean['n_checkpoints']} checkpoints of the recipe of {mean['recipe']}, pretrained from "
-            f"other seeds, a random reward with the clip changed accuracy by {100 * mean['accuracy_change']:+.1f} "
+            f"different seeds, a random reward with the clip changed accuracy by {100 * mean['accuracy_change']:+.1f} "
             f"points, {end}."
         )
         yield (
@@ -213,7 +215,8 @@ def _checkpoints(recipes: pd.DataFrame, protocol: Protocol) -> Iterator[str]:
 
 def _ages(arms: pd.DataFrame, effects: pd.DataFrame, protocol: Protocol) -> Iterator[str]:
     """Say what rewards teach a model at each age of its pretraining, and what the clip does there."""
-    clips = {row["model"]: row for row in _of_coin(effects, protocol) if row["clip_mode"] == BOTH and "model" in row}
+    coins = [row for row in _of_coin(effects, protocol) if row["clip_mode"] == BOTH and protocol.counts(row)]
+    clips = {row["model"]: row for row in coins if "model" in row}
     found = {}
     for model in {str(settings_in(arm).get("model", "")) for arm in arms["arm"].astype(str)}:
         rows = [arm_row(arms, protocol, f"{reward}, {BOTH}", model) for reward in ("ground_truth", RANDOM)]
@@ -233,8 +236,8 @@ def _ages(arms: pd.DataFrame, effects: pd.DataFrame, protocol: Protocol) -> Iter
             for row in (true, coin)
         ]
         yield f"There true rewards changed its accuracy by {told[0]}, and a random reward by {told[1]}."
-        taught, lifted = (row["accuracy_change_low"] > 0 for row in (true, coin))
-        yield f"In the words of arXiv 2610.01066 that age is {_regime(taught, lifted)}."
+        if regime := _regime(true, coin, protocol.smallest["accuracy"]):
+            yield f"In the words of arXiv 2610.01066 that age is {regime}."
         if clip := clips.get(model):
             yield (
                 f"Against the same {seeds_words(clip['n_seeds'])} without the clip, the random reward's share of code "
@@ -242,16 +245,22 @@ def _ages(arms: pd.DataFrame, effects: pd.DataFrame, protocol: Protocol) -> Iter
             )
 
 
-def _regime(taught: bool, lifted: bool) -> str:
-    """Name what an age lets rewards do, as arXiv 2610.01066 does.
+def _regime(true: dict[str, Any], coin: dict[str, Any], smallest: float) -> str:
+    """Name what an age lets rewards do, as arXiv 2610.01066 does; empty where the limits do not tell.
 
     Args:
-        taught: whether true rewards gain.
-        lifted: whether a random reward gains.
+        true: the arm with true rewards.
+        coin: the arm with a random reward.
+        smallest: the change of accuracy, a proportion, below which a gain does not matter.
     """
+    taught, lifted = (row["accuracy_change_low"] > 0 for row in (true, coin))
     if lifted:
         return "autodidactic: even a random reward brings a gain"
-    return "receptive: true rewards bring a gain, a random one does not" if taught else "dormant: neither brings a gain"
+    if coin["accuracy_change_high"] > smallest:
+        return ""
+    if taught:
+        return "receptive: true rewards bring a gain, a random one none that matters"
+    return "dormant: neither brings a gain that matters" if true["accuracy_change_high"] <= smallest else ""
 
 
 def _side(row: dict[str, Any]) -> str:
@@ -328,12 +337,14 @@ def _verifier(table: pd.DataFrame, effects: pd.DataFrame) -> Iterator[str]:
                 f"{row['rollout_batches']} rollout batches with the clip changed the accuracy of {model} by "
                 f"{100 * row['accuracy_change']:+.1f} points, {tail}."
             )
-    gains = both_ways[both_ways["accuracy_change_low"].gt(0)].groupby("clip_mode")["false_positive"].max()
-    if {BOTH, NEITHER} <= set(gains.index):
-        yield (
-            f"The worst verifier that still brings a gain is wrong in {100 * gains[BOTH]:.0f} % of its verdicts with "
-            f"the clip, and in {100 * gains[NEITHER]:.0f} % without it."
-        )
+    for (model, _), rows in both_ways.groupby(["model", "benchmark"], sort=False):
+        gains = rows[rows["accuracy_change_low"].gt(0)].groupby("clip_mode")["false_positive"].max()
+        if {BOTH, NEITHER} <= set(rows["clip_mode"]) and len(gains):
+            worst = [f"in {100 * gains[mode]:.0f} %" if mode in gains else "in none" for mode in (BOTH, NEITHER)]
+            yield (
+                f"The worst verifier that still brings {model} a gain, by 95 % limits, is wrong {worst[0]} of its "
+                f"verdicts with the clip, and {worst[1]} without it."
+            )
     effects = effects[effects["reward"].eq(NOISY)]
     if len(effects):
         effects = effects[effects["clip_mode"].eq(BOTH) & effects["n_seeds"].ge(SEEDS_FOR_A_VERDICT)]
@@ -345,7 +356,8 @@ def _verifier(table: pd.DataFrame, effects: pd.DataFrame) -> Iterator[str]:
             f"leave out zero at {len(told)} of {len(effects)} such verifiers."
         )
         if len(told):
-            yield f"The largest of these differences is {100 * told['accuracy_difference'].abs().max():.1f} points."
+            largest = max(told["accuracy_difference"], key=abs)
+            yield f"The largest of the differences that do so is {100 * largest:+.1f} points."
         yield (
             f"These runs have {seeds_words(int(table['n_seeds'].min()), int(table['n_seeds'].max()))} each and are "
             "short; no verdict rests on them."

@@ -333,9 +333,9 @@ def reproduce_text(claims: Sequence[ClaimView], known: Mapping[str, Source]) -> 
         "Made by `notebooks/07_report.ipynb` from the same tables and manifests as the page. Times are minutes of "
         "one core, all committed runs of a command together; building an organism takes about 10 more. By their "
         f"manifests {pinned} had pinned arithmetic, in fp32 on a CPU: their numbers agree to the last bit on the "
-        "x86-64 processors with AVX2 on which that was tried. llama-like and olmo-like, built on another make of "
-        "processor, are other checkpoints, and so are their runs (docs/arithmetic.md). For all other runs the limits "
-        "are the tolerance.",
+        "x86-64 processors with AVX2 on which that was tried. An organism of seed 0 that does not come with "
+        "the package is another checkpoint where another make of processor built it, and so are its runs "
+        "(docs/arithmetic.md). For all other runs the limits are the tolerance.",
         "",
     ]
     heads = ("claim", "measured on", "command", "minutes", "hardware", "expected, with 95 % limits", "verdict")

@@ -48,9 +48,9 @@ def arm_rows(records: Records) -> pd.DataFrame:
     table, columns = arms(records), records.arm_columns()
     table = table[table["arm"] != BASE]
     known = records.runs.assign(arm=[arm_name(row, columns) for _, row in records.runs.iterrows()])
-    names = list(dict.fromkeys(["arm", "model", *WITHIN, *columns]))
-    known = known[names].drop_duplicates("arm")
-    return table.drop(columns=[name for name in names[1:] if name in table]).merge(known, on="arm")
+    told = list(dict.fromkeys(["arm", "model", *WITHIN, *columns]))
+    known = known[told].drop_duplicates("arm")
+    return table.drop(columns=[name for name in told[1:] if name in table]).merge(known, on="arm")
 
 
 def over_answers(group: pd.DataFrame) -> dict[str, float]:

@@ -48,7 +48,7 @@ CAPTIONS = {
     "mean of them (95 % limits over seeds and problems; those of the mean over checkpoints and problems).",
     "drift_in_training": "Does the drift of one rollout batch (antithetic pairs) explain what a run does? Change of "
     "the share of code among sampled rollouts: first batch's drift times the run's length, and the change in training "
-    "(95 % limits over pairs, over seeds). A pair's rollout batch has 64 rollouts, a run's 256.",
+    "(95 % limits over pairs, over seeds). A pair's rollout batch is smaller than a run's.",
     "bandit_map": "The bandit with coins for rewards: change of the prior, of its log-odds and of entropy in each "
     "setting, with and without the clip (95 % limits over seeds).",
     "bandit_bins": "Where the clip acts in the bandit: share of tokens clipped from above and from below, by the "

@@ -189,10 +189,12 @@ def counted(records: Records, protocol: Protocol) -> Records:
 def _of_claim(name: str, rule: Rule, whole: Evidence, protocol: Protocol) -> Iterator[ClaimTest]:
     """Return the tests of one claim in every part of a profile that speaks to it."""
     kind = MODELS if rule.effect == "spread" else SETTING
+    updates = whole.records.runs["updates_per_batch"] if len(whole.records.runs) else pd.Series(dtype=int)
+    controls = updates.nunique() > 1  # next to others, runs in which no ratio leaves one: there no clip can act
     for part in whole.parts(kind, recipes=protocol.per == "recipe"):
         runs = part.records.runs
-        if runs.empty or part.beside or runs["updates_per_batch"].eq(1).all():
-            continue  # the last is a control: where no ratio leaves one no clip can act
+        if runs.empty or part.beside or (controls and runs["updates_per_batch"].eq(1).all()):
+            continue
         found = {arm: test for arm in rule.arms if (test := _test(name, rule, arm, part, protocol)) is not None}
         if len(found) == 1 < len(rule.arms) and any(arm.expect == "nothing" for arm in rule.arms):
             continue  # a claim about arms that work and one that does not needs more than one of them
