@@ -103,13 +103,13 @@ def _measured(part: Evidence, arm: Arm) -> Iterator[dict[str, Any]]:
         both = on.index.intersection(off.index) if arm.clip_mode != NEITHER else []
         if len(both):
             units[f"{outcome}_difference"] = on.loc[both] - off.loc[both]
-    seeds = units["accuracy_change"].groupby("model", sort=False).size() if len(units["accuracy_change"]) else {}
+    seeds = units["accuracy_change"].groupby("model").size() if len(units["accuracy_change"]) else {}
     if len(seeds) < 2:
         return
     for model, n_seeds in seeds.items():
         own = {name: table[table.index.get_level_values("model") == model] for name, table in units.items()}
         yield {"checkpoint": model, "n_checkpoints": 1, "n_seeds": n_seeds} | _effects(own)
-    means = {name: table.groupby("model", sort=False).mean() for name, table in units.items()}
+    means = {name: table.groupby("model").mean() for name, table in units.items()}
     means = {name: table for name, table in means.items() if len(table) == len(seeds)}
     yield {"checkpoint": f"mean of {len(seeds)}", "n_checkpoints": len(seeds), "n_seeds": min(seeds)} | _effects(means)
 
