@@ -96,7 +96,7 @@ def test_the_figure_of_ages_has_a_point_per_age(grown):
     # at 25 % the answers to the last two problems are turned over
     assert list(clip.y) == pytest.approx([12.5, 37.5]) and list(none.y) == pytest.approx([37.5, 12.5])
     figure = ages_figure(grown)
-    assert list(figure.layout.xaxis.ticktext) == ["25 %<br>50 % right", "100 %<br>50 % right"]
+    assert list(figure.layout.xaxis.ticktext) == ["25 % (50)", "100 % (50)"]
 
 
 @pytest.fixture

@@ -187,9 +187,10 @@ def ages_figure(records: Records) -> go.Figure | None:
     groups = [(values, rows) for values, rows in groups if rows["age"].nunique() > 1]
     if not groups:
         return None
+    same = {name: groups[0][0][name] for name in settings if len({str(values[name]) for values, _ in groups}) == 1}
     titles = []
     for values, _ in groups:
-        told = settings_told({name: values[name] for name in settings})
+        told = settings_told({name: values[name] for name in settings if name not in same})
         where = [str(values[name]).replace("_", " ") for name in cells]
         name = ", ".join([reward_words(values["reward"], values["gamma"]), str(values["pretraining"]), *told, *where])
         titles += [f"<b>{name}</b><br>{words}" for words in CHANGES.values()]
@@ -212,12 +213,11 @@ def ages_figure(records: Records) -> go.Figure | None:
             figure.add_hline(0, line=ZERO, row=i, col=column)
             figure.update_xaxes(
                 tickmode="array", tickvals=list(range(len(ages))), row=i, col=column,
-                ticktext=[f"{age} %<br>{100 * level:.0f} % right" for age, level in zip(ages, right, strict=True)],
+                ticktext=[f"{age} % ({100 * level:.0f})" for age, level in zip(ages, right, strict=True)],
             )  # fmt: skip
     drawn = pd.concat([rows for _, rows in groups])
-    note = (
-        "axis: share of the pretraining done, and how much was right before; "
-        f"n = {drawn['n_problems'].max()} problems, "
-        f"{seeds_words(int(drawn['n_seeds'].min()), int(drawn['n_seeds'].max()))} per point; lines: 95 % limits"
-    )
-    return style(figure, "What rewards teach models of different ages", height, note, bottom=76)
+    seeds = seeds_words(int(drawn["n_seeds"].min()), int(drawn["n_seeds"].max()))
+    figure.update_xaxes(title_text="share of the pretraining done (% right before)", row=len(groups))
+    n = f"n = {drawn['n_problems'].max()} problems, {seeds} per point; lines: 95 % limits"
+    note = "; ".join([*settings_told(same), n])
+    return style(figure, "What rewards teach models of different ages", height, note)
