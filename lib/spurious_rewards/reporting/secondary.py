@@ -20,7 +20,7 @@ from spurious_rewards.evaluation.verdicts import CONTRADICTED, SUPPORTED
 from spurious_rewards.reporting.arms import CELL, FURTHER
 from spurious_rewards.reporting.evidence import WITHIN
 from spurious_rewards.reporting.overview import ending, ending_of
-from spurious_rewards.reporting.pretraining import WHOLE, age_of, pretraining_of
+from spurious_rewards.reporting.pretraining import NEITHER, WHOLE, age_of, pretraining_of
 from spurious_rewards.reporting.protocol import Protocol, protocol_of
 from spurious_rewards.reporting.verifier import NOISY
 from spurious_rewards.reporting.words import (
@@ -37,8 +37,8 @@ from spurious_rewards.training.config import RunConfig
 RANDOM = "random γ=0.5"
 """The random reward, as the names of arms have it."""
 TOWARDS, AWAY = "towards code", "away from code"
-BOTH, NEITHER = "two_sided", "none"
-"""Clip modes that others are compared with."""
+BOTH = "two_sided"
+"""The clip mode of the paper, whose runs are compared with those of `NEITHER`."""
 FREE = (*WITHIN, *CELL, *FURTHER, STEP)
 """Columns of the clip's effect that are no setting of its own: the arm, the evaluation, and the step size."""
 NAMES = ("tests", "arms", "clip_activity", "clip_effect", "verifier_quality", "recipes")
@@ -72,15 +72,15 @@ def secondary_parts(results: Path, study: str) -> dict[str, list[str]]:
 
 def _of_coin(effects: pd.DataFrame, protocol: Protocol) -> list[dict[Any, Any]]:
     """Return the rows of the fair coin with seeds enough for limits that have the study's settings but for the step."""
-    rows = effects[effects["reward"].eq("random") & effects["n_seeds"].ge(SEEDS_FOR_A_VERDICT)]
+    any_step = replace(protocol, settings={name: v for name, v in protocol.settings.items() if name != STEP})
+    return [row for row in _fair(effects, protocol) if row["n_seeds"] >= SEEDS_FOR_A_VERDICT and any_step.counts(row)]
+
+
+def _fair(rows: pd.DataFrame, protocol: Protocol) -> list[dict[Any, Any]]:
+    """Return the rows of the fair coin in which every setting that the protocol does not name has its default."""
+    rows = rows[rows["reward"].eq("random")]
     if "gamma" in rows:  # a column where it varies
         rows = rows[rows["gamma"].eq(0.5)]
-    any_step = replace(protocol, settings={name: v for name, v in protocol.settings.items() if name != STEP})
-    return [row for row in _with_defaults(rows, protocol) if any_step.counts(row)]
-
-
-def _with_defaults(rows: pd.DataFrame, protocol: Protocol) -> list[dict[Any, Any]]:
-    """Return the rows in which every setting that the protocol does not name has its default."""
     others = [one.name for one in fields(RunConfig) if one.name in rows and one.name not in (*FREE, *protocol.settings)]
     return [row for row in rows.to_dict("records") if all(is_default(name, row[name]) for name in others)]
 
@@ -187,9 +187,7 @@ def _other_clips(effects: pd.DataFrame, protocol: Protocol) -> Iterator[str]:
 
 def _checkpoints(recipes: pd.DataFrame, protocol: Protocol) -> Iterator[str]:
     """Say what the fair coin does in the mean of a recipe's checkpoints, and how far the checkpoints differ."""
-    coin = recipes[recipes["reward"].eq("random") & recipes.get("gamma", pd.Series(dtype=float)).eq(0.5)]
-    coin = coin[coin["clip_mode"].eq(BOTH)] if len(coin) else coin
-    rows = [row for row in _with_defaults(coin, protocol) if protocol.counts(row)]
+    rows = [row for row in _fair(recipes, protocol) if row["clip_mode"] == BOTH and protocol.counts(row)]
     for mean in rows:
         if mean["n_checkpoints"] < SEEDS_FOR_A_VERDICT:
             continue
