@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 QUANTILES = (0.05, 0.5, 0.95)
+DRAWS = """\
+The rows `synthetic` and `synthetic_test` describe one draw from each split of a task that is generated. A run makes draws
+of its own, as large as its configuration says (`n_train_problems`, `n_problems`). In every draw, problems of the test split
+share no operands with those of the training split.
+"""
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class DataCard:
             table = self.tables[name]
             rows = (map(_cell, row) for row in table.itertuples(index=False))
             text = "Not available on this machine.\n" if table.empty else pipe_table(list(table.columns), rows)
-            parts += [f"## {title}", "", text]
+            parts += [f"## {title}", "", *([DRAWS] if name == "sources" else []), text]
         return "\n".join(parts)
 
 
