@@ -33,6 +33,27 @@ def test_outcomes_are_changes_in_points(records):
     assert figures.outcomes(one) is None, "one run is a point on an empty axis"
 
 
+def test_checkpoints_beside_the_verdicts_have_no_panels(records, monkeypatch):
+    """Claims rest on one of two models; the figures show the other only where nothing else is left."""
+    monkeypatch.setattr(figures, "LEAST_POINTS", 2)
+    other = records.runs.assign(run_id=records.runs["run_id"] + "-s1", model="qwen-like-s1")
+    answers = records.samples.assign(model="qwen-like-s1", correct=False)
+    answers["trained_run"] = answers["trained_run"].map(lambda run: f"{run}-s1" if run else "")
+    more = records.metrics.assign(run_id=records.metrics["run_id"] + "-s1", code_frequency=0.0, clip_fraction=0.5)
+    both = replace(
+        records, runs=pd.concat([records.runs, other]), samples=pd.concat([records.samples, answers]),
+        metrics=pd.concat([records.metrics, more]),
+    )  # fmt: skip
+    draws = (figures.outcomes, figures.clip_by_update, lambda some: figures.trajectories(some, "code_frequency"))
+    for draw in draws:
+        alone, together = draw(records), draw(both)
+        assert [list(trace.y) for trace in together.data] == [list(trace.y) for trace in alone.data]
+        assert "1 checkpoint beside the verdicts in the tables" in together.layout.title.text
+        assert "checkpoint" not in alone.layout.title.text
+        only = draw(replace(records, runs=other, samples=answers, metrics=more))
+        assert "checkpoint" not in only.layout.title.text and len(only.data) == len(alone.data)
+
+
 def test_every_row_has_its_label():
     figure, _ = panels(["a"], 1, 400)
     names = [f"row {i}" for i in range(30)]

@@ -67,6 +67,21 @@ def test_arms_with_equal_words_keep_their_setting():
     assert [row[0].text for row in view.rows] == ["before training, a", *trained]
 
 
+def test_what_most_arms_share_is_told_once():
+    """Of five arms four have 100 rollout batches and three the step size 3e-5; updates are told of none but one."""
+    settings = [(0, 100, 8, 3e-5), (0.5, 100, 8, 3e-5), (0.5, 100, 1, 3e-5), (0.5, 100, 8, 1e-4), (0.5, 30, 8, 1e-4)]
+    text = "random γ={}, none, model=a, rollout_batches={}, updates_per_batch={}, learning_rate={}"
+    arms = ["base model", *(text.format(*values) for values in settings)]
+    view = readable(pd.DataFrame({"arm": arms, "model": ["a"] * 6, "accuracy": [0.5] * 6}), "arms")
+    assert view.usual == "100 rollout batches, step size 3e-5"
+    own = ["", "", "updates per batch 1", "step size 1e-4", "30 rollout batches, step size 1e-4"]
+    told = [", ".join(filter(None, ["random reward, without clip, a", words])) for words in own]
+    told[0] = told[0].replace("reward", "reward, γ = 0")
+    assert [row[0].text for row in view.rows] == ["before training, a", *told]
+    even = pd.DataFrame({"arm": [arms[2], arms[4]], "model": ["a"] * 2, "accuracy": [0.5] * 2})
+    assert readable(even, "arms").usual == "100 rollout batches", "no step size has more than half of the arms"
+
+
 def test_a_table_of_one_row_keeps_what_names_it():
     one = pd.DataFrame({"model": ["a"], "benchmark": ["b"], "percent": [40], "n_problems": [7], "exact_match": [0.5]})
     view = readable(one, "probe")
@@ -114,7 +129,8 @@ def test_plain_values():
     assert plain("rollouts", 16198.9).text == "16,199" and plain("x", 999.94).text == "999.9"
     assert plain("change", 0.5).text == "0.5", "of log-odds: no points"
     assert plain("clip_mode", "none").text == "without clip" and plain("x", None).text == "–"
-    assert plain("p_holm", 2e-84).text == "< 0.001" and plain("p_value", 0.0312).text == "0.0312"
+    assert plain("p_holm", 2e-84).text == "< 0.001" and plain("p_value", 0.03125).text == "0.031"
+    assert plain("scale", "a, step size 3e-5 (profile toy)").text == "a, step size 3e-5"
     assert plain("clip_fraction", 0.00012).text == "0.012", "small shares keep their digits"
 
 

@@ -37,6 +37,9 @@ def test_the_pages_show_tables_and_figures(records, tmp_path, monkeypatch):
     assert {f"C{i}" for i in range(1, 12)} <= set(re.findall(r'id="([^"]+)"', first))
     profile = (tmp_path / "site/profile-toy.html").read_text()
     assert "../figures/toy/clip_by_update.html" in profile and "../tables/toy/arms.csv" in profile
+    verdicts = profile.index("What the claims got")
+    assert profile.index("clip_on_off.html") < verdicts < profile.index("outcomes.html"), "below the first figure"
+    assert profile.count("../tables/toy/tests.csv") == 1 and '<span class="verdict undecided">' in profile[verdicts:]
     page = (tmp_path / "figures/toy/clip_by_update.html").read_text()
     assert "../plotly.min.js" in page and "http" not in page.split("</head>")[0] and len(page) < 100_000
     assert (tmp_path / "figures/plotly.min.js").stat().st_size > 1_000_000

@@ -18,7 +18,7 @@ import pandas as pd
 from spurious_rewards.reporting import reasoning_tables
 from spurious_rewards.reporting.arms import BASE, at_the_end, by_problem, cell_columns, changes
 from spurious_rewards.reporting.collect import Records
-from spurious_rewards.reporting.protocol import Arm, Protocol
+from spurious_rewards.reporting.protocol import Arm, Protocol, protocol_of
 from spurious_rewards.reporting.words import STEP, is_default, settings_told
 
 WITHIN = ("reward", "gamma", "clip_mode")
@@ -170,3 +170,21 @@ class Evidence:
     def prompts(self) -> pd.DataFrame:
         """Compare base models under every prompt."""
         return reasoning_tables.prompts(self.records)
+
+
+def without_checkpoints(records: Records) -> tuple[Records, str]:
+    """Leave out the checkpoints that no claim rests on, which have figures of their own: (records, note on the rest).
+
+    All stay where none would be left.
+    """
+    models = records.runs["model"].unique()
+    speaks = protocol_of(records.profile).speaks
+    rest = [model for model in models if not speaks(model)]
+    if len(rest) in (0, len(models)):
+        return records, ""
+    runs = records.runs[~records.runs["model"].isin(rest)]
+    samples, metrics = records.samples, records.metrics
+    samples = samples[~samples["model"].isin(rest)]
+    metrics = metrics[metrics["run_id"].isin(runs["run_id"])]
+    words = f"; {len(rest)} checkpoint{'s' if len(rest) > 1 else ''} beside the verdicts in the tables"
+    return replace(records, runs=runs, samples=samples, metrics=metrics), words

@@ -26,7 +26,7 @@ from spurious_rewards.reporting.drawing import (
     style,
     write,
 )
-from spurious_rewards.reporting.evidence import WITHIN
+from spurious_rewards.reporting.evidence import WITHIN, without_checkpoints
 from spurious_rewards.reporting.pretraining import ages_figure, recipes_figure
 from spurious_rewards.reporting.protocol import protocol_of
 from spurious_rewards.reporting.tables import arm_rows, arms
@@ -79,6 +79,7 @@ def outcomes(records: Records, decoding: str = "greedy") -> go.Figure | None:
     """
     if records.runs.empty:
         return None
+    records, rest = without_checkpoints(records)
     table = arm_rows(records)
     table = table[(table["temperature"] == 0) == (decoding == "greedy")]
     if table.empty or "accuracy_change" not in table:
@@ -119,7 +120,7 @@ def outcomes(records: Records, decoding: str = "greedy") -> go.Figure | None:
     for column, words in enumerate(CHANGES.values(), start=1):
         figure.update_xaxes(title_text=f"change of {words}", row=len(groups), col=column)
     figure.update_xaxes(showticklabels=True, zeroline=False)
-    note = f"{_n(table)}; lines: 95 % limits; {'greedy' if decoding == 'greedy' else 'sampled'} answers"
+    note = f"{_n(table)}; lines: 95 % limits; {'greedy' if decoding == 'greedy' else 'sampled'} answers{rest}"
     height = sum(heights) + 62 * (len(groups) - 1) + 120 + 56
     return style(figure, "What training changed, against the model before it", height, note)
 
@@ -242,6 +243,7 @@ def trajectories(records: Records, column: str) -> go.Figure | None:
     """
     if records.runs.empty:
         return None
+    records, rest = without_checkpoints(records)
     first = records.metrics[records.metrics["update_in_batch"] == 1]
     if first["rollout_batch"].nunique() < LEAST_POINTS:
         return None
@@ -278,7 +280,7 @@ def trajectories(records: Records, column: str) -> go.Figure | None:
         figure.update_yaxes(range=[-3, 103])
     words = TITLES.get(column, column.replace("_", " "))
     n = records.runs.groupby(records.arm_columns())["seed"].nunique()
-    note = f"thin lines: seeds; thick: their mean; {seeds_words(int(n.min()), int(n.max()))} per arm"
+    note = f"thin lines: seeds; thick: their mean; {seeds_words(int(n.min()), int(n.max()))} per arm{rest}"
     return style(figure, f"{words[0].upper()}{words[1:]}, over training", height, note)
 
 
@@ -288,8 +290,11 @@ def clip_by_update(records: Records) -> go.Figure | None:
     Dotted lines are arms without the clip: the share that a clip would have caught there. Points are joined where no
     update between them is left out. None without runs under the random reward with γ = 0.5.
     """
+    if records.runs.empty:
+        return None
+    records, rest = without_checkpoints(records)
     runs = records.runs
-    if runs.empty or (runs := runs[(runs["reward"] == "random") & (runs["gamma"] == 0.5)]).empty:
+    if (runs := runs[(runs["reward"] == "random") & (runs["gamma"] == 0.5)]).empty:
         return None
     columns = panel_columns(records)
     keys = list(dict.fromkeys(["model", *columns]))
@@ -319,7 +324,7 @@ def clip_by_update(records: Records) -> go.Figure | None:
     figure.update_yaxes(title_text="tokens, %", col=1, rangemode="tozero")
     n = runs.groupby([*keys, "clip_mode"]).size()
     note = "random reward, γ = 0.5; dotted: what a clip would catch; mean of the seeds, "
-    note += f"{seeds_words(int(n.min()), int(n.max()))} per line"
+    note += f"{seeds_words(int(n.min()), int(n.max()))} per line{rest}"
     return style(figure, "The clip does nothing at the first update of a rollout batch", height, note)
 
 
@@ -391,7 +396,7 @@ def beside_the_paper(records: Records) -> go.Figure | None:
     figure.update_yaxes(title_text="answers with code, %", col=1)
     note = "random reward, γ = 0.5; ours: rollouts, mean of the seeds; the paper's points are read from its first PDF"
     if left_out:
-        note += f"; {left_out} more of our settings are in the figure of all arms"
+        note += f"; {left_out} more of our settings are in the tables"
     return style(figure, "Share of code over training: the paper's curves and ours", height, note)
 
 

@@ -9,13 +9,14 @@ Usage: `readable(pd.read_csv(path), "arms")` for a page, `in_words(table, ["arm"
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from spurious_rewards.reporting.words import (
+    NONE_USUAL,
     OPTIMIZER_WORDS,
     arm_words,
     clip_words,
@@ -25,6 +26,7 @@ from spurious_rewards.reporting.words import (
     setting_words,
     settings_told,
     spoken,
+    usual_settings,
     whole_arm,
 )
 from spurious_rewards.training.config import RunConfig
@@ -125,6 +127,7 @@ HEADS = {
     "completion_tokens": "tokens",
     "dirty": "uncommitted changes",
     "about": "arm",
+    "scale": "model",
     "estimate": "effect",
     "p_adjusted": "p (adjusted)",
     "seeds_to_decide": "seeds that would decide",
@@ -186,6 +189,8 @@ class Table:
     heads: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     constant: str
+    usual: str = ""
+    """Settings of arms that stand in a row only where it has others."""
 
 
 def unit_of(name: str) -> str:
@@ -226,8 +231,8 @@ def plain(name: str, value: Any) -> Cell:
         unit = unit_of(name)
         if name == "learning_rate":
             return Cell(setting_words(name, value).removeprefix("step size "), float(value))
-        if name in P_VALUES and value < 0.001:
-            return Cell("< 0.001", float(value))
+        if name in P_VALUES and math.isfinite(value):
+            return Cell(f"{value:.2g}" if value >= 0.001 else "< 0.001", float(value))
         if isinstance(value, float) and unit and math.isfinite(value):
             digits = 1 if abs(value) >= 0.001 or value == 0 else 3
             return Cell(f"{100 * value:{'+' if unit == 'points' else ''}.{digits}f}".replace("-", "−"), 100 * value)
@@ -236,6 +241,8 @@ def plain(name: str, value: Any) -> Cell:
     text = str(value)
     if name == "arm":
         return Cell(arm_words(text))
+    if name == "scale":
+        return Cell(text.partition(" (profile ")[0])  # whose page it is
     if name == "clip_mode":
         return Cell(clip_words(text))
     if name == "switch":
@@ -256,10 +263,12 @@ def readable(table: pd.DataFrame, name: str = "") -> Table:
         table: as it was read.
         name: of the table; without one its first ten columns are shown.
     """
+    usual: dict[str, Any] = {}
     if {"estimate", "low", "high"} <= set(table):
         table = table.rename(columns={"low": "estimate_low", "high": "estimate_high"})
     if "arm" in table and table["arm"].map(arm_words).nunique() < table["arm"].nunique():
-        table = _with_whole_arms(table)
+        usual = usual_settings(table["arm"])
+        table = _with_whole_arms(table, usual)
         table = table.drop(columns=[column for column in ("model", "learning_rate") if column in table])
     if name in COLUMNS:
         table = _with_settings(table, " ".join(COLUMNS[name]).split())
@@ -275,13 +284,13 @@ def readable(table: pd.DataFrame, name: str = "") -> Table:
         f"{HEADS.get(name, name.replace('_', ' '))}: {plain(name, table[name].iloc[0]).text}" for name in same
     )
     shown = [column for column in columns if column not in same][:MOST_COLUMNS]
-    return Table(_heads(shown), _rows(table, shown), constant)
+    return Table(_heads(shown), _rows(table, shown), constant, ", ".join(settings_told(usual)))
 
 
-def _with_whole_arms(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with arms named in full."""
+def _with_whole_arms(table: pd.DataFrame, usual: Mapping[str, Any] = NONE_USUAL) -> pd.DataFrame:
+    """Return the table with arms named in full, but for the usual settings."""
     models = table["model"] if "model" in table else [""] * len(table)
-    return table.assign(arm=[whole_arm(arm, model) for arm, model in zip(table["arm"], models, strict=True)])
+    return table.assign(arm=[whole_arm(arm, model, usual) for arm, model in zip(table["arm"], models, strict=True)])
 
 
 def _with_settings(table: pd.DataFrame, shown: Sequence[str]) -> pd.DataFrame:

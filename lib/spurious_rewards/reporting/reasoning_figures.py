@@ -21,6 +21,8 @@ from spurious_rewards.reporting.words import (
     reward_words,
     seeds_words,
     setting_of_arm,
+    settings_told,
+    usual_settings,
 )
 
 SWITCH_NAMES = {"CC": "code → code", "CL": "code → language", "LC": "language → code", "LL": "language → language"}
@@ -45,7 +47,11 @@ def show_all(*figures: go.Figure | None) -> None:
 
 
 def row_labels(table: pd.DataFrame) -> list[str]:
-    """Name the rows of a table by arm, settings and, where they differ, model, benchmark, prompt and temperature."""
+    """Name the rows of a table by arm, settings and, where they differ, model, benchmark, prompt and temperature.
+
+    Settings of most arms are left out; `usual_words` tells them.
+    """
+    usual = usual_settings(table["arm"])
     further = [name for name in ("model", "benchmark", *FURTHER[1:]) if name in table and table[name].nunique() > 1]
     labels = []
     for _, row in table.iterrows():
@@ -54,9 +60,15 @@ def row_labels(table: pd.DataFrame) -> list[str]:
             parts.append(f"T = {row['temperature']:g}")
         if "prompt_style" in table and table["prompt_style"].nunique() > 1:
             parts.append(str(row["prompt_style"]))
-        parts += setting_of_arm(str(row["arm"])).split(", ")
+        parts += setting_of_arm(str(row["arm"]), usual).split(", ")
         labels.append(", ".join(dict.fromkeys(filter(None, parts))))
     return labels
+
+
+def usual_words(table: pd.DataFrame) -> str:
+    """Say which settings the arms have whose names tell none; empty if all are told."""
+    told = settings_told(usual_settings(table["arm"]))
+    return f"; unless said otherwise {', '.join(told)}" if told else ""
 
 
 def plainest(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -97,7 +109,8 @@ def strategy_figure(records: Records) -> go.Figure | None:
             marker={"color": colour, "symbol": symbol, "size": 5 + 9 * table[f"n_{name}"] / table["n_answers"]},
         )  # fmt: skip
     figure.update_xaxes(title_text="accuracy of these answers, %")
-    note = f"{problems_words(table)}; size: share of the answers; lines: 95 % limits over problems{left_out}"
+    note = f"{problems_words(table)}; size: share of the answers; lines: 95 % limits over problems"
+    note += usual_words(table) + left_out
     return style(figure, "Accuracy with and without code", height, note)
 
 
@@ -125,7 +138,7 @@ def switch_figure(records: Records) -> go.Figure | None:
     figure.add_vline(0, line=ZERO)
     figure.update_xaxes(title_text="points of accuracy")
     figure.update_layout(barmode="relative")
-    note = f"greedy answers, {problems_words(total)}; limits over seeds and problems{left_out}"
+    note = f"greedy answers, {problems_words(total)}; limits over seeds and problems{usual_words(total)}{left_out}"
     return style(figure, "Change of accuracy by switch of strategy, before → after training", height, note)
 
 

@@ -49,6 +49,8 @@ MOST_ROWS = 400
 """Rows up to which the page shows a table; larger ones are linked as CSV."""
 FIRST_TABLES = ("arms", "clip_effect", "bandit_map")
 """Tables that are shown before others."""
+VERDICTS = "tests"
+"""The table that stands below the first figure."""
 FIRST_FIGURES = (
     "clip_on_off", "outcomes", "beside_the_paper",
     "bandit_step_sgd", "bandit_prior", "counterfactual_code", "dose_runs_accuracy",
@@ -193,11 +195,14 @@ def profile_pages(records: Records, results: Path, known: Mapping[str, Source], 
     name = records.profile
     description = read_profile(name).description if name in profile_names() else ""
     runs = run_rows(name, results)
+    tables = table_views(results / "tables" / name, name)
+    verdicts = next((table for table in tables if table.title == VERDICTS), None)
     values = {
         "name": name, "folder": name, "description": description, "one": known.get(name),
         "yours": sum(run["yours"] for run in runs),
         "notebooks": sorted(path.stem for path in (results / "notebooks" / name).glob("*.ipynb")),
-        "figures": figure_views(results / "figures" / name), "tables": table_views(results / "tables" / name, name),
+        "figures": figure_views(results / "figures" / name), "verdicts": verdicts,
+        "tables": [table for table in tables if table is not verdicts],
     }  # fmt: skip
     return {
         f"site/profile-{name}.html": page("profile.html.j2", profile_title(name), **values),
@@ -218,7 +223,7 @@ def mechanism_view(results: Path, known: Mapping[str, Source]) -> dict[str, Any]
     views = table_views(results / "tables" / "mechanism", "mechanism")
     return {
         "name": "mechanism", "folder": "mechanism", "description": text, "one": None, "yours": 0, "notebooks": [],
-        "figures": figure_views(results / "figures" / "mechanism"),
+        "verdicts": None, "figures": figure_views(results / "figures" / "mechanism"),
         "tables": [view for view in views if len(view.view.rows) <= MOST_ROWS] + benchmarks,
     }  # fmt: skip
 

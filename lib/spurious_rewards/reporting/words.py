@@ -14,8 +14,10 @@ Usage: `compact(table, {"arm": "arm", "accuracy": "accuracy"})` in a notebook.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -69,6 +71,8 @@ PROFILE_TITLES = {
     "smollm-eval": "SmolLM2, untrained",
     "smollm-smoke": "SmolLM2, a short try",
 }
+NONE_USUAL: Mapping[str, Any] = MappingProxyType({})
+"""No settings that are told elsewhere."""
 MAX_COLUMNS = 8
 """Columns of a table that fit a notebook's page."""
 
@@ -196,13 +200,17 @@ def arm_words(arm: str) -> str:
     return f"{reward_words(reward, float(gamma) if gamma else None)}, {clip_words(parts[1])}"
 
 
-def setting_of_arm(arm: str) -> str:
+def setting_of_arm(arm: str, usual: Mapping[str, Any] = NONE_USUAL) -> str:
     """Name in words what an arm's name holds beside reward and clip mode: its model, and the settings that are told.
+
+    Args:
+        arm: its name in the tables.
+        usual: settings that are told elsewhere, see `usual_settings`; left out where the arm has the same.
 
     >>> setting_of_arm("random γ=0.5, two_sided, model=qwen-like, learning_rate=0.0001"), setting_of_arm("base model")
     ('qwen-like, step size 1e-4', '')
     """
-    values = settings_in(arm)
+    values = {name: value for name, value in settings_in(arm).items() if (name, value) not in usual.items()}
     model = [str(values.pop("model"))] if "model" in values else []
     return ", ".join([*model, *settings_told(values)])
 
@@ -217,18 +225,36 @@ def settings_in(arm: str) -> dict[str, Any]:
     return {name: {"True": True, "False": False}.get(value, number(value)) for name, value in parts}
 
 
-def whole_arm(arm: str, model: object = "") -> str:
+def usual_settings(arms: Iterable[str]) -> dict[str, Any]:
+    """Find the settings that are told of every arm and have the same value in most: a table may tell them once.
+
+    >>> long = "random γ=0.5, none, rollout_batches=100, learning_rate=3e-05"
+    >>> usual_settings([long, long.replace("none", "two_sided"), long.replace("100", "30"), "base model"])
+    {'rollout_batches': 100.0, 'learning_rate': 3e-05}
+    """
+    named = [values for arm in dict.fromkeys(arms) if (values := settings_in(arm))]
+    usual = {}
+    for name in (name for name in (named[0] if len(named) > 1 else ()) if name != "model"):
+        values = [one.get(name) for one in named]
+        value, n = Counter(values).most_common(1)[0]
+        if 2 * n > len(named) and (name == STEP or not any(is_default(name, one) for one in values)):
+            usual[name] = value
+    return usual
+
+
+def whole_arm(arm: str, model: object = "", usual: Mapping[str, Any] = NONE_USUAL) -> str:
     """Name an arm by reward, clip mode, model and the settings that are told.
 
     Args:
         arm: its name in the tables.
         model: what was evaluated, for arms whose name holds no model.
+        usual: settings that are told elsewhere, as of `setting_of_arm`.
 
     >>> whole_arm("random γ=0.5, none, model=qwen-like, updates_per_batch=1"), whole_arm("base model", "qwen-like")
     ('random reward, without clip, qwen-like, updates per batch 1', 'before training, qwen-like')
     """
     own = "" if "model" in settings_in(arm) or not isinstance(model, str) else model
-    return ", ".join(filter(None, [arm_words(arm), own, setting_of_arm(arm)]))
+    return ", ".join(filter(None, [arm_words(arm), own, setting_of_arm(arm, usual)]))
 
 
 def spoken(text: str) -> str:
