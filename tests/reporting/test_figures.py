@@ -7,8 +7,9 @@ import plotly.graph_objects as go
 import pytest
 
 from spurious_rewards.errors import InputError
-from spurious_rewards.reporting import collect, drawing, figures, reasoning_figures
+from spurious_rewards.reporting import collect, drawing, evidence, figures, reasoning_figures
 from spurious_rewards.reporting.drawing import all_labels, panels, words_of
+from spurious_rewards.reporting.protocol import Protocol
 from spurious_rewards.storage.paths import code_root
 
 RESULTS = code_root() / "results"
@@ -44,14 +45,21 @@ def test_checkpoints_beside_the_verdicts_have_no_panels(records, monkeypatch):
         records, runs=pd.concat([records.runs, other]), samples=pd.concat([records.samples, answers]),
         metrics=pd.concat([records.metrics, more]),
     )  # fmt: skip
+    monkeypatch.setattr(evidence, "protocol_of", lambda name: Protocol(models=("qwen-like",)))
     draws = (figures.outcomes, figures.clip_by_update, lambda some: figures.trajectories(some, "code_frequency"))
     for draw in draws:
         alone, together = draw(records), draw(both)
-        assert [list(trace.y) for trace in together.data] == [list(trace.y) for trace in alone.data]
-        assert "1 checkpoint beside the verdicts in the tables" in together.layout.title.text
+        values = [[(list(t.x), list(t.y), t.error_x.array) for t in one.data] for one in (together, alone)]
+        assert repr(values[0]) == repr(values[1])
+        assert "1 more checkpoint, on which no verdict rests, in the tables" in together.layout.title.text
         assert "checkpoint" not in alone.layout.title.text
         only = draw(replace(records, runs=other, samples=answers, metrics=more))
         assert "checkpoint" not in only.layout.title.text and len(only.data) == len(alone.data)
+    monkeypatch.setattr(evidence, "protocol_of", lambda name: Protocol())
+    for draw in draws:
+        everything = draw(both)
+        assert "checkpoint" not in everything.layout.title.text, "without a plan both models are judged"
+        assert len(everything.data) == 2 * len(draw(records).data)
 
 
 def test_every_row_has_its_label():

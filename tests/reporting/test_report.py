@@ -10,6 +10,7 @@ import pytest
 from spurious_rewards.errors import InputError
 from spurious_rewards.reporting import collect, drawing, figures, report
 from spurious_rewards.reporting.report import all_tables
+from spurious_rewards.reporting.site import render
 
 
 def written(records, tmp_path, monkeypatch, browser=None):
@@ -43,6 +44,15 @@ def test_the_pages_show_tables_and_figures(records, tmp_path, monkeypatch):
     page = (tmp_path / "figures/toy/clip_by_update.html").read_text()
     assert "../plotly.min.js" in page and "http" not in page.split("</head>")[0] and len(page) < 100_000
     assert (tmp_path / "figures/plotly.min.js").stat().st_size > 1_000_000
+
+
+def test_verdicts_without_a_figure_stay_on_the_page(records, tmp_path, monkeypatch):
+    written(records, tmp_path, monkeypatch)
+    report.rebuild(tmp_path)
+    for path in (tmp_path / "figures" / "toy").glob("*"):
+        path.unlink()
+    page = render(tmp_path)["site/profile-toy.html"]
+    assert "<figure>" not in page and page.count("What the claims got</h2>") == 1
 
 
 def test_tables_can_be_recomputed_from_the_saved_records(records, tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 
 from spurious_rewards.errors import InputError
 from spurious_rewards.reporting.collect import saved_profiles
-from spurious_rewards.reporting.reasoning_figures import row_labels
+from spurious_rewards.reporting.reasoning_figures import row_labels, usual_words
 from spurious_rewards.reporting.words import (
     CLIP_COLOURS,
     CLIP_WORDS,
@@ -14,6 +14,7 @@ from spurious_rewards.reporting.words import (
     compact,
     reward_words,
     setting_words,
+    usual_settings,
 )
 from spurious_rewards.storage.paths import code_root
 from spurious_rewards.training.clip import MODES
@@ -52,6 +53,29 @@ def test_rows_that_differ_in_a_setting_alone_have_names_of_their_own():
         "random reward, with clip, qwen-like",
         "random reward, with clip, qwen-like, updates per batch 1",
     ]
+
+
+def test_labels_of_a_figure_leave_out_what_its_note_tells():
+    arms = ["base model", *(f"random γ=0.5, {mode}, model=a, learning_rate=3e-05" for mode in ("two_sided", "none"))]
+    table = pd.DataFrame({"arm": arms})
+    assert row_labels(table) == ["before training", "random reward, with clip, a", "random reward, without clip, a"]
+    assert usual_words(table) == "; after training, unless said otherwise: step size 3e-5"
+    assert usual_words(table.iloc[:2]) == "", "one arm tells its settings itself"
+
+
+@pytest.mark.parametrize(
+    "settings, usual",
+    [
+        (["rollout_batches=100", "rollout_batches=100", "seed=1"], {}),  # not told of the third
+        (["rollout_batches=100", "rollout_batches=100", ""], {}),
+        (["updates_per_batch=1", "updates_per_batch=1", "updates_per_batch=8"], {}),  # 8 is what is never told
+        (["false_positive=0.4, false_negative=0.4", "false_positive=0.4, false_negative=0.1"], {}),
+        (["rollout_batches=100", "rollout_batches=100", "rollout_batches=30"], {"rollout_batches": 100.0}),
+    ],
+)
+def test_usual_settings_are_told_of_every_arm_and_shared_by_most(settings, usual):
+    arms = [f"random γ={i}, none, model=a{', ' + words if words else ''}" for i, words in enumerate(settings)]
+    assert usual_settings(["base model", *arms]) == usual
 
 
 def test_compact_tables():

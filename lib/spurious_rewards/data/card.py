@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 QUANTILES = (0.05, 0.5, 0.95)
 DRAWS = """\
-The rows `synthetic` and `synthetic_test` describe one draw from each split of a task that is generated. A run makes
-draws of its own, as large as its configuration says (`n_train_problems`, `n_problems`). In every draw, problems of the
-test split share no operands with those of the training split.
+`synthetic` and `synthetic_test` are generated; their rows describe one draw of each split. A run makes draws of its
+own, as large as its configuration says (`n_train_problems`, `n_problems`). In every draw, no test problem has the
+operands of a training problem of its own family.
 """
 
 

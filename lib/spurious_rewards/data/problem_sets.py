@@ -2,7 +2,7 @@
 
 ===========================  ===========================================================================================
 ``synthetic``                the clean task's training split, generated from the seed (no download)
-``synthetic_test``           its test split; no operands in common with the training split
+``synthetic_test``           its test split; within a family, no operands in common with the training split
 ``sums``                     of that task, additions and subtractions of a two-digit and a one-digit number
 ``synthetic_level1`` …       of that task, one level, 1 (easy) to 3
 ``sums_test`` …              the test splits of these parts

@@ -63,7 +63,7 @@ class Evidence:
     def beside(self) -> bool:
         """Tell whether a study planned no model of the part to its last seed, so that no claim rests on it."""
         models = self.records.samples["model"].unique()
-        return bool(self.protocol.models) and not any(map(self.protocol.speaks, models))
+        return bool(self.protocol.models) and all(map(self.protocol.beside, models))
 
     def scale_of(self, models: Iterable[str]) -> str:
         """Say what numbers on some of the models were measured on."""
@@ -173,18 +173,17 @@ class Evidence:
 
 
 def without_checkpoints(records: Records) -> tuple[Records, str]:
-    """Leave out the checkpoints that no claim rests on, which have figures of their own: (records, note on the rest).
+    """Leave out the checkpoints that a study has beside its verdicts: (records, note on what was left out).
 
     All stay where none would be left.
     """
     models = records.runs["model"].unique()
-    speaks = protocol_of(records.profile).speaks
-    rest = [model for model in models if not speaks(model)]
+    rest = [model for model in models if protocol_of(records.profile).beside(model)]
     if len(rest) in (0, len(models)):
         return records, ""
     runs = records.runs[~records.runs["model"].isin(rest)]
     samples, metrics = records.samples, records.metrics
     samples = samples[~samples["model"].isin(rest)]
     metrics = metrics[metrics["run_id"].isin(runs["run_id"])]
-    words = f"; {len(rest)} checkpoint{'s' if len(rest) > 1 else ''} beside the verdicts in the tables"
+    words = f"; {len(rest)} more checkpoint{'s' if len(rest) > 1 else ''}, on which no verdict rests, in the tables"
     return replace(records, runs=runs, samples=samples, metrics=metrics), words

@@ -8,6 +8,7 @@ Usage: `show(outcomes(records))` in a notebook; `all_figures(records)` in the re
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -292,9 +293,10 @@ def clip_by_update(records: Records) -> go.Figure | None:
     """
     if records.runs.empty:
         return None
-    records, rest = without_checkpoints(records)
+    random = records.runs[(records.runs["reward"] == "random") & (records.runs["gamma"] == 0.5)]
+    records, rest = without_checkpoints(replace(records, runs=random))
     runs = records.runs
-    if (runs := runs[(runs["reward"] == "random") & (runs["gamma"] == 0.5)]).empty:
+    if runs.empty:
         return None
     columns = panel_columns(records)
     keys = list(dict.fromkeys(["model", *columns]))

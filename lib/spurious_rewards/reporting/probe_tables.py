@@ -12,7 +12,7 @@ from spurious_rewards.evaluation.statistics import proportion_difference
 from spurious_rewards.reporting.collect import Records
 
 CLEAN = "synthetic_test"
-"""The problem set that no model can have seen: generated, and no operands of its training split."""
+"""The problem set that no model can have seen: generated; in each family its operands are none of training."""
 PROBED = ("model", "boundary", "max_new_tokens", "engine", "dtype")
 """What two probes must share to be compared."""
 

@@ -193,6 +193,14 @@ class Protocol:
         """
         return model in self.models if self.models and self.per == "model" else not is_variant(model)
 
+    def beside(self, model: str) -> bool:
+        """Tell whether a model is beside those that a study plans, so that no claim rests on it.
+
+        >>> Protocol(models=("qwen-like",)).beside("qwen-like-s1"), Protocol().beside("qwen-like-s1")
+        (True, False)
+        """
+        return bool(self.models) and self.per == "model" and model not in self.models
+
     def look(self, n_seeds: int, claim: str) -> tuple[int, float]:
         """Return the number of seeds to use of those there are, and the level of a test on them.
 

@@ -21,6 +21,7 @@ from spurious_rewards.reporting.words import (
     arm_words,
     clip_words,
     compact,
+    p_words,
     reward_words,
     seeds_words,
     setting_words,
@@ -127,7 +128,7 @@ HEADS = {
     "completion_tokens": "tokens",
     "dirty": "uncommitted changes",
     "about": "arm",
-    "scale": "model",
+    "scale": "measured on",
     "estimate": "effect",
     "p_adjusted": "p (adjusted)",
     "seeds_to_decide": "seeds that would decide",
@@ -176,10 +177,11 @@ HIDDEN = ("losses", "seeds", "accuracy_difference_per_seed", "code_difference_pe
 
 @dataclass(frozen=True)
 class Cell:
-    """Hold one cell: its text, and the number by which a column is sorted (None for text)."""
+    """Hold one cell: its text, the number by which a column is sorted (None for text), and whether it is a verdict."""
 
     text: str
     sort: float | None = None
+    verdict: bool = False
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     constant: str
     usual: str = ""
-    """Settings of arms that stand in a row only where it has others."""
+    """Settings of trained arms that stand in a row only where it has others."""
 
 
 def unit_of(name: str) -> str:
@@ -232,7 +234,7 @@ def plain(name: str, value: Any) -> Cell:
         if name == "learning_rate":
             return Cell(setting_words(name, value).removeprefix("step size "), float(value))
         if name in P_VALUES and math.isfinite(value):
-            return Cell(f"{value:.2g}" if value >= 0.001 else "< 0.001", float(value))
+            return Cell(p_words(value).removeprefix("p ").removeprefix("= "), float(value))
         if isinstance(value, float) and unit and math.isfinite(value):
             digits = 1 if abs(value) >= 0.001 or value == 0 else 3
             return Cell(f"{100 * value:{'+' if unit == 'points' else ''}.{digits}f}".replace("-", "−"), 100 * value)
@@ -242,7 +244,9 @@ def plain(name: str, value: Any) -> Cell:
     if name == "arm":
         return Cell(arm_words(text))
     if name == "scale":
-        return Cell(text.partition(" (profile ")[0])  # whose page it is
+        return Cell(spoken(text.partition(" (profile ")[0]))  # whose page it is
+    if name == "verdict":
+        return Cell(text, verdict=True)
     if name == "clip_mode":
         return Cell(clip_words(text))
     if name == "switch":
@@ -284,7 +288,7 @@ def readable(table: pd.DataFrame, name: str = "") -> Table:
         f"{HEADS.get(name, name.replace('_', ' '))}: {plain(name, table[name].iloc[0]).text}" for name in same
     )
     shown = [column for column in columns if column not in same][:MOST_COLUMNS]
-    return Table(_heads(shown), _rows(table, shown), constant, ", ".join(settings_told(usual)))
+    return Table(_heads(shown), _rows(table, shown), constant, spoken(", ".join(settings_told(usual))))
 
 
 def _with_whole_arms(table: pd.DataFrame, usual: Mapping[str, Any] = NONE_USUAL) -> pd.DataFrame:

@@ -22,6 +22,7 @@ from spurious_rewards.reporting.words import (
     seeds_words,
     setting_of_arm,
     settings_told,
+    spoken,
     usual_settings,
 )
 
@@ -68,7 +69,7 @@ def row_labels(table: pd.DataFrame) -> list[str]:
 def usual_words(table: pd.DataFrame) -> str:
     """Say which settings the arms have whose names tell none; empty if all are told."""
     told = settings_told(usual_settings(table["arm"]))
-    return f"; unless said otherwise {', '.join(told)}" if told else ""
+    return spoken(f"; after training, unless said otherwise: {', '.join(told)}") if told else ""
 
 
 def plainest(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:

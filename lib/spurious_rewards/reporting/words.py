@@ -226,16 +226,21 @@ def settings_in(arm: str) -> dict[str, Any]:
 
 
 def usual_settings(arms: Iterable[str]) -> dict[str, Any]:
-    """Find the settings that are told of every arm and have the same value in most: a table may tell them once.
+    """Find the settings that are told of every trained arm and have the same value in most: told once, they suffice.
+
+    Shares of a verifier's errors are never among them: two of them are told by one word.
 
     >>> long = "random γ=0.5, none, rollout_batches=100, learning_rate=3e-05"
     >>> usual_settings([long, long.replace("none", "two_sided"), long.replace("100", "30"), "base model"])
     {'rollout_batches': 100.0, 'learning_rate': 3e-05}
     """
-    named = [values for arm in dict.fromkeys(arms) if (values := settings_in(arm))]
+    named = [settings_in(arm) for arm in dict.fromkeys(arms) if arm != "base model"]
+    shared = [name for name in named[0] if all(name in one for one in named)] if len(named) > 1 else []
     usual = {}
-    for name in (name for name in (named[0] if len(named) > 1 else ()) if name != "model"):
-        values = [one.get(name) for one in named]
+    for name in shared:
+        if name in ("model", "false_positive", "false_negative"):
+            continue
+        values = [one[name] for one in named]
         value, n = Counter(values).most_common(1)[0]
         if 2 * n > len(named) and (name == STEP or not any(is_default(name, one) for one in values)):
             usual[name] = value
