@@ -12,7 +12,7 @@ from spurious_rewards.reporting import protocol as protocol_module
 from spurious_rewards.reporting.claims import claims_table
 from spurious_rewards.reporting.evidence import MODEL, MODELS, SETTING, Evidence
 from spurious_rewards.reporting.protocol import Arm, Protocol, Rule, protocol_of
-from spurious_rewards.reporting.training_claims import ClaimTest, _adjusted, claim_tests, planned_tests
+from spurious_rewards.reporting.training_claims import ClaimTest, _adjusted, _verdict, claim_tests, planned_tests
 from spurious_rewards.storage.paths import code_root
 
 PROBLEMS = [f"p{i}" for i in range(40)]
@@ -337,6 +337,37 @@ def test_compounds(records):
     assert (
         "format reward minus format reward × no Python +26.2 [" in row([30, 31, 32, 31], [20, 20, 21, 21])["measured"]
     )
+
+
+def test_compounds_are_judged_on_all_seeds_there_are(records):
+    """By hand: eight seeds have 35/40 in the mean, the compound's four 20.5/40, a difference of 36.25 points."""
+    alone = [30] * 4 + [40] * 4
+    arms = [
+        ("qwen-like", {"reward": "format"}, alone),
+        ("qwen-like", {"reward": "format_and_no_python"}, [20, 20, 21, 21]),
+    ]
+    row = claim_tests(profile(records, arms, {"qwen-like": 20})).set_index("claim").loc["C10"]
+    assert row["estimate"] == pytest.approx(0.3625) and row["verdict"] == "supported"
+
+
+def test_whether_there_is_a_gain_is_asked_before_whether_the_other_arm_collapsed(records):
+    def why(alone, compound):
+        arms = [("qwen-like", {"reward": "format"}, alone), ("qwen-like", {"reward": "format_and_no_python"}, compound)]
+        return claim_tests(profile(records, arms, {"qwen-like": 20})).set_index("claim").loc["C10", "why"]
+
+    some = [20, 20, 20, 20, 0]
+    assert why([20] * 5, some) == "The reward alone gains nothing that could be removed."
+    assert "collapsed" in why([30, 31, 32, 31, 32], some), "it gains, and the other arm may be anything"
+    assert "collapsed" in why(some, [20] * 5), "whether it gains is not known yet"
+
+
+def test_a_told_effect_below_the_smallest_that_matters_says_so():
+    for change, more in ((0.02, "; its estimate is within ±3 points"), (0.04, "")):
+        test = dataclasses.replace(claim_test(p=0.001, level=0.05), effect=Effect.of(change, 0.009, 20, 21))
+        assert _verdict(test, 0.001, Protocol()) == (
+            "supported",
+            f"The effect lies above 0 (adjusted p = 0.001){more}.",
+        )
 
 
 def test_reasons_are_short(several):

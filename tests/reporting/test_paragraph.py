@@ -114,19 +114,20 @@ def test_each_sentence_follows_from_its_table(results):
         "a loss.",
         "A coin that falls on the reward in 0.1 % of cases changed the accuracy of qwen-like by +3.4 points in 8 "
         "seeds, a gain.",
-        "Each is judged by itself. They were run only with the clip on, so they do not say what the clip did.",
+        "Each is judged by itself; one that was run with the clip only does not say what the clip did.",
     ]
-    assert [len(sentences) for sentences in parts.values()] == [8, 3, 2, 1, 6, 2]
+    assert [len(sentences) for sentences in parts.values()] == [10, 3, 2, 1, 6, 2]
     short = parts.pop("In short")
-    assert (short[4], " ".join(short[-2:])) == (WHY, MIND)
-    assert short[:4] == [
+    assert (short[5], " ".join(short[-3:])) == (WHY, MIND)
+    assert short[:5] == [
         "In whole runs with the clip, a random reward brought none of 2 models a gain by the protocol.",
         "The change of accuracy was: for qwen-like, a loss, but no verdict yet; for llama-like, too little to matter.",
         "The clip moved the share of code of qwen-like by +8.0 points, towards code.",
-        "Of 2 coins that are not fair, run with the clip only and each judged by itself, 1 brought qwen-like a gain "
-        "and 1 a loss.",
+        "Of 2 coins that are not fair, each judged by itself, 1 brought qwen-like a gain and 1 a loss.",
+        "A coin that falls on the reward in 0.1 % of cases changed the accuracy of qwen-like by +3.4 points in 8 "
+        "seeds, a gain.",
     ]
-    assert short[5].endswith(
+    assert short[6].endswith(
         "would drift by +0.30 points over a run without any clip, and the clip would add −0.05 "
         "(too uncertain to tell from chance)."
     )
@@ -145,7 +146,9 @@ def test_each_sentence_follows_from_its_table(results):
     assert said[6].endswith("deviation of 4.2 points of code over seeds; it is 6.0, which agrees with that.")
     assert said[7].endswith("by −2.1 points in 8 seeds, a loss, but no verdict yet.")
     assert said[8] == "After the first update of a rollout batch the clip acted on 0.02 % of the tokens."
-    assert said[9].endswith("the share of code in its greedy answers differs by +8.0 points, towards code.")
+    assert said[9].endswith(
+        "the share of code in its greedy answers differs by +8.0 points, with minus without, towards code."
+    )
     assert said[10] == "Without the clip, its accuracy changed by −50.0 points, a loss."
     assert said[11] == (
         "With the clip and true rewards, runs as long changed its accuracy by +11.0 points in 8 seeds, a gain."
@@ -156,6 +159,34 @@ def test_each_sentence_follows_from_its_table(results):
     assert said[13] == "A coin that never falls on the reward (γ = 0) changed accuracy by +0.0 points in 2 seeds."
     assert said[14].endswith("differ by +0.0 points of accuracy and +0.0 of code in 2 seeds.")
     assert len(said) == 15, "another age is no model of its own, and with 3 seeds it is not spoken of"
+
+
+def test_what_the_clip_did_under_the_coin_that_gained_is_told(results):
+    """Its share of tokens beside that of the fair coin, and the pairs without the clip, where there are any."""
+    folder = results / "tables" / "toy"
+    activity = pd.read_csv(folder / "clip_activity.csv")
+    rare = activity.iloc[[2]].assign(clip_fraction_later_mean=4e-6).replace("γ=0.5", "γ=0.001", regex=True)
+    pd.concat([activity, rare]).to_csv(folder / "clip_activity.csv")
+    effects = pd.read_csv(folder / "clip_effect.csv").assign(gamma=0.5, model="qwen-like", learning_rate=3e-5)
+    pair = effects.iloc[[0]].assign(gamma=0.001, n_seeds=8, accuracy_difference=-0.021)
+    pair = pair.assign(accuracy_difference_low=-0.06, accuracy_difference_high=0.02)
+    pd.concat([effects, pair, pair.assign(model="llama-like")]).to_csv(folder / "clip_effect.csv")
+    parts = paragraph(results, "toy")
+    told = [
+        "There the clip acts on 0.0004 % of the tokens after the first update, with the fair coin on 0.02 %.",
+        "Against the same 8 seeds without the clip, its accuracy differs by −2.1 points, too uncertain to tell from "
+        "chance.",
+    ]
+    assert parts["In short"][5:7] == told and parts["Other coins"][2:4] == told
+
+
+def test_where_the_verdict_is_open_in_short_says_how_many_seeds_would_decide(results):
+    path = results / "tables" / "toy" / "tests.csv"
+    tests = pd.read_csv(path)
+    tests.loc[tests["effect"].eq("paired"), ["verdict", "seeds_to_decide"]] = "undecided", 74
+    tests.to_csv(path)
+    said = "Whether the clip moves code (C4) stays undecided there; seeds enough would be 74 for qwen-like."
+    assert said in paragraph(results, "toy")["In short"]
 
 
 def test_where_true_rewards_teach_every_model_it_is_said(results):

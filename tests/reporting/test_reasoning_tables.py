@@ -128,6 +128,24 @@ def test_contributions_of_arms_that_gained(records):
     assert table.loc["C7", "verdict"] == "supported" and table.loc["C7", "n"] == "1 arms × 4 seeds × 40 problems"
 
 
+def test_arms_of_other_settings_are_averaged_apart(records):
+    """Two step sizes, of which one gained twice as much: a row each, and the claim's number is in one of them."""
+    some = many(records, seeds=4)
+    other = some.runs.assign(run_id=some.runs["run_id"] + "-b", learning_rate=3e-4)
+    answers = some.samples[some.samples["trained_run"] != ""]
+    answers = answers.assign(trained_run=answers["trained_run"] + "-b", run_id=answers["run_id"] + "-b")
+    answers["correct"] &= ~answers["problem_id"].isin([f"p{i}" for i in range(20, 30)])
+    both = dataclasses.replace(
+        some, runs=pd.concat([some.runs, other], ignore_index=True),
+        samples=pd.concat([some.samples, answers], ignore_index=True),
+    )  # fmt: skip
+    table = rt.contributions(both)
+    assert list(table["setting"]) == ["step size 5e-7", "step size 3e-4"] and (table["n_arms"] == 1).all()
+    assert table["gain"].iloc[0] == rt.contributions(some)["gain"].iloc[0] > table["gain"].iloc[1]
+    rows = claims_table([both])
+    assert sorted(rows.loc[rows["claim"].eq("C7"), "estimate"]) == sorted(table["LC"])
+
+
 def test_behaviour_in_spans(records):
     table = rt.behaviour(records)
     # two rollout batches: code frequency 0.5 and 0.5 + 0.1 · 2 in every run

@@ -63,7 +63,15 @@ def test_in_short_the_clip_at_a_larger_step_is_told_by_accuracy(results):
         "At step size 1e-4, without a verdict, a random reward changed the accuracy of qwen-like by "
         "-10.0 points with the clip, a loss, and by -30.0 without it, destruction.",
         "Between the two lie -11.0 points in the same 8 seeds, so runs end lower with the clip.",
+        "What true rewards teach in runs as long at that step size was not measured.",
     ]
+    path = results / "tables" / "decide" / "arms.csv"
+    arms = pd.read_csv(path)
+    true = arms[arms["arm"].str.contains("two_sided") & arms["accuracy_change"].eq(-0.1)].replace(
+        "random γ=0.5", "ground_truth", regex=True
+    )
+    pd.concat([arms, true]).to_csv(path)
+    assert len(list(at_other_steps(results, "decide"))) == 2, "it was measured"
     assert not list(at_other_steps(results, "toy")), "without a table, or a protocol that names a step size"
 
 

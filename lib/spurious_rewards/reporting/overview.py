@@ -401,7 +401,7 @@ WHY = {
     "supported": "The 95 % limits lie wholly on the side of 0 that the claim expects.",
     "contradicted": "The 95 % limits lie wholly on the other side of 0.",
     "equivalent to nothing": "The effect lies inside the bounds below which it would not matter.",
-    "undecided": "The limits that a verdict takes hold both an effect and none, or seeds are too few or collapsed.",
+    "undecided": "The limits hold both an effect and none, seeds are too few or collapsed, or nothing gained.",
     "mixed": "Settings or models disagree; the details list them.",
     "not run": "It needs models or prompts that were not run here.",
 }

@@ -18,6 +18,7 @@ from typing import Any
 
 import pandas as pd
 
+from spurious_rewards.evaluation.verdicts import UNDECIDED
 from spurious_rewards.reporting.figures import PREFER_CODE
 from spurious_rewards.reporting.overview import CLIP_ON_OFF, DECISIVE, ending, ending_of, row_of_test
 from spurious_rewards.reporting.protocol import protocol_of
@@ -45,7 +46,8 @@ PAIRS = (
 )
 MIND = (
     "We would take the clip for the cause if code rose clearly more with it than without it, at a step size at which "
-    "true rewards teach, in models that prefer code and not in others. Equal gains in both would speak against it."
+    "true rewards teach, in models that prefer code and not in others. Equal gains in both would speak against it. "
+    "Where neither gains, runs do not say what the clip does to a gain."
 )
 SHORT = "In short"
 TOO_WIDE = 4
@@ -101,6 +103,10 @@ def _in_short(results: Path, study: str) -> Iterator[str]:
     told = [f"of {model} by {_points(row)}, {ending_of(row, TOWARDS, AWAY)}" for model, row in own if row]
     if told:
         yield f"The clip moved the share of code {', and '.join(told)}."
+    open_yet = [f"{row['seeds_to_decide']:.0f} for {model}" for model, row in own if row and row["verdict"] == UNDECIDED
+                and row["seeds_to_decide"] == row["seeds_to_decide"]]  # fmt: skip
+    if open_yet:
+        yield f"Whether the clip moves code (C4) stays undecided there; seeds enough would be {' and '.join(open_yet)}."
     yield from unfair_coins(results, study)
     yield WHY
     clip, none = (_foretold(results, study, part) for part in ("added by the clip", "without clip"))
@@ -310,8 +316,8 @@ def _whole_runs(results: Path, study: str) -> Iterator[str]:
                 yield acted
         if row := row_of_test(results, study, "C4", model, CLIP_ON_OFF):
             yield (
-                f"Against the same {seeds_words(row['n_seeds'])} without the clip, the share of code in its greedy "
-                f"answers differs by {_points(row)}, {ending_of(row, TOWARDS, AWAY)}."
+                f"In {seeds_words(row['n_seeds'])} that were run without the clip too, the share of code in its greedy "
+                f"answers differs by {_points(row)}, with minus without, {ending_of(row, TOWARDS, AWAY)}."
             )
         if row := row_of_test(results, study, "C4", model, f"random reward, {WITHOUT}"):
             tail = ending_of(row, "a gain", "a loss")

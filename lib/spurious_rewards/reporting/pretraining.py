@@ -221,3 +221,21 @@ def ages_figure(records: Records) -> go.Figure | None:
     n = f"n = {drawn['n_problems'].max()} problems, {seeds} per point; lines: 95 % limits"
     note = "; ".join([*settings_told(same), n])
     return style(figure, "What rewards teach models of different ages", height, note)
+
+
+def regime_of(true: dict[str, Any], coin: dict[str, Any], smallest: float) -> str:
+    """Name what an age lets rewards do, as arXiv 2610.01066 does; empty where the limits do not tell.
+
+    Args:
+        true: the arm with true rewards.
+        coin: the arm with a random reward.
+        smallest: the change of accuracy, a proportion, below which a gain does not matter.
+    """
+    taught, lifted = (row["accuracy_change_low"] > 0 for row in (true, coin))
+    if lifted:
+        return "autodidactic: even a random reward brings a gain"
+    if coin["accuracy_change_high"] > smallest:
+        return ""
+    if taught:
+        return "receptive: true rewards bring a gain, a random one none that matters"
+    return "dormant: neither brings a gain that matters" if true["accuracy_change_high"] <= smallest else ""

@@ -43,6 +43,7 @@ from spurious_rewards.models.prompts import PROMPT_STYLES, unforced
 from spurious_rewards.reporting.arms import BASE, arm_name, at_the_end, cell_columns, matrix, parsable, with_arms
 from spurious_rewards.reporting.collect import Records, once
 from spurious_rewards.reporting.probe_tables import probe
+from spurious_rewards.reporting.words import setting_of_arm, settings_in
 
 SUBJECT = ("model", "benchmark", "engine", "dtype", "max_new_tokens")
 SPANS = 5
@@ -156,7 +157,7 @@ def switches(records: Records) -> pd.DataFrame:
 
 
 def contributions(records: Records) -> pd.DataFrame:
-    """Average contributions over the arms of a clip mode that gained, which is: limits of their total gain above 0.
+    """Average contributions over the arms of a clip mode and setting that gained: limits of their total gain above 0.
 
     The paper averages five rewards that all gained; an arm that lost or stood still has no gain to share out. Rows
     exist only where at least one arm gained.
@@ -164,15 +165,21 @@ def contributions(records: Records) -> pd.DataFrame:
     columns, groups = cell_columns(records), {}
     for (arm, clip_mode, *cell), tables in switch_tables(records).items():
         if contribution_intervals([tables])["gain"].low > 0:
-            groups.setdefault((clip_mode, *cell), {})[arm] = tables
+            setting = setting_of_arm(arm, {"model": settings_in(arm).get("model")})
+            groups.setdefault((clip_mode, *cell, setting), {})[arm] = tables
     rows = []
     for key, gained in groups.items():
         intervals = contribution_intervals(list(gained.values()))
-        row = {**dict(zip(["clip_mode", *columns], key, strict=True)), "n_arms": len(gained), "arms": "; ".join(gained)}
+        row = {
+            **dict(zip(["clip_mode", *columns, "setting"], key, strict=True)),
+            "n_arms": len(gained),
+            "arms": "; ".join(gained),
+        }
         row["n_seeds"] = min(len(tables) for tables in gained.values())
         row["n_problems"] = len(next(iter(gained.values()))[0])
         rows.append(row | {k: v for d in (*SWITCHES, "gain") for k, v in intervals[d].columns(d).items()})
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    return table if len(table) and table["setting"].any() else table.drop(columns="setting", errors="ignore")
 
 
 # ----------------------------------------------------------------------------------------------- Fig 6: over training

@@ -20,7 +20,7 @@ from spurious_rewards.evaluation.verdicts import CONTRADICTED, SUPPORTED
 from spurious_rewards.reporting.arms import CELL, FURTHER
 from spurious_rewards.reporting.evidence import WITHIN
 from spurious_rewards.reporting.overview import ending, ending_of
-from spurious_rewards.reporting.pretraining import NEITHER, WHOLE, age_of, pretraining_of
+from spurious_rewards.reporting.pretraining import NEITHER, WHOLE, age_of, pretraining_of, regime_of
 from spurious_rewards.reporting.protocol import Protocol, protocol_of
 from spurious_rewards.reporting.verifier import NOISY
 from spurious_rewards.reporting.words import (
@@ -62,7 +62,7 @@ def secondary_parts(results: Path, study: str) -> dict[str, list[str]]:
         "Other ways to clip": _other_clips(effects, protocol),
         "Other checkpoints": _checkpoints(tables.get("recipes", pd.DataFrame({"reward": []})), protocol),
         "The age of pretraining": _ages(arms, effects, protocol),
-        "Other coins": _coins(tables.get("tests", pd.DataFrame({"claim": []})), protocol),
+        "Other coins": _coins(tables.get("tests", pd.DataFrame({"claim": []})), activity, effects, protocol),
         "A verifier with errors": _verifier(tables.get("verifier_quality", pd.DataFrame()), effects),
         "One sign of the advantage": _signs(activity),
         "Controls": _controls(arms, effects),
@@ -70,17 +70,18 @@ def secondary_parts(results: Path, study: str) -> dict[str, list[str]]:
     return {part: list(sentences) for part, sentences in parts.items()}
 
 
-def _of_coin(effects: pd.DataFrame, protocol: Protocol) -> list[dict[Any, Any]]:
-    """Return the rows of the fair coin with seeds enough for limits that have the study's settings but for the step."""
+def _of_coin(effects: pd.DataFrame, protocol: Protocol, gamma: float = 0.5) -> list[dict[Any, Any]]:
+    """Return the rows of a coin with seeds enough for limits that have the study's settings but for the step."""
     any_step = replace(protocol, settings={name: v for name, v in protocol.settings.items() if name != STEP})
-    return [row for row in _fair(effects, protocol) if row["n_seeds"] >= SEEDS_FOR_A_VERDICT and any_step.counts(row)]
+    rows = _coin_rows(effects, protocol, gamma)
+    return [row for row in rows if row["n_seeds"] >= SEEDS_FOR_A_VERDICT and any_step.counts(row)]
 
 
-def _fair(rows: pd.DataFrame, protocol: Protocol) -> list[dict[Any, Any]]:
-    """Return the rows of the fair coin in which every setting that the protocol does not name has its default."""
+def _coin_rows(rows: pd.DataFrame, protocol: Protocol, gamma: float = 0.5) -> list[dict[Any, Any]]:
+    """Return the rows of a coin in which every setting that the protocol does not name has its default."""
     rows = rows[rows["reward"].eq("random")]
     if "gamma" in rows:  # a column where it varies
-        rows = rows[rows["gamma"].eq(0.5)]
+        rows = rows[rows["gamma"].eq(gamma)]
     others = [one.name for one in fields(RunConfig) if one.name in rows and one.name not in (*FREE, *protocol.settings)]
     return [row for row in rows.to_dict("records") if all(is_default(name, row[name]) for name in others)]
 
@@ -95,9 +96,7 @@ def _at_other_steps(effects: pd.DataFrame, protocol: Protocol) -> list[dict[Any,
 def at_other_steps(results: Path, study: str) -> Iterator[str]:
     """Say what the fair coin, and the clip, change in accuracy at step sizes that are not the study's.
 
-    Args:
-        results: the folder of committed results.
-        study: the profile whose arms they are.
+    Arguments are those of `secondary_parts`.
     """
     folder, protocol = results / "tables" / study, protocol_of(study)
     paths = [folder / f"{name}.csv" for name in ("clip_effect", "arms")]
@@ -106,6 +105,8 @@ def at_other_steps(results: Path, study: str) -> Iterator[str]:
     effects, arms = map(pd.read_csv, paths)
     for row in _at_other_steps(effects, protocol):
         yield from _both_ends(row, arms, protocol, "without a verdict, ")
+        if not arm_row(arms, protocol, f"ground_truth, {BOTH}", row.get("model", ""), row[STEP]):
+            yield "What true rewards teach in runs as long at that step size was not measured."
 
 
 def _both_ends(row: dict[str, Any], arms: pd.DataFrame, protocol: Protocol, aside: str = "") -> Iterator[str]:
@@ -137,22 +138,24 @@ def _both_ends(row: dict[str, Any], arms: pd.DataFrame, protocol: Protocol, asid
 
 
 def unfair_coins(results: Path, study: str) -> Iterator[str]:
-    """Count the coins that are not fair and brought a model a gain, or a loss, by the protocol.
+    """Count the coins that are not fair and brought a gain, or a loss, by the protocol, and say more of each gain.
 
-    Args:
-        results: the folder of committed results.
-        study: the profile whose arms they are.
+    Arguments are those of `secondary_parts`.
     """
-    path = results / "tables" / study / "tests.csv"
-    found: dict[str, list[str]] = {}
-    for row in _unfair(pd.read_csv(path), protocol_of(study)) if path.is_file() else ():
-        found.setdefault(row["scale"].split(" (")[0], []).append(row["verdict"])
-    for model, verdicts in found.items():
+    paths = [results / "tables" / study / f"{name}.csv" for name in ("tests", "clip_activity", "clip_effect")]
+    if not all(path.is_file() for path in paths):
+        return
+    tests, activity, effects = map(pd.read_csv, paths)
+    unfair = _unfair(tests, protocol_of(study))
+    for model in dict.fromkeys(map(_model_of, unfair)):
+        rows = [row for row in unfair if _model_of(row) == model]
+        verdicts = [row["verdict"] for row in rows]
         yield (
-            f"Of {len(verdicts)} coins that are not fair, run with the clip only and each judged by itself, "
-            f"{verdicts.count(SUPPORTED) or 'none'} brought {model} a gain and "
-            f"{verdicts.count(CONTRADICTED) or 'none'} a loss."
+            f"Of {len(verdicts)} coins that are not fair, each judged by itself, {verdicts.count(SUPPORTED) or 'none'} "
+            f"brought {model} a gain and {verdicts.count(CONTRADICTED) or 'none'} a loss."
         )
+        for row in rows:
+            yield from _coin(row, activity, effects, protocol_of(study)) if row["verdict"] == SUPPORTED else ()
 
 
 def _larger_step(
@@ -187,7 +190,7 @@ def _other_clips(effects: pd.DataFrame, protocol: Protocol) -> Iterator[str]:
 
 def _checkpoints(recipes: pd.DataFrame, protocol: Protocol) -> Iterator[str]:
     """Say what the fair coin does in the mean of a recipe's checkpoints, and how far the checkpoints differ."""
-    rows = [row for row in _fair(recipes, protocol) if row["clip_mode"] == BOTH and protocol.counts(row)]
+    rows = [row for row in _coin_rows(recipes, protocol) if row["clip_mode"] == BOTH and protocol.counts(row)]
     for mean in rows:
         if mean["n_checkpoints"] < SEEDS_FOR_A_VERDICT:
             continue
@@ -234,31 +237,13 @@ def _ages(arms: pd.DataFrame, effects: pd.DataFrame, protocol: Protocol) -> Iter
             for row in (true, coin)
         ]
         yield f"There true rewards changed its accuracy by {told[0]}, and a random reward by {told[1]}."
-        if regime := _regime(true, coin, protocol.smallest["accuracy"]):
+        if regime := regime_of(true, coin, protocol.smallest["accuracy"]):
             yield f"In the words of arXiv 2610.01066 that age is {regime}."
         if clip := clips.get(model):
             yield (
                 f"Against the same {seeds_words(clip['n_seeds'])} without the clip, the random reward's share of code "
                 f"differs by {100 * clip['code_difference']:+.1f} points, {_side(clip)}."
             )
-
-
-def _regime(true: dict[str, Any], coin: dict[str, Any], smallest: float) -> str:
-    """Name what an age lets rewards do, as arXiv 2610.01066 does; empty where the limits do not tell.
-
-    Args:
-        true: the arm with true rewards.
-        coin: the arm with a random reward.
-        smallest: the change of accuracy, a proportion, below which a gain does not matter.
-    """
-    taught, lifted = (row["accuracy_change_low"] > 0 for row in (true, coin))
-    if lifted:
-        return "autodidactic: even a random reward brings a gain"
-    if coin["accuracy_change_high"] > smallest:
-        return ""
-    if taught:
-        return "receptive: true rewards bring a gain, a random one none that matters"
-    return "dormant: neither brings a gain that matters" if true["accuracy_change_high"] <= smallest else ""
 
 
 def _side(row: dict[str, Any]) -> str:
@@ -291,17 +276,35 @@ def arm_row(table: pd.DataFrame, protocol: Protocol, arm: str, model: str, rate:
     return min(found, key=lambda one: one[:2])[2] if found else {}
 
 
-def _coins(tests: pd.DataFrame, protocol: Protocol) -> Iterator[str]:
+def _coins(tests: pd.DataFrame, activity: pd.DataFrame, effects: pd.DataFrame, protocol: Protocol) -> Iterator[str]:
     """Say what coins taught that are not fair, where there are seeds enough for a verdict."""
     unfair = _unfair(tests, protocol)
     for row in unfair:
-        yield (
-            f"A coin that falls on the reward in {_chance(row):g} % of cases changed "
-            f"the accuracy of {row['scale'].split(' (')[0]} by {100 * row['estimate']:+.1f} points in "
-            f"{seeds_words(row['n_seeds'])}, {ending_of(row, 'a gain', 'a loss')}."
-        )
+        yield from _coin(row, activity, effects, protocol)
     if unfair:
-        yield "Each is judged by itself. They were run only with the clip on, so they do not say what the clip did."
+        yield "Each is judged by itself; one that was run with the clip only does not say what the clip did."
+
+
+def _coin(row: dict[Any, Any], activity: pd.DataFrame, effects: pd.DataFrame, protocol: Protocol) -> Iterator[str]:
+    """Say what a coin that is not fair changed, how often the clip acted there, and what it changed."""
+    model, gamma = _model_of(row), float(row["about"].removeprefix("γ = "))
+    yield (
+        f"A coin that falls on the reward in {100 * gamma:g} % of cases changed the accuracy of {model} by "
+        f"{100 * row['estimate']:+.1f} points in {seeds_words(row['n_seeds'])}, {ending_of(row, 'a gain', 'a loss')}."
+    )
+    own, fair = (arm_row(activity, protocol, f"random γ={value:g}, {BOTH}", model) for value in (gamma, 0.5))
+    if own and fair:
+        shares = (f"{100 * one['clip_fraction_later_mean']:.1g} %" for one in (own, fair))
+        yield "There the clip acts on {} of the tokens after the first update, with the fair coin on {}.".format(
+            *shares
+        )
+    for pair in _of_coin(effects, protocol, gamma):
+        if pair["clip_mode"] == BOTH and protocol.counts(pair) and pair.get("model", model) == model:
+            limits = pair["accuracy_difference_low"], pair["accuracy_difference_high"]
+            yield (
+                f"Against the same {seeds_words(pair['n_seeds'])} without the clip, its accuracy differs by "
+                f"{100 * pair['accuracy_difference']:+.1f} points, {ending(*limits, 'a gain', 'a loss')}."
+            )
 
 
 def _unfair(tests: pd.DataFrame, protocol: Protocol) -> list[dict[Any, Any]]:
@@ -313,9 +316,9 @@ def _unfair(tests: pd.DataFrame, protocol: Protocol) -> list[dict[Any, Any]]:
     return rows.to_dict("records")
 
 
-def _chance(row: dict[Any, Any]) -> float:
-    """Read from the test of a coin in how many per cent of cases it falls on the reward."""
-    return 100 * float(row["about"].removeprefix("γ = "))
+def _model_of(row: dict[Any, Any]) -> str:
+    """Read the model of a test."""
+    return row["scale"].split(" (")[0]
 
 
 def _verifier(table: pd.DataFrame, effects: pd.DataFrame) -> Iterator[str]:

@@ -243,20 +243,21 @@ def _test(name: str, rule: Rule, arm: Arm, part: Evidence, protocol: Protocol) -
     looked = protocol.per == "model" and arm.expect != CONTEXT
     used, level = protocol.look(n_units, name) if looked else (n_units, 1 - protocol.confidence)
     least, unit = (protocol.least, "seeds") if protocol.per == "model" else (SEEDS_FOR_A_VERDICT, "checkpoints")
+    alone = len(groups[0]) >= protocol.collapse_seeds or not _mixed(part, arm, replace(rule, against={}), protocol)
+    gain = effect(groups[0].to_numpy()) if rule.effect == "apart" and alone else None
     if n_units < least:
         obstacle = f"{n_units} {unit if n_units > 1 else unit[:-1]}; a verdict takes {least}."
+    elif gain and judge(gain, protocol.smallest[rule.outcome], level=level) != SUPPORTED:
+        obstacle = NOTHING_TO_REMOVE
     elif _mixed(part, arm, rule, protocol) and n_units < protocol.collapse_seeds:
         obstacle = f"{COLLAPSED}; such an arm takes {protocol.collapse_seeds} seeds."
     elif rule.effect == "spread" and protocol.per == "model" and (missing := set(protocol.models) - set(by_model)):
         obstacle = f"It takes all planned models; not run: {', '.join(sorted(missing))}."
-    arrays = [group.to_numpy()[: used or n_units] for group in groups]
+    arrays = [group.to_numpy()[: used or n_units] if rule.effect != "apart" else group.to_numpy() for group in groups]
     if rule.effect == "spread":  # picked among the seeds that count at this look
         order = sorted(zip(arrays, by_model, strict=True), key=lambda one: one[0].mean())
         arrays = [order[-1][0], order[0][0]]
         about = f"{about}, {order[-1][1]} minus {order[0][1]}"
-    if rule.effect == "apart" and not obstacle:
-        if judge(effect(arrays[0]), protocol.smallest[rule.outcome], level=level) != SUPPORTED:
-            obstacle = NOTHING_TO_REMOVE
     found = effect(*arrays) if len(arrays) == 1 else effect_difference(*arrays)
     if rule.effect == "spread" and not obstacle:
         apart = judge(found, protocol.smallest[rule.outcome], level=level, n_pairs=n_pairs)
@@ -323,7 +324,8 @@ def _verdict(test: ClaimTest, p_value: float, protocol: Protocol) -> tuple[str, 
         return happens, f"The {100 * (1 - 2 * test.level / test.n_pairs):.4g} % interval lies within {bound}."
     if happens != UNDECIDED:
         side = "above" if test.effect.estimate > 0 else "below"
-        return happens, f"The effect lies {side} 0 ({'adjusted ' if family else ''}{p_words(p_value)})."
+        small = f"; its estimate is within {bound}" if abs(test.effect.estimate) < test.smallest else ""
+        return happens, f"The effect lies {side} 0 ({'adjusted ' if family else ''}{p_words(p_value)}){small}."
     shown = test.shown(protocol.confidence)
     if family and not shown.low <= 0 <= shown.high:
         tests = planned_tests(protocol)
