@@ -128,8 +128,8 @@ def test_each_sentence_follows_from_its_table(results):
         "seeds, a gain.",
     ]
     assert short[6].endswith(
-        "would drift by +0.30 points over a run without any clip, and the clip would add −0.05 "
-        "(too uncertain to tell from chance)."
+        "would drift without any clip by +0.30 points over a run, towards code, and the clip would add −0.05, too "
+        "uncertain to tell from chance."
     )
     said = [WHY, *chain(*parts.values())]
     assert said[1] == PAIRS

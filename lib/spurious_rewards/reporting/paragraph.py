@@ -112,11 +112,15 @@ def _in_short(results: Path, study: str) -> Iterator[str]:
     clip, none = (_foretold(results, study, part) for part in ("added by the clip", "without clip"))
     for row, other in zip(clip, none, strict=False):
         yield (
-            f"Extrapolated from single, smaller rollout batches, {row['model']}'s share of code would drift "
-            f"by {100 * other['predicted']:+.2f} points over a run without any clip, and the clip would add "
-            f"{100 * row['predicted']:+.2f} ({ending(row['predicted_low'], row['predicted_high'], TOWARDS, AWAY)})."
+            f"Extrapolated from single rollout batches, {row['model']}'s share of code would drift without any clip "
+            f"by {100 * other['predicted']:+.2f} points over a run, {_foretells(other)}, and the clip would add "
+            f"{100 * row['predicted']:+.2f}, {_foretells(row)}."
         )
     yield from at_other_steps(results, study)
+
+
+def _foretells(row: dict[Any, Any]) -> str:
+    return ending(row["predicted_low"], row["predicted_high"], TOWARDS, AWAY)
 
 
 def _points(row: dict[str, Any]) -> str:
