@@ -51,7 +51,7 @@ def test_checkpoints_beside_the_verdicts_have_no_panels(records, monkeypatch):
         alone, together = draw(records), draw(both)
         values = [[(list(t.x), list(t.y), t.error_x.array) for t in one.data] for one in (together, alone)]
         assert repr(values[0]) == repr(values[1])
-        assert "1 more checkpoint, on which no verdict rests, in the tables" in together.layout.title.text
+        assert "1 more checkpoint is in the tables" in together.layout.title.text
         assert "checkpoint" not in alone.layout.title.text
         only = draw(replace(records, runs=other, samples=answers, metrics=more))
         assert "checkpoint" not in only.layout.title.text and len(only.data) == len(alone.data)

@@ -7,7 +7,7 @@ from itertools import chain
 import pandas as pd
 import pytest
 
-from spurious_rewards.reporting.paragraph import MIND, PAIRS, WHY, paragraph
+from spurious_rewards.reporting.paragraph import MIND, PAIRS, SHORT, WHY, paragraph
 from spurious_rewards.storage.paths import code_root
 
 SIDES = (("low", -0.001), ("high", 0.001))
@@ -116,18 +116,18 @@ def test_each_sentence_follows_from_its_table(results):
         "seeds, a gain.",
         "Each is judged by itself; one that was run with the clip only does not say what the clip did.",
     ]
-    assert [len(sentences) for sentences in parts.values()] == [10, 3, 2, 1, 6, 2]
-    short = parts.pop("In short")
-    assert (short[5], " ".join(short[-3:])) == (WHY, MIND)
-    assert short[:5] == [
+    assert [len(sentences) for sentences in parts.values()] == [4, 1, 2, 3, 3, 2, 1, 6, 2]
+    gains, clip, drift, minds = (parts.pop(name) for name in SHORT)
+    assert (drift[0], " ".join(minds)) == (WHY, MIND)
+    assert clip == ["The clip moved the share of code of qwen-like by +8.0 points, towards code."]
+    assert gains == [
         "In whole runs with the clip, a random reward brought none of 2 models a gain by the protocol.",
         "The change of accuracy was: for qwen-like, a loss, but no verdict yet; for llama-like, too little to matter.",
-        "The clip moved the share of code of qwen-like by +8.0 points, towards code.",
         "Of 2 coins that are not fair, each judged by itself, 1 brought qwen-like a gain and 1 a loss.",
         "A coin that falls on the reward in 0.1 % of cases changed the accuracy of qwen-like by +3.4 points in 8 "
         "seeds, a gain.",
     ]
-    assert short[6].endswith(
+    assert drift[1].endswith(
         "would drift without any clip by +0.30 points over a run, towards code, and the clip would add −0.05, too "
         "uncertain to tell from chance."
     )
@@ -177,7 +177,7 @@ def test_what_the_clip_did_under_the_coin_that_gained_is_told(results):
         "Against the same 8 seeds without the clip, its accuracy differs by −2.1 points, too uncertain to tell from "
         "chance.",
     ]
-    assert parts["In short"][5:7] == told and parts["Other coins"][2:4] == told
+    assert parts[SHORT[0]][4:6] == told and parts["Other coins"][2:4] == told
 
 
 def test_where_the_verdict_is_open_in_short_says_how_many_seeds_would_decide(results):
@@ -186,7 +186,7 @@ def test_where_the_verdict_is_open_in_short_says_how_many_seeds_would_decide(res
     tests.loc[tests["effect"].eq("paired"), ["verdict", "seeds_to_decide"]] = "undecided", 74
     tests.to_csv(path)
     said = "Whether the clip moves code (C4) stays undecided there; seeds enough would be 74 for qwen-like."
-    assert said in paragraph(results, "toy")["In short"]
+    assert said in paragraph(results, "toy")[SHORT[1]]
 
 
 def test_where_true_rewards_teach_every_model_it_is_said(results):
@@ -194,7 +194,7 @@ def test_where_true_rewards_teach_every_model_it_is_said(results):
     arms = pd.read_csv(path)
     arms.loc[arms["arm"].str.contains("ground_truth, two_sided, model=llama-like"), "n_seeds"] = 8
     arms.to_csv(path)
-    assert paragraph(results, "toy")["In short"][0] == (
+    assert paragraph(results, "toy")[SHORT[0]][0] == (
         "In whole runs with the clip, at a step size at which true rewards teach each of them, a random reward brought "
         "none of 2 models a gain by the protocol."
     )
@@ -202,7 +202,7 @@ def test_where_true_rewards_teach_every_model_it_is_said(results):
     tests = pd.read_csv(path)
     tests.loc[tests["claim"].eq("C1"), ["low", "verdict"]] = 0.01, "supported"
     tests.to_csv(path)
-    assert paragraph(results, "toy")["In short"][0].endswith(
+    assert paragraph(results, "toy")[SHORT[0]][0].endswith(
         "a random reward brought 2 of 2 models a gain by the protocol."
     )
 

@@ -185,5 +185,5 @@ def without_checkpoints(records: Records) -> tuple[Records, str]:
     samples, metrics = records.samples, records.metrics
     samples = samples[~samples["model"].isin(rest)]
     metrics = metrics[metrics["run_id"].isin(runs["run_id"])]
-    words = f"; {len(rest)} more checkpoint{'s' if len(rest) > 1 else ''}, on which no verdict rests, in the tables"
+    words = f"; {len(rest)} more checkpoint{'s are' if len(rest) > 1 else ' is'} in the tables"
     return replace(records, runs=runs, samples=samples, metrics=metrics), words

@@ -49,7 +49,9 @@ MIND = (
     "true rewards teach, in models that prefer code and not in others. Equal gains in both would speak against it. "
     "Where neither gains, runs do not say what the clip does to a gain."
 )
-SHORT = "In short"
+MINDS = "What would change our minds"
+SHORT = ("Which models a random reward helps", "What the clip does", "How much of the drift is the clip's", MINDS)
+"""Parts that are the answer in short; the others say step by step what was measured."""
 TOO_WIDE = 4
 """Limits so many times wider than what they are to check say nothing about it."""
 REAL, REAL_TASK = "smollm", "synthetic_level1"
@@ -58,6 +60,8 @@ REAL, REAL_TASK = "smollm", "synthetic_level1"
 
 def paragraph(results: Path, study: str) -> dict[str, list[str]]:
     """Collect the answer: what each part is about → its sentences, of at most 40 words and three numbers each.
+
+    The parts of `SHORT` come first.
 
     Args:
         results: the folder of committed results.
@@ -74,7 +78,8 @@ def paragraph(results: Path, study: str) -> dict[str, list[str]]:
     found = {part: list(sentences) for part, sentences in measured.items()}
     if not any(found.values()):
         return {}
-    parts = {SHORT: [*_in_short(results, study), *re.split(r"(?<=\.) ", MIND)], **found}
+    short = (_who_gains(results, study), _what_the_clip_does(results, study), _whose_drift(results, study))
+    parts = dict(zip(SHORT, [*map(list, short), re.split(r"(?<=\.) ", MIND)], strict=True)) | found
     return {
         part: [re.sub(r"(?<=[\s\[])-(?=\d)", "−", one) for one in sentences]
         for part, sentences in parts.items()
@@ -82,8 +87,8 @@ def paragraph(results: Path, study: str) -> dict[str, list[str]]:
     }
 
 
-def _in_short(results: Path, study: str) -> Iterator[str]:
-    """Say which models a random reward helps, what the clip does there, and how much of the drift is the clip's."""
+def _who_gains(results: Path, study: str) -> Iterator[str]:
+    """Say which models a random reward helps, and which coins that are not fair."""
     models = _models(results, study)
     ends: dict[str, list[str]] = {}
     for model in models:
@@ -99,24 +104,37 @@ def _in_short(results: Path, study: str) -> Iterator[str]:
         )
         words = "; ".join(f"for {' and '.join(models)}, {end}" for end, models in ends.items())
         yield f"The change of accuracy was: {words}."
-    own = [(model, row_of_test(results, study, "C4", model, CLIP_ON_OFF)) for model in models if model in PREFER_CODE]
-    told = [f"of {model} by {_points(row)}, {ending_of(row, TOWARDS, AWAY)}" for model, row in own if row]
+    yield from unfair_coins(results, study)
+
+
+def _what_the_clip_does(results: Path, study: str) -> Iterator[str]:
+    """Say what the clip does in whole runs: to code at the study's step size, to accuracy at others."""
+    models = [model for model in _models(results, study) if model in PREFER_CODE]
+    own = [(model, row) for model in models if (row := row_of_test(results, study, "C4", model, CLIP_ON_OFF))]
+    told = [f"of {model} by {_points(row)}, {ending_of(row, TOWARDS, AWAY)}" for model, row in own]
     if told:
         yield f"The clip moved the share of code {', and '.join(told)}."
-    open_yet = [f"{row['seeds_to_decide']:.0f} for {model}" for model, row in own if row and row["verdict"] == UNDECIDED
-                and row["seeds_to_decide"] == row["seeds_to_decide"]]  # fmt: skip
+    open_yet = [
+        f"{row['seeds_to_decide']:.0f} for {model}"
+        for model, row in own
+        if row["verdict"] == UNDECIDED and pd.notna(row["seeds_to_decide"])
+    ]
     if open_yet:
         yield f"Whether the clip moves code (C4) stays undecided there; seeds enough would be {' and '.join(open_yet)}."
-    yield from unfair_coins(results, study)
-    yield WHY
+    yield from at_other_steps(results, study)
+
+
+def _whose_drift(results: Path, study: str) -> Iterator[str]:
+    """Say how much of the drift is the clip's, extrapolated from single rollout batches."""
     clip, none = (_foretold(results, study, part) for part in ("added by the clip", "without clip"))
+    if clip and none:
+        yield WHY
     for row, other in zip(clip, none, strict=False):
         yield (
             f"Extrapolated from single rollout batches, {row['model']}'s share of code would drift without any clip "
             f"by {100 * other['predicted']:+.2f} points over a run, {_foretells(other)}, and the clip would add "
             f"{100 * row['predicted']:+.2f}, {_foretells(row)}."
         )
-    yield from at_other_steps(results, study)
 
 
 def _foretells(row: dict[Any, Any]) -> str:

@@ -26,7 +26,7 @@ from spurious_rewards.reporting.answers import PROBLEMS, answers_script, script
 from spurious_rewards.reporting.collect import Records, load, saved_profiles
 from spurious_rewards.reporting.evidence import WITHIN, recipe_of
 from spurious_rewards.reporting.overview import ClaimView, claim_views
-from spurious_rewards.reporting.paragraph import paragraph
+from spurious_rewards.reporting.paragraph import SHORT, paragraph
 from spurious_rewards.reporting.provenance import Source, command_of, computing_seconds, not_run, sources
 from spurious_rewards.reporting.readable import Table, readable
 from spurious_rewards.reporting.text import BENCHMARKS, CAPTIONS
@@ -181,6 +181,7 @@ def first_screen(
         "study": records.profile if records is not None else "",
         "study_source": known.get(records.profile) if records is not None else None, "missing": not_run(results),
         "gpu_checks": overview.gpu_checks(results), "paragraph": paragraph(results, records.profile if records else ""),
+        "short": SHORT,
         "papers_models": any(claim.verdicts[overview.SCALES[-1]] != "not run" for claim in claims),
         "reproduce_minutes": math.ceil(micro.minutes * MICRO_FACTOR) if micro else 10, "claims": claims,
     }  # fmt: skip
