@@ -122,7 +122,7 @@ def test_claims_know_where_their_numbers_come_from():
     assert len(findings) > 20
     for finding in findings:
         assert (RESULTS / finding.table).is_file(), finding.table
-        assert finding.source is not None and finding.source.commits != "unknown"
+        assert finding.source is not None and finding.source.commits != "commit unknown"
         assert len(finding.why.split()) <= 30 and "p = 0)" not in finding.why
         assert not re.search(r"(?<![\w.−])-\d", finding.measured), "a hyphen for a minus"
 

@@ -56,6 +56,10 @@ RUNS = {"02_train_grpo": "training", "03_evaluate": "evaluation"}
 """Notebook → kind of the manifest that each of its jobs leaves."""
 
 
+MOST_COMMITS = 3
+"""Commits that are named one by one."""
+
+
 @dataclass(frozen=True)
 class Source:
     """Hold one set of runs that numbers rest on.
@@ -67,7 +71,7 @@ class Source:
         n_jobs: of the whole profile where only some are run; else 0.
         hours: that the whole profile takes on two cores (see `what_is_left`), where only some jobs are run; else 0.
         hardware: what it was measured on.
-        commits: short names of the commits of its runs.
+        commits: short names of the commits of its runs, or how many there are.
         n_manifests: how many runs and evaluations.
         manifests: its folder or file below results/.
         pinned: whether all runs had pinned arithmetic, by their manifests.
@@ -219,10 +223,19 @@ def hardware_words(hardware: Mapping[str, Any]) -> str:
 
 
 def commits(runs: list[Mapping[str, Any]]) -> str:
-    """Name the commits that runs were made from."""
+    """Name the commits that runs were made from, or count them where they are too many for a sentence.
+
+    >>> commits([{"commit": "a" * 40}, {"commit": "b" * 40, "dirty": True}]), commits([])
+    ('commit aaaaaaaaaa, bbbbbbbbbb with uncommitted changes', 'commit unknown')
+    >>> commits([{"commit": name * 40} for name in "abcd"])
+    '4 commits, one in each manifest'
+    """
     found = {str(m["commit"])[:10] + (" with uncommitted changes" if m.get("dirty") is True else "")
              for m in runs if "commit" in m}  # fmt: skip
-    return ", ".join(sorted(found)) or "unknown"
+    if len(found) > MOST_COMMITS:
+        some = "some with uncommitted changes, " if any(" with " in one for one in found) else ""
+        return f"{len(found)} commits, {some}one in each manifest"
+    return f"commit {', '.join(sorted(found)) or 'unknown'}"
 
 
 def not_run(results: Path) -> list[tuple[str, str, str]]:
