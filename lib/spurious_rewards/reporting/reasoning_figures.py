@@ -67,9 +67,9 @@ def row_labels(table: pd.DataFrame) -> list[str]:
 
 
 def usual_words(table: pd.DataFrame) -> str:
-    """Say which settings the arms have whose names tell none; empty if all are told."""
+    """Say which settings the trained arms have whose names tell none; empty if all are told."""
     told = settings_told(usual_settings(table["arm"]))
-    return spoken(f"; after training, unless said otherwise: {', '.join(told)}") if told else ""
+    return spoken(f"; most arms: {', '.join(told)}") if told else ""
 
 
 def plainest(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -110,7 +110,7 @@ def strategy_figure(records: Records) -> go.Figure | None:
             marker={"color": colour, "symbol": symbol, "size": 5 + 9 * table[f"n_{name}"] / table["n_answers"]},
         )  # fmt: skip
     figure.update_xaxes(title_text="accuracy of these answers, %")
-    note = f"{problems_words(table)}; size: share of the answers; lines: 95 % limits over problems"
+    note = f"{problems_words(table)}; size: share of answers; 95 % limits over problems"
     note += usual_words(table) + left_out
     return style(figure, "Accuracy with and without code", height, note)
 
