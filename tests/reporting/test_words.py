@@ -59,7 +59,7 @@ def test_labels_of_a_figure_leave_out_what_its_note_tells():
     arms = ["base model", *(f"random γ=0.5, {mode}, model=a, learning_rate=3e-05" for mode in ("two_sided", "none"))]
     table = pd.DataFrame({"arm": arms})
     assert row_labels(table) == ["before training", "random reward, with clip, a", "random reward, without clip, a"]
-    assert usual_words(table) == "; most arms: step size 3e-5"
+    assert usual_words(table) == "; mostly step size 3e-5"
     assert usual_words(table.iloc[:2]) == "", "one arm tells its settings itself"
 
 

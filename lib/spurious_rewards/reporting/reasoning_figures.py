@@ -69,7 +69,7 @@ def row_labels(table: pd.DataFrame) -> list[str]:
 def usual_words(table: pd.DataFrame) -> str:
     """Say which settings the trained arms have whose names tell none; empty if all are told."""
     told = settings_told(usual_settings(table["arm"]))
-    return spoken(f"; most arms: {', '.join(told)}") if told else ""
+    return spoken(f"; mostly {', '.join(told)}") if told else ""
 
 
 def plainest(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
