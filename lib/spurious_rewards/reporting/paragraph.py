@@ -49,8 +49,12 @@ MIND = (
     "true rewards teach, in models that prefer code and not in others. Equal gains in both would speak against it. "
     "Where neither gains, runs do not say what the clip does to a gain."
 )
-MINDS = "What would change our minds"
-SHORT = ("Which models a random reward helps", "What the clip does", "How much of the drift is the clip's", MINDS)
+SHORT = (
+    "Which models a random reward helps",
+    "What the clip does",
+    "How much of the drift is the clip's",
+    "What would change our minds",
+)
 """Parts that are the answer in short; the others say step by step what was measured."""
 TOO_WIDE = 4
 """Limits so many times wider than what they are to check say nothing about it."""

@@ -41,7 +41,11 @@ BOTH = "two_sided"
 """The clip mode of the paper, whose runs are compared with those of `NEITHER`."""
 FREE = (*WITHIN, *CELL, *FURTHER, STEP)
 """Columns of the clip's effect that are no setting of its own: the arm, the evaluation, and the step size."""
-NAMES = ("tests", "arms", "clip_activity", "clip_effect", "verifier_quality", "recipes")
+EMPTY: dict[str, tuple[str, ...]] = {
+    "tests": ("claim",), "arms": ("arm",), "clip_activity": ("arm",), "clip_effect": ("reward", "n_seeds"),
+    "verifier_quality": (), "recipes": ("reward",),
+}  # fmt: skip
+"""Tables of a study → the columns that are asked for even where it has no such table."""
 
 
 def secondary_parts(results: Path, study: str) -> dict[str, list[str]]:
@@ -51,23 +55,25 @@ def secondary_parts(results: Path, study: str) -> dict[str, list[str]]:
         results: the folder of committed results.
         study: the profile whose arms they are.
     """
-    folder, protocol = results / "tables" / study, protocol_of(study)
-    paths = {name: folder / f"{name}.csv" for name in NAMES}
-    tables = {name: pd.read_csv(path) for name, path in paths.items() if path.is_file()}
-    effects = tables.get("clip_effect", pd.DataFrame({"reward": [], "n_seeds": []}))
-    arms = tables.get("arms", pd.DataFrame({"arm": []}))
-    activity = tables.get("clip_activity", pd.DataFrame({"arm": []}))
+    protocol = protocol_of(study)
+    tests, arms, activity, effects, verifiers, recipes = (_table(results, study, name) for name in EMPTY)
     parts = {
         "A larger step": _larger_step(effects, arms, activity, protocol),
         "Other ways to clip": _other_clips(effects, protocol),
-        "Other checkpoints": _checkpoints(tables.get("recipes", pd.DataFrame({"reward": []})), protocol),
+        "Other checkpoints": _checkpoints(recipes, protocol),
         "The age of pretraining": _ages(arms, effects, protocol),
-        "Other coins": _coins(tables.get("tests", pd.DataFrame({"claim": []})), activity, effects, protocol),
-        "A verifier with errors": _verifier(tables.get("verifier_quality", pd.DataFrame()), effects),
+        "Other coins": _coins(tests, activity, effects, protocol),
+        "A verifier with errors": _verifier(verifiers, effects),
         "One sign of the advantage": _signs(activity),
         "Controls": _controls(arms, effects),
     }
     return {part: list(sentences) for part, sentences in parts.items()}
+
+
+def _table(results: Path, study: str, name: str) -> pd.DataFrame:
+    """Read a table of a study; an empty one where the study has none."""
+    path = results / "tables" / study / f"{name}.csv"
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame({column: [] for column in EMPTY[name]})
 
 
 def _of_coin(effects: pd.DataFrame, protocol: Protocol, gamma: float = 0.5) -> list[dict[Any, Any]]:
@@ -98,11 +104,8 @@ def at_other_steps(results: Path, study: str) -> Iterator[str]:
 
     Arguments are those of `secondary_parts`.
     """
-    folder, protocol = results / "tables" / study, protocol_of(study)
-    paths = [folder / f"{name}.csv" for name in ("clip_effect", "arms")]
-    if not all(path.is_file() for path in paths):
-        return
-    effects, arms = map(pd.read_csv, paths)
+    protocol = protocol_of(study)
+    effects, arms = (_table(results, study, name) for name in ("clip_effect", "arms"))
     for row in _at_other_steps(effects, protocol):
         yield from _both_ends(row, arms, protocol, "without a verdict, ")
         if not arm_row(arms, protocol, f"ground_truth, {BOTH}", row.get("model", ""), row[STEP]):
@@ -142,11 +145,9 @@ def unfair_coins(results: Path, study: str) -> Iterator[str]:
 
     Arguments are those of `secondary_parts`.
     """
-    paths = [results / "tables" / study / f"{name}.csv" for name in ("tests", "clip_activity", "clip_effect")]
-    if not all(path.is_file() for path in paths):
-        return
-    tests, activity, effects = map(pd.read_csv, paths)
-    unfair = _unfair(tests, protocol_of(study))
+    protocol = protocol_of(study)
+    tests, activity, effects = (_table(results, study, name) for name in ("tests", "clip_activity", "clip_effect"))
+    unfair = _unfair(tests, protocol)
     for model in dict.fromkeys(map(_model_of, unfair)):
         rows = [row for row in unfair if _model_of(row) == model]
         verdicts = [row["verdict"] for row in rows]
@@ -155,7 +156,7 @@ def unfair_coins(results: Path, study: str) -> Iterator[str]:
             f"brought {model} a gain and {verdicts.count(CONTRADICTED) or 'none'} a loss."
         )
         for row in rows:
-            yield from _coin(row, activity, effects, protocol_of(study)) if row["verdict"] == SUPPORTED else ()
+            yield from _coin(row, activity, effects, protocol) if row["verdict"] == SUPPORTED else ()
 
 
 def _larger_step(
@@ -294,10 +295,8 @@ def _coin(row: dict[Any, Any], activity: pd.DataFrame, effects: pd.DataFrame, pr
     )
     own, fair = (arm_row(activity, protocol, f"random γ={value:g}, {BOTH}", model) for value in (gamma, 0.5))
     if own and fair:
-        shares = (f"{100 * one['clip_fraction_later_mean']:.1g} %" for one in (own, fair))
-        yield "There the clip acts on {} of the tokens after the first update, with the fair coin on {}.".format(
-            *shares
-        )
+        here, there = (f"{100 * one['clip_fraction_later_mean']:.1g} %" for one in (own, fair))
+        yield f"There the clip acts on {here} of the tokens after the first update, with the fair coin on {there}."
     for pair in _of_coin(effects, protocol, gamma):
         if pair["clip_mode"] == BOTH and protocol.counts(pair) and pair.get("model", model) == model:
             limits = pair["accuracy_difference_low"], pair["accuracy_difference_high"]

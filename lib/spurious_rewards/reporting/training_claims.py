@@ -243,8 +243,10 @@ def _test(name: str, rule: Rule, arm: Arm, part: Evidence, protocol: Protocol) -
     looked = protocol.per == "model" and arm.expect != CONTEXT
     used, level = protocol.look(n_units, name) if looked else (n_units, 1 - protocol.confidence)
     least, unit = (protocol.least, "seeds") if protocol.per == "model" else (SEEDS_FOR_A_VERDICT, "checkpoints")
-    alone = len(groups[0]) >= protocol.collapse_seeds or not _mixed(part, arm, replace(rule, against={}), protocol)
-    gain = effect(groups[0].to_numpy()) if rule.effect == "apart" and alone else None
+    apart = rule.effect == "apart"
+    enough = len(groups[0]) >= protocol.collapse_seeds
+    settled = apart and (enough or not _mixed(part, arm, replace(rule, against={}), protocol))
+    gain = effect(groups[0].to_numpy()) if settled else None
     if n_units < least:
         obstacle = f"{n_units} {unit if n_units > 1 else unit[:-1]}; a verdict takes {least}."
     elif gain and judge(gain, protocol.smallest[rule.outcome], level=level) != SUPPORTED:
@@ -253,15 +255,15 @@ def _test(name: str, rule: Rule, arm: Arm, part: Evidence, protocol: Protocol) -
         obstacle = f"{COLLAPSED}; such an arm takes {protocol.collapse_seeds} seeds."
     elif rule.effect == "spread" and protocol.per == "model" and (missing := set(protocol.models) - set(by_model)):
         obstacle = f"It takes all planned models; not run: {', '.join(sorted(missing))}."
-    arrays = [group.to_numpy()[: used or n_units] if rule.effect != "apart" else group.to_numpy() for group in groups]
+    arrays = [group.to_numpy()[: None if apart else used or n_units] for group in groups]
     if rule.effect == "spread":  # picked among the seeds that count at this look
         order = sorted(zip(arrays, by_model, strict=True), key=lambda one: one[0].mean())
         arrays = [order[-1][0], order[0][0]]
         about = f"{about}, {order[-1][1]} minus {order[0][1]}"
     found = effect(*arrays) if len(arrays) == 1 else effect_difference(*arrays)
     if rule.effect == "spread" and not obstacle:
-        apart = judge(found, protocol.smallest[rule.outcome], level=level, n_pairs=n_pairs)
-        if apart != NOTHING and judge(effect(arrays[0]), protocol.smallest[rule.outcome], level=level) != SUPPORTED:
+        between = judge(found, protocol.smallest[rule.outcome], level=level, n_pairs=n_pairs)
+        if between != NOTHING and judge(effect(arrays[0]), protocol.smallest[rule.outcome], level=level) != SUPPORTED:
             obstacle = NO_GAIN
     parts = [Components.of(array) for array in arrays if min(array.shape) > 1]
     decide = None
